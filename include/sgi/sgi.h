@@ -1,0 +1,715 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file sgi.h  Host many models on few devices; hold nothing for a model nobody is calling.
+ *
+ * The whole of it in eight lines (examples/quickstart is the same with its error checks):
+ *
+ *     sgi_runtime_open(NULL, &rt, &err);
+ *     sgi_model_config_init(&mc, sizeof mc);
+ *     mc.name = "embedder";  mc.path = "model.safetensors";
+ *     sgi_model_register(rt, &mc, &model, &err);               // reads the header, holds nothing else
+ *     sgi_model_acquire_wait(rt, model, NULL, &lease, &err);   // loads it if it is not loaded
+ *     sgi_lease_tensor(rt, lease, 0, &view, &err);             // use the weights
+ *     sgi_lease_release(rt, lease);                            // the idle timer starts here
+ *     sgi_runtime_close(rt, 1000, &err);
+ *
+ * Conventions, true for every function unless it says otherwise:
+ *
+ *  - *Handles.* The runtime is the only pointer. Models, leases, tickets and calls are 64-bit ids that are
+ *    never used again: a late, double or foreign id gives SGI_E_STALE. 0 is never a valid id.
+ *  - *Threads.* Any function may be called from any thread, several at once. sgi_runtime_close() must be
+ *    the last call on its runtime once it has returned SGI_OK.
+ *  - *Blocking.* "Blocks: never" means microseconds: a lock that is held for short sections only.
+ *    A blocking call from a thread of the library (an engine callback, a `done` callback) returns
+ *    SGI_E_DEADLOCK rather than wait for itself.
+ *  - *Structs* begin with `struct_size`. Input structs are set up by their init function, which takes
+ *    the caller's sizeof; output structs have `struct_size` set by the caller before the call (0 is
+ *    refused) and are filled up to that size. Zero in a field means its default.
+ *  - *Outputs* are written only on success. Strings in output structs belong to the library; each
+ *    struct says how long they live.
+ *  - *Errors.* `err` may be NULL. When given, it says what happened, at which step, with the operating
+ *    system's and the driver's own codes. Set err->struct_size = sizeof *err once. No thread-local state.
+ *  - *Units.* `_ms`, `_ns`, `_bytes` end a name. Times are CLOCK_MONOTONIC. GiB are 2^30.
+ */
+#ifndef SGI_SGI_H
+#define SGI_SGI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sgi/status.h>
+#include <sgi/version.h>
+
+#if defined(SGI_STATIC)
+#define SGI_API
+#else
+#define SGI_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sgi_runtime sgi_runtime; /**< devices, budgets, threads, registry; several per process share nothing */
+typedef uint64_t sgi_model;             /**< a registered model */
+typedef uint64_t sgi_lease;             /**< the right to use a loaded model until released */
+typedef uint64_t sgi_ticket;            /**< an asynchronous request on its way */
+typedef uint64_t sgi_call;              /**< one inference on a lease */
+
+/** What went wrong. Filled by the first place that knows the cause. */
+typedef struct sgi_error {
+    uint32_t   struct_size;
+    sgi_status code;
+    int32_t    os_errno;       /**< errno, or 0 */
+    int32_t    driver_code;    /**< the device driver's own code, or 0 */
+    uint32_t   step;           /**< enum sgi_step: where in a cold start; SGI_STEP_NONE outside one */
+    uint32_t   retry_after_ms; /**< when trying again can help: in how long; else 0 */
+    char       message[256];   /**< one sentence in UTF-8 naming the thing, always terminated */
+} sgi_error;
+
+/* ------------------------------------------------------------------ library */
+
+/** The version of the library that is running, in the form of SGI_VERSION. Threads: any. Blocks: never. */
+SGI_API uint32_t sgi_version(void);
+
+/** "SGI_E_STALE" for -2; "SGI_E_?" for a number that is no status. The string is static. */
+SGI_API const char *sgi_status_name(sgi_status status);
+
+/** A sentence for a status, without a full stop. The string is static. */
+SGI_API const char *sgi_status_text(sgi_status status);
+
+/** "read" for SGI_STEP_READ; "?" for a number that is no step. The string is static. */
+SGI_API const char *sgi_step_name(uint32_t step);
+
+/** Something the library can use where it runs, or the reason why it cannot. */
+typedef struct sgi_feature {
+    uint32_t struct_size;
+    uint32_t usable;      /**< 1 or 0 */
+    char     name[32];    /**< "io_uring", "direct_io", "hugetlb", ... stable, for scripts */
+    char     detail[192]; /**< what was found, or why it is not usable */
+} sgi_feature;
+
+/**
+ * Probe one feature on this machine, now. Nothing is cached and nothing stays open.
+ *
+ * @param index  0, 1, ... until SGI_E_NOT_FOUND
+ * @return SGI_OK · SGI_E_NOT_FOUND past the last · SGI_E_INVALID
+ * Threads: any. Blocks: for the probe, milliseconds.
+ */
+SGI_API sgi_status sgi_feature_at(uint32_t index, sgi_feature *feature_out);
+
+/** Receives text piece by piece; returns 0 to go on, anything else to stop. */
+typedef int (*sgi_write_fn)(void *user, const char *text, size_t bytes);
+
+/** Flags for sgi_inspect(). */
+enum {
+    SGI_INSPECT_JSON = 0,      /**< one JSON object: format, files, tensors, metadata */
+    SGI_INSPECT_TEXT = 1u << 0 /**< for people: a summary and a table of the tensors */
+};
+
+/**
+ * Describe a model file (or a folder, or an index of shards) without registering it.
+ *
+ * The JSON has `format`, `files`, `tensors` ([{name, dtype, shape, file, offset, bytes}], offset within
+ * its file) and `metadata`, with names and shape order as the format's own Python reader gives them.
+ *
+ * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_NO_MEMORY · SGI_E_CANCELED if `write` stopped it
+ * Threads: any. Blocks: reads the headers.
+ */
+SGI_API sgi_status sgi_inspect(const char *path, uint32_t flags, sgi_write_fn write, void *user, sgi_error *err);
+
+/** Severities of log records. */
+enum { SGI_LOG_ERROR = 1, SGI_LOG_WARN = 2, SGI_LOG_INFO = 3, SGI_LOG_DEBUG = 4 };
+
+/** Receives one log record: a single line without newline. Called on any thread, never under a lock. */
+typedef void (*sgi_log_fn)(void *user, uint32_t severity, const char *text);
+
+/**
+ * Set where log records of the whole process go. NULL, the default, drops them.
+ *
+ * This is the one process-wide setting. Set it before the first runtime is opened; a change while
+ * others log is safe, but a record being delivered may still reach the old sink.
+ * Threads: any. Blocks: never.
+ */
+SGI_API void sgi_log_set_sink(sgi_log_fn sink, void *user, uint32_t severity_max);
+
+/* ------------------------------------------------------------------ runtime */
+
+/** Idle times with a meaning of their own, for every `idle_timeout_ms` field. */
+#define SGI_IDLE_DEFAULT 0u         /**< as the next larger scope says; 10 s in the end */
+#define SGI_IDLE_NOW     0xfffffffeu /**< give everything back at the last release */
+#define SGI_IDLE_NEVER   0xffffffffu /**< stay until evicted */
+
+/** For every `timeout_ms` and `deadline_ms`: wait as long as it takes. */
+#define SGI_FOREVER 0u
+/** For budgets: none at all, where 0 would mean the default. */
+#define SGI_NONE UINT64_MAX
+
+/** How model files are read. */
+enum {
+    SGI_IO_AUTO = 0,   /**< io_uring where it works, else threads */
+    SGI_IO_URING = 1,  /**< io_uring; opening the runtime fails with the reason where it does not work */
+    SGI_IO_THREADS = 2 /**< a few reading threads */
+};
+
+/** One device of a runtime. */
+typedef struct sgi_device_config {
+    uint32_t    struct_size;
+    uint32_t    reserved0;
+    const char *name;      /**< "host:0", "host:1", ... ("host" is short for "host:0") */
+    uint64_t    bytes_max; /**< what models may take there; 0: for host half of RAM, shared evenly by the host devices */
+} sgi_device_config;
+
+typedef struct sgi_runtime_config {
+    uint32_t struct_size;
+    uint32_t io_engine;          /**< SGI_IO_AUTO, ... */
+    const sgi_device_config *devices; /**< NULL: one "host" */
+    uint32_t devices_count;      /**< at most 16 */
+    uint32_t idle_timeout_ms;    /**< default for models; SGI_IDLE_DEFAULT: 10 s */
+    uint64_t dram_bytes_max;     /**< models kept in host memory when no device uses them. 0: a quarter of RAM; SGI_NONE: none */
+    uint64_t spare_bytes_max;    /**< freed image memory kept for the next load, counted inside the DRAM budget. 0: none */
+    uint32_t context_linger_ms;  /**< from a device's last instance to closing its context. 0: 1 s; SGI_IDLE_NOW: at once */
+    uint32_t requests_max;       /**< acquires and prefetches waiting at once; more are refused with SGI_E_BUSY. 0: 1024 */
+    uint32_t calls_max;          /**< calls open at once. 0: 256 */
+    uint32_t loads_max;          /**< loads running at once. 0: 4 */
+    uint32_t starve_ms;          /**< how long smaller models may pass a request that waits for room. 0: 5 s */
+    uint32_t backoff_ms;         /**< a model failing again and again is not tried more often than this, doubling. 0: 100 ms */
+    uint32_t backoff_max_ms;     /**< the doubling ends here. 0: 10 s */
+    uint32_t hang_timeout_ms;    /**< an engine callback out for longer makes its model WEDGED. 0: 60 s; SGI_IDLE_NEVER: no limit */
+    uint32_t read_block_bytes;   /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB */
+    uint32_t read_depth;         /**< reads in flight per load. 0: 8; at most 64 */
+    uint32_t allowed_roots_count;
+    const char *const *allowed_roots; /**< if given: every model file's resolved path must be under one of these */
+} sgi_runtime_config;
+
+/** Set every field to 0 (its default) and struct_size to `size`. SGI_E_INVALID if `size` cannot hold struct_size. */
+SGI_API sgi_status sgi_runtime_config_init(sgi_runtime_config *config, size_t size);
+SGI_API sgi_status sgi_device_config_init(sgi_device_config *config, size_t size);
+
+/**
+ * Open a runtime: one sleeping thread, no device context, no memory worth counting.
+ *
+ * @param config  NULL for defaults; copied
+ * @return SGI_OK · SGI_E_INVALID naming the field · SGI_E_UNSUPPORTED (a device or reader that is not
+ *         usable here; err says why) · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ * Threads: any. Blocks: for probes, milliseconds.
+ */
+SGI_API sgi_status sgi_runtime_open(const sgi_runtime_config *config, sgi_runtime **rt_out, sgi_error *err);
+
+/**
+ * Close a runtime: refuse new requests, end waiting ones with SGI_E_CLOSED, wait until leases are
+ * released and calls have ended, give everything back, free the runtime.
+ *
+ * On SGI_E_TIMEOUT nothing in use was freed and err names who holds what (the first holders, and how
+ * many). The runtime goes on refusing new requests; call this again. Completions not yet read are lost
+ * when it returns SGI_OK, and the completion fd is closed.
+ *
+ * @param timeout_ms  SGI_FOREVER: until everybody let go
+ * @return SGI_OK · SGI_E_TIMEOUT · SGI_E_DEADLOCK · SGI_E_BUSY if another thread is closing it
+ * Threads: any, but no other call may still be running or come after SGI_OK. Blocks: up to `timeout_ms`.
+ */
+SGI_API sgi_status sgi_runtime_close(sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err);
+
+/** What the runtime holds right now. Reading it touches no idle timer. */
+typedef struct sgi_runtime_info {
+    uint32_t struct_size;
+    uint32_t devices_count;
+    uint32_t models_count;
+    uint32_t requests_waiting;
+    uint32_t leases_count;
+    uint32_t calls_count;
+    uint32_t loads_running;
+    uint32_t threads_count;     /**< of this runtime, its one sleeping thread included */
+    uint64_t device_bytes;      /**< over all devices */
+    uint64_t dram_bytes;        /**< models kept in host memory, spare included */
+    uint64_t dram_bytes_max;
+    uint64_t spare_bytes;       /**< of dram_bytes: freed memory kept for the next load */
+    uint64_t prepared_bytes;    /**< as reported by engines' prepare; host memory */
+    char     io_engine[16];     /**< "uring" or "threads" */
+} sgi_runtime_info;
+
+SGI_API sgi_status sgi_runtime_query(sgi_runtime *rt, sgi_runtime_info *info_out);
+
+/** Whose context is open on a device. */
+enum {
+    SGI_CONTEXT_NONE = 0,
+    SGI_CONTEXT_OURS = 1,
+    SGI_CONTEXT_SHARED = 2, /**< ours and somebody else's in this process */
+    SGI_CONTEXT_FOREIGN = 3
+};
+
+typedef struct sgi_device_info {
+    uint32_t struct_size;
+    uint32_t context;         /**< SGI_CONTEXT_NONE, ... */
+    char     name[32];
+    uint64_t bytes_max;       /**< what models may take */
+    uint64_t bytes_used;      /**< charged to instances: images and engine bytes */
+    uint64_t bytes_engine;    /**< of bytes_used: charged for engines */
+    uint64_t bytes_foreign;   /**< taken by others, as far as it can be seen */
+    uint32_t instances_count;
+    uint32_t lost;            /**< 1: the device is gone for this process */
+} sgi_device_info;
+
+/**
+ * @param index  0 .. devices_count - 1
+ * @return SGI_OK · SGI_E_NOT_FOUND · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_device_query(sgi_runtime *rt, uint32_t index, sgi_device_info *info_out);
+
+/* -------------------------------------------------------------- completions */
+
+/** What a completion reports. */
+enum {
+    SGI_COMPLETION_ACQUIRE = 1,  /**< an sgi_model_acquire() ended; on SGI_OK `lease` is yours */
+    SGI_COMPLETION_PREFETCH = 2, /**< an sgi_model_prefetch() ended */
+    SGI_COMPLETION_READABLE = 3, /**< a call has pieces to read; at most one such record waits per call */
+    SGI_COMPLETION_CALL = 4      /**< a call has ended; read what is left, then sgi_call_end() */
+};
+
+typedef struct sgi_completion {
+    uint32_t   struct_size;
+    uint32_t   kind;   /**< SGI_COMPLETION_ACQUIRE, ... */
+    sgi_status status;
+    uint32_t   reserved0;
+    sgi_ticket ticket; /**< for ACQUIRE and PREFETCH */
+    sgi_lease  lease;  /**< for ACQUIRE with SGI_OK: yours; for READABLE and CALL: the call's lease */
+    sgi_call   call;   /**< for READABLE and CALL */
+    uint64_t   tag;    /**< as given in the options */
+    sgi_error  error;  /**< when status is not SGI_OK */
+} sgi_completion;
+
+/**
+ * An eventfd that polls readable while completions wait. It belongs to the runtime: add it to your
+ * epoll set, do not read or close it. With a level-triggered poll, draining sgi_completion_next() until
+ * SGI_E_WOULD_BLOCK is all there is to do.
+ *
+ * @return SGI_OK · SGI_E_SYSTEM (no descriptors left)
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_completion_fd(sgi_runtime *rt, int *fd_out);
+
+/**
+ * Take the oldest completion. Every acquire and prefetch submitted without a `done` callback, and every
+ * call, ends in exactly one; room for it was set aside when it was submitted, so none is ever lost.
+ *
+ * @return SGI_OK · SGI_E_WOULD_BLOCK when none waits
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_completion_next(sgi_runtime *rt, sgi_completion *completion_out);
+
+/** Receives the end of an asynchronous request, exactly once, on a thread of the library, after the
+ * submitting call has returned, under no lock. `completion` is valid during the call. It may submit and
+ * release; blocking calls give SGI_E_DEADLOCK. */
+typedef void (*sgi_done_fn)(void *user, const sgi_completion *completion);
+
+/* -------------------------------------------------------------------- model */
+
+typedef struct sgi_engine sgi_engine; /**< the callbacks that turn weights into answers: see ext.h */
+
+/** How image memory is made. */
+enum {
+    SGI_IMAGE_ANY = 0,    /**< anonymous memory in huge pages: the fastest to fill and to free */
+    SGI_IMAGE_FD = 1u << 0,     /**< a sealed memfd for each part, for consumers that open files */
+    SGI_IMAGE_HUGETLB = 1u << 1 /**< that memfd may be of 2 MiB pages where the system has them reserved. Not for consumers that unmap
+                                     pieces of it at other steps than 2 MiB */
+};
+
+/** Tiers, from far to near. */
+enum { SGI_TIER_DISK = 0, SGI_TIER_DRAM = 1, SGI_TIER_DEVICE = 2 };
+
+/** An expected hash of one tensor's bytes as they stand in the file. */
+typedef struct sgi_tensor_check {
+    const char *name;
+    uint64_t    xxh3; /**< XXH3-64, seed 0 */
+} sgi_tensor_check;
+
+typedef struct sgi_model_config {
+    uint32_t    struct_size;
+    uint32_t    flags;             /**< SGI_IMAGE_FD, SGI_IMAGE_HUGETLB */
+    const char *name;              /**< unique in the runtime, 1 to 255 bytes of UTF-8 without control characters */
+    const char *path;              /**< a .safetensors or .gguf file, a *.safetensors.index.json, or a folder with one model */
+    const sgi_engine *engine;      /**< NULL: weights only. The table is copied; its `user` must outlive the model */
+    uint64_t    engine_bytes;      /**< device memory the engine will take beside the weights; reserved with them */
+    uint32_t    idle_timeout_ms;   /**< SGI_IDLE_DEFAULT: the runtime's */
+    uint32_t    leases_max;        /**< leases on one instance at once. 0: 1 with an engine, no limit without */
+    uint32_t    tenant;            /**< image memory is zeroed before another tenant's model gets it */
+    uint32_t    hang_timeout_ms;   /**< 0: the runtime's */
+    const char *const *order;      /**< tensor names to load first, in this order; names it does not have are refused */
+    uint32_t    order_count;
+    uint32_t    checks_count;
+    const sgi_tensor_check *checks; /**< verified by every load from disk; a mismatch is read again, then refused */
+    uint64_t    header_bytes_max;  /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for GGUF */
+} sgi_model_config;
+
+SGI_API sgi_status sgi_model_config_init(sgi_model_config *config, size_t size);
+
+/**
+ * Register a model: read and check its headers, note its files' identity. Nothing stays open and no
+ * device is touched. The files must not change afterwards; every load compares.
+ *
+ * @param config  copied, with everything it points to except engine->user
+ * @return SGI_OK · SGI_E_INVALID naming the field · SGI_E_EXISTS · SGI_E_IO · SGI_E_FORMAT · SGI_E_DENIED
+ *         · SGI_E_ENGINE (prefix_bytes failed) · SGI_E_NO_MEMORY · SGI_E_CLOSED
+ * Threads: any. Blocks: reads the headers, and calls the engine's prefix_bytes for each part.
+ */
+SGI_API sgi_status sgi_model_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out,
+                                      sgi_error *err);
+
+/**
+ * Unregister: refuse new requests, end waiting ones with SGI_E_STALE, wait until leases are released,
+ * give back everything it holds, call the engine's discard.
+ *
+ * @return SGI_OK · SGI_E_STALE · SGI_E_TIMEOUT naming the holders: the model stays closed to new requests;
+ *         call again · SGI_E_DEADLOCK
+ * Threads: any. Blocks: up to `timeout_ms` (SGI_FOREVER: until everybody let go).
+ */
+SGI_API sgi_status sgi_model_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout_ms, sgi_error *err);
+
+/** Find a model by its name. SGI_OK · SGI_E_NOT_FOUND. Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_model_find(sgi_runtime *rt, const char *name, sgi_model *model_out);
+
+/** What does not change about a model. Strings live until the model is unregistered. */
+typedef struct sgi_model_info {
+    uint32_t    struct_size;
+    uint32_t    parts_count;    /**< source files, each a part of the image */
+    const char *name;
+    const char *format;         /**< "safetensors" or "gguf" */
+    uint64_t    tensors_count;
+    uint64_t    file_bytes;     /**< of all files together */
+    uint64_t    tensor_bytes;   /**< of all tensors together */
+    uint64_t    image_bytes;    /**< memory an instance takes, engine apart */
+    uint64_t    engine_bytes;   /**< as configured, or as the engine last reported */
+} sgi_model_info;
+
+SGI_API sgi_status sgi_model_describe(sgi_runtime *rt, sgi_model model, sgi_model_info *info_out);
+
+/** Where a model is in its life, the furthest of its instances. */
+enum {
+    SGI_MODEL_COLD = 0,
+    SGI_MODEL_QUEUED = 1,   /**< wanted; waiting for room, a back-off or a loader */
+    SGI_MODEL_LOADING = 2,
+    SGI_MODEL_READY = 3,    /**< loaded, nobody uses it, its idle timer runs */
+    SGI_MODEL_BUSY = 4,
+    SGI_MODEL_STOPPING = 5,
+    SGI_MODEL_FAILED = 6,   /**< failed several times; not tried again before retry_after_ms */
+    SGI_MODEL_WEDGED = 7    /**< an engine callback has not come back; refused until it does */
+};
+
+typedef struct sgi_model_state {
+    uint32_t   struct_size;
+    uint32_t   state;           /**< SGI_MODEL_COLD, ... */
+    int32_t    device;          /**< index of the device, or -1 */
+    uint32_t   tier;            /**< nearest tier that holds all its bytes */
+    uint32_t   leases_count;
+    uint32_t   requests_waiting;
+    uint32_t   pinned_tier;     /**< SGI_TIER_DISK: not pinned */
+    uint32_t   idle_left_ms;    /**< when READY: until it is given back; SGI_IDLE_NEVER: no timer */
+    uint64_t   device_bytes;
+    uint64_t   dram_bytes;
+    uint64_t   prepared_bytes;
+    uint64_t   loaded_bytes;    /**< while LOADING: how far it is */
+    uint64_t   loading_bytes;   /**< while LOADING: of how many */
+    uint64_t   loads_count;     /**< completed since it was registered */
+    uint64_t   failures_count;
+    sgi_status last_error;      /**< of the last load that failed, SGI_OK after one that succeeded */
+    uint32_t   retry_after_ms;  /**< when FAILED */
+} sgi_model_state;
+
+/** Threads: any. Blocks: never. Touches no idle timer. SGI_OK · SGI_E_STALE · SGI_E_INVALID. */
+SGI_API sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *state_out);
+
+/** Dimensions of a tensor at most. */
+#define SGI_RANK_MAX 8
+
+/** A tensor as the file describes it. Strings live until the model is unregistered. */
+typedef struct sgi_tensor {
+    uint32_t    struct_size;
+    uint32_t    rank;
+    const char *name;
+    const char *dtype;          /**< the file's own name for it: "BF16", "F8_E4M3", "Q4_K", ... */
+    uint64_t    shape[SGI_RANK_MAX]; /**< in the file's own order: outermost first in safetensors, innermost first in GGUF */
+    uint64_t    bytes;
+    uint64_t    file_offset;    /**< of its first byte, in file number `part` */
+    uint64_t    index;          /**< 0 .. tensors_count - 1, in the file's order */
+    uint32_t    part;
+    uint32_t    block_elements; /**< elements in the smallest unit of the dtype: 1 for F32, 32 for Q4_0; 0: dtype not known */
+    uint32_t    block_bytes;    /**< bytes of that unit; 0: dtype not known, element-wise use is not possible */
+    uint32_t    reserved0;
+} sgi_tensor;
+
+/** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND past the last · SGI_E_INVALID. Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_model_tensor_at(sgi_runtime *rt, sgi_model model, uint64_t index, sgi_tensor *tensor_out);
+
+/** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_INVALID. Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_model_tensor_find(sgi_runtime *rt, sgi_model model, const char *name, sgi_tensor *tensor_out);
+
+/**
+ * Give back what a model holds beyond `tier`, if nobody uses it.
+ *
+ * SGI_TIER_DRAM: leave the device, keep the bytes in host memory as far as the budget allows.
+ * SGI_TIER_DISK: keep no bytes.
+ * SGI_EVICT_ALL as `tier`: what `prepare` made goes too.
+ * A pin does not protect from this call: it is the stronger word.
+ *
+ * @return SGI_OK (it has begun; the state shows when it is done; nothing to do is SGI_OK too) · SGI_E_BUSY (leased or loading) · SGI_E_STALE · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_model_evict(sgi_runtime *rt, sgi_model model, uint32_t tier);
+#define SGI_EVICT_ALL 0xffffffffu
+
+/**
+ * Keep a model at `tier` or nearer once it is there: no idle timer and no other model's need takes it
+ * away. It is not loaded by this call (see sgi_model_prefetch()). SGI_TIER_DISK takes the pin off.
+ *
+ * @return SGI_OK · SGI_E_STALE · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier);
+
+/* ------------------------------------------------------------------ acquire */
+
+enum {
+    SGI_ACQUIRE_EARLY = 1u << 0 /**< grant as soon as memory is there; each tensor must be waited for. Only without an engine */
+};
+
+#define SGI_DEVICE_ANY (-1)
+
+typedef struct sgi_acquire_options {
+    uint32_t struct_size;
+    uint32_t flags;           /**< SGI_ACQUIRE_EARLY */
+    uint32_t deadline_ms;     /**< from now, for the grant. SGI_FOREVER: none */
+    int32_t  priority;        /**< higher goes first; never interrupts anybody */
+    uint32_t idle_timeout_ms; /**< for this use: the instance stays at least this long after the release. SGI_IDLE_DEFAULT: the model's */
+    int32_t  device_hint;     /**< where to load it if it is not loaded: an index. SGI_DEVICE_ANY is what init sets */
+    uint32_t lease_ms;        /**< the lease is reported as overdue, and its calls are canceled, this long after the grant. SGI_FOREVER: never */
+    uint32_t reserved0;
+    uint64_t tag;             /**< comes back in the completion */
+} sgi_acquire_options;
+
+SGI_API sgi_status sgi_acquire_options_init(sgi_acquire_options *options, size_t size);
+
+/**
+ * Take a lease if the model is loaded and free right now. Never loads, never waits.
+ *
+ * @return SGI_OK · SGI_E_WOULD_BLOCK · SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
+ * Threads: any. Blocks: never; well under a microsecond.
+ */
+SGI_API sgi_status sgi_model_try_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                                         sgi_lease *lease_out);
+
+/**
+ * Take a lease, loading the model first if need be, and wait for it.
+ *
+ * @param options  NULL for defaults
+ * @return SGI_OK: the lease is yours until sgi_lease_release()
+ *         SGI_E_TIMEOUT (the deadline) · SGI_E_BUSY (requests_max) · SGI_E_NO_ROOM (can never fit)
+ *         · SGI_E_STALE · SGI_E_CLOSED · SGI_E_DEADLOCK · SGI_E_INVALID
+ *         · whatever the load failed with: SGI_E_IO, _CHANGED, _CHECK, _ENGINE, _WEDGED, _DEVICE...
+ * Threads: any. Blocks: until granted or refused.
+ */
+SGI_API sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                                          sgi_lease *lease_out, sgi_error *err);
+
+/**
+ * Ask for a lease. Ends exactly once: in a completion, or in `done` if that is given.
+ *
+ * @param done  NULL: the end comes through sgi_completion_next()
+ * @return SGI_OK: accepted · SGI_E_BUSY (requests_max reached, or that many completions wait unread)
+ *         · SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                                     sgi_ticket *ticket_out, sgi_done_fn done, void *user);
+
+/**
+ * Bring a model's bytes to a tier ahead of need. At SGI_TIER_DEVICE it is loaded, started, and its idle timer
+ * set; at SGI_TIER_DRAM its bytes are read into host memory within the budget. Ends exactly once, like an
+ * acquire, with lease 0. options: deadline, priority, device_hint, idle_timeout_ms, tag.
+ *
+ * @return as sgi_model_acquire(). SGI_E_NO_ROOM when `tier` has no such budget
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, const sgi_acquire_options *options,
+                                      sgi_ticket *ticket_out, sgi_done_fn done, void *user);
+
+/**
+ * Ask that an acquire or prefetch ends. It still ends exactly once: with SGI_E_CANCELED, or with what
+ * had already happened. A load that others wait for too goes on.
+ *
+ * @return SGI_OK · SGI_E_STALE when it has ended
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket);
+
+/* -------------------------------------------------------------------- lease */
+
+/**
+ * Give a lease back. With the last one the idle timer starts.
+ *
+ * @return SGI_OK · SGI_E_STALE · SGI_E_BUSY while a call is open on it, or another thread is inside one of the sgi_lease_
+ *         functions with it (sgi_lease_run() too)
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease);
+
+/** A tensor in memory. Valid until the lease is released. */
+typedef struct sgi_view {
+    uint32_t    struct_size;
+    uint32_t    reserved0;
+    const void *data;  /**< on a host device a pointer to read; on others a device address. NULL for a tensor of 0 bytes */
+    uint64_t    bytes;
+} sgi_view;
+
+/**
+ * Where a tensor lies. With SGI_ACQUIRE_EARLY its bytes may be read only after sgi_lease_tensor_wait() on it.
+ *
+ * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_INVALID · SGI_E_UNSUPPORTED (it lies in another process)
+ *         · SGI_E_DEVICE_LOST
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_lease_tensor(sgi_runtime *rt, sgi_lease lease, uint64_t index, sgi_view *view_out, sgi_error *err);
+
+/**
+ * Wait until a tensor's bytes are there and verified. Returns at once on a lease granted without EARLY.
+ *
+ * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_TIMEOUT · SGI_E_DEADLOCK · what the load failed with
+ * Threads: any. Blocks: up to `timeout_ms` (SGI_FOREVER: until there or failed).
+ */
+SGI_API sgi_status sgi_lease_tensor_wait(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint32_t timeout_ms,
+                                         sgi_error *err);
+
+/**
+ * XXH3-64 (seed 0) of a tensor's bytes as they lie on the device.
+ *
+ * @return as sgi_lease_tensor_wait()
+ * Threads: any. Blocks: until the tensor is there, then while hashing.
+ */
+SGI_API sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint64_t *xxh3_out, sgi_error *err);
+
+/** One part of an image: [prefix][the file's bytes from its data start on]. */
+typedef struct sgi_image {
+    uint32_t    struct_size;
+    int32_t     fd;           /**< with SGI_IMAGE_FD: read-only and sealed, yours to close; else -1 */
+    const void *base;         /**< first byte of the prefix */
+    uint64_t    bytes;        /**< prefix and data */
+    uint64_t    prefix_bytes; /**< before the data: what the engine filled; without such an engine a few bytes of no meaning that
+                                   keep the data at its offset modulo 4096 */
+    uint64_t    file_offset;  /**< where in the source file the byte after the prefix stands */
+} sgi_image;
+
+/**
+ * One part of the image a lease holds, as a file descriptor too where the model was registered with
+ * SGI_IMAGE_FD. Nothing writes to that memory any more, and what was handed out stays valid, and counted against
+ * nobody, until it is closed and unmapped, even after the release.
+ *
+ * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_BUSY (still loading) · SGI_E_SYSTEM · SGI_E_INVALID
+ *         · SGI_E_UNSUPPORTED
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out, sgi_error *err);
+
+/** Runs with the lease's device current on the calling thread. */
+typedef sgi_status (*sgi_run_fn)(void *user, void *stream, sgi_error *err);
+
+/**
+ * Run your code with the lease's device made current on this thread; what was current before comes back
+ * afterwards. On a host device it is just the call. Returns what `fn` returned.
+ *
+ * @return what `fn` returned · SGI_E_STALE · SGI_E_INVALID · SGI_E_UNSUPPORTED · SGI_E_DEVICE_LOST
+ * Threads: any. Blocks: for as long as `fn` does.
+ */
+SGI_API sgi_status sgi_lease_run(sgi_runtime *rt, sgi_lease lease, sgi_run_fn fn, void *user, sgi_error *err);
+
+/** The lease's own stream: a CUstream on cuda, NULL on host. SGI_OK · SGI_E_STALE · SGI_E_INVALID. Blocks: never. */
+SGI_API sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out);
+
+/** One step of a cold start. */
+typedef struct sgi_phase {
+    uint64_t start_ns;    /**< from the request; steps overlap */
+    uint64_t duration_ns; /**< 0 when the step was not needed */
+} sgi_phase;
+
+/** How a lease came about. */
+typedef struct sgi_timing {
+    uint32_t  struct_size;
+    uint32_t  tier;           /**< where the bytes came from; SGI_TIER_DEVICE: it was loaded already */
+    uint32_t  joined;         /**< 1: somebody else had started the load */
+    uint32_t  direct;         /**< 1: read past the page cache, 2: part of it, 0: through it */
+    uint64_t  request_ns;     /**< CLOCK_MONOTONIC when it was asked for */
+    uint64_t  total_ns;       /**< from the request to the grant */
+    uint64_t  load_ns;        /**< from memory reserved to all bytes there */
+    uint64_t  bytes;          /**< bytes loaded for the instance */
+    uint64_t  cpu_ns;         /**< processor time of the loading threads */
+    uint64_t  bounced_bytes;  /**< copied in memory because the file's layout left no other way */
+    uint64_t  reread_bytes;   /**< read again after a failed check */
+    char      engine[16];     /**< what read the files: "uring", "threads", or "" */
+    sgi_phase phases[16];     /**< by step: SGI_STEP_QUEUE, SGI_STEP_SOURCE, ... */
+} sgi_timing;
+
+/** SGI_OK · SGI_E_STALE · SGI_E_INVALID · SGI_E_BUSY (EARLY, still loading). Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_lease_timing(sgi_runtime *rt, sgi_lease lease, sgi_timing *timing_out);
+
+/* -------------------------------------------------------------------- calls */
+
+/**
+ * Start one inference on a lease. The engine's `call` runs on a thread of the library; its pieces are
+ * read with sgi_call_read(). Completions announce READABLE, and CALL at the end.
+ *
+ * @param request  copied
+ * @return SGI_OK · SGI_E_STALE · SGI_E_BUSY (a call is open on this lease, or calls_max)
+ *         · SGI_E_UNSUPPORTED (the model has no engine) · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_DEVICE_LOST
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes, uint64_t tag,
+                                  sgi_call *call_out, sgi_error *err);
+
+/**
+ * Read the next piece. A piece larger than `capacity` comes in several reads. When the call's buffer
+ * (64 KiB) is full the engine waits for you.
+ *
+ * @return SGI_OK · SGI_E_WOULD_BLOCK (none yet) · SGI_E_END (finished well) · SGI_E_CANCELED or what the
+ *         engine failed with, once all pieces are read · SGI_E_STALE · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out, sgi_error *err);
+
+/** Ask the engine to stop; the call still ends through its CALL completion. SGI_OK · SGI_E_STALE. Blocks: never. */
+SGI_API sgi_status sgi_call_cancel(sgi_runtime *rt, sgi_call call);
+
+/**
+ * Give a call's id up, canceling it if it still runs. Pieces and completions not read are dropped. The
+ * lease may be released at once: the instance stays BUSY until the engine has come back, and becomes
+ * WEDGED if it does not.
+ *
+ * @return SGI_OK · SGI_E_STALE
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_call_end(sgi_runtime *rt, sgi_call call);
+
+/** Receives a piece on the thread that called sgi_lease_call(); returns 0 to go on, else the call is canceled. */
+typedef int (*sgi_piece_fn)(void *user, const void *piece, size_t bytes);
+
+/**
+ * One inference from begin to end, pieces handed over as they come. No completions are made for it.
+ *
+ * @return SGI_OK · SGI_E_CANCELED · SGI_E_TIMEOUT (canceled at timeout_ms) · what the engine failed with · as sgi_call_begin() · SGI_E_DEADLOCK
+ * Threads: any. Blocks: until the call has ended, or `timeout_ms`.
+ */
+SGI_API sgi_status sgi_lease_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes,
+                                  uint32_t timeout_ms, sgi_piece_fn on_piece, void *user, sgi_error *err);
+
+/* -------------------------------------------------------------- observation */
+
+/**
+ * Write the cold starts of this runtime (the last 256) as Chrome trace JSON, for Perfetto or about:tracing.
+ *
+ * @return SGI_OK · SGI_E_CANCELED if `write` stopped it · SGI_E_NO_MEMORY
+ * Threads: any. Blocks: never on a load.
+ */
+SGI_API sgi_status sgi_trace_write(sgi_runtime *rt, sgi_write_fn write, void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

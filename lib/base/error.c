@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A caller compiled against an older header has a smaller struct: nothing past its size is written. */
+static int has_field(const sgi_error *err, size_t end)
+{
+    return err->struct_size == 0 || err->struct_size >= end;
+}
+
+#define HAS(err, field) has_field((err), offsetof(sgi_error, field) + sizeof((err)->field))
+
+static void fill(sgi_error *err, sgi_status code, int os_errno, const char *format, va_list args)
+{
+    if (HAS(err, code))
+        err->code = code;
+    if (HAS(err, os_errno))
+        err->os_errno = os_errno;
+    if (HAS(err, driver_code))
+        err->driver_code = 0;
+    if (HAS(err, step))
+        err->step = SGI_STEP_NONE;
+    if (HAS(err, retry_after_ms))
+        err->retry_after_ms = 0;
+    if (!HAS(err, message))
+        return;
+    int n = vsnprintf(err->message, sizeof err->message, format, args);
+    if (os_errno == 0 || n < 0 || (size_t)n >= sizeof err->message - 3)
+        return;
+    char text[96];
+    /* The GNU form returns the text and need not use the buffer. */
+    snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", strerror_r(os_errno, text, sizeof text));
+}
+
+sgi_status sgi__error(sgi_error *err, sgi_status code, const char *format, ...)
+{
+    if (!err)
+        return code;
+    va_list args;
+    va_start(args, format);
+    fill(err, code, 0, format, args);
+    va_end(args);
+    return code;
+}
+
+sgi_status sgi__error_sys(sgi_error *err, sgi_status code, int os_errno, const char *format, ...)
+{
+    if (!err)
+        return code;
+    va_list args;
+    va_start(args, format);
+    fill(err, code, os_errno, format, args);
+    va_end(args);
+    return code;
+}
+
+sgi_status sgi__error_step(sgi_error *err, sgi_status code, uint32_t step)
+{
+    if (err && HAS(err, step) && err->step == SGI_STEP_NONE)
+        err->step = step;
+    return code;
+}
+
+void sgi__error_init(sgi_error *err)
+{
+    memset(err, 0, sizeof *err);
+    err->struct_size = sizeof *err;
+}
+
+void sgi__error_copy(sgi_error *dst, const sgi_error *src)
+{
+    if (!dst || !src)
+        return;
+    uint32_t size = dst->struct_size;
+    if (size == 0 || size > sizeof *src)
+        size = sizeof *src;
+    if (size <= sizeof size)
+        return;
+    memcpy((char *)dst + sizeof size, (const char *)src + sizeof size, size - sizeof size);
+    if (size > offsetof(sgi_error, message))
+        ((char *)dst)[size - 1] = '\0';
+}
+
+const char *sgi__error_message(const sgi_error *err, sgi_status code)
+{
+    return err && err->message[0] ? err->message : sgi_status_text(code);
+}

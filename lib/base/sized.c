@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/sized.h"
+
+#include <string.h>
+
+static uint32_t size_of(const void *object)
+{
+    uint32_t size;
+    memcpy(&size, object, sizeof size);
+    return size;
+}
+
+bool sgi__sized_init(void *object, size_t size)
+{
+    if (!object || size < sizeof(uint32_t) || size > UINT32_MAX)
+        return false;
+    uint32_t size32 = (uint32_t)size;
+    memset(object, 0, size);
+    memcpy(object, &size32, sizeof size32);
+    return true;
+}
+
+bool sgi__sized_out(void *out, const void *full, size_t full_size)
+{
+    if (!out || size_of(out) < sizeof(uint32_t))
+        return false;
+    uint32_t size = size_of(out);
+    size_t   known = size < full_size ? size : full_size;
+    memcpy((char *)out + sizeof size, (const char *)full + sizeof size, known - sizeof size);
+    if (size > known)
+        memset((char *)out + known, 0, size - known);
+    return true;
+}
+
+bool sgi__sized_in(const void *in, void *full, size_t full_size)
+{
+    uint32_t size = size_of(in);
+    if (size < sizeof size)
+        return false;
+    size_t known = size < full_size ? size : full_size;
+    memset(full, 0, full_size);
+    memcpy(full, in, known);
+    for (size_t n = known; n < size; n++)
+        if (((const char *)in)[n] != 0)
+            return false;
+    return true;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "format/readers.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "format/folder.h"
+
+enum { SNIFF_BYTES = 8 };
+
+/* An index is JSON text: a brace after white space, and no zero byte, which every header length below 2^56 has. */
+static bool looks_like_json(const char *begin, size_t bytes)
+{
+    size_t at = 0;
+    while (at < bytes && begin[at] != '\0' && strchr(" \t\r\n", begin[at]))
+        at++;
+    return at < bytes && begin[at] == '{' && !memchr(begin, 0, bytes);
+}
+
+static sgi_status read_source(struct sgi__source *s, sgi_error *err)
+{
+    const void *begin;
+    size_t      bytes = s->id.bytes < SNIFF_BYTES ? (size_t)s->id.bytes : SNIFF_BYTES;
+    sgi_status  st = sgi__source_peek(s, bytes, &begin, err);
+    if (st != SGI_OK)
+        return st;
+    if (bytes >= 4 && memcmp(begin, "GGUF", 4) == 0)
+        return sgi__gguf_read(s, err);
+    if (looks_like_json(begin, bytes))
+        return sgi__index_read(s, err);
+    if (bytes < SNIFF_BYTES)
+        return sgi__refuse(s, err, "too short for a model file: %zu bytes", bytes);
+    return sgi__safetensors_read(s, err);
+}
+
+static sgi_status open_file(struct sgi__parse *p, const char *path, sgi_error *err)
+{
+    struct sgi__source s;
+    sgi_status         st = sgi__source_open(p, path, &s, err);
+    if (st != SGI_OK)
+        return st;
+    st = read_source(&s, err);
+    sgi__source_close(&s);
+    return st;
+}
+
+static sgi_status open_folder(struct sgi__parse *p, const char *path, sgi_error *err)
+{
+    struct sgi__names files = { .list = NULL };
+    sgi_status        st = sgi__folder_search(p->fs, path, &files, err);
+    if (st == SGI_OK && files.count > 1)
+        st = sgi__shards_read(p, path, &files, err);
+    if (st == SGI_OK && files.count == 1) {
+        char *file = sgi__path_join(path, files.list[0]);
+        st = file ? open_file(p, file, err) : sgi__no_memory(path, err);
+        sgi__free(file);
+    }
+    sgi__names_free(&files);
+    return st;
+}
+
+sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const struct sgi__format_options *options,
+                            struct sgi__manifest **manifest_out, sgi_error *err)
+{
+    enum sgi__fs_kind kind;
+    struct sgi__parse p = { .fs = fs };
+    if (options) {
+        p.flags = options->flags;
+        p.header_bytes_max = options->header_bytes_max;
+    }
+    sgi_status st = fs->kind(fs->user, path, &kind, err);
+    if (st != SGI_OK)
+        return st;
+    p.m = sgi__manifest_new();
+    if (!p.m)
+        return sgi__no_memory(path, err);
+    st = kind == SGI__FS_FOLDER ? open_folder(&p, path, err) : open_file(&p, path, err);
+    if (st == SGI_OK)
+        *manifest_out = p.m;
+    else
+        sgi__manifest_free(p.m);
+    return st;
+}

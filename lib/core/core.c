@@ -1,0 +1,747 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The core's doors: every event comes in here, and everything that follows from it is settled before the call returns. */
+#include "core/core.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "core/state.h"
+
+/* ---- making ---- */
+
+/* Undrained actions of one model are few, since each waits for the result of the one before; the worst case is
+ * CHECK, PREPARE, DISCARD, DROP and one instance's RESERVE, LOAD, START, CANCEL, STOP, FREE. */
+enum { ACTIONS_PER_MODEL = 12, ACTIONS_PER_DEVICE = 2, TIMERS_PER_MODEL = 4 };
+
+static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uint32_t count, uint32_t needed, size_t bytes)
+{
+    if (needed <= *capacity)
+        return SGI_OK;
+    uint32_t grown = *capacity ? *capacity : 64;
+    while (grown < needed)
+        grown *= 2;
+    char *to = sgi__alloc_zero(grown, bytes);
+    if (!to)
+        return SGI_E_NO_MEMORY;
+    for (uint32_t n = 0; n < count; n++)
+        memcpy(to + n * bytes, (char *)*ring + (*head + n) % *capacity * bytes, bytes);
+    sgi__free(*ring);
+    *ring = to;
+    *head = 0;
+    *capacity = grown;
+    return SGI_OK;
+}
+
+/* Room for so many models and leases in everything that must not allocate later. */
+static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t leases)
+{
+    uint32_t devices = core->config.devices_count, wants = core->config.wants_max;
+    void    *actions = core->actions, *replies = core->replies;
+    sgi_status st;
+
+    if ((st = sgi__slots_room(&core->models, models)) != SGI_OK || (st = sgi__slots_room(&core->leases, leases)) != SGI_OK
+        || (st = sgi__slots_room(&core->wants, wants)) != SGI_OK)
+        return st;
+    st = sgi__timer_room(core, models * TIMERS_PER_MODEL + leases + wants + devices);
+    if (st != SGI_OK)
+        return st;
+    st = ring_room(&actions, &core->actions_capacity, &core->actions_head, core->actions_count,
+                   models * ACTIONS_PER_MODEL + devices * ACTIONS_PER_DEVICE, sizeof *core->actions);
+    core->actions = actions;
+    if (st != SGI_OK)
+        return st;
+    /* Replies are taken after each event; one event can end every want, mark every lease, and drain every model. */
+    st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count, wants + leases + models + 1,
+                   sizeof *core->replies);
+    core->replies = replies;
+    return st;
+}
+
+struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
+{
+    struct sgi__core *core = sgi__alloc_zero(1, sizeof *core);
+    if (!core)
+        return NULL;
+    core->config = *config;
+    core->serial = config->id_seed;
+    core->models.item_bytes = sizeof(struct model);
+    core->wants.item_bytes = sizeof(struct want);
+    core->leases.item_bytes = sizeof(struct lease);
+    core->dram.bytes_max = config->dram_bytes_max;
+    for (uint32_t n = 0; n < config->devices_count; n++) {
+        core->devices[n].bytes_max = config->devices[n].bytes_max;
+        core->devices[n].unified = config->devices[n].unified;
+        sgi__timer_init(&core->devices[n].linger, TIMER_LINGER, &core->devices[n]);
+    }
+    if (room(core, 0, 0) != SGI_OK) {
+        sgi__core_free(core);
+        return NULL;
+    }
+    return core;
+}
+
+void sgi__core_free(struct sgi__core *core)
+{
+    if (!core)
+        return;
+    assert(core->wants_count == 0 && core->leases_count == 0 && core->loads == 0);
+    assert(core->dram.used == 0 && core->prepared_bytes == 0);
+    sgi__slots_fini(&core->models);
+    sgi__slots_fini(&core->wants);
+    sgi__slots_fini(&core->leases);
+    sgi__free(core->heap);
+    sgi__free(core->actions);
+    sgi__free(core->replies);
+    sgi__free(core);
+}
+
+static uint32_t models_in_use(const struct sgi__core *core)
+{
+    return core->models.count - core->models.free_count;
+}
+
+sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_model_config *config, sgi_model *model_out)
+{
+    if (core->draining)
+        return SGI_E_CLOSED;
+    sgi_status st = room(core, models_in_use(core) + 1, core->leases_count + core->config.wants_max);
+    if (st != SGI_OK)
+        return st;
+    struct model *m = sgi__slots_take(&core->models, core, ID_MODEL);
+    m->config = *config;
+    m->engine_bytes = config->engine_bytes;
+    m->instance.model = m;
+    sgi__timer_init(&m->instance.idle, TIMER_IDLE, &m->instance);
+    sgi__timer_init(&m->instance.hang, TIMER_HANG, &m->instance);
+    sgi__timer_init(&m->instance.starve, TIMER_STARVE, &m->instance);
+    sgi__timer_init(&m->prepare_hang, TIMER_PREPARE, m);
+    *model_out = m->id;
+    return SGI_OK;
+}
+
+sgi_status sgi__core_model_remove(struct sgi__core *core, sgi_model model)
+{
+    struct model *m = sgi__core_model(core, model);
+    if (!m)
+        return SGI_E_STALE;
+    if (!m->drained_said)
+        return SGI_E_BUSY;
+    assert(m->wants == 0 && m->leases == 0 && m->instance.state == ST_COLD);
+    sgi__timer_remove(core, &m->instance.idle);
+    sgi__timer_remove(core, &m->instance.hang);
+    sgi__timer_remove(core, &m->instance.starve);
+    sgi__timer_remove(core, &m->prepare_hang);
+    sgi__slots_give(&core->models, m);
+    return SGI_OK;
+}
+
+/* ---- finding and emitting ---- */
+
+struct model *sgi__core_model(const struct sgi__core *core, sgi_model id)
+{
+    return sgi__slots_get(&core->models, id, ID_MODEL);
+}
+
+struct instance *sgi__core_instance(const struct sgi__core *core, sgi_model model, uint64_t id)
+{
+    struct model *m = sgi__core_model(core, model);
+    return m && id && m->instance.id == id ? &m->instance : NULL;
+}
+
+/* By its id alone: an instance's slot is its model's. */
+static struct instance *instance_of(const struct sgi__core *core, uint64_t id)
+{
+    uint32_t slot = sgi__core_slot(id);
+    if (!id || slot >= core->models.count)
+        return NULL;
+    struct model *m = core->models.items[slot];
+    return m->id && m->instance.id == id ? &m->instance : NULL;
+}
+
+struct device *sgi__core_device(struct sgi__core *core, int32_t device)
+{
+    return device == SGI__DRAM ? &core->dram : &core->devices[device];
+}
+
+static void put_action(struct sgi__core *core, const struct sgi__core_action *action)
+{
+    assert(core->actions_count < core->actions_capacity);
+    core->actions[(core->actions_head + core->actions_count++) % core->actions_capacity] = *action;
+}
+
+uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, const struct model *m, const struct instance *i)
+{
+    struct sgi__core_action action = { .kind = kind, .op = ++core->op, .model = m->id, .bytes = m->config.image_bytes, .device = SGI__DRAM };
+    if (i) {
+        action.instance = i->id;
+        action.tier = i->tier;
+        if (i->state != ST_QUEUED)
+            action.device = i->device;
+    }
+    put_action(core, &action);
+    return action.op;
+}
+
+void sgi__core_act_context(struct sgi__core *core, enum sgi__core_action_kind kind, struct device *d)
+{
+    d->op_context = ++core->op;
+    put_action(core, &(struct sgi__core_action){ .kind = kind, .op = d->op_context, .device = (int32_t)(d - core->devices) });
+}
+
+void sgi__core_reply(struct sgi__core *core, const struct sgi__core_reply *reply)
+{
+    assert(core->replies_count < core->replies_capacity);
+    core->replies[(core->replies_head + core->replies_count++) % core->replies_capacity] = *reply;
+}
+
+bool sgi__core_take_reply(struct sgi__core *core, struct sgi__core_reply *reply_out)
+{
+    if (core->replies_count == 0)
+        return false;
+    *reply_out = core->replies[core->replies_head];
+    core->replies_head = (core->replies_head + 1) % core->replies_capacity;
+    core->replies_count--;
+    return true;
+}
+
+bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *action_out)
+{
+    /* Spare memory is what the DRAM tier leaves over. Only the newest limit counts, so it is not queued. */
+    uint64_t spare = core->dram.bytes_max > core->dram.used ? core->dram.bytes_max - core->dram.used : 0;
+    if (spare != core->spare_limit_said) {
+        core->spare_limit_said = spare;
+        *action_out = (struct sgi__core_action){ .kind = SGI__ACT_SPARE_LIMIT, .device = SGI__DRAM, .bytes = spare };
+        return true;
+    }
+    if (core->actions_count == 0)
+        return false;
+    *action_out = core->actions[core->actions_head];
+    core->actions_head = (core->actions_head + 1) % core->actions_capacity;
+    core->actions_count--;
+    return true;
+}
+
+/* ---- settling ---- */
+
+static uint32_t step_of(const struct model *m)
+{
+    const struct instance *i = &m->instance;
+    switch (i->state) {
+    case ST_RESERVING:
+        return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
+    case ST_LOADING:
+        return i->bytes_ready ? SGI_STEP_START : SGI_STEP_READ;
+    default:
+        return SGI_STEP_QUEUE;
+    }
+}
+
+static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
+{
+    switch ((enum timer_kind)t->kind) {
+    case TIMER_IDLE: {
+        struct instance *i = t->owner;
+        if (i->state == ST_READY && i->model->pinned_tier < SGI_TIER_DEVICE)
+            sgi__instance_stop(core, now, i, true);
+        break;
+    }
+    case TIMER_HANG: {
+        struct instance *i = t->owner;
+        if (i->state != ST_WEDGED && (i->op_start || i->op_stop || i->calls_ending))
+            sgi__instance_hung(core, i);
+        break;
+    }
+    case TIMER_STARVE:
+        core->dirty = true; /* the scheduler looks who starves */
+        break;
+    case TIMER_WANT: {
+        struct want  *w = t->owner;
+        struct model *m = w->model;
+        sgi__want_reject(core, w, SGI_E_TIMEOUT, step_of(m), 0);
+        sgi__instance_abandon(core, now, m, false);
+        sgi__model_advance(core, now, m);
+        core->dirty = true;
+        break;
+    }
+    case TIMER_LEASE: {
+        struct lease *l = t->owner;
+        sgi__core_reply(core, &(struct sgi__core_reply){ .kind = SGI__REPLY_OVERDUE, .lease = l->id, .model = l->instance->model->id,
+                                                         .instance = l->instance_id });
+        break;
+    }
+    case TIMER_LINGER:
+        sgi__context_lingered(core, t->owner);
+        break;
+    case TIMER_PREPARE: {
+        struct model *m = t->owner;
+        if (!m->op_prepare)
+            break;
+        m->prepare_hung = true;
+        if (m->instance.state == ST_COLD)
+            sgi__model_failed(core, now, m, SGI_E_WEDGED, SGI_STEP_PREPARE);
+        else
+            sgi__instance_fail(core, now, &m->instance, SGI_E_WEDGED, SGI_STEP_PREPARE);
+        break;
+    }
+    }
+}
+
+static void say_closed(struct sgi__core *core)
+{
+    if (!core->draining || core->closed_said || core->wants_count || core->leases_count)
+        return;
+    for (uint32_t n = 0; n < core->models.count; n++) {
+        const struct model *m = core->models.items[n];
+        if (m->id && !m->drained_said)
+            return;
+    }
+    for (uint32_t n = 0; n < core->config.devices_count; n++)
+        if (core->devices[n].context != CTX_CLOSED)
+            return;
+    core->closed_said = true;
+    sgi__core_reply(core, &(struct sgi__core_reply){ .kind = SGI__REPLY_CLOSED });
+}
+
+/* The end of every event: whoever can go goes, then whatever is due happens, until nothing follows. */
+static void settle(struct sgi__core *core, uint64_t now)
+{
+    struct timer *t;
+
+    sgi__sched_run(core, now);
+    while ((t = sgi__timer_pop_due(core, now)) != NULL) {
+        timer_fired(core, now, t);
+        sgi__sched_run(core, now);
+    }
+    if (core->draining)
+        say_closed(core);
+}
+
+void sgi__core_tick(struct sgi__core *core, uint64_t now)
+{
+    settle(core, now);
+}
+
+/* ---- events from users ---- */
+
+sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model, const struct sgi__core_want *want, sgi_ticket *ticket_out)
+{
+    struct model *m = sgi__core_model(core, model);
+    if (!m)
+        return SGI_E_STALE;
+    if (core->draining)
+        return SGI_E_CLOSED;
+    if (m->draining)
+        return SGI_E_STALE;
+    if (core->wants_count >= core->config.wants_max)
+        return SGI_E_BUSY;
+    sgi_status st = room(core, core->models.count, core->leases_count + core->wants_count + 1);
+    if (st != SGI_OK)
+        return st;
+
+    struct want *w = sgi__slots_take(&core->wants, core, ID_TICKET);
+    w->model = m;
+    w->spec = *want;
+    w->seq = ++core->seq;
+    w->since = now;
+    w->joined = m->instance.state == ST_QUEUED || m->instance.state == ST_RESERVING || m->instance.state == ST_LOADING;
+    *ticket_out = w->id;
+    sgi__want_add(core, w);
+    m->evict_dram = m->discard_wanted = false; /* somebody needs it after all */
+    settle(core, now);
+    return SGI_OK;
+}
+
+sgi_status sgi__core_try_acquire(struct sgi__core *core, uint64_t now, sgi_model model, uint64_t idle_ns, uint64_t lease_ns,
+                                 sgi_lease *lease_out)
+{
+    struct model *m = sgi__core_model(core, model);
+    if (!m)
+        return SGI_E_STALE;
+    if (core->draining)
+        return SGI_E_CLOSED;
+    if (m->draining)
+        return SGI_E_STALE;
+    if (m->wants > 0 || !sgi__instance_grants(&m->instance)) /* nobody passes those who wait */
+        return SGI_E_WOULD_BLOCK;
+    if (core->leases.free_count <= core->wants_count) {
+        sgi_status st = room(core, core->models.count, core->leases_count + core->wants_count + 1);
+        if (st != SGI_OK)
+            return st;
+    }
+    *lease_out = sgi__lease_grant(core, now, &m->instance, idle_ns, lease_ns)->id;
+    return SGI_OK;
+}
+
+sgi_status sgi__core_cancel(struct sgi__core *core, uint64_t now, sgi_ticket ticket)
+{
+    struct want *w = sgi__slots_get(&core->wants, ticket, ID_TICKET);
+    if (!w)
+        return SGI_E_STALE;
+    struct model *m = w->model;
+    sgi__want_reject(core, w, SGI_E_CANCELED, step_of(m), 0);
+    sgi__instance_abandon(core, now, m, true);
+    core->dirty = true; /* a device may have been kept for it */
+    settle(core, now);
+    return SGI_OK;
+}
+
+/* The instance has one lease or call fewer. */
+static void less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns)
+{
+    i->last_used = now;
+    if (core->pending_head)
+        core->dirty = true;
+    if (!sgi__instance_unused(i))
+        return;
+    sgi__instance_move(i, EV_UNUSED);
+    if (i->state == ST_READY) {
+        if (i->closing || i->model->draining)
+            sgi__instance_stop(core, now, i, !i->lost);
+        else
+            sgi__instance_rest(core, now, i, idle_ns);
+    } else {
+        sgi__instance_advance(core, now, i);
+    }
+}
+
+sgi_status sgi__core_release(struct sgi__core *core, uint64_t now, sgi_lease lease)
+{
+    struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
+    if (!l)
+        return SGI_E_STALE;
+    if (l->call_open || l->holds > 0)
+        return SGI_E_BUSY;
+    struct instance *i = l->instance;
+    uint64_t         idle_ns = l->idle_ns;
+
+    sgi__timer_remove(core, &l->overdue);
+    sgi__slots_give(&core->leases, l);
+    core->leases_count--;
+    i->leases--;
+    i->model->leases--;
+    i->rest_ns = idle_ns;
+    less_used(core, now, i, idle_ns);
+    settle(core, now);
+    return SGI_OK;
+}
+
+sgi_status sgi__core_evict(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier)
+{
+    struct model *m = sgi__core_model(core, model);
+    if (!m)
+        return SGI_E_STALE;
+    struct instance *i = &m->instance;
+    if (m->wants > 0 || m->leases > 0 || !(i->state == ST_COLD || i->state == ST_READY || i->state == ST_STOPPING))
+        return SGI_E_BUSY;
+    if (tier != SGI_TIER_DRAM)
+        m->evict_dram = true;
+    if (tier == SGI_EVICT_ALL)
+        m->discard_wanted = true;
+    if (i->state == ST_READY)
+        sgi__instance_stop(core, now, i, tier == SGI_TIER_DRAM);
+    sgi__model_advance(core, now, m);
+    settle(core, now);
+    return SGI_OK;
+}
+
+sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier)
+{
+    struct model *m = sgi__core_model(core, model);
+    if (!m || m->draining)
+        return SGI_E_STALE;
+    m->pinned_tier = tier;
+    if (m->instance.state == ST_READY)
+        sgi__instance_rest(core, now, &m->instance, m->instance.idle_ns);
+    core->dirty = true; /* what was pinned may be evicted now */
+    settle(core, now);
+    return SGI_OK;
+}
+
+static void drain_model(struct sgi__core *core, uint64_t now, struct model *m, sgi_status reason)
+{
+    struct instance *i = &m->instance;
+
+    m->draining = true;
+    sgi__wants_reject(core, m, reason, step_of(m), 0);
+    i->closing = true;
+    i->keep = false;
+    if (i->state == ST_QUEUED)
+        sgi__instance_abandon(core, now, m, true);
+    else if (i->state == ST_READY || i->state == ST_RESERVING || i->state == ST_LOADING)
+        sgi__instance_stop(core, now, i, false);
+    else
+        sgi__instance_advance(core, now, i);
+    sgi__model_advance(core, now, m);
+    core->dirty = true;
+}
+
+sgi_status sgi__core_model_drain(struct sgi__core *core, uint64_t now, sgi_model model, sgi_status reason)
+{
+    struct model *m = sgi__core_model(core, model);
+    if (!m)
+        return SGI_E_STALE;
+    if (!m->draining)
+        drain_model(core, now, m, reason);
+    settle(core, now);
+    return SGI_OK;
+}
+
+void sgi__core_drain(struct sgi__core *core, uint64_t now)
+{
+    if (!core->draining) {
+        core->draining = true;
+        for (uint32_t n = 0; n < core->models.count; n++) {
+            struct model *m = core->models.items[n];
+            if (m->id && !m->draining)
+                drain_model(core, now, m, SGI_E_CLOSED);
+        }
+        for (uint32_t n = 0; n < core->config.devices_count; n++)
+            sgi__context_rest(core, now, &core->devices[n]);
+    }
+    settle(core, now);
+}
+
+sgi_status sgi__core_lease_hold(struct sgi__core *core, sgi_lease lease, struct sgi__core_lease_view *view_out)
+{
+    struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
+    if (!l)
+        return SGI_E_STALE;
+    l->holds++;
+    return sgi__core_lease_view(core, lease, view_out);
+}
+
+void sgi__core_lease_unhold(struct sgi__core *core, sgi_lease lease)
+{
+    struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
+    assert(l && l->holds > 0);
+    l->holds--;
+}
+
+/* ---- calls ---- */
+
+sgi_status sgi__core_call_begin(struct sgi__core *core, uint64_t now, sgi_lease lease, uint64_t *instance_out)
+{
+    struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
+    (void)now;
+    if (!l)
+        return SGI_E_STALE;
+    struct instance *i = l->instance;
+    if (!i->model->config.has_engine)
+        return SGI_E_UNSUPPORTED;
+    if (i->lost)
+        return SGI_E_DEVICE_LOST;
+    if (i->state == ST_WEDGED)
+        return SGI_E_WEDGED;
+    if (l->call_open)
+        return SGI_E_BUSY;
+    l->call_open = true;
+    i->calls++;
+    core->calls++;
+    *instance_out = i->id;
+    return SGI_OK;
+}
+
+static void call_ending(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    i->calls_ending++;
+    if (i->state == ST_WEDGED || i->calls_ending > 1)
+        return;
+    if (i->model->config.hang_ns < SGI__NEVER - now)
+        sgi__timer_set(core, &i->hang, now + i->model->config.hang_ns);
+}
+
+void sgi__core_call_cancel(struct sgi__core *core, uint64_t now, uint64_t instance)
+{
+    struct instance *i = instance_of(core, instance);
+    if (i && i->calls_ending < i->calls)
+        call_ending(core, now, i);
+    settle(core, now);
+}
+
+void sgi__core_call_detach(struct sgi__core *core, uint64_t now, sgi_lease lease)
+{
+    struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
+    (void)now;
+    if (l)
+        l->call_open = false;
+}
+
+void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance, bool was_canceled)
+{
+    struct instance *i = instance_of(core, instance);
+
+    if (!i || i->calls == 0) /* it died with its place */
+        return;
+    i->calls--;
+    core->calls--;
+    if (was_canceled && i->calls_ending > 0)
+        i->calls_ending--;
+    if (i->calls_ending == 0 && !i->op_start && !i->op_stop)
+        sgi__timer_unset(&i->hang);
+    if (sgi__instance_unused(i))
+        less_used(core, now, i, i->rest_ns);
+    sgi__instance_heal(core, now, i);
+    settle(core, now);
+}
+
+/* ---- events from places ---- */
+
+static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, const struct sgi__core_event *event)
+{
+    struct instance *i = &m->instance;
+
+    switch (event->kind) {
+    case SGI__EV_SOURCE_CHECKED:
+        if (!m->op_check || m->op_check != event->op)
+            return false;
+        m->op_check = 0;
+        core->dirty = true;
+        if (i->state == ST_QUEUED && !i->source_ok) {
+            if (event->status != SGI_OK) {
+                sgi__instance_fail(core, now, i, event->status, SGI_STEP_SOURCE);
+            } else {
+                i->source_ok = true;
+                if (!i->to_dram)
+                    sgi__prepare(core, now, m);
+            }
+        }
+        break;
+    case SGI__EV_PREPARED:
+        if (!m->op_prepare || m->op_prepare != event->op)
+            return false;
+        m->op_prepare = 0;
+        m->prepare_hung = false;
+        sgi__timer_unset(&m->prepare_hang);
+        if (event->status == SGI_OK) {
+            m->prepared = true;
+            m->prepared_bytes = event->bytes;
+            core->prepared_bytes += event->bytes;
+            sgi__instance_advance(core, now, i);
+        } else if (i->state == ST_COLD || i->to_dram) {
+            m->last_error = event->status;
+        } else {
+            sgi__instance_fail(core, now, i, event->status, SGI_STEP_PREPARE);
+        }
+        core->dirty = true;
+        break;
+    case SGI__EV_DISCARDED:
+        if (!m->op_discard || m->op_discard != event->op)
+            return false;
+        m->op_discard = 0;
+        core->prepared_bytes -= m->prepared_bytes;
+        m->prepared_bytes = 0;
+        if (i->state != ST_COLD && !i->to_dram && i->source_ok)
+            sgi__prepare(core, now, m); /* it was wanted again meanwhile */
+        break;
+    case SGI__EV_DROPPED:
+        if (!m->op_drop || m->op_drop != event->op)
+            return false;
+        sgi__residence_dropped(core, now, m);
+        break;
+    default:
+        return false;
+    }
+    sgi__model_advance(core, now, m);
+    return true;
+}
+
+static bool instance_expects(const struct instance *i, const struct sgi__core_event *event)
+{
+    switch (event->kind) {
+    case SGI__EV_RESERVED:
+        return i->op_reserve == event->op;
+    case SGI__EV_LOADED:
+        return i->op_load == event->op;
+    case SGI__EV_ENGINE_STARTED:
+        return i->op_start == event->op;
+    case SGI__EV_ENGINE_STOPPED:
+        return i->op_stop == event->op;
+    case SGI__EV_FREED:
+    case SGI__EV_KEPT:
+        return i->op_end == event->op;
+    default:
+        return false;
+    }
+}
+
+static bool take_event(struct sgi__core *core, uint64_t now, const struct sgi__core_event *event)
+{
+    bool known_device = event->device >= 0 && (uint32_t)event->device < core->config.devices_count;
+
+    switch (event->kind) {
+    case SGI__EV_CONTEXT_OPENED:
+    case SGI__EV_CONTEXT_CLOSED:
+        if (!known_device || !event->op || core->devices[event->device].op_context != event->op)
+            return false;
+        sgi__context_event(core, now, event);
+        return true;
+    case SGI__EV_CONTEXT_LOST:
+    case SGI__EV_CONTEXT_BACK:
+        if (!known_device)
+            return false;
+        sgi__context_event(core, now, event);
+        return true;
+    case SGI__EV_FOREIGN:
+        if (!known_device)
+            return false;
+        core->devices[event->device].foreign = event->bytes;
+        core->dirty = true;
+        return true;
+    case SGI__EV_PLACE_DIED:
+        sgi__place_died(core, now);
+        return true;
+    case SGI__EV_PLACE_UP:
+        core->dram.lost = false;
+        for (uint32_t n = 0; n < core->config.devices_count; n++)
+            core->devices[n].lost = false;
+        core->dirty = true;
+        return true;
+    default:
+        break;
+    }
+    struct model *m = sgi__core_model(core, event->model);
+    if (!m || !event->op)
+        return false;
+    if (event->kind == SGI__EV_SOURCE_CHECKED || event->kind == SGI__EV_PREPARED || event->kind == SGI__EV_DISCARDED
+        || event->kind == SGI__EV_DROPPED)
+        return model_event(core, now, m, event);
+    struct instance *i = sgi__core_instance(core, event->model, event->instance);
+    if (!i || !instance_expects(i, event))
+        return false;
+    sgi__instance_event(core, now, i, event);
+    return true;
+}
+
+bool sgi__core_event(struct sgi__core *core, uint64_t now, const struct sgi__core_event *event)
+{
+    bool taken = take_event(core, now, event);
+    settle(core, now);
+    return taken;
+}
+
+sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t instance, uint64_t bytes, bool at_least,
+                                  uint64_t *free_out)
+{
+    struct instance *i = instance_of(core, instance);
+    (void)now;
+    if (!i || i->state == ST_COLD || i->state == ST_QUEUED || i->device == SGI__DRAM)
+        return SGI_E_STALE;
+    struct device *d = &core->devices[i->device];
+    uint64_t       others = d->used - i->charged_engine + d->foreign;
+    uint64_t       left = others < d->bytes_max ? d->bytes_max - others : 0;
+
+    *free_out = left;
+    if (at_least && bytes <= i->charged_engine)
+        return SGI_OK;
+    if (bytes > i->charged_engine && bytes > left)
+        return SGI_E_DEVICE_MEMORY;
+    d->used = d->used - i->charged_engine + bytes;
+    d->used_engine = d->used_engine - i->charged_engine + bytes;
+    i->charged = i->charged - i->charged_engine + bytes;
+    i->charged_engine = bytes;
+    i->model->engine_bytes = bytes; /* what the next start reserves */
+    core->dirty = true;
+    settle(core, now);
+    return SGI_OK;
+}

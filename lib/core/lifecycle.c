@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One instance from cold to cold. `state` says where it is, the facts beside it say what has been reported and what is still out;
+ * sgi__instance_advance() looks at both and emits what may come next. Every ending, good or bad, goes through STOPPING, which
+ * waits for what is out, stops the engine if it is up, gives the memory back or keeps it, and only then uncharges.
+ */
+#include <assert.h>
+
+#include "core/state.h"
+
+/* XX: no caller can produce this pair. */
+#define XX 0xff
+
+static const uint8_t next_state[ST_COUNT][EV_COUNT] = {
+    /*               WANTED     ADMITTED      REFUSED    PLACED      READY     LEASED      UNUSED       STOP         HUNG       HEALED       GONE */
+    [ST_COLD]      = { ST_QUEUED, XX,           XX,        XX,         XX,       XX,         XX,          XX,          XX,        XX,          XX },
+    [ST_QUEUED]    = { XX,        ST_RESERVING, XX,        XX,         XX,       XX,         XX,          XX,          XX,        XX,          ST_COLD },
+    [ST_RESERVING] = { XX,        XX,           ST_QUEUED, ST_LOADING, XX,       XX,         XX,          ST_STOPPING, XX,        XX,          XX },
+    [ST_LOADING]   = { XX,        XX,           XX,        XX,         ST_READY, ST_LOADING, ST_LOADING,  ST_STOPPING, ST_WEDGED, XX,          XX },
+    [ST_READY]     = { XX,        XX,           XX,        XX,         XX,       ST_BUSY,    XX,          ST_STOPPING, XX,        XX,          XX },
+    [ST_BUSY]      = { XX,        XX,           XX,        XX,         XX,       ST_BUSY,    ST_READY,    ST_STOPPING, ST_WEDGED, XX,          XX },
+    [ST_STOPPING]  = { XX,        XX,           XX,        XX,         XX,       XX,         ST_STOPPING, ST_STOPPING, ST_WEDGED, XX,          ST_COLD },
+    [ST_WEDGED]    = { XX,        XX,           XX,        XX,         XX,       XX,         ST_WEDGED,   ST_WEDGED,   ST_WEDGED, ST_STOPPING, XX },
+};
+
+void sgi__instance_move(struct instance *i, enum instance_event event)
+{
+    uint8_t next = next_state[i->state][event];
+    assert(next != XX);
+    i->state = next;
+}
+
+bool sgi__instance_unused(const struct instance *i)
+{
+    return i->leases == 0 && i->calls == 0;
+}
+
+uint64_t sgi__instance_need(const struct instance *i)
+{
+    return i->model->config.image_bytes + (i->to_dram ? 0 : i->model->engine_bytes);
+}
+
+/* ---- what it holds ---- */
+
+static void charge(struct sgi__core *core, struct instance *i, int32_t device)
+{
+    struct device *d = sgi__core_device(core, device);
+
+    i->device = device;
+    i->charged = sgi__instance_need(i);
+    i->charged_engine = i->to_dram ? 0 : i->model->engine_bytes;
+    d->used += i->charged;
+    d->used_engine += i->charged_engine;
+    if (device == SGI__DRAM)
+        return;
+    i->device_prev = NULL;
+    i->device_next = d->instances;
+    if (d->instances)
+        d->instances->device_prev = i;
+    d->instances = i;
+    d->instances_count++;
+}
+
+static void uncharge(struct sgi__core *core, struct instance *i)
+{
+    struct device *d = sgi__core_device(core, i->device);
+
+    assert(d->used >= i->charged && d->used_engine >= i->charged_engine);
+    d->used -= i->charged;
+    d->used_engine -= i->charged_engine;
+    i->charged = i->charged_engine = 0;
+}
+
+static void leave_device(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    uncharge(core, i);
+    if (i->device == SGI__DRAM)
+        return;
+    struct device *d = &core->devices[i->device];
+    *(i->device_prev ? &i->device_prev->device_next : &d->instances) = i->device_next;
+    if (i->device_next)
+        i->device_next->device_prev = i->device_prev;
+    i->device_prev = i->device_next = NULL;
+    d->instances_count--;
+    sgi__context_rest(core, now, d);
+}
+
+static void load_slot_give(struct sgi__core *core, struct instance *i)
+{
+    if (i->counts_load)
+        core->loads--;
+    i->counts_load = false;
+}
+
+static void timers_unset(struct instance *i)
+{
+    sgi__timer_unset(&i->idle);
+    sgi__timer_unset(&i->hang);
+    sgi__timer_unset(&i->starve);
+}
+
+static void watch(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    uint64_t hang = i->model->config.hang_ns;
+    sgi__timer_set(core, &i->hang, hang >= SGI__NEVER - now ? SGI__NEVER : now + hang);
+}
+
+/* A callback came back; unless another is out, nobody is watched. */
+static void unwatch(struct instance *i)
+{
+    if (i->op_start == 0 && i->op_stop == 0 && i->calls_ending == 0)
+        sgi__timer_unset(&i->hang);
+}
+
+static void gone(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    struct model *m = i->model;
+
+    assert(i->leases == 0 && i->calls == 0 && i->charged == 0);
+    assert(i->op_reserve == 0 && i->op_load == 0 && i->op_start == 0 && i->op_stop == 0 && i->op_end == 0);
+    load_slot_give(core, i);
+    timers_unset(i);
+    sgi__instance_move(i, EV_GONE);
+    i->id = 0;
+    core->dirty = true;
+    sgi__model_advance(core, now, m);
+}
+
+/* ---- up ---- */
+
+void sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    if (!m->config.has_prepare || m->prepared || m->op_prepare || m->op_discard)
+        return;
+    m->op_prepare = sgi__core_act(core, SGI__ACT_PREPARE, m, NULL);
+    if (m->config.hang_ns < SGI__NEVER - now)
+        sgi__timer_set(core, &m->prepare_hang, now + m->config.hang_ns);
+}
+
+/* QUEUED: the scheduler admits it once its source has been checked and there is room. */
+void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, bool to_dram)
+{
+    struct instance *i = &m->instance;
+    struct timer     idle = i->idle, hang = i->hang, starve = i->starve; /* they may stand in the heap still */
+
+    assert(i->state == ST_COLD);
+    *i = (struct instance){ .model = m, .idle = idle, .hang = hang, .starve = starve, .to_dram = to_dram, .keep = true };
+    i->id = sgi__core_new_id(core, ID_INSTANCE, sgi__core_slot(m->id));
+    sgi__instance_move(i, EV_WANTED);
+
+    if (!to_dram && m->residence == RES_KEPT) {
+        i->tier = SGI_TIER_DRAM;
+        i->source_ok = true; /* what was verified once and is ours does not depend on the files any more */
+        sgi__prepare(core, now, m);
+    } else {
+        i->tier = SGI_TIER_DISK;
+        if (!m->op_check)
+            m->op_check = sgi__core_act(core, SGI__ACT_CHECK_SOURCE, m, i);
+    }
+}
+
+void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device)
+{
+    struct model *m = i->model;
+
+    i->blocked = false;
+    sgi__timer_unset(&i->starve);
+    if (i->tier == SGI_TIER_DRAM) {
+        assert(m->residence == RES_KEPT);
+        core->dram.used -= m->config.image_bytes;
+        m->residence = RES_LENT;
+    } else {
+        core->loads++;
+        i->counts_load = true;
+    }
+    charge(core, i, device);
+    sgi__instance_move(i, EV_ADMITTED);
+    if (device != SGI__DRAM)
+        sgi__context_need(core, now, &core->devices[device]);
+    i->op_reserve = sgi__core_act(core, SGI__ACT_RESERVE, m, i);
+}
+
+static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    struct model *m = i->model;
+
+    sgi__instance_move(i, EV_READY);
+    i->ready_seq = core->seq;
+    i->last_used = now;
+    m->failures = 0;
+    m->failed_until = 0;
+    m->last_error = SGI_OK;
+    m->loads_total++;
+    core->dirty = true;
+    if (i->to_dram) {
+        sgi__instance_stop(core, now, i, true);
+        return;
+    }
+    if (!sgi__instance_unused(i))
+        sgi__instance_move(i, EV_LEASED);
+    else if (m->draining)
+        sgi__instance_stop(core, now, i, false);
+    else
+        sgi__instance_rest(core, now, i, m->config.idle_ns); /* wants that wait take it from here before any timer */
+}
+
+static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    struct model *m = i->model;
+
+    if (i->state == ST_RESERVING && i->memory_ready && (i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN)) {
+        sgi__instance_move(i, EV_PLACED);
+        i->op_load = sgi__core_act(core, SGI__ACT_START_LOAD, m, i);
+        core->dirty = true; /* early wants can be granted */
+    }
+    if (i->state != ST_LOADING)
+        return;
+    bool engine = m->config.has_engine && !i->to_dram;
+    if (engine && !i->start_sent && (m->prepared || !m->config.has_prepare)) {
+        i->start_sent = true;
+        i->op_start = sgi__core_act(core, SGI__ACT_START_ENGINE, m, i);
+        watch(core, now, i);
+    }
+    if (i->bytes_ready && (!engine || i->engine_up))
+        ready(core, now, i);
+}
+
+/* ---- down ---- */
+
+/* Give the image back to the host's memory tier if it may stay, else free it. False: wait for room. */
+static bool end_memory(struct sgi__core *core, struct instance *i)
+{
+    struct model *m = i->model;
+    bool          keep = i->keep && i->bytes_ready && !i->lost && !m->draining && !m->evict_dram
+                && (i->device == SGI__DRAM || core->devices[i->device].unified);
+    enum room     room = ROOM_NOW;
+
+    if (keep && i->device != SGI__DRAM)
+        room = sgi__residence_room(core, m, m->config.image_bytes);
+    if (i->keep_waiting != (keep && room == ROOM_SOON)) {
+        i->keep_waiting = !i->keep_waiting;
+        core->keep_waiters += i->keep_waiting ? 1u : (uint32_t)-1;
+    }
+    if (keep && room == ROOM_SOON)
+        return false;
+
+    if (!keep || room == ROOM_NONE) {
+        if (m->residence == RES_LENT)
+            m->residence = RES_NONE;
+        i->op_end = sgi__core_act(core, SGI__ACT_FREE, m, i);
+        return true;
+    }
+    /* It is the same memory before and after, so its charge moves now; the engine's part stays until it is freed. */
+    struct device *d = sgi__core_device(core, i->device);
+    d->used -= m->config.image_bytes;
+    i->charged -= m->config.image_bytes;
+    core->dram.used += m->config.image_bytes;
+    m->residence = RES_KEEPING;
+    m->residence_used = i->last_used;
+    i->op_end = sgi__core_act(core, SGI__ACT_KEEP, m, i);
+    return true;
+}
+
+/* Load and start still report; they are asked to do it soon. */
+static void cancel(struct sgi__core *core, struct instance *i)
+{
+    if (i->cancel_sent || (!i->op_load && !i->op_start))
+        return;
+    i->cancel_sent = true;
+    sgi__core_act(core, SGI__ACT_CANCEL_LOAD, i->model, i);
+}
+
+static void advance_down(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    cancel(core, i);
+    if (!sgi__instance_unused(i) || i->op_load || i->op_reserve || i->op_start || i->op_stop || i->op_end)
+        return;
+    if (i->engine_up) {
+        i->op_stop = sgi__core_act(core, SGI__ACT_STOP_ENGINE, i->model, i);
+        watch(core, now, i);
+        return;
+    }
+    if (i->memory_ready) {
+        end_memory(core, i);
+        return;
+    }
+    leave_device(core, now, i);
+    gone(core, now, i);
+}
+
+void sgi__instance_advance(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    if (i->state == ST_RESERVING || i->state == ST_LOADING)
+        advance_up(core, now, i);
+    else if (i->state == ST_STOPPING)
+        advance_down(core, now, i);
+}
+
+void sgi__instance_stop(struct sgi__core *core, uint64_t now, struct instance *i, bool keep)
+{
+    sgi__timer_unset(&i->idle);
+    i->keep = i->keep && keep;
+    i->closing = true;
+    sgi__instance_move(i, EV_STOP);
+    core->dirty = true;
+    sgi__instance_advance(core, now, i);
+}
+
+/* Counts against the model, and tells everybody who waits for it why. */
+void sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sgi_status status, uint32_t step)
+{
+    const struct sgi__core_config *c = &core->config;
+
+    m->failed = m->last_error = status;
+    m->failed_step = step;
+    m->failures_total++;
+    if (m->failures > 0 && m->failed_until > 0 && now >= m->failed_until && now - m->failed_until >= c->failure_expiry_ns)
+        m->failures = 0;
+    m->failures++;
+    m->failed_until = now;
+    if (m->failures > 1) { /* the first failure may be a passing one: the next request tries at once */
+        uint64_t wait = c->backoff_ns;
+        for (uint32_t n = 2; n < m->failures && wait < c->backoff_max_ns; n++)
+            wait *= 2;
+        m->failed_until = now + (wait < c->backoff_max_ns ? wait : c->backoff_max_ns);
+    }
+    sgi__wants_reject(core, m, status, step, m->failed_until - now);
+}
+
+void sgi__instance_fail(struct sgi__core *core, uint64_t now, struct instance *i, sgi_status status, uint32_t step)
+{
+    if (i->state == ST_STOPPING || i->state == ST_WEDGED)
+        return; /* the first cause is the one that is told */
+    i->failed = status;
+    i->failed_step = step;
+    sgi__model_failed(core, now, i->model, status, step);
+    if (i->state == ST_QUEUED) {
+        gone(core, now, i);
+        return;
+    }
+    sgi__instance_stop(core, now, i, true); /* keeps only what was loaded and verified */
+}
+
+/* Nobody wants it any more. Who canceled meant it; who ran out of time will likely ask again, so that load goes on. */
+void sgi__instance_abandon(struct sgi__core *core, uint64_t now, struct model *m, bool canceled)
+{
+    struct instance *i = &m->instance;
+
+    if (m->wants > 0)
+        return;
+    if (i->state == ST_QUEUED)
+        gone(core, now, i);
+    else if (canceled && i->leases == 0 && (i->state == ST_RESERVING || i->state == ST_LOADING))
+        sgi__instance_stop(core, now, i, true);
+}
+
+void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns)
+{
+    assert(i->state == ST_READY);
+    i->last_used = now;
+    if (idle_ns == SGI__IDLE_OF_MODEL)
+        idle_ns = i->model->config.idle_ns;
+    i->idle_ns = idle_ns;
+    if (i->model->pinned_tier == SGI_TIER_DEVICE || idle_ns >= SGI__NEVER - now)
+        sgi__timer_unset(&i->idle);
+    else
+        sgi__timer_set(core, &i->idle, now + idle_ns);
+}
+
+/* ---- what places report ---- */
+
+static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event)
+{
+    struct model *m = i->model;
+
+    i->op_reserve = 0;
+    if (event->status == SGI_OK) {
+        i->memory_ready = true;
+        return;
+    }
+    if (i->tier == SGI_TIER_DRAM) { /* the place did not take it, so it is a residence still */
+        m->residence = RES_KEPT;
+        core->dram.used += m->config.image_bytes;
+    }
+    if (i->state != ST_RESERVING)
+        return;
+    /* The books said there was room. Give back something idle and try once more, then believe it. */
+    if (i->device != SGI__DRAM && !i->retried && event->status == SGI_E_DEVICE_MEMORY
+        && sgi__evict_one(core, now, &core->devices[i->device])) {
+        leave_device(core, now, i);
+        load_slot_give(core, i);
+        i->retried = true;
+        sgi__instance_move(i, EV_REFUSED);
+        core->dirty = true;
+        return;
+    }
+    sgi__instance_fail(core, now, i, event->status, SGI_STEP_MEMORY);
+}
+
+static void ended(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event)
+{
+    struct model *m = i->model;
+
+    i->op_end = 0;
+    i->memory_ready = false;
+    if (m->residence == RES_KEEPING) {
+        bool kept = event->kind == SGI__EV_KEPT && event->status == SGI_OK;
+        if (kept)
+            m->residence = RES_KEPT;
+        else
+            sgi__residence_clear(core, m);
+        if (!kept && i->to_dram) /* that was all it was for */
+            sgi__model_failed(core, now, m, event->status ? event->status : SGI_E_NO_MEMORY, SGI_STEP_MEMORY);
+    }
+    leave_device(core, now, i);
+    gone(core, now, i);
+}
+
+void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event)
+{
+    switch (event->kind) {
+    case SGI__EV_RESERVED:
+        reserved(core, now, i, event);
+        break;
+    case SGI__EV_LOADED:
+        i->op_load = 0;
+        load_slot_give(core, i);
+        if (event->status == SGI_OK)
+            i->bytes_ready = true;
+        else
+            sgi__instance_fail(core, now, i, event->status, event->step);
+        break;
+    case SGI__EV_ENGINE_STARTED:
+        i->op_start = 0;
+        unwatch(i);
+        if (event->status == SGI_OK)
+            i->engine_up = true;
+        else
+            sgi__instance_fail(core, now, i, event->status, event->step);
+        break;
+    case SGI__EV_ENGINE_STOPPED:
+        i->op_stop = 0;
+        i->engine_up = false;
+        unwatch(i);
+        break;
+    case SGI__EV_FREED:
+    case SGI__EV_KEPT:
+        ended(core, now, i, event);
+        return;
+    default:
+        assert(0);
+    }
+    sgi__instance_heal(core, now, i);
+    sgi__instance_advance(core, now, i);
+}
+
+/* ---- callbacks that do not come back, and places that go ---- */
+
+void sgi__instance_hung(struct sgi__core *core, struct instance *i)
+{
+    uint32_t step = i->op_start ? SGI_STEP_START : i->op_stop ? SGI_STEP_STOP : SGI_STEP_CALL;
+
+    i->closing = true;
+    i->keep = false; /* whatever hangs may still write to it */
+    sgi__timer_unset(&i->idle);
+    sgi__instance_move(i, EV_HUNG);
+    i->failed = SGI_E_WEDGED;
+    i->failed_step = step;
+    i->model->last_error = SGI_E_WEDGED;
+    i->model->failures_total++;
+    sgi__wants_reject(core, i->model, SGI_E_WEDGED, step, 0);
+    cancel(core, i);
+    core->dirty = true;
+}
+
+void sgi__instance_heal(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    if (i->state != ST_WEDGED || i->op_start || i->op_stop || i->calls_ending)
+        return;
+    sgi__instance_move(i, EV_HEALED);
+    core->dirty = true;
+    sgi__instance_advance(core, now, i);
+}
+
+void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    if (i->state == ST_QUEUED) {
+        gone(core, now, i);
+        return;
+    }
+    i->lost = i->closing = true;
+    i->failed = SGI_E_DEVICE_LOST;
+    i->failed_step = SGI_STEP_CONTEXT;
+    i->op_reserve = i->op_load = i->op_start = i->op_stop = i->op_end = 0;
+    i->memory_ready = i->bytes_ready = i->engine_up = false;
+    i->calls = i->calls_ending = 0;
+    if (i->keep_waiting) {
+        i->keep_waiting = false;
+        core->keep_waiters--;
+    }
+    uncharge(core, i); /* its memory went with the place, whoever still holds a lease */
+    load_slot_give(core, i);
+    timers_unset(i);
+    if (i->state == ST_WEDGED)
+        sgi__instance_move(i, EV_HEALED);
+    else
+        sgi__instance_move(i, EV_STOP);
+    sgi__instance_advance(core, now, i);
+}
+
+/* ---- the model around it ---- */
+
+void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    bool cold = m->instance.state == ST_COLD;
+    (void)now;
+
+    if (m->residence == RES_KEPT && (m->draining || (m->evict_dram && m->wants == 0)))
+        sgi__residence_drop(core, m);
+    if (m->residence == RES_NONE)
+        m->evict_dram = false;
+    if (cold && m->prepared && !m->op_discard && (m->draining || (m->discard_wanted && m->wants == 0))) {
+        m->discard_wanted = false;
+        m->prepared = false;
+        m->op_discard = sgi__core_act(core, SGI__ACT_DISCARD, m, NULL);
+    }
+    if (!m->draining || m->drained_said || !cold || m->residence != RES_NONE || m->prepared || m->op_prepare || m->op_discard
+        || m->op_check)
+        return;
+    m->drained_said = true;
+    sgi__core_reply(core, &(struct sgi__core_reply){ .kind = SGI__REPLY_DRAINED, .model = m->id });
+    core->dirty = true;
+}

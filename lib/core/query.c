@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Looking at the core without changing it, and the check of everything that must hold. */
+#include <assert.h>
+
+#include "core/state.h"
+
+sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, struct sgi__core_lease_view *view_out)
+{
+    const struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
+    if (!l)
+        return SGI_E_STALE;
+    const struct instance *i = l->instance;
+    bool bad = i->lost || (i->failed != SGI_OK && i->state == ST_STOPPING);
+    *view_out = (struct sgi__core_lease_view){
+        .model = i->model->id,
+        .instance = i->id,
+        .device = i->device,
+        .requested_at = l->requested_at,
+        .granted_at = l->granted_at,
+        .tier = l->tier,
+        .joined = l->joined,
+        .loading = i->state == ST_LOADING,
+        .lost = bad,
+        .lost_status = i->lost ? SGI_E_DEVICE_LOST : bad ? i->failed : SGI_OK,
+        .call_open = l->call_open,
+    };
+    return SGI_OK;
+}
+
+static uint32_t public_state(const struct instance *i)
+{
+    static const uint8_t state[ST_COUNT] = {
+        [ST_COLD] = SGI_MODEL_COLD,       [ST_QUEUED] = SGI_MODEL_QUEUED, [ST_RESERVING] = SGI_MODEL_LOADING,
+        [ST_LOADING] = SGI_MODEL_LOADING, [ST_READY] = SGI_MODEL_READY,   [ST_BUSY] = SGI_MODEL_BUSY,
+        [ST_STOPPING] = SGI_MODEL_STOPPING, [ST_WEDGED] = SGI_MODEL_WEDGED,
+    };
+    return state[i->state];
+}
+
+static uint64_t residence_bytes(const struct model *m)
+{
+    return m->residence == RES_NONE || m->residence == RES_LENT ? 0 : m->config.image_bytes;
+}
+
+sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, struct sgi__core_model_view *view_out)
+{
+    const struct model *m = sgi__core_model(core, model);
+    if (!m)
+        return SGI_E_STALE;
+    const struct instance *i = &m->instance;
+    bool on_device = i->state != ST_COLD && i->state != ST_QUEUED && i->device != SGI__DRAM;
+    bool up = i->state == ST_READY || i->state == ST_BUSY;
+    *view_out = (struct sgi__core_model_view){
+        .state = m->prepare_hung && i->state == ST_COLD ? SGI_MODEL_WEDGED : public_state(i),
+        .device = on_device ? i->device : -1,
+        .tier = up ? SGI_TIER_DEVICE : m->residence == RES_KEPT || m->residence == RES_LENT ? SGI_TIER_DRAM : SGI_TIER_DISK,
+        .leases = m->leases,
+        .wants = m->wants,
+        .pinned_tier = m->pinned_tier,
+        .idle_deadline = i->state == ST_READY ? i->idle.due : SGI__NEVER,
+        .device_bytes = on_device ? i->charged : 0,
+        .dram_bytes = residence_bytes(m) + (i->state != ST_COLD && i->state != ST_QUEUED && i->device == SGI__DRAM ? i->charged : 0),
+        .prepared_bytes = m->prepared_bytes,
+        .engine_bytes = m->engine_bytes,
+        .loads = m->loads_total,
+        .failures = m->failures_total,
+        .instance = i->id,
+        .last_error = m->last_error,
+        .failed_until = m->failures > 1 ? m->failed_until : 0,
+        .draining = m->draining,
+        .drained = m->drained_said,
+    };
+    return SGI_OK;
+}
+
+void sgi__core_device_view(const struct sgi__core *core, uint32_t device, struct sgi__core_device_view *view_out)
+{
+    const struct device *d = &core->devices[device];
+    *view_out = (struct sgi__core_device_view){
+        .bytes_max = d->bytes_max,
+        .bytes_used = d->used,
+        .bytes_engine = d->used_engine,
+        .bytes_foreign = d->foreign,
+        .instances = d->instances_count,
+        .context_open = d->context != CTX_CLOSED,
+        .lost = d->lost,
+    };
+}
+
+void sgi__core_totals(const struct sgi__core *core, struct sgi__core_totals *totals_out)
+{
+    uint64_t device_bytes = 0;
+    for (uint32_t n = 0; n < core->config.devices_count; n++)
+        device_bytes += core->devices[n].used;
+    *totals_out = (struct sgi__core_totals){
+        .models = core->models.count - core->models.free_count,
+        .wants = core->wants_count,
+        .leases = core->leases_count,
+        .loads = core->loads,
+        .calls = core->calls,
+        .dram_bytes = core->dram.used,
+        .dram_bytes_max = core->dram.bytes_max,
+        .device_bytes = device_bytes,
+        .prepared_bytes = core->prepared_bytes,
+    };
+}
+
+sgi_model sgi__core_model_at(const struct sgi__core *core, uint32_t index)
+{
+    for (uint32_t n = 0; n < core->models.count; n++) {
+        const struct model *m = core->models.items[n];
+        if (m->id && index-- == 0)
+            return m->id;
+    }
+    return 0;
+}
+
+/* ---- what must hold ---- */
+
+static void check_instance(const struct sgi__core *core, const struct instance *i)
+{
+    bool admitted = i->state != ST_COLD && i->state != ST_QUEUED;
+
+    assert((i->state == ST_COLD) == (i->id == 0));
+    assert(admitted || (i->charged == 0 && i->leases == 0 && i->calls == 0));
+    assert(i->charged_engine <= i->charged);
+    assert(i->calls_ending <= i->calls);
+    assert(i->leases <= i->model->config.leases_max);
+    assert(i->state != ST_READY || (sgi__instance_unused(i) && i->bytes_ready));
+    assert(i->state != ST_BUSY || (!sgi__instance_unused(i) && i->bytes_ready));
+    assert(i->state != ST_READY || !i->model->config.has_engine || i->engine_up || i->to_dram);
+    assert(i->op_end == 0 || (i->op_load == 0 && i->op_start == 0 && i->op_stop == 0 && !i->engine_up && i->leases == 0));
+    assert(i->state == ST_READY || i->idle.due == SGI__NEVER);
+    (void)core;
+}
+
+static void check_model(const struct sgi__core *core, const struct model *m, uint32_t *wants, uint32_t *leases, uint64_t *dram)
+{
+    uint32_t own = 0;
+
+    for (const struct want *w = m->wants_head; w; w = w->next) {
+        assert(w->model == m && (!w->next || w->next->prev == w));
+        own++;
+    }
+    assert(own == m->wants && m->is_pending == (own > 0));
+    assert(m->leases == m->instance.leases);
+    check_instance(core, &m->instance);
+    *wants += own;
+    *leases += m->leases;
+    *dram += residence_bytes(m);
+    if (m->instance.state != ST_COLD && m->instance.state != ST_QUEUED && m->instance.device == SGI__DRAM)
+        *dram += m->instance.charged;
+}
+
+void sgi__core_check(const struct sgi__core *core)
+{
+    uint32_t wants = 0, leases = 0, loads = 0;
+    uint64_t dram = 0;
+
+    for (uint32_t n = 0; n < core->models.count; n++) {
+        const struct model *m = core->models.items[n];
+        if (!m->id)
+            continue;
+        check_model(core, m, &wants, &leases, &dram);
+        loads += m->instance.counts_load;
+    }
+    assert(wants == core->wants_count && leases == core->leases_count && loads == core->loads);
+    assert(core->wants_count <= core->config.wants_max && core->loads <= core->config.loads_max);
+    assert(dram == core->dram.used && core->dram.used <= core->dram.bytes_max);
+
+    for (uint32_t n = 0; n < core->config.devices_count; n++) {
+        const struct device *d = &core->devices[n];
+        uint64_t             used = 0, engine = 0;
+        uint32_t             count = 0;
+        for (const struct instance *i = d->instances; i; i = i->device_next, count++) {
+            assert(i->device == (int32_t)n && i->state != ST_COLD && i->state != ST_QUEUED);
+            used += i->charged;
+            engine += i->charged_engine;
+        }
+        assert(used == d->used && engine == d->used_engine && count == d->instances_count);
+        assert(d->used <= d->bytes_max);
+    }
+    for (uint32_t n = 0; n < core->heap_count; n++)
+        assert(core->heap[n]->at == n && core->heap[n]->key <= core->heap[n]->due
+               && (n == 0 || core->heap[(n - 1) / 2]->key <= core->heap[n]->key));
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who goes next. One pass serves the models that have wants, in the order of their first want: leases on what is up, then
+ * starts for what is not, each where there is room, evicting what nobody uses. A small model may pass a larger one that
+ * waits for room until that one has waited `starve_ns`; from then on its device is kept for it: nothing else is admitted there, and what runs
+ * there grants no more leases than it takes to make the room.
+ */
+#include <assert.h>
+
+#include "core/state.h"
+
+/* ---- leases ---- */
+
+bool sgi__instance_grants(const struct instance *i)
+{
+    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing && i->leases < i->model->config.leases_max;
+}
+
+struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns, uint64_t lease_ns)
+{
+    struct lease *l = sgi__slots_take(&core->leases, core, ID_LEASE);
+
+    l->instance = i;
+    l->instance_id = i->id;
+    l->idle_ns = idle_ns;
+    l->requested_at = l->granted_at = now;
+    l->tier = SGI_TIER_DEVICE;
+    sgi__timer_init(&l->overdue, TIMER_LEASE, l);
+    sgi__timer_set(core, &l->overdue, lease_ns >= SGI__NEVER - now ? SGI__NEVER : now + lease_ns);
+    i->leases++;
+    i->model->leases++;
+    i->last_used = now;
+    core->leases_count++;
+    sgi__timer_unset(&i->idle);
+    sgi__instance_move(i, EV_LEASED);
+    return l;
+}
+
+/* ---- room ---- */
+
+static uint64_t free_bytes(const struct device *d)
+{
+    uint64_t taken = d->used + d->foreign;
+    return taken < d->bytes_max ? d->bytes_max - taken : 0;
+}
+
+/* What is lacking for `need` once `going` of what is used has gone. Others may have taken more than we left free. */
+static uint64_t lacking_bytes(const struct device *d, uint64_t need, uint64_t going)
+{
+    uint64_t taken = d->used - going + d->foreign + need;
+    return taken > d->bytes_max ? taken - d->bytes_max : 0;
+}
+
+static bool may_evict(const struct instance *i)
+{
+    return i->state == ST_READY && i->model->pinned_tier < SGI_TIER_DEVICE && i->model->wants == 0;
+}
+
+/* What its instances that end already will give back. */
+static uint64_t leaving_bytes(const struct device *d)
+{
+    uint64_t bytes = 0;
+    for (const struct instance *i = d->instances; i; i = i->device_next)
+        if (i->state == ST_STOPPING && i->leases == 0)
+            bytes += i->charged;
+    return bytes;
+}
+
+static uint64_t idle_bytes(const struct device *d)
+{
+    uint64_t bytes = 0;
+    for (const struct instance *i = d->instances; i; i = i->device_next)
+        if (may_evict(i))
+            bytes += i->charged;
+    return bytes;
+}
+
+static struct instance *unused_longest(const struct device *d, bool (*eligible)(const struct instance *))
+{
+    struct instance *oldest = NULL;
+    for (struct instance *i = d->instances; i; i = i->device_next)
+        if (eligible(i) && (!oldest || i->last_used < oldest->last_used))
+            oldest = i;
+    return oldest;
+}
+
+bool sgi__evict_one(struct sgi__core *core, uint64_t now, struct device *d)
+{
+    struct instance *victim = unused_longest(d, may_evict);
+    if (victim)
+        sgi__instance_stop(core, now, victim, true);
+    return victim != NULL;
+}
+
+bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not)
+{
+    if (to_dram) {
+        *why_not = m->config.image_bytes > core->dram.bytes_max ? SGI_E_NO_ROOM : SGI_E_DEVICE_LOST;
+        return m->config.image_bytes <= core->dram.bytes_max && !core->dram.lost;
+    }
+    *why_not = SGI_E_NO_ROOM;
+    for (uint32_t n = 0; n < core->config.devices_count; n++) {
+        const struct device *d = &core->devices[n];
+        uint64_t             need = m->config.image_bytes + m->engine_bytes;
+        if (need > d->bytes_max)
+            continue;
+        if (!d->lost)
+            return true;
+        *why_not = SGI_E_DEVICE_LOST;
+    }
+    return false;
+}
+
+static bool usable(const struct device *d, const struct instance *i)
+{
+    return !d->lost && sgi__instance_need(i) <= d->bytes_max && (!d->kept_for || d->kept_for == i);
+}
+
+static bool something_stops(const struct device *d)
+{
+    for (const struct instance *i = d->instances; i; i = i->device_next)
+        if (i->state == ST_STOPPING)
+            return true;
+    return false;
+}
+
+/* Room right now: the hinted device, else the emptiest. -1: none. */
+static int32_t device_with_room(const struct sgi__core *core, const struct instance *i, int32_t hint)
+{
+    int32_t  best = -1;
+    uint64_t best_free = 0;
+
+    for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
+        const struct device *d = &core->devices[n];
+        if (!usable(d, i) || free_bytes(d) < sgi__instance_need(i))
+            continue;
+        if (i->retried && something_stops(d)) /* the books said yes once before; let what was evicted go first */
+            continue;
+        if (n == hint)
+            return n;
+        if (best < 0 || free_bytes(d) > best_free) {
+            best = n;
+            best_free = free_bytes(d);
+        }
+    }
+    return best;
+}
+
+/* What cannot be waited for: somebody else's, what hangs, what is pinned. */
+static uint64_t stuck_bytes(const struct device *d)
+{
+    uint64_t bytes = d->foreign;
+    for (const struct instance *i = d->instances; i; i = i->device_next)
+        if (i->state == ST_WEDGED || (i->model->pinned_tier == SGI_TIER_DEVICE && i->state != ST_STOPPING))
+            bytes += i->charged;
+    return bytes;
+}
+
+static bool can_come_free(const struct device *d, uint64_t need)
+{
+    uint64_t stuck = stuck_bytes(d);
+    return stuck < d->bytes_max && need <= d->bytes_max - stuck;
+}
+
+/* Where to wait: where evicting is enough, else where leases that end can be, else anywhere; of those where the least is lacking.
+ * -1: nowhere now. */
+static int32_t device_to_wait_for(const struct sgi__core *core, const struct instance *i, int32_t hint)
+{
+    int32_t  best = -1;
+    uint64_t best_lacking = 0;
+    int      best_hope = -1;
+
+    for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
+        const struct device *d = &core->devices[n];
+        if (!usable(d, i))
+            continue;
+        uint64_t need = sgi__instance_need(i), lacking = lacking_bytes(d, need, leaving_bytes(d));
+        bool     enough = lacking <= idle_bytes(d);
+        if (n == hint && enough)
+            return n;
+        int hope = enough ? 2 : can_come_free(d, need) ? 1 : 0;
+        if (hope > best_hope || (hope == best_hope && lacking < best_lacking)) {
+            best = n;
+            best_lacking = lacking;
+            best_hope = hope;
+        }
+    }
+    return best;
+}
+
+/* Evict what nobody uses, and no more of it than is lacking; nothing at all if that would not be enough. */
+static void make_room(struct sgi__core *core, uint64_t now, struct device *d, uint64_t need)
+{
+    if (lacking_bytes(d, need, leaving_bytes(d)) > idle_bytes(d))
+        return;
+    while (lacking_bytes(d, need, leaving_bytes(d)) > 0)
+        if (!sgi__evict_one(core, now, d))
+            return;
+}
+
+static const struct want *oldest_want(const struct model *m)
+{
+    const struct want *oldest = m->wants_head;
+    for (const struct want *w = m->wants_head; w; w = w->next)
+        if (w->seq < oldest->seq)
+            oldest = w;
+    return oldest;
+}
+
+/* Its oldest want may end before its time: then the timer is early, and whoever looks finds nobody starving yet. */
+static bool starves(const struct sgi__core *core, uint64_t now, const struct model *m)
+{
+    return now - oldest_want(m)->since >= core->config.starve_ns;
+}
+
+static void block(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device)
+{
+    uint64_t starve = core->config.starve_ns, since = oldest_want(i->model)->since;
+
+    i->blocked = true;
+    i->blocked_device = device;
+    if (starve < SGI__NEVER - since && now < since + starve)
+        sgi__timer_set(core, &i->starve, since + starve);
+}
+
+static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    switch (sgi__residence_room(core, i->model, i->model->config.image_bytes)) {
+    case ROOM_NOW:
+        sgi__instance_admit(core, now, i, SGI__DRAM);
+        break;
+    case ROOM_SOON:
+        break; /* each drop that ends brings the scheduler back */
+    case ROOM_NONE: /* pinned or in use: a prefetch is not worth waiting for that */
+        sgi__wants_reject(core, i->model, SGI_E_BUSY, SGI_STEP_QUEUE, 0);
+        sgi__instance_abandon(core, now, i->model, true);
+        break;
+    }
+}
+
+/* QUEUED, and its source is good: start it where there is room, or make some. */
+static void place(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    int32_t hint = i->model->wants_head->spec.device_hint;
+
+    if (i->tier == SGI_TIER_DISK && core->loads >= core->config.loads_max)
+        return;
+    if (i->to_dram) {
+        place_to_dram(core, now, i);
+        return;
+    }
+    int32_t device = device_with_room(core, i, hint);
+    if (device >= 0) {
+        sgi__instance_admit(core, now, i, device);
+        return;
+    }
+    device = device_to_wait_for(core, i, hint);
+    block(core, now, i, device);
+    if (device < 0)
+        return;
+    make_room(core, now, &core->devices[device], sgi__instance_need(i));
+    device = device_with_room(core, i, hint); /* stopping can take no time at all */
+    if (device >= 0)
+        sgi__instance_admit(core, now, i, device);
+}
+
+/* ---- starvation ---- */
+
+static bool yields(const struct instance *i)
+{
+    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing && i->model->pinned_tier < SGI_TIER_DEVICE;
+}
+
+/* For each device: who has starved for it longest; and what there must let go for that. Decided anew in each pass, so that it ends when the want does. */
+static void keep_devices(struct sgi__core *core, uint64_t now)
+{
+    for (uint32_t n = 0; n < core->config.devices_count; n++) {
+        struct device *d = &core->devices[n];
+        d->kept_for = NULL;
+        for (struct instance *i = d->instances; i; i = i->device_next)
+            if (i->state == ST_READY || i->state == ST_BUSY)
+                i->closing = i->lost || i->model->draining;
+    }
+    for (struct model *m = core->pending_head; m; m = m->pending_next) {
+        struct instance *i = &m->instance;
+        if (i->state != ST_QUEUED || !i->blocked || i->blocked_device < 0 || !starves(core, now, m))
+            continue;
+        struct device *d = &core->devices[i->blocked_device];
+        if (!can_come_free(d, sgi__instance_need(i))) /* letting go would not help */
+            continue;
+        if (!d->kept_for || oldest_want(m)->seq < oldest_want(d->kept_for->model)->seq)
+            d->kept_for = i;
+    }
+    for (uint32_t n = 0; n < core->config.devices_count; n++) {
+        struct device *d = &core->devices[n];
+        if (!d->kept_for)
+            continue;
+        uint64_t need = sgi__instance_need(d->kept_for), going = leaving_bytes(d);
+        struct instance *victim;
+        while (lacking_bytes(d, need, going) > 0 && (victim = unused_longest(d, yields)) != NULL) {
+            going += victim->charged;
+            victim->closing = true;
+            if (victim->state == ST_READY)
+                sgi__instance_stop(core, now, victim, true);
+        }
+    }
+}
+
+/* ---- one model ---- */
+
+static void serve_up(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    struct instance *i = &m->instance;
+
+    for (struct want *w = m->wants_head, *next; w; w = next) {
+        next = w->next;
+        if (w->spec.prefetch) {
+            uint64_t idle_ns = w->spec.idle_ns;
+            bool     device = w->spec.tier == SGI_TIER_DEVICE;
+            sgi__want_grant(core, now, w, i);
+            if (device && i->state == ST_READY && !i->closing)
+                sgi__instance_rest(core, now, i, idle_ns);
+        } else if (sgi__instance_grants(i)) {
+            sgi__want_grant(core, now, w, i);
+        }
+    }
+    if (i->lost && m->wants > 0) { /* it is up only for those who still hold it */
+        sgi_status why_not;
+        if (!sgi__fits_somewhere(core, m, false, &why_not))
+            sgi__wants_reject(core, m, why_not, SGI_STEP_CONTEXT, 0);
+    }
+}
+
+static void serve_early(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    struct instance *i = &m->instance;
+    if (i->to_dram || i->closing)
+        return;
+    for (struct want *w = m->wants_head, *next; w; w = next) {
+        next = w->next;
+        if (w->spec.early && i->leases < m->config.leases_max)
+            sgi__want_grant(core, now, w, i);
+    }
+}
+
+static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    bool to_dram = true;
+
+    for (struct want *w = m->wants_head, *next; w; w = next) {
+        next = w->next;
+        if (w->spec.tier == SGI_TIER_DRAM && m->residence == RES_KEPT)
+            sgi__want_grant(core, now, w, NULL);
+        else if (w->spec.tier == SGI_TIER_DEVICE)
+            to_dram = false;
+    }
+    if (m->wants == 0)
+        return;
+    if (m->prepare_hung) {
+        sgi__wants_reject(core, m, SGI_E_WEDGED, SGI_STEP_PREPARE, 0);
+        return;
+    }
+    if (now < m->failed_until) {
+        sgi__wants_reject(core, m, m->failed, m->failed_step, m->failed_until - now);
+        return;
+    }
+    sgi_status why_not;
+    if (!sgi__fits_somewhere(core, m, to_dram, &why_not)) {
+        sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
+        return;
+    }
+    sgi__instance_start(core, now, m, to_dram);
+}
+
+static void serve(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    struct instance *i = &m->instance;
+
+    if (i->state == ST_COLD)
+        serve_cold(core, now, m);
+    if (i->state == ST_QUEUED && i->source_ok && m->wants > 0) {
+        sgi_status why_not;
+        if (sgi__fits_somewhere(core, m, i->to_dram, &why_not)) {
+            place(core, now, i);
+        } else { /* the device was lost, or the engine turned out larger, while it queued */
+            sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
+            sgi__instance_abandon(core, now, m, true);
+        }
+    } else if (i->state == ST_READY || i->state == ST_BUSY) {
+        serve_up(core, now, m);
+    } else if (i->state == ST_LOADING) {
+        serve_early(core, now, m);
+    } else if (i->state == ST_WEDGED) {
+        sgi__wants_reject(core, m, SGI_E_WEDGED, i->failed_step, 0);
+    }
+}
+
+void sgi__sched_run(struct sgi__core *core, uint64_t now)
+{
+    while (core->dirty) {
+        core->dirty = false;
+        if (!core->pending_head)
+            return;
+        keep_devices(core, now);
+        for (struct model *m = core->pending_head, *next; m; m = next) {
+            next = m->pending_next; /* serving a model ends wants of its own only */
+            serve(core, now, m);
+        }
+    }
+}

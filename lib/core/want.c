@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Wants: their order, and the one end each of them has. */
+#include <assert.h>
+
+#include "core/state.h"
+
+/* Higher priority first, then older first. */
+static bool goes_before(const struct want *a, const struct want *b)
+{
+    if (a->spec.priority != b->spec.priority)
+        return a->spec.priority > b->spec.priority;
+    return a->seq < b->seq;
+}
+
+static void pending_unlink(struct sgi__core *core, struct model *m)
+{
+    if (!m->is_pending)
+        return;
+    *(m->pending_prev ? &m->pending_prev->pending_next : &core->pending_head) = m->pending_next;
+    *(m->pending_next ? &m->pending_next->pending_prev : &core->pending_tail) = m->pending_prev;
+    m->pending_prev = m->pending_next = NULL;
+    m->is_pending = false;
+}
+
+/* Puts a model where its first want belongs. Most come last, so the search starts at the tail. */
+static void pending_place(struct sgi__core *core, struct model *m)
+{
+    pending_unlink(core, m);
+    if (!m->wants_head)
+        return;
+    struct model *prev = core->pending_tail;
+    while (prev && goes_before(m->wants_head, prev->wants_head))
+        prev = prev->pending_prev;
+    m->pending_prev = prev;
+    m->pending_next = prev ? prev->pending_next : core->pending_head;
+    *(m->pending_prev ? &m->pending_prev->pending_next : &core->pending_head) = m;
+    *(m->pending_next ? &m->pending_next->pending_prev : &core->pending_tail) = m;
+    m->is_pending = true;
+}
+
+void sgi__want_add(struct sgi__core *core, struct want *w)
+{
+    struct model *m = w->model;
+    struct want  *prev = m->wants_tail;
+
+    while (prev && goes_before(w, prev))
+        prev = prev->prev;
+    w->prev = prev;
+    w->next = prev ? prev->next : m->wants_head;
+    *(w->prev ? &w->prev->next : &m->wants_head) = w;
+    *(w->next ? &w->next->prev : &m->wants_tail) = w;
+    m->wants++;
+    core->wants_count++;
+    if (m->wants_head == w)
+        pending_place(core, m);
+    sgi__timer_init(&w->deadline, TIMER_WANT, w);
+    sgi__timer_set(core, &w->deadline, w->spec.deadline);
+    core->dirty = true;
+}
+
+/* The one place where a want ends. */
+static void end(struct sgi__core *core, struct want *w, struct sgi__core_reply *reply)
+{
+    struct model *m = w->model;
+    bool          was_first = m->wants_head == w;
+
+    *(w->prev ? &w->prev->next : &m->wants_head) = w->next;
+    *(w->next ? &w->next->prev : &m->wants_tail) = w->prev;
+    m->wants--;
+    core->wants_count--;
+    if (was_first)
+        pending_place(core, m);
+    sgi__timer_remove(core, &w->deadline);
+
+    reply->ticket = w->id;
+    reply->model = m->id;
+    sgi__core_reply(core, reply);
+    sgi__slots_give(&core->wants, w);
+}
+
+void sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w, struct instance *i)
+{
+    struct sgi__core_reply reply = { .kind = SGI__REPLY_GRANT, .joined = w->joined, .tier = SGI_TIER_DEVICE };
+
+    if (i) {
+        bool was_there = w->spec.prefetch ? false : w->seq > i->ready_seq && i->state != ST_LOADING;
+        reply.instance = i->id;
+        reply.tier = was_there ? SGI_TIER_DEVICE : i->tier;
+        if (!w->spec.prefetch) {
+            struct lease *l = sgi__lease_grant(core, now, i, w->spec.idle_ns, w->spec.lease_ns);
+            l->requested_at = w->since;
+            l->tier = (uint8_t)reply.tier;
+            l->joined = w->joined;
+            reply.lease = l->id;
+        }
+    }
+    end(core, w, &reply);
+}
+
+void sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step, uint64_t retry_after_ns)
+{
+    assert(status != SGI_OK);
+    end(core, w,
+        &(struct sgi__core_reply){
+            .kind = SGI__REPLY_REJECT, .status = status, .step = step, .retry_after_ns = retry_after_ns });
+}
+
+void sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step, uint64_t retry_after_ns)
+{
+    while (m->wants_head)
+        sgi__want_reject(core, m->wants_head, status, step, retry_after_ns);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The load as others see it: what is ready, what failed, who waits. The pipeline that feeds it is in pipeline.c. */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/thread.h"
+#include "load/state.h"
+
+static sgi_status load_new(const struct sgi__load_spec *spec, bool done, struct sgi__load **load_out, sgi_error *err)
+{
+    struct sgi__load *load = sgi__alloc_zero(1, sizeof *load);
+    uint64_t          tensors = spec->manifest->tensors_count;
+
+    if (load && !done)
+        load->ready = sgi__alloc_zero((size_t)tensors, 1);
+    if (!load || (!done && !load->ready) || sgi__cond_init(&load->changed)) {
+        if (load)
+            sgi__free(load->ready);
+        sgi__free(load);
+        return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for its load", spec->name);
+    }
+    pthread_mutex_init(&load->mutex, NULL);
+    load->spec = *spec;
+    load->run_done = load->prefixes_done = done;
+    sgi__error_init(&load->error);
+    for (uint64_t n = 0; !done && n < tensors; n++)
+        load->ready[n] = spec->manifest->tensors[n].bytes == 0;
+    for (uint32_t n = 0; !done && n < spec->layout->parts_count; n++)
+        load->has_prefixes |= spec->layout->parts[n].engine_prefix;
+    if (!load->has_prefixes)
+        load->prefixes_done = true;
+    load->total_bytes = spec->layout->data_bytes;
+    *load_out = load;
+    return SGI_OK;
+}
+
+sgi_status sgi__load_new(const struct sgi__load_spec *spec, struct sgi__load **load_out, sgi_error *err)
+{
+    return load_new(spec, false, load_out, err);
+}
+
+sgi_status sgi__load_new_done(const struct sgi__load_spec *spec, struct sgi__load **load_out, sgi_error *err)
+{
+    sgi_status st = load_new(spec, true, load_out, err);
+    if (st == SGI_OK) {
+        (*load_out)->report.tier = SGI_TIER_DRAM;
+        (*load_out)->report.bytes = (*load_out)->total_bytes;
+        (*load_out)->report.load_start_ns = (*load_out)->report.load_end_ns = sgi__clock_now_ns();
+        atomic_store(&(*load_out)->done_bytes, (*load_out)->total_bytes);
+    }
+    return st;
+}
+
+void sgi__load_free(struct sgi__load *load)
+{
+    if (!load)
+        return;
+    pthread_cond_destroy(&load->changed);
+    pthread_mutex_destroy(&load->mutex);
+    sgi__free(load->ready);
+    sgi__free(load);
+}
+
+bool sgi__load_has_prefixes(const struct sgi__load *load)
+{
+    return load->has_prefixes;
+}
+
+/* ---- what the pipeline and the prefixes report ---- */
+
+/* The first cause is kept. */
+void sgi__load_failed(struct sgi__load *load, sgi_status status, const sgi_error *err)
+{
+    pthread_mutex_lock(&load->mutex);
+    if (load->failed == SGI_OK) {
+        load->failed = status;
+        sgi__error_copy(&load->error, err);
+    }
+    pthread_cond_broadcast(&load->changed);
+    pthread_mutex_unlock(&load->mutex);
+}
+
+void sgi__load_ready(struct sgi__load *load, uint64_t tensor)
+{
+    pthread_mutex_lock(&load->mutex);
+    load->ready[tensor] = 1;
+    if (load->waiters > 0)
+        pthread_cond_broadcast(&load->changed);
+    pthread_mutex_unlock(&load->mutex);
+}
+
+void sgi__load_run_done(struct sgi__load *load)
+{
+    pthread_mutex_lock(&load->mutex);
+    load->run_done = true;
+    pthread_cond_broadcast(&load->changed);
+    pthread_mutex_unlock(&load->mutex);
+}
+
+sgi_status sgi__load_fill_prefixes(struct sgi__load *load, sgi_error *err)
+{
+    const struct sgi__load_spec *spec = &load->spec;
+    sgi_status st = SGI_OK;
+    uint64_t   start = sgi__clock_now_ns();
+
+    for (uint32_t n = 0; n < spec->layout->parts_count && st == SGI_OK; n++) {
+        const struct sgi__part *part = &spec->layout->parts[n];
+        if (part->engine_prefix)
+            st = spec->prefix_fill(spec->prefix_user, n, spec->image->parts[n]->base, part->prefix_bytes, err);
+    }
+    if (st != SGI_OK) {
+        sgi__error_step(err, st, SGI_STEP_PREFIX);
+        sgi__load_failed(load, st, err);
+        sgi__load_cancel(load);
+    }
+    pthread_mutex_lock(&load->mutex);
+    load->report.steps[SGI_STEP_PREFIX].start_ns = start;
+    load->report.steps[SGI_STEP_PREFIX].ns = sgi__clock_now_ns() - start;
+    load->prefixes_done = true;
+    pthread_cond_broadcast(&load->changed);
+    pthread_mutex_unlock(&load->mutex);
+    return st;
+}
+
+void sgi__load_cancel(struct sgi__load *load)
+{
+    atomic_store(&load->canceled, true);
+    pthread_mutex_lock(&load->mutex);
+    if (load->reader)
+        sgi__reader_wake(load->reader);
+    pthread_mutex_unlock(&load->mutex);
+}
+
+bool sgi__load_canceled(struct sgi__load *load)
+{
+    return atomic_load(&load->canceled);
+}
+
+/* ---- waiting ---- */
+
+static sgi_status failed_status(struct sgi__load *load, sgi_error *err)
+{
+    sgi__error_copy(err, &load->error);
+    return load->failed;
+}
+
+sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err)
+{
+    sgi_status st = SGI_OK;
+
+    pthread_mutex_lock(&load->mutex);
+    load->waiters++;
+    /* A tensor that is there stays there, even if the load fails later. */
+    while (!(load->run_done && load->failed == SGI_OK) && load->ready && !load->ready[tensor]) {
+        if (load->failed != SGI_OK) {
+            st = failed_status(load, err);
+            break;
+        }
+        if (!sgi__cond_wait(&load->changed, &load->mutex, deadline_ns)) {
+            st = sgi__error(err, SGI_E_TIMEOUT, "model '%s': tensor '%s' has not arrived in time", load->spec.name,
+                            load->spec.manifest->tensors[tensor].name);
+            break;
+        }
+    }
+    load->waiters--;
+    pthread_mutex_unlock(&load->mutex);
+    return st;
+}
+
+sgi_status sgi__load_wait_prefixes(struct sgi__load *load, sgi_error *err)
+{
+    pthread_mutex_lock(&load->mutex);
+    while (!load->prefixes_done && load->failed == SGI_OK)
+        pthread_cond_wait(&load->changed, &load->mutex);
+    sgi_status st = load->failed == SGI_OK ? SGI_OK : failed_status(load, err);
+    pthread_mutex_unlock(&load->mutex);
+    return st;
+}
+
+sgi_status sgi__load_wait(struct sgi__load *load, sgi_error *err)
+{
+    pthread_mutex_lock(&load->mutex);
+    while (!(load->run_done && load->prefixes_done) && load->failed == SGI_OK)
+        pthread_cond_wait(&load->changed, &load->mutex);
+    sgi_status st = load->failed == SGI_OK ? SGI_OK : failed_status(load, err);
+    pthread_mutex_unlock(&load->mutex);
+    return st;
+}
+
+void sgi__load_join_prefixes(struct sgi__load *load)
+{
+    pthread_mutex_lock(&load->mutex);
+    while (!load->prefixes_done)
+        pthread_cond_wait(&load->changed, &load->mutex);
+    pthread_mutex_unlock(&load->mutex);
+}
+
+void sgi__load_progress(struct sgi__load *load, uint64_t *done_out, uint64_t *total_out)
+{
+    *done_out = atomic_load(&load->done_bytes);
+    *total_out = load->total_bytes;
+}
+
+void sgi__load_report(struct sgi__load *load, struct sgi__report *report_out)
+{
+    pthread_mutex_lock(&load->mutex);
+    *report_out = load->report;
+    pthread_mutex_unlock(&load->mutex);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the local place keeps for each model and each instance; its files share it. */
+#ifndef SGI_PLACE_INSTANCE_H
+#define SGI_PLACE_INSTANCE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/pool.h"
+#include "place/place.h"
+
+/* Engine memory from sgi_stage_alloc(). */
+struct scratch {
+    void    *memory;
+    uint64_t bytes;
+    struct scratch *next;
+};
+
+/* What an engine sees of an instance. */
+struct sgi_stage {
+    struct sgi__place     *place;
+    struct place_instance *instance;
+};
+
+/* A call on its way: what the sgi_reply functions need. In its instance's list from begin to the end of the callback. */
+struct sgi_reply {
+    struct sgi__place *place;
+    uint64_t   call;
+    atomic_int canceled;
+    struct sgi_reply *next;
+};
+
+/* Made by reserve, ended by free or keep. Between the two the core lets ops on it run beside each other only where they may: load,
+ * prefixes and engine start. Fields are set by one op and read by those that the core lets follow it. */
+struct place_instance {
+    uint64_t id;
+    int32_t  device;
+    struct place_model *model;
+    struct sgi__image *image;
+    struct sgi__load  *load;
+    bool     from_dram;
+    void    *engine_instance;
+    struct sgi_stage stage;
+    struct place_instance *next; /* in its bucket */
+
+    pthread_mutex_t mutex;
+    /* under the mutex: the stage's functions may be called from any thread of the engine */
+    struct sgi_reply *replies;
+    struct scratch *scratches;
+    uint64_t scratch_bytes, reported_bytes;
+    uint64_t start_begin_ns, start_ns;
+    bool     canceled; /* perhaps before there was a load to cancel */
+};
+
+struct place_model {
+    struct sgi__place_model spec;
+    struct sgi__image *residence;
+    struct sgi__report residence_report; /* how it got there */
+    void    *prepared;
+    uint64_t prepare_begin_ns, prepare_ns;
+    struct place_model *next; /* in its bucket */
+};
+
+enum { BUCKETS = 1024 };
+
+struct sgi__place {
+    struct sgi__place_config   config;
+    struct sgi__pool          *pool;
+    struct sgi__image_memory  *memory;
+    pthread_mutex_t mutex;
+    /* under the mutex */
+    struct place_model    *models[BUCKETS];
+    struct place_instance *instances[BUCKETS];
+};
+
+/* local.c */
+bool sgi__place_canceled(struct place_instance *i);
+/* stage.c */
+void sgi__stage_free(struct place_instance *i); /* what sgi_stage_alloc() gave */
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What ext.h offers an engine inside its callbacks. */
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/sized.h"
+#include "model/describe.h"
+#include "place/instance.h"
+
+int32_t sgi_stage_device(sgi_stage *stage)
+{
+    return stage->instance->device;
+}
+
+void *sgi_stage_stream(sgi_stage *stage)
+{
+    (void)stage; /* the host has none */
+    return NULL;
+}
+
+sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *image_out, sgi_error *err)
+{
+    struct place_instance    *i = stage->instance;
+    const struct sgi__layout *layout = i->model->spec.layout;
+    sgi_image                 full = { .fd = -1 };
+
+    if (!image_out || image_out->struct_size == 0)
+        return sgi__error(err, SGI_E_INVALID, "sgi_stage_image: image_out is NULL or its struct_size is not set");
+    if (part >= layout->parts_count)
+        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u parts, no number %u", i->model->spec.name, layout->parts_count, part);
+    sgi_status st = sgi__load_wait_prefixes(i->load, err);
+    if (st != SGI_OK)
+        return st;
+    struct sgi__region *region = i->image->parts[part];
+    pthread_mutex_lock(&i->mutex);
+    st = sgi__region_fd(region, &full.fd, err);
+    pthread_mutex_unlock(&i->mutex);
+    if (st != SGI_OK)
+        return st;
+    full.base = region->base;
+    full.bytes = layout->parts[part].bytes;
+    full.prefix_bytes = layout->parts[part].prefix_bytes;
+    full.file_offset = layout->parts[part].data_offset;
+    sgi__sized_out(image_out, &full, sizeof full);
+    return SGI_OK;
+}
+
+sgi_status sgi_stage_tensor(sgi_stage *stage, uint64_t index, sgi_view *view_out, sgi_error *err)
+{
+    struct place_instance      *i = stage->instance;
+    const struct sgi__manifest *m = i->model->spec.manifest;
+
+    if (!view_out || view_out->struct_size == 0)
+        return sgi__error(err, SGI_E_INVALID, "sgi_stage_tensor: view_out is NULL or its struct_size is not set");
+    if (index >= m->tensors_count)
+        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %llu tensors, no number %llu", i->model->spec.name,
+                          (unsigned long long)m->tensors_count, (unsigned long long)index);
+    sgi_status st = sgi__load_wait_tensor(i->load, index, UINT64_MAX, err);
+    if (st != SGI_OK)
+        return st;
+    const struct sgi__tensor *t = &m->tensors[index];
+    sgi_view full = { .bytes = t->bytes };
+    if (t->bytes > 0)
+        full.data = i->image->parts[t->file]->base + sgi__layout_tensor(i->model->spec.layout, t);
+    sgi__sized_out(view_out, &full, sizeof full);
+    return SGI_OK;
+}
+
+sgi_status sgi_stage_tensor_find(sgi_stage *stage, const char *name, sgi_tensor *tensor_out)
+{
+    const struct sgi__manifest *m = stage->instance->model->spec.manifest;
+
+    if (!name)
+        return SGI_E_INVALID;
+    int64_t index = sgi__manifest_find(m, name);
+    if (index < 0)
+        return SGI_E_NOT_FOUND;
+    return sgi__describe_tensor(m, (uint64_t)index, tensor_out) ? SGI_OK : SGI_E_INVALID;
+}
+
+sgi_status sgi_stage_wait(sgi_stage *stage, sgi_error *err)
+{
+    return sgi__load_wait(stage->instance->load, err);
+}
+
+int sgi_stage_canceled(sgi_stage *stage)
+{
+    return sgi__place_canceled(stage->instance) || sgi__load_canceled(stage->instance->load);
+}
+
+sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
+{
+    struct place_instance         *i = stage->instance;
+    const struct sgi__place_sink  *sink = &stage->place->config.sink;
+    struct scratch                *s;
+
+    if (!memory_out || bytes == 0 || bytes > UINT64_MAX / 4)
+        return sgi__error(err, SGI_E_INVALID, "sgi_stage_alloc: %s", memory_out ? "bytes is 0 or absurd" : "memory_out is NULL");
+    bytes = (bytes + SGI__PLACE_ALIGN - 1) & ~(SGI__PLACE_ALIGN - 1);
+    s = sgi__alloc_zero(1, sizeof *s);
+    if (!s)
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
+    s->bytes = bytes;
+
+    /* The sum is published before it is asked for: two threads of an engine must not both fit into the same rest. */
+    pthread_mutex_lock(&i->mutex);
+    i->scratch_bytes += bytes;
+    uint64_t total = i->scratch_bytes + i->reported_bytes;
+    pthread_mutex_unlock(&i->mutex);
+    sgi_status st = sink->engine_bytes(sink->user, i->id, total, true, err);
+    if (st == SGI_OK)
+        st = sgi__scratch_new(bytes, &s->memory, err);
+    pthread_mutex_lock(&i->mutex);
+    if (st == SGI_OK) {
+        s->next = i->scratches;
+        i->scratches = s;
+        *memory_out = s->memory;
+    } else {
+        i->scratch_bytes -= bytes;
+    }
+    pthread_mutex_unlock(&i->mutex);
+    if (st != SGI_OK)
+        sgi__free(s);
+    return st;
+}
+
+sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *err)
+{
+    struct place_instance        *i = stage->instance;
+    const struct sgi__place_sink *sink = &stage->place->config.sink;
+
+    if (bytes > UINT64_MAX / 4)
+        return sgi__error(err, SGI_E_INVALID, "sgi_stage_report_bytes: %llu bytes are absurd", (unsigned long long)bytes);
+    pthread_mutex_lock(&i->mutex);
+    uint64_t total = i->scratch_bytes + bytes;
+    pthread_mutex_unlock(&i->mutex);
+    sgi_status st = sink->engine_bytes(sink->user, i->id, total, false, err);
+    if (st == SGI_OK) {
+        pthread_mutex_lock(&i->mutex);
+        i->reported_bytes = bytes;
+        pthread_mutex_unlock(&i->mutex);
+    }
+    return st;
+}
+
+void sgi__stage_free(struct place_instance *i)
+{
+    while (i->scratches) {
+        struct scratch *s = i->scratches;
+        i->scratches = s->next;
+        sgi__scratch_free(s->memory, s->bytes);
+        sgi__free(s);
+    }
+}
+
+sgi_status sgi_reply_emit(sgi_reply *reply, const void *piece, size_t bytes)
+{
+    const struct sgi__place_sink *sink = &reply->place->config.sink;
+    if (bytes > 0 && !piece)
+        return SGI_E_INVALID;
+    return sink->piece(sink->user, reply->call, piece, bytes);
+}
+
+int sgi_reply_canceled(sgi_reply *reply)
+{
+    /* It carries no data with it: the engine only learns that it may stop. */
+    return atomic_load_explicit(&reply->canceled, memory_order_relaxed);
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The composition root: from a config to a runtime, the only file that names concrete places and readers. And its end. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/sized.h"
+#include "base/thread.h"
+#include "runtime/runtime.h"
+
+#define MS UINT64_C(1000000)
+
+enum {
+    REQUESTS_MAX_DEFAULT = 1024,
+    REQUESTS_MAX_MAX = 1 << 20,
+    CALLS_MAX_DEFAULT = 256,
+    CALLS_MAX_MAX = 4096, /* see calls.c: slots in an id */
+    LOADS_MAX_DEFAULT = 4,
+    READ_BLOCK_DEFAULT = 2 << 20,
+    READ_BLOCK_MAX = 64 << 20,
+    READ_DEPTH_DEFAULT = 8,
+    READ_DEPTH_MAX = 64,
+    ROOTS_MAX = 1024,
+};
+
+static uint32_t or_default(uint32_t value, uint32_t fallback)
+{
+    return value ? value : fallback;
+}
+
+static sgi_status check_limits(const sgi_runtime_config *c, sgi_error *err)
+{
+    const char *wrong = NULL;
+
+    if (c->requests_max > REQUESTS_MAX_MAX)
+        wrong = "requests_max is larger than 1048576";
+    else if (c->calls_max > CALLS_MAX_MAX)
+        wrong = "calls_max is larger than 4096";
+    else if (c->read_depth > READ_DEPTH_MAX)
+        wrong = "read_depth is larger than 64";
+    else if (c->read_block_bytes % 4096 || c->read_block_bytes > READ_BLOCK_MAX)
+        wrong = "read_block_bytes is not a multiple of 4096 up to 64 MiB";
+    else if (c->io_engine > SGI_IO_THREADS)
+        wrong = "io_engine is not one of SGI_IO_AUTO, SGI_IO_URING, SGI_IO_THREADS";
+    else if (c->devices_count > SGI__DEVICES_MAX)
+        wrong = "devices_count is larger than 16";
+    else if (c->devices_count > 0 && !c->devices)
+        wrong = "devices is NULL and devices_count is not 0";
+    else if (c->allowed_roots_count > 0 && !c->allowed_roots)
+        wrong = "allowed_roots is NULL and allowed_roots_count is not 0";
+    else if (c->allowed_roots_count > ROOTS_MAX)
+        wrong = "allowed_roots_count is larger than 1024";
+    return wrong ? sgi__error(err, SGI_E_INVALID, "sgi_runtime_config: %s", wrong) : SGI_OK;
+}
+
+/* ---- devices ---- */
+
+/* "host" and "host:N". */
+static bool host_name(const char *name, char *full, size_t full_size)
+{
+    if (strcmp(name, "host") == 0)
+        name = "host:0";
+    if (strncmp(name, "host:", 5) != 0 || strlen(name + 5) < 1 || strlen(name + 5) > 3 || strspn(name + 5, "0123456789") != strlen(name + 5))
+        return false;
+    snprintf(full, full_size, "%s", name);
+    return true;
+}
+
+static sgi_status set_device(sgi_runtime *rt, uint32_t n, const sgi_device_config *given, uint64_t share, sgi_error *err)
+{
+    sgi_device_config d;
+
+    if (!sgi__sized_in(given, &d, sizeof d))
+        return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: struct_size is not set, or it is from a newer library", n);
+    if (!d.name || !*d.name)
+        return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: name is missing", n);
+    if (!host_name(d.name, rt->device_names[n], sizeof rt->device_names[n]))
+        return sgi__error(err, SGI_E_UNSUPPORTED, "device '%.64s': this version of the library drives 'host' and 'host:N' only", d.name);
+    for (uint32_t other = 0; other < n; other++)
+        if (strcmp(rt->device_names[other], rt->device_names[n]) == 0)
+            return sgi__error(err, SGI_E_INVALID, "device '%s' is given twice", rt->device_names[n]);
+    rt->core_config.devices[n] = (struct sgi__core_device_config){ .bytes_max = d.bytes_max ? d.bytes_max : share, .unified = true };
+    return SGI_OK;
+}
+
+static sgi_status set_devices(sgi_runtime *rt, const sgi_runtime_config *c, uint64_t ram, sgi_error *err)
+{
+    static const sgi_device_config host = { .struct_size = sizeof host, .name = "host" };
+    uint32_t   count = c->devices ? c->devices_count : 0;
+    uint64_t   share = ram / 2 / (count ? count : 1);
+    sgi_status st = SGI_OK;
+
+    rt->core_config.devices_count = count ? count : 1;
+    if (count == 0)
+        return set_device(rt, 0, &host, share, err);
+    for (uint32_t n = 0; n < count && st == SGI_OK; n++) {
+        /* Elements are as large as the caller's struct, which may be older than ours. */
+        const sgi_device_config *at = (const void *)((const char *)c->devices + (size_t)n * c->devices->struct_size);
+        if (c->devices->struct_size == 0)
+            return sgi__error(err, SGI_E_INVALID, "sgi_device_config 0: struct_size is not set");
+        st = set_device(rt, n, at, share, err);
+    }
+    return st;
+}
+
+/* ---- the rest of the config ---- */
+
+static sgi_status set_roots(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error *err)
+{
+    if (c->allowed_roots_count == 0)
+        return SGI_OK;
+    rt->roots = sgi__alloc_zero(c->allowed_roots_count, sizeof *rt->roots);
+    if (!rt->roots)
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
+    for (uint32_t n = 0; n < c->allowed_roots_count; n++) {
+        char *resolved = c->allowed_roots[n] ? realpath(c->allowed_roots[n], NULL) : NULL;
+        if (!resolved)
+            return sgi__error(err, SGI_E_INVALID, "allowed_roots: '%.128s' does not exist", c->allowed_roots[n] ? c->allowed_roots[n] : "(NULL)");
+        rt->roots[n] = sgi__strdup(resolved);
+        free(resolved); /* realpath's own */
+        if (!rt->roots[n])
+            return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
+        rt->roots_count = n + 1;
+    }
+    rt->fs_config = (struct sgi__fs_posix){ .roots = (const char *const *)rt->roots, .roots_count = rt->roots_count };
+    return SGI_OK;
+}
+
+/* AUTO: whichever works for the disk, and for files in the page cache the one that copies on several cores. */
+static sgi_status choose_readers(const sgi_runtime_config *c, struct sgi__place_config *place, sgi_error *err)
+{
+    const struct sgi__io_engine *uring = sgi__io_uring();
+    sgi_status st = SGI_OK;
+
+    place->engine = place->hot_engine = &sgi__io_threads;
+    if (c->io_engine == SGI_IO_THREADS)
+        return SGI_OK;
+    if (!uring)
+        st = sgi__error(err, SGI_E_UNSUPPORTED, "io_engine: this build has no io_uring");
+    else
+        st = uring->probe(c->io_engine == SGI_IO_URING ? err : NULL);
+    if (st == SGI_OK) {
+        place->engine = uring;
+        if (c->io_engine == SGI_IO_URING)
+            place->hot_engine = uring;
+    }
+    return c->io_engine == SGI_IO_URING ? st : SGI_OK;
+}
+
+static void set_times(sgi_runtime *rt, const sgi_runtime_config *c)
+{
+    struct sgi__core_config *core = &rt->core_config;
+
+    rt->idle_ns = sgi__rt_idle_ns(c->idle_timeout_ms, 10000 * MS);
+    rt->hang_ns = sgi__rt_idle_ns(c->hang_timeout_ms, 60000 * MS);
+    core->linger_ns = sgi__rt_idle_ns(c->context_linger_ms, 1000 * MS);
+    core->starve_ns = or_default(c->starve_ms, 5000) * MS;
+    core->backoff_ns = or_default(c->backoff_ms, 100) * MS;
+    core->backoff_max_ns = or_default(c->backoff_max_ms, 10000) * MS;
+    core->failure_expiry_ns = 60000 * MS;
+}
+
+static uint64_t random_seed(void)
+{
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+        seed = sgi__clock_now_ns() ^ (uint64_t)(uintptr_t)&seed; /* ids stay unique; foreign ones are only less sure to be told */
+    return seed >> 24; /* room to count up in an id's serial */
+}
+
+static void free_fields(sgi_runtime *rt)
+{
+    sgi__pool_free(rt->done_pool);
+    if (rt->place)
+        rt->place_ops->close(rt->place);
+    sgi__core_free(rt->core);
+    for (uint32_t n = 0; n < rt->roots_count; n++)
+        sgi__free(rt->roots[n]);
+    sgi__free(rt->roots);
+    sgi__free(rt->records);
+    sgi__registry_fini(&rt->registry);
+    sgi__free(rt->tickets);
+    sgi__free(rt->calls);
+    sgi__trace_free(rt->trace);
+    pthread_cond_destroy(&rt->wake);
+    pthread_cond_destroy(&rt->changed);
+    pthread_mutex_destroy(&rt->mutex);
+    sgi__free(rt);
+}
+
+static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error *err)
+{
+    uint64_t   ram = sgi__ram_bytes();
+    sgi_status st = check_limits(c, err);
+    struct sgi__place_config place = {
+        .sink = { .user = rt, .event = sgi__rt_place_event, .engine_bytes = sgi__rt_engine_bytes, .piece = sgi__rt_piece },
+        .threads_max = WORK_THREADS_MAX,
+        .block_bytes = or_default(c->read_block_bytes, READ_BLOCK_DEFAULT),
+        .depth = or_default(c->read_depth, READ_DEPTH_DEFAULT),
+        .spare_bytes_max = c->spare_bytes_max == SGI_NONE ? 0 : c->spare_bytes_max,
+    };
+
+    if (st != SGI_OK || (st = set_devices(rt, c, ram, err)) != SGI_OK || (st = set_roots(rt, c, err)) != SGI_OK
+        || (st = choose_readers(c, &place, err)) != SGI_OK)
+        return st;
+    set_times(rt, c);
+    rt->io_name = place.engine->name;
+    rt->calls_max = or_default(c->calls_max, CALLS_MAX_DEFAULT);
+    rt->core_config.wants_max = or_default(c->requests_max, REQUESTS_MAX_DEFAULT);
+    rt->core_config.loads_max = or_default(c->loads_max, LOADS_MAX_DEFAULT);
+    rt->core_config.dram_bytes_max = c->dram_bytes_max == SGI_NONE ? 0 : c->dram_bytes_max ? c->dram_bytes_max : ram / 4;
+    rt->core_config.id_seed = random_seed();
+    place.devices_count = rt->core_config.devices_count;
+
+    rt->core = sgi__core_new(&rt->core_config);
+    rt->tickets = sgi__alloc_zero(rt->core_config.wants_max, sizeof *rt->tickets);
+    rt->calls = sgi__alloc_zero(rt->calls_max, sizeof(struct call *));
+    rt->done_pool = sgi__pool_new("sgi-done", DONE_THREADS_MAX);
+    if (!rt->core || !rt->tickets || !rt->calls || !rt->done_pool)
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
+    st = rt->place_ops->open(&place, &rt->place, err);
+    return st == SGI_OK ? sgi__rt_thread_start(rt, err) : st;
+}
+
+sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct sgi__place_ops *place, const struct sgi__clock *clock,
+                                  sgi_runtime **rt_out, sgi_error *err)
+{
+    sgi_runtime_config c = { .struct_size = sizeof c };
+
+    if (config && !sgi__sized_in(config, &c, sizeof c))
+        return sgi__error(err, SGI_E_INVALID, "sgi_runtime_config: struct_size is not set, or it is from a newer library");
+    sgi_runtime *rt = sgi__alloc_zero(1, sizeof *rt);
+    if (!rt)
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
+    rt->place_ops = place ? place : &sgi__place_local;
+    if (clock)
+        rt->clock = *clock;
+    rt->completion_fd = -1;
+    rt->armed = SGI__NEVER;
+    sgi__error_init(&rt->context_error);
+    pthread_mutex_init(&rt->mutex, NULL);
+    sgi__cond_init(&rt->changed);
+    sgi__cond_init(&rt->wake);
+
+    sgi_status st = rt->place_ops->abi == SGI__PLACE_ABI ? set_up(rt, &c, err)
+                                                         : sgi__error(err, SGI_E_UNSUPPORTED, "place '%s' is for another build", rt->place_ops->name);
+    if (st != SGI_OK) {
+        free_fields(rt);
+        return st;
+    }
+    *rt_out = rt;
+    return SGI_OK;
+}
+
+/* ---- closing ---- */
+
+/* "model 'a': 2 leases; model 'b': a callback of its engine; and 3 more" */
+static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err)
+{
+    char     text[160] = "";
+    size_t   used = 0;
+    uint32_t named = 0, others = 0;
+    struct sgi__core_model_view view;
+
+    for (uint32_t slot = 0; slot < rt->records_capacity; slot++) {
+        const struct record *r = rt->records[slot];
+        if (!r || sgi__core_model_view(rt->core, r->id, &view) != SGI_OK || view.drained)
+            continue;
+        if (named == 3 || used > sizeof text - 60) {
+            others++;
+            continue;
+        }
+        int n = view.leases ? snprintf(text + used, sizeof text - used, "%smodel '%.24s': %u leases", named ? "; " : "", r->name, view.leases)
+                            : snprintf(text + used, sizeof text - used, "%smodel '%.24s': its engine", named ? "; " : "", r->name);
+        used += n > 0 && (size_t)n < sizeof text - used ? (size_t)n : 0;
+        named++;
+    }
+    if (others)
+        sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s; and %u more", timeout_ms, text, others);
+    else
+        sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s", timeout_ms, named ? text : "calls on their way back");
+}
+
+static void remove_models(sgi_runtime *rt)
+{
+    for (uint32_t slot = 0; slot < rt->records_capacity; slot++) {
+        struct record *r = rt->records[slot];
+        if (!r)
+            continue;
+        sgi__core_model_remove(rt->core, r->id);
+        rt->place_ops->model_remove(rt->place, r->id);
+        sgi__rt_record_free(r);
+    }
+}
+
+static void free_completions(sgi_runtime *rt)
+{
+    while (rt->completions_head) {
+        struct completion *c = rt->completions_head;
+        rt->completions_head = c->next;
+        sgi__free(c);
+    }
+    if (rt->completion_fd >= 0)
+        close(rt->completion_fd);
+}
+
+sgi_status sgi__runtime_close(sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err)
+{
+    uint64_t deadline = sgi__rt_wait_deadline(timeout_ms);
+    bool     in_time = true;
+
+    sgi__rt_enter(rt);
+    if (rt->closing) {
+        sgi__rt_leave(rt);
+        return sgi__error(err, SGI_E_BUSY, "another thread is closing the runtime");
+    }
+    rt->closing = true;
+    sgi__core_drain(rt->core, sgi__rt_now(rt));
+    sgi__rt_leave(rt);
+
+    pthread_mutex_lock(&rt->mutex);
+    while (in_time && (!rt->closed || rt->inside > 0))
+        in_time = sgi__cond_wait(&rt->changed, &rt->mutex, deadline);
+    if (!rt->closed || rt->inside > 0) {
+        rt->closing = false;
+        name_holders(rt, timeout_ms, err);
+        pthread_mutex_unlock(&rt->mutex);
+        return SGI_E_TIMEOUT;
+    }
+    pthread_mutex_unlock(&rt->mutex);
+
+    sgi__rt_thread_stop(rt);
+    pthread_mutex_lock(&rt->mutex);
+    sgi__completions_run_orphans(rt);
+    pthread_mutex_unlock(&rt->mutex);
+    sgi__pool_free(rt->done_pool); /* callbacks on their way are let finish: they may use the runtime still */
+    rt->done_pool = NULL;
+    remove_models(rt);
+    free_completions(rt);
+    free_fields(rt);
+    return SGI_OK;
+}

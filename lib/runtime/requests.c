@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Acquires and prefetches: from the caller's options to the core's want, and from its reply to the one end each request has. */
+#include "runtime/runtime.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/thread.h"
+
+uint64_t sgi__rt_idle_ns(uint32_t idle_timeout_ms, uint64_t of_default)
+{
+    switch (idle_timeout_ms) {
+    case SGI_IDLE_DEFAULT:
+        return of_default;
+    case SGI_IDLE_NOW:
+        return 0;
+    case SGI_IDLE_NEVER:
+        return SGI__NEVER;
+    default:
+        return (uint64_t)idle_timeout_ms * 1000000u;
+    }
+}
+
+static struct sgi__core_want want_of(const sgi_acquire_options *o, uint32_t tier, bool prefetch, uint64_t now)
+{
+    return (struct sgi__core_want){
+        .tier = tier,
+        .prefetch = prefetch,
+        .early = (o->flags & SGI_ACQUIRE_EARLY) != 0,
+        .priority = o->priority,
+        .device_hint = o->device_hint,
+        .deadline = o->deadline_ms == SGI_FOREVER ? SGI__NEVER : now + (uint64_t)o->deadline_ms * 1000000u,
+        .idle_ns = sgi__rt_idle_ns(o->idle_timeout_ms, SGI__IDLE_OF_MODEL),
+        .lease_ns = o->lease_ms == SGI_FOREVER ? SGI__NEVER : (uint64_t)o->lease_ms * 1000000u,
+    };
+}
+
+/* ---- submitting ---- */
+
+sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier, bool prefetch,
+                           sgi_ticket *ticket_out, sgi_done_fn done, void *user)
+{
+    struct completion *c = sgi__completion_new(prefetch ? SGI_COMPLETION_PREFETCH : SGI_COMPLETION_ACQUIRE, options->tag);
+    sgi_ticket         ticket;
+
+    if (!c)
+        return SGI_E_NO_MEMORY;
+    c->done = done;
+    c->user = user;
+
+    sgi__rt_enter(rt);
+    const struct record *record = sgi__rt_record(rt, model);
+    sgi_status st = SGI_OK;
+    if (record && record->has_engine && (options->flags & SGI_ACQUIRE_EARLY))
+        st = SGI_E_INVALID;
+    else if (!done && rt->completions_count >= rt->core_config.wants_max)
+        st = SGI_E_BUSY;
+    if (st == SGI_OK) {
+        uint64_t              now = sgi__rt_now(rt);
+        struct sgi__core_want want = want_of(options, tier, prefetch, now);
+        st = sgi__core_want(rt->core, now, model, &want, &ticket);
+        if (st == SGI_OK) {
+            c->body.ticket = ticket;
+            rt->tickets[sgi__core_slot(ticket)] =
+                (struct ticket){ .completion = c, .request_ns = now, .deadline_ms = options->deadline_ms };
+            if (!done)
+                rt->completions_count++;
+            if (ticket_out)
+                *ticket_out = ticket; /* before any reply can be seen */
+        }
+    }
+    sgi__rt_leave(rt);
+    if (st != SGI_OK)
+        sgi__free(c);
+    return st;
+}
+
+static sgi_status refused(const sgi_runtime *rt, sgi_status st, sgi_error *err)
+{
+    if (st == SGI_E_BUSY)
+        return sgi__error(err, st, "%u requests wait already: requests_max", rt->core_config.wants_max);
+    if (st == SGI_E_INVALID)
+        return sgi__error(err, st, "SGI_ACQUIRE_EARLY is for models without an engine");
+    return sgi__error(err, st, "%s", sgi_status_text(st));
+}
+
+sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, sgi_lease *lease_out, sgi_error *err)
+{
+    struct waiter waiter = { .status = SGI_OK };
+    sgi_ticket    ticket;
+
+    sgi__rt_enter(rt);
+    uint64_t              now = sgi__rt_now(rt);
+    struct sgi__core_want want = want_of(options, SGI_TIER_DEVICE, false, now);
+    const struct record  *record = sgi__rt_record(rt, model);
+    sgi_status            st = SGI_E_INVALID;
+    if (!record || !record->has_engine || !want.early)
+        st = sgi__core_try_acquire(rt->core, now, model, want.idle_ns, want.lease_ns, lease_out);
+    if (st != SGI_E_WOULD_BLOCK) {
+        sgi__rt_leave(rt);
+        return st == SGI_OK ? st : refused(rt, st, err);
+    }
+    if (sgi__cond_init(&waiter.cond)) {
+        sgi__rt_leave(rt);
+        return sgi__error(err, SGI_E_SYSTEM, "cannot wait: no condition variable");
+    }
+    sgi__error_init(&waiter.error);
+    st = sgi__core_want(rt->core, now, model, &want, &ticket);
+    if (st == SGI_OK)
+        rt->tickets[sgi__core_slot(ticket)] =
+            (struct ticket){ .waiter = &waiter, .request_ns = now, .deadline_ms = options->deadline_ms };
+    rt->inside += st == SGI_OK;
+    sgi__rt_leave(rt);
+    if (st == SGI_OK) {
+        pthread_mutex_lock(&rt->mutex);
+        while (!waiter.ended)
+            pthread_cond_wait(&waiter.cond, &rt->mutex);
+        sgi__rt_outside(rt);
+        pthread_mutex_unlock(&rt->mutex);
+        if (waiter.status == SGI_OK)
+            *lease_out = waiter.lease;
+        else
+            sgi__error_copy(err, &waiter.error);
+        st = waiter.status;
+    } else {
+        refused(rt, st, err);
+    }
+    pthread_cond_destroy(&waiter.cond);
+    return st;
+}
+
+/* ---- ending ---- */
+
+static void end(sgi_runtime *rt, sgi_ticket id, sgi_status status, sgi_lease lease, const sgi_error *error)
+{
+    struct ticket *t = &rt->tickets[sgi__core_slot(id)];
+
+    if (t->waiter) {
+        t->waiter->status = status;
+        t->waiter->lease = lease;
+        if (error)
+            t->waiter->error = *error;
+        t->waiter->ended = true;
+        pthread_cond_signal(&t->waiter->cond); /* under the mutex: the waiter is gone once it has been let go */
+    } else {
+        t->completion->body.status = status;
+        t->completion->body.lease = lease;
+        if (error)
+            t->completion->body.error = *error;
+        sgi__completion_post(rt, t->completion);
+    }
+    *t = (struct ticket){ 0 };
+}
+
+void sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply)
+{
+    if (reply->tier != SGI_TIER_DEVICE && !reply->joined && rt->traces_count < TRACES_PENDING) {
+        struct sgi__core_model_view view;
+        sgi__core_model_view(rt->core, reply->model, &view);
+        if (!rt->trace)
+            rt->trace = sgi__trace_new(); /* without it there is no trace, and that is all */
+        rt->traces[rt->traces_count++] =
+            (struct trace_pending){ .model = reply->model, .instance = reply->instance, .tier = reply->tier, .device = view.device,
+                                    .request_ns = rt->tickets[sgi__core_slot(reply->ticket)].request_ns, .grant_ns = sgi__rt_now(rt) };
+    }
+    end(rt, reply->ticket, SGI_OK, reply->lease, NULL);
+}
+
+static void describe_no_room(const sgi_runtime *rt, const struct record *record, sgi_error *err)
+{
+    struct sgi__core_model_view view;
+    uint64_t                    largest = 0;
+
+    sgi__core_model_view(rt->core, record->id, &view);
+    for (uint32_t n = 0; n < rt->core_config.devices_count; n++)
+        if (rt->core_config.devices[n].bytes_max > largest)
+            largest = rt->core_config.devices[n].bytes_max;
+    sgi__error(err, SGI_E_NO_ROOM, "model '%s' needs %llu bytes for its weights and %llu for its engine; the largest device has %llu, DRAM %llu",
+               record->name, (unsigned long long)record->layout->image_bytes, (unsigned long long)view.engine_bytes,
+               (unsigned long long)largest, (unsigned long long)rt->core_config.dram_bytes_max);
+}
+
+static void describe(const sgi_runtime *rt, const struct sgi__core_reply *reply, const struct record *record, uint32_t deadline_ms, sgi_error *err)
+{
+    const char *name = record ? record->name : "?", *step = sgi_step_name(reply->step);
+
+    switch (reply->status) {
+    case SGI_E_TIMEOUT:
+        sgi__error(err, reply->status, "model '%s' was not ready within %u ms; it was at step '%s'", name, deadline_ms, step);
+        break;
+    case SGI_E_CANCELED:
+        sgi__error(err, reply->status, "the request for model '%s' was canceled", name);
+        break;
+    case SGI_E_NO_ROOM:
+        if (record) {
+            describe_no_room(rt, record, err);
+            break;
+        } /* fall through */
+    default:
+        if (record && record->last_error.code == reply->status)
+            *err = record->last_error;
+        else if (rt->context_error.code == reply->status && reply->step == SGI_STEP_CONTEXT)
+            *err = rt->context_error;
+        else if (reply->status == SGI_E_WEDGED)
+            sgi__error(err, reply->status, "model '%s': its engine's %s has not come back for %llu ms", name, step,
+                       (unsigned long long)((record ? record->hang_ns : rt->hang_ns) / 1000000u));
+        else
+            sgi__error(err, reply->status, "model '%s': %s", name, sgi_status_text(reply->status));
+    }
+    if (err->step == SGI_STEP_NONE)
+        err->step = reply->step;
+    err->retry_after_ms = (uint32_t)((reply->retry_after_ns + 999999u) / 1000000u);
+}
+
+void sgi__rt_rejected(sgi_runtime *rt, const struct sgi__core_reply *reply)
+{
+    const struct ticket *t = &rt->tickets[sgi__core_slot(reply->ticket)];
+    sgi_error            error;
+
+    sgi__error_init(&error);
+    describe(rt, reply, sgi__rt_record(rt, reply->model), t->deadline_ms, &error);
+    end(rt, reply->ticket, reply->status, 0, &error);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `sgi load`: one model, brought up and given back as often as asked, through the interface every host has. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "command.h"
+#include "load.h"
+#include "model_files.h"
+#include "progress.h"
+
+/* Giving a model back is milliseconds; what takes this long is not going to end. */
+enum { GIVE_BACK_MS = 60000, CLOSE_MS = 10000 };
+
+struct load {
+    const struct load_options *options;
+
+    struct names   order; /* --order */
+    struct names   files; /* --cold */
+    sgi_runtime   *rt;
+    sgi_model      model;
+    sgi_model_info info;
+    char           device[32];
+    uint64_t      *digests; /* --digest: by tensor index */
+    double        *load_ms; /* by repetition, for the summary */
+};
+
+static double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
+}
+
+static double process_cpu_ms(void)
+{
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e3 +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-3;
+}
+
+static int failed(const struct load *l, sgi_status status, const sgi_error *err)
+{
+    return failure_status(l->options->path, status, err);
+}
+
+/* ----------------------------------------------------------- open and close */
+
+static int register_model(struct load *l)
+{
+    sgi_error        err = { .struct_size = sizeof err };
+    sgi_model_config config;
+    sgi_model_config_init(&config, sizeof config);
+    config.name = "model";
+    config.path = l->options->path;
+    config.idle_timeout_ms = SGI_IDLE_NEVER; /* it leaves when the repetition is over, not by the clock */
+    config.order = (const char *const *)l->order.list;
+    config.order_count = l->order.count;
+    sgi_status st = sgi_model_register(l->rt, &config, &l->model, &err);
+    if (st != SGI_OK)
+        return failed(l, st, &err);
+
+    l->info = (sgi_model_info){ .struct_size = sizeof l->info };
+    st = sgi_model_describe(l->rt, l->model, &l->info);
+    return st == SGI_OK ? EXIT_GOOD : failed(l, st, NULL);
+}
+
+static int close_runtime(struct load *l)
+{
+    sgi_error  err = { .struct_size = sizeof err };
+    sgi_status st = l->rt ? sgi_runtime_close(l->rt, CLOSE_MS, &err) : SGI_OK;
+    l->rt = NULL;
+    return st == SGI_OK ? EXIT_GOOD : failed(l, st, &err);
+}
+
+static int open_runtime(struct load *l, uint64_t spare_bytes)
+{
+    sgi_error          err = { .struct_size = sizeof err };
+    sgi_device_config  device;
+    sgi_runtime_config config;
+    sgi_device_config_init(&device, sizeof device);
+    sgi_runtime_config_init(&config, sizeof config);
+    device.name = l->options->device;
+    config.io_engine = l->options->io_engine;
+    config.devices = l->options->device ? &device : NULL;
+    config.devices_count = l->options->device ? 1 : 0;
+    config.dram_bytes_max = spare_bytes; /* spare memory counts in this budget, and nothing else will be kept in it */
+    config.spare_bytes_max = spare_bytes;
+    config.read_block_bytes = l->options->block_bytes;
+    config.read_depth = l->options->depth;
+    sgi_status st = sgi_runtime_open(&config, &l->rt, &err);
+    if (st != SGI_OK)
+        return failed(l, st, &err);
+
+    sgi_device_info info = { .struct_size = sizeof info };
+    st = sgi_device_query(l->rt, 0, &info);
+    memcpy(l->device, info.name, sizeof l->device);
+    return st == SGI_OK ? register_model(l) : failed(l, st, NULL);
+}
+
+/* How much memory is to be recycled is known when the model is, and has to be said before. */
+static int reopen_with_spare(struct load *l)
+{
+    enum { ROUNDING = 4 << 20 }; /* of each part to whole huge pages, and to the offset it has in the file */
+    uint64_t spare_bytes = l->info.image_bytes + (uint64_t)l->info.parts_count * ROUNDING;
+    int      code = close_runtime(l);
+    return code == EXIT_GOOD ? open_runtime(l, spare_bytes) : code;
+}
+
+/* Everything that is the same in all repetitions. */
+static int prepare(struct load *l)
+{
+    const struct load_options *o = l->options;
+    int                        code = o->order_path ? order_read(o->order_path, &l->order) : EXIT_GOOD;
+    if (code == EXIT_GOOD)
+        code = open_runtime(l, 0);
+    if (code == EXIT_GOOD && o->repeat > 1)
+        code = reopen_with_spare(l);
+    if (code == EXIT_GOOD && o->cold)
+        code = model_files(o->path, &l->info, &l->files);
+    if (code != EXIT_GOOD)
+        return code;
+
+    l->load_ms = calloc(o->repeat, sizeof *l->load_ms);
+    if (o->digest)
+        l->digests = calloc(l->info.tensors_count + 1, sizeof *l->digests);
+    return l->load_ms && (l->digests || !o->digest) ? EXIT_GOOD : failure(o->path, "out of memory");
+}
+
+/* -------------------------------------------------------------- repetitions */
+
+/* One in a hundred bytes may stay: a header that somebody reads at this moment does not make a load hot. */
+static int drop_cached(struct load *l, struct load_run *run)
+{
+    run->cached.known = true;
+    for (uint32_t i = 0; i < l->files.count; i++)
+        if (page_cache_drop(l->files.list[i], &run->cached) != EXIT_GOOD)
+            return EXIT_FAILED;
+    run->cold = run->cached.bytes <= l->info.file_bytes / 100;
+    return EXIT_GOOD;
+}
+
+static void draw(const struct load *l, struct progress *bar)
+{
+    sgi_model_state state = { .struct_size = sizeof state };
+    if (sgi_model_query(l->rt, l->model, &state) == SGI_OK && state.state == SGI_MODEL_LOADING)
+        progress_draw(bar, state.loaded_bytes, state.loading_bytes);
+}
+
+/* Not sgi_model_acquire_wait(): while it waits nobody draws. */
+static int acquire(struct load *l, sgi_lease *lease_out)
+{
+    struct pollfd   ready = { .events = POLLIN };
+    struct progress bar;
+    sgi_completion  end = { .struct_size = sizeof end, .error = { .struct_size = sizeof end.error } };
+    sgi_ticket      ticket;
+    sgi_status      st = sgi_completion_fd(l->rt, &ready.fd);
+    if (st == SGI_OK)
+        st = sgi_model_acquire(l->rt, l->model, NULL, &ticket, NULL, NULL);
+    if (st != SGI_OK)
+        return failed(l, st, NULL);
+
+    progress_begin(&bar);
+    while ((st = sgi_completion_next(l->rt, &end)) == SGI_E_WOULD_BLOCK)
+        if (poll(&ready, 1, bar.terminal ? PROGRESS_INTERVAL_MS : -1) == 0)
+            draw(l, &bar);
+    progress_clear(&bar);
+    if (st != SGI_OK)
+        return failed(l, st, NULL);
+    if (end.status != SGI_OK)
+        return failed(l, end.status, &end.error);
+    *lease_out = end.lease;
+    return EXIT_GOOD;
+}
+
+static int look(struct load *l, sgi_lease lease, struct load_run *run)
+{
+    sgi_error err = { .struct_size = sizeof err };
+    run->timing = (sgi_timing){ .struct_size = sizeof run->timing };
+    sgi_status st = sgi_lease_timing(l->rt, lease, &run->timing);
+    if (st != SGI_OK)
+        return failed(l, st, NULL);
+    if (!l->digests)
+        return EXIT_GOOD;
+
+    double begin_ms = now_ms();
+    for (uint64_t i = 0; i < l->info.tensors_count && st == SGI_OK; i++)
+        st = sgi_lease_tensor_digest(l->rt, lease, i, &l->digests[i], &err);
+    run->digest_ms = now_ms() - begin_ms;
+    run->digests = l->digests;
+    return st == SGI_OK ? EXIT_GOOD : failed(l, st, &err);
+}
+
+/* The next load must find the model on disk only. No completion tells when an eviction is done: the state does. */
+static int give_back(struct load *l)
+{
+    sgi_model_state state = { .struct_size = sizeof state };
+    sgi_status      st = sgi_model_evict(l->rt, l->model, SGI_TIER_DISK);
+    double          end_ms = now_ms() + GIVE_BACK_MS;
+    while (st == SGI_OK) {
+        st = sgi_model_query(l->rt, l->model, &state);
+        if (st != SGI_OK || (state.device_bytes == 0 && state.dram_bytes == 0))
+            break;
+        if (now_ms() > end_ms)
+            return failure(l->options->path, "its memory was not given back within a minute");
+        poll(NULL, 0, 1);
+    }
+    return st == SGI_OK ? EXIT_GOOD : failed(l, st, NULL);
+}
+
+static int repetition(struct load *l, struct load_run *run)
+{
+    sgi_lease lease = 0;
+    if (l->options->cold && drop_cached(l, run) != EXIT_GOOD)
+        return EXIT_FAILED;
+    double cpu_ms = process_cpu_ms();
+    if (acquire(l, &lease) != EXIT_GOOD)
+        return EXIT_FAILED;
+    run->process_cpu_ms = process_cpu_ms() - cpu_ms;
+
+    int        code = look(l, lease, run);
+    sgi_status st = sgi_lease_release(l->rt, lease);
+    if (code == EXIT_GOOD && st != SGI_OK)
+        code = failed(l, st, NULL);
+    return code;
+}
+
+static void report(struct output *out, const struct load *l, const struct load_run *run)
+{
+    if (l->options->json) {
+        report_json(out, l->options, l->rt, l->model, &l->info, run);
+    } else {
+        report_run(out, run);
+        if (run->digests)
+            report_digests(out, l->rt, l->model, &l->info, run);
+    }
+    output_flush(out); /* a reader at the other end of a pipe follows along */
+}
+
+static int repeat(struct output *out, struct load *l)
+{
+    uint32_t count = l->options->repeat;
+    uint64_t bytes = 0;
+    if (!l->options->json)
+        report_model(out, l->options, &l->info, l->device);
+    for (uint32_t i = 0; i < count; i++) {
+        struct load_run run = { .number = i + 1, .device = l->device };
+        int             code = repetition(l, &run);
+        if (code != EXIT_GOOD)
+            return code;
+        report(out, l, &run);
+        if (out->os_errno)
+            return EXIT_GOOD; /* nobody reads the rest; main knows why */
+        l->load_ms[i] = (double)run.timing.load_ns * 1e-6;
+        bytes = run.timing.bytes;
+        if (i + 1 < count && give_back(l) != EXIT_GOOD)
+            return EXIT_FAILED;
+    }
+    if (count > 1 && !l->options->json)
+        report_summary(out, l->load_ms, count, bytes);
+    return EXIT_GOOD;
+}
+
+static int run(struct output *out, int argc, char **argv)
+{
+    struct load_options options;
+    struct load         l = { .options = &options };
+    int                 code = load_options_parse(out, argc, argv, &options);
+    if (code != EXIT_GOOD)
+        return code < 0 ? EXIT_GOOD : code;
+
+    code = prepare(&l);
+    if (code == EXIT_GOOD)
+        code = repeat(out, &l);
+    if (code == EXIT_GOOD)
+        code = close_runtime(&l);
+    else if (l.rt)
+        sgi_runtime_close(l.rt, CLOSE_MS, NULL); /* the one line is about what went wrong before */
+    names_free(&l.order);
+    names_free(&l.files);
+    free(l.digests);
+    free(l.load_ms);
+    return code;
+}
+
+const struct command command_load = {
+    .name = "load",
+    .summary = "bring a model into memory and say what the time went to: sgi load PATH [options]",
+    .help = load_help,
+    .run = run,
+};

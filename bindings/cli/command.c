@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "command.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- messages */
+
+/* One write, so that lines of several processes do not mix, and one line, whatever the names in it contain. */
+static void say(const char *who, const char *path, const char *cause, const char *after)
+{
+    struct output line;
+    output_init(&line, STDERR_FILENO);
+    output_text(&line, who);
+    output_text(&line, ": ");
+    if (path) {
+        output_shown(&line, path);
+        output_text(&line, ": ");
+    }
+    output_shown(&line, cause);
+    output_text(&line, after);
+    output_text(&line, "\n");
+    output_flush(&line);
+}
+
+/* Whether a cause says which file it is about, or which one in a folder. A short name could stand there by chance. */
+static bool names_path(const char *cause, const char *path)
+{
+    size_t bytes = strlen(path);
+    if (strncmp(cause, path, bytes) == 0 && cause[bytes] == ':')
+        return true;
+    if (!strpbrk(path, "/."))
+        return false;
+    for (const char *at = strstr(cause, path); at; at = strstr(at + 1, path))
+        if ((at == cause || strchr(" '\"(", at[-1])) && strchr(" :;,'\")/", at[bytes]))
+            return true;
+    return false;
+}
+
+int failure(const char *path, const char *cause)
+{
+    say("sgi", names_path(cause, path) ? NULL : path, cause, "");
+    return EXIT_FAILED;
+}
+
+int failure_sys(const char *path, int os_errno, const char *doing)
+{
+    char cause[160];
+    snprintf(cause, sizeof cause, "%s: %s", doing, strerror(os_errno));
+    return failure(path, cause);
+}
+
+int failure_status(const char *path, sgi_status status, const sgi_error *err)
+{
+    return failure(path, err && err->message[0] ? err->message : sgi_status_text(status));
+}
+
+int usage_error(const struct command *command, const char *format, ...)
+{
+    char    cause[512], who[32], after[64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(cause, sizeof cause, format, args);
+    va_end(args);
+    snprintf(who, sizeof who, command ? "sgi %s" : "sgi", command ? command->name : "");
+    snprintf(after, sizeof after, command ? "; see 'sgi help %s'" : "; see 'sgi help'", command ? command->name : "");
+    say(who, NULL, cause, after);
+    return EXIT_USAGE;
+}
+
+/* --------------------------------------------------------------- arguments */
+
+/* getopt_long's own messages name the program as argv[0], which is the command here. */
+static int bad_option(const struct command *command, int kind, char **argv)
+{
+    const char *given = argv[optind - 1]; /* but not for a letter in the middle of others */
+    if (kind == ':')
+        usage_error(command, "%s needs a value", given);
+    else if (optopt == 0)
+        usage_error(command, "there is no option %s", given);
+    else if (optopt == OPTION_HELP || optopt >= OPTION_FIRST)
+        usage_error(command, "%.*s takes no value", (int)strcspn(given, "="), given);
+    else
+        usage_error(command, "there is no option -%c", optopt);
+    return OPTIONS_BAD;
+}
+
+int option_next(struct output *out, const struct command *command, int argc, char **argv, const struct option *table)
+{
+    opterr = 0;
+    int kind = getopt_long(argc, argv, ":h", table, NULL);
+    if (kind == ':' || kind == '?')
+        return bad_option(command, kind, argv);
+    if (kind != OPTION_HELP)
+        return kind < 0 ? OPTIONS_END : kind;
+    output_text(out, command->help);
+    return OPTIONS_DONE;
+}
+
+static bool parse(const char *text, bool units, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    if (*text < '0' || *text > '9') /* strtoull would take blanks and signs */
+        return false;
+    unsigned long long value = strtoull(text, &end, 10);
+    unsigned           shift = 0;
+    if (units && *end) {
+        static const char letters[] = "KMG";
+        const char       *letter = strchr(letters, *end);
+        if (!letter)
+            return false;
+        shift = 10 * (unsigned)(letter - letters + 1);
+        end += strcmp(end + 1, "iB") == 0 ? 3 : 1;
+    }
+    if (errno || *end || value > UINT64_MAX >> shift)
+        return false;
+    *out = value << shift;
+    return true;
+}
+
+bool number_parse(const struct command *command, const char *option, const char *text, uint64_t min, uint64_t max,
+                  uint64_t *out)
+{
+    if (parse(text, false, out) && *out >= min && *out <= max)
+        return true;
+    usage_error(command, "%s takes a whole number from %" PRIu64 " to %" PRIu64 ", not '%s'", option, min, max, text);
+    return false;
+}
+
+bool bytes_parse(const struct command *command, const char *option, const char *text, uint64_t min, uint64_t max,
+                 uint64_t *out)
+{
+    if (parse(text, true, out) && *out >= min && *out <= max && *out % min == 0)
+        return true;
+    usage_error(command, "%s takes bytes (2M is 2 MiB), a multiple of %" PRIu64 " up to %s, not '%s'", option, min,
+                size_text(max).text, text);
+    return false;
+}
+
+const char *operand_path(const struct command *command, int argc, char **argv)
+{
+    if (argc - optind == 1 && argv[optind][0])
+        return argv[optind];
+    if (argc == optind)
+        usage_error(command, "which model? A PATH is missing");
+    else if (!argv[optind][0])
+        usage_error(command, "PATH is empty");
+    else
+        usage_error(command, "one PATH at a time; '%s' is one too many", argv[optind + 1]);
+    return NULL;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "command.h"
+#include "load.h"
+
+/* As the header promises them for read_block_bytes and read_depth. */
+enum { BLOCK_STEP = 4096, BLOCK_MAX = 64 << 20, DEPTH_MAX = 64 };
+
+enum {
+    OPTION_ENGINE = OPTION_FIRST,
+    OPTION_COLD,
+    OPTION_DIGEST,
+    OPTION_REPEAT,
+    OPTION_ORDER,
+    OPTION_JSON,
+    OPTION_BLOCK,
+    OPTION_DEPTH,
+    OPTION_DEVICE,
+};
+
+static const struct option table[] = {
+    { "engine", required_argument, NULL, OPTION_ENGINE },
+    { "cold", no_argument, NULL, OPTION_COLD },
+    { "digest", no_argument, NULL, OPTION_DIGEST },
+    { "repeat", required_argument, NULL, OPTION_REPEAT },
+    { "order", required_argument, NULL, OPTION_ORDER },
+    { "json", no_argument, NULL, OPTION_JSON },
+    { "block", required_argument, NULL, OPTION_BLOCK },
+    { "depth", required_argument, NULL, OPTION_DEPTH },
+    { "device", required_argument, NULL, OPTION_DEVICE },
+    { "help", no_argument, NULL, OPTION_HELP },
+    { 0 },
+};
+
+const char load_help[] =
+    "sgi load PATH [--engine uring|threads|auto] [--cold] [--digest] [--repeat N] [--order FILE] [--json]\n"
+    "              [--block BYTES] [--depth N] [--device NAME]\n"
+    "\n"
+    "Brings a model into a device's memory as a server would, says what the time went to, and gives it back.\n"
+    "PATH is a .safetensors or .gguf file, a *.safetensors.index.json, or a folder with one model.\n"
+    "\n"
+    "  --engine NAME  how files are read: uring, threads, or auto (default): uring where it works\n"
+    "  --cold         drop the model's files from the page cache before each repetition\n"
+    "  --digest       put out the XXH3-64 of each tensor as it lies on the device\n"
+    "  --repeat N     load it N times; in between only the memory of the image is kept, to be used again\n"
+    "  --order FILE   load these tensors first: one name on each line\n"
+    "  --json         one JSON object for each repetition, each on one line\n"
+    "  --block BYTES  size of one read (default 2M), a multiple of 4096 up to 64M\n"
+    "  --depth N      reads in flight (default 8), up to 64\n"
+    "  --device NAME  where to (default host)\n"
+    "\n"
+    "load is from memory reserved to all bytes there, and what rates are taken from; total is from the\n"
+    "request to the grant; cpu is that of the loading threads. Phases overlap.\n"
+    "\n"
+    "The JSON has path, repetition, bytes, load_ms, total_ms, gib_s, cpu_ms, process_cpu_ms, engine, device,\n"
+    "tier (where the bytes came from), cold, direct (past the page cache: yes, part, no), bounced_bytes,\n"
+    "reread_bytes and phases ({name: {start_ms, ms}}); with --cold cached_bytes, what stayed in the page cache\n"
+    "all the same (null: this kernel does not tell; cold is false when it is more than 1 % of the files); with\n"
+    "--digest digest_ms and tensors ([{name, xxh3}]).\n";
+
+static bool engine_parse(const char *text, uint32_t *engine_out)
+{
+    static const struct {
+        const char *name;
+        uint32_t    engine;
+    } engines[] = { { "auto", SGI_IO_AUTO }, { "uring", SGI_IO_URING }, { "threads", SGI_IO_THREADS } };
+
+    for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
+        if (strcmp(engines[i].name, text) == 0) {
+            *engine_out = engines[i].engine;
+            return true;
+        }
+    usage_error(&command_load, "--engine takes uring, threads or auto, not '%s'", text);
+    return false;
+}
+
+static bool number(const char *option, uint64_t max, uint32_t *value_out)
+{
+    uint64_t value;
+    if (!number_parse(&command_load, option, optarg, 1, max, &value))
+        return false;
+    *value_out = (uint32_t)value;
+    return true;
+}
+
+static bool take(int option, struct load_options *o)
+{
+    uint64_t bytes;
+    switch (option) {
+    case OPTION_ENGINE:
+        return engine_parse(optarg, &o->io_engine);
+    case OPTION_COLD:
+        return o->cold = true;
+    case OPTION_DIGEST:
+        return o->digest = true;
+    case OPTION_REPEAT:
+        return number("--repeat", LOAD_REPEAT_MAX, &o->repeat);
+    case OPTION_ORDER:
+        o->order_path = optarg;
+        return true;
+    case OPTION_JSON:
+        return o->json = true;
+    case OPTION_BLOCK:
+        if (!bytes_parse(&command_load, "--block", optarg, BLOCK_STEP, BLOCK_MAX, &bytes))
+            return false;
+        o->block_bytes = (uint32_t)bytes;
+        return true;
+    case OPTION_DEPTH:
+        return number("--depth", DEPTH_MAX, &o->depth);
+    default:
+        o->device = optarg;
+        return true;
+    }
+}
+
+int load_options_parse(struct output *out, int argc, char **argv, struct load_options *options)
+{
+    int option;
+    *options = (struct load_options){ .repeat = 1 };
+    while ((option = option_next(out, &command_load, argc, argv, table)) >= 0)
+        if (!take(option, options))
+            return EXIT_USAGE;
+    if (option != OPTIONS_END)
+        return option == OPTIONS_DONE ? -1 : EXIT_USAGE;
+    options->path = operand_path(&command_load, argc, argv);
+    return options->path ? EXIT_GOOD : EXIT_USAGE;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names that a load needs beside the model's own: its files on disk, and tensors in a wished order. */
+#ifndef SGI_CLI_MODEL_FILES_H
+#define SGI_CLI_MODEL_FILES_H
+
+#include <stdint.h>
+
+#include <sgi/sgi.h>
+
+struct names {
+    char   **list;
+    uint32_t count;
+};
+
+void names_free(struct names *names);
+
+/* The files of a model at `path`, which is registered with this description. Each of these returns EXIT_GOOD, or
+ * EXIT_FAILED after the line that says why; names_free() is for after both. */
+int model_files(const char *path, const sgi_model_info *info, struct names *files_out);
+
+/* The lines of a text file; empty ones are left out. */
+int order_read(const char *path, struct names *order_out);
+
+#endif

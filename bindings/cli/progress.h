@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A progress bar on stderr, where that is a terminal; elsewhere nothing at all. */
+#ifndef SGI_CLI_PROGRESS_H
+#define SGI_CLI_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { PROGRESS_INTERVAL_MS = 50 };
+
+struct progress {
+    bool     terminal;
+    bool     drawn;
+    uint64_t first_ns, first_bytes; /* the rate is taken from here on */
+};
+
+void progress_begin(struct progress *p);
+void progress_draw(struct progress *p, uint64_t done, uint64_t total);
+void progress_clear(struct progress *p);
+
+#endif

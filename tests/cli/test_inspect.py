@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgi inspect`: every field of generated files. Real files are compared with the Python readers in tests/formats."""
+
+import json
+import os
+
+import models
+from command import Case, main
+
+
+class Inspect(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        metadata = {"format": "pt", "odd \"name\"": "line\nbreak, \u00e9, \U0001f600"}
+        cls.single = models.single(cls.folder, metadata=metadata)
+        cls.sharded = models.sharded(cls.folder)
+        cls.gguf = models.gguf(cls.folder)
+
+    def check(self, model, path=None):
+        found = json.loads(self.good("inspect", path or model.path, "--json").out)
+        self.assertEqual(found["format"], model.kind)
+        self.assertEqual([f["name"] for f in found["files"]], [os.path.basename(f) for f in model.files])
+        self.assertEqual([f["path"] for f in found["files"]], [os.path.realpath(f) for f in model.files])
+        self.assertEqual([f["bytes"] for f in found["files"]], [os.path.getsize(f) for f in model.files])
+        key = lambda t: t["name"]
+        self.assertEqual(sorted(found["tensors"], key=key), sorted(model.tensors, key=key))
+        self.assertEqual(found["metadata"], model.metadata)
+
+    def test_one_file(self):
+        self.check(self.single)
+
+    def test_a_folder_and_its_index(self):
+        self.check(self.sharded)
+        self.check(self.sharded, os.path.join(self.sharded.path, "model.safetensors.index.json"))
+
+    def test_gguf(self):
+        self.check(self.gguf)
+
+    def test_a_symbolic_link(self):
+        link = os.path.join(self.folder, "link.safetensors")
+        os.symlink(self.single.path, link)
+        found = json.loads(self.good("inspect", "--json", link).out)
+        self.assertEqual(found["files"][0]["path"], os.path.realpath(self.single.path))
+
+    def test_options_may_stand_anywhere(self):
+        expected = self.good("inspect", self.single.path, "--json").out
+        self.assertEqual(self.good("inspect", "--json", self.single.path).out, expected)
+        self.assertEqual(self.good("inspect", "--json", "--", self.single.path).out, expected)
+
+    def test_text_names_every_tensor(self):
+        for model in (self.single, self.sharded, self.gguf):
+            text = self.good("inspect", model.path).out
+            self.assertIn(model.kind, text)
+            for tensor in model.tensors:
+                self.assertIn(tensor["name"], text)
+                self.assertIn(tensor["dtype"], text)
+
+    def test_text_is_safe_for_a_terminal(self):
+        model = models.single(self.folder, "escape.safetensors", [("red \x1b[31m", "U8", [1])],
+                              metadata={"title": "\x1b]0;t\x07"})
+        self.assertNotRegex(self.good("inspect", model.path).out, "[\x00-\x09\x0b-\x1f\x7f]")
+
+
+if __name__ == "__main__":
+    main()

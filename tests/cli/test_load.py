@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgi load`: the bytes on the device are the bytes of the file, and what it says about the load is true."""
+
+import os
+import shutil
+import tempfile
+import unittest
+
+import models
+from command import Case, digests, features, file_system, main
+
+STEPS = {"queue", "source", "context", "memory", "open", "read", "verify", "decode", "copy", "prefix", "prepare",
+         "start"}
+NUMBERS = {"repetition", "bytes", "load_ms", "total_ms", "gib_s", "cpu_ms", "process_cpu_ms", "bounced_bytes",
+           "reread_bytes"}
+TEXTS = {"path", "engine", "device", "tier", "direct"}
+
+
+class Load(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.single = models.single(cls.folder)
+        big = [(f"layer.{i}", "BF16", [1 << 20]) for i in range(12)] + [("tail", "U8", [12345])]
+        cls.models = (
+            cls.single,
+            models.single(cls.folder, "big.safetensors", big),
+            models.single(cls.folder, "odd.safetensors", metadata={"x": "y"}, pad_to=1),
+            models.single(cls.folder, "none.safetensors", []),
+            models.single(cls.folder, "empty.safetensors", [("nothing", "F32", [0]), ("no", "U8", [3, 0])]),
+            models.sharded(cls.folder),
+            models.gguf(cls.folder),
+        )
+        cls.engines = ["threads"] + (["uring"] if features()["io_uring"]["usable"] else [])
+
+    def load(self, model, *argv):
+        """The records of `load --json`, each with what every one has."""
+        records = self.good("load", model.path, "--json", *argv).lines()
+        for i, record in enumerate(records):
+            self.check_record(model, record, argv)
+            self.assertEqual(record["repetition"], i + 1)
+        return records
+
+    def check_record(self, model, record, argv):
+        extra = {"cached_bytes"} if "--cold" in argv else set()
+        extra |= {"digest_ms", "tensors"} if "--digest" in argv else set()
+        self.assertEqual(set(record), NUMBERS | TEXTS | extra | {"cold", "phases"})
+        for key in NUMBERS:
+            self.assertIn(type(record[key]), (int, float), key)
+            self.assertGreaterEqual(record[key], 0, key)
+        for key in TEXTS:
+            self.assertIs(type(record[key]), str, key)
+        self.assertEqual(record["path"], model.path)
+        self.assertEqual(record["tier"], "disk")
+        self.assertIn(record["direct"], ("yes", "no", "part"))
+        self.assertEqual(set(record["phases"]), STEPS)
+        for phase in record["phases"].values():
+            self.assertEqual(set(phase), {"start_ms", "ms"})
+        tensor_bytes = sum(t["bytes"] for t in model.tensors)
+        self.assertGreaterEqual(record["bytes"], tensor_bytes)
+        self.assertLessEqual(record["bytes"], sum(os.path.getsize(f) for f in model.files))
+        self.assertLessEqual(record["load_ms"], record["total_ms"])
+        if tensor_bytes:
+            self.assertGreater(record["load_ms"], 0)
+            self.assertAlmostEqual(record["gib_s"], record["bytes"] / 2 ** 30 / (record["load_ms"] / 1000),
+                                   delta=0.001 + 0.01 * record["gib_s"])
+
+    def check_digests(self, model, record):
+        expected = digests(model)
+        self.assertEqual({t["name"]: t["xxh3"] for t in record["tensors"]}, expected)
+        self.assertEqual(len(record["tensors"]), len(expected))
+
+    def test_digests_equal_those_of_the_files(self):
+        for engine in self.engines:
+            for temperature in ([], ["--cold"]):
+                for model in self.models:
+                    with self.subTest(engine=engine, temperature=temperature, model=os.path.basename(model.path)):
+                        record, = self.load(model, "--digest", "--engine", engine, *temperature)
+                        self.check_digests(model, record)
+                        if any(t["bytes"] for t in model.tensors):
+                            self.assertEqual(record["engine"], engine)
+
+    def test_every_shape_of_reads(self):
+        for engine in self.engines:
+            for block, depth in (("4096", "1"), ("4K", "64"), ("1MiB", "3"), ("64M", "2"), ("12288", "7")):
+                with self.subTest(engine=engine, block=block, depth=depth):
+                    shape = ["--engine", engine, "--block", block, "--depth", depth]
+                    record, = self.load(self.models[1], "--digest", *shape)
+                    self.check_digests(self.models[1], record)
+
+    def test_an_engine_that_does_not_work_here_says_so(self):
+        if "uring" in self.engines:
+            self.skipTest("io_uring works here")
+        self.failed(["load", self.single.path, "--engine", "uring"], "single.safetensors", "io_uring")
+        self.assertEqual(self.load(self.models[1])[0]["engine"], "threads")
+
+    def test_repetitions_come_from_disk_into_recycled_memory(self):
+        for temperature in ([], ["--cold"]):
+            records = self.load(self.models[1], "--repeat", "4", "--digest", *temperature)
+            self.assertEqual(len(records), 4)
+            for record in records:
+                self.check_digests(self.models[1], record)
+            first, *others = (r["phases"]["memory"]["ms"] for r in records)
+            self.assertLess(min(others), first / 2, "memory was touched again")
+
+    @unittest.skipIf(file_system(tempfile.gettempdir()) in ("tmpfs", "overlayfs"), "no page cache of its own")
+    def test_cold_is_cold(self):
+        for record in self.load(self.models[1], "--cold", "--repeat", "3"):
+            self.assertIn(record["cached_bytes"], (0, None))
+            self.assertIs(record["cold"], True)
+        self.assertIs(self.load(self.models[1])[0]["cold"], False)
+
+    def test_dirty_pages_are_written_and_dropped(self):
+        model = models.single(self.folder, "dirty.safetensors", [("t", "U8", [8 << 20])])
+        record, = self.load(model, "--cold", "--digest")
+        self.assertIn(record["cached_bytes"], (0, None))
+        self.check_digests(model, record)
+
+    @unittest.skipUnless(os.access("/dev/shm", os.W_OK) and file_system("/dev/shm") == "tmpfs", "no tmpfs at /dev/shm")
+    def test_what_stays_in_the_page_cache_is_not_called_cold(self):
+        folder = tempfile.mkdtemp(dir="/dev/shm")
+        self.addCleanup(shutil.rmtree, folder)
+        model = models.single(folder, "memory.safetensors", [("t", "U8", [8 << 20])])
+        record, = self.load(model, "--cold", "--digest")
+        self.check_digests(model, record)
+        if record["cached_bytes"] is not None:
+            self.assertGreater(record["cached_bytes"], 8 << 20)
+            self.assertIs(record["cold"], False)
+            self.assertIn("stayed in the page cache", self.good("load", model.path, "--cold").out)
+
+    def test_an_order_is_taken(self):
+        order = os.path.join(self.folder, "order.txt")
+        for text in ("tail\nlayer.11\n", "layer.5\r\n\r\nlayer.4", "\n\n", ""):
+            with open(order, "w", encoding="utf-8", newline="") as f:
+                f.write(text)
+            record, = self.load(self.models[1], "--order", order, "--digest")
+            self.check_digests(self.models[1], record)
+
+    def test_a_bad_order_is_refused(self):
+        def order(content):
+            path = os.path.join(self.folder, "bad order.txt")
+            with open(path, "wb") as f:
+                f.write(content)
+            return ["load", self.single.path, "--order", path]
+        self.failed(order(b"layer.0.bias\nno.such.tensor\n"), "single.safetensors|bad order", "no.such.tensor")
+        self.failed(order(b"bytes\0\n"), "bad order.txt", "text")
+        self.failed(["load", self.single.path, "--order", "/nonexistent"], "/nonexistent", "No such file")
+        self.failed(["load", self.single.path, "--order", self.folder], "Is a directory")
+        self.failed(["load", self.single.path, "--order", "/dev/zero"], "/dev/zero", "text")
+
+    def test_a_device_by_name(self):
+        self.assertEqual(self.load(self.single)[0]["device"], "host:0")
+        self.assertEqual(self.load(self.single, "--device", "host")[0]["device"], "host:0")
+        self.failed(["load", self.single.path, "--device", "nosuch:0"], "nosuch:0")
+
+    def test_text_for_people(self):
+        text = self.good("load", self.models[1].path, "--digest", "--repeat", "2", "--engine", "threads").out
+        self.assertTrue(text.startswith(f"{self.models[1].path}: safetensors, 1 file, 13 tensors, 24.0 MiB"), text)
+        for word in ("GiB/s", "load", "total", "cpu", "threads", "#1 ", "#2 ", "read ", "median of 2"):
+            self.assertIn(word, text)
+        for name, digest in digests(self.models[1]).items():
+            self.assertEqual(text.count(f"{digest}  {name}\n"), 2)
+
+
+if __name__ == "__main__":
+    main()

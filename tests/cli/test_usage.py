@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments: what is taken, what is refused with exit 2, and that help is one command away."""
+
+from command import Case, main, sgi
+
+WRONG = (
+    [], ["frobnicate"], ["--frobnicate"], ["-x"], ["--version", "more"], ["--help", "more"], ["help", "frobnicate"],
+    ["help", "load", "inspect"],
+    ["inspect"], ["inspect", "a", "b"], ["inspect", ""], ["inspect", "a", "--jsn"], ["inspect", "a", "--json=1"],
+    ["inspect", "a", "-j"], ["inspect", "-xh", "a"],
+    ["features", "a"], ["features", "--repeat", "2"],
+    ["load"], ["load", "a", "b"], ["load", "--json"], ["load", "a", "--engine"], ["load", "a", "--engine", "mmap"],
+    ["load", "a", "--engine", ""], ["load", "a", "--repeat", "0"], ["load", "a", "--repeat", "-1"],
+    ["load", "a", "--repeat", "1x"], ["load", "a", "--repeat", " 1"], ["load", "a", "--repeat", ""],
+    ["load", "a", "--repeat", "1000001"], ["load", "a", "--repeat", "18446744073709551617"],
+    ["load", "a", "--block", "0"], ["load", "a", "--block", "4095"], ["load", "a", "--block", "65M"],
+    ["load", "a", "--block", "1Ki"], ["load", "a", "--block", "17179869184G"], ["load", "a", "--block", "2MB"],
+    ["load", "a", "--depth", "0"], ["load", "a", "--depth", "65"], ["load", "a", "--cold=yes"],
+    ["load", "a", "--help=1"],
+)
+
+
+class Usage(Case):
+    def test_wrong_usage_is_exit_2_with_a_pointer_to_help(self):
+        for argv in WRONG:
+            with self.subTest(argv=argv):
+                done = sgi(*argv)
+                self.assertEqual((done.code, done.out), (2, ""), done)
+                command = argv[0] if argv and argv[0] in ("inspect", "load", "features") else ""
+                self.assert_one_line(done, f"sgi {command}: " if command else "sgi: ")
+                self.assertIn(f"see 'sgi help {command}".rstrip() + "'", done.err, done)
+
+    def test_the_message_names_what_is_wrong(self):
+        for argv, named in ((["load", "a", "--jsn"], "--jsn"),
+                            (["load", "a", "--json=1"], "--json takes no value"),
+                            (["load", "a", "--json", "-xj"], "-x"),
+                            (["load", "a", "--help=1"], "--help takes no value"),
+                            (["load", "--depth"], "--depth needs a value"), (["load", "a", "b"], "'b'"),
+                            (["load", "a", "--block", "5000"], "'5000'"), (["frobnicate"], "'frobnicate'")):
+            with self.subTest(argv=argv):
+                self.assertIn(named, sgi(*argv).err)
+
+    def test_help_is_everywhere(self):
+        general = self.good("help").out
+        for argv in (["--help"], ["-h"], ["help", "--help"], ["help", "help"]):
+            self.assertEqual(self.good(*argv).out, general)
+        for command in ("inspect", "load", "features"):
+            self.assertIn(f"sgi {command} ", general)
+            text = self.good("help", command).out
+            self.assertTrue(text.startswith(f"sgi {command} "), text)
+            for argv in ([command, "--help"], [command, "-h"], [command, "nowhere", "--json", "--help"]):
+                self.assertEqual(self.good(*argv).out, text)
+
+    def test_version(self):
+        for argv in (["--version"], ["-V"]):
+            self.assertRegex(self.good(*argv).out, r"\Asgi \d+\.\d+\.\d+\n\Z")
+
+    def test_operands_after_two_dashes(self):
+        self.failed(["inspect", "--", "--json"], "sgi: .*--json")
+
+
+if __name__ == "__main__":
+    main()

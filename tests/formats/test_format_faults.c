@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every allocation and every call into the file system fails once: a true status, nothing left open or allocated (under
+ * AddressSanitizer), and the same model opens afterwards. */
+#include "want.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/fault.h"
+
+static struct fs_memory *all_kinds(void)
+{
+    struct fs_memory *fs = fs_memory_new();
+    struct bytes      b = { .data = NULL };
+    make_safetensors(&b,
+                     "{\"__metadata__\":{\"a\":\"1\",\"b\":\"2\"},\"t\":{\"dtype\":\"X\",\"shape\":[2],\"data_offsets\":[1,3]},"
+                     "\"s\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}",
+                     3);
+    fs_memory_add(fs, "/sharded/one.safetensors", b.data, b.size);
+    fs_memory_add(fs, "/alone/one.safetensors", b.data, b.size);
+    bytes_free(&b);
+    make_safetensors(&b, "{\"__metadata__\":{\"b\":\"3\",\"\\u00fc and some more text\":\"a text that takes more than jansson begins with\"},\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", 2);
+    fs_memory_add(fs, "/sharded/two.safetensors", b.data, b.size);
+    bytes_free(&b);
+    const char index[] = "{\"metadata\":{},\"weight_map\":{\"u\":\"two.safetensors\",\"t\":\"one.safetensors\"}}";
+    fs_memory_add(fs, "/sharded/model.safetensors.index.json", index, strlen(index));
+
+    gguf_begin(&b, 3, 302, 84);
+    gguf_key_text(&b, "general.architecture", "test");
+    gguf_key(&b, "words", GGUF_ARRAY);
+    put_u32(&b, GGUF_STRING);
+    put_u64(&b, 2);
+    gguf_text(&b, "one");
+    gguf_text(&b, "two");
+    gguf_key(&b, "long", GGUF_STRING);
+    put_u64(&b, 70000);
+    put_zeros(&b, 70000);
+    gguf_key_u32(&b, "number", 1);
+    for (int i = 0; i < 80; i++) { /* enough for several blocks of each kind, and for a second window */
+        char key[40];
+        snprintf(key, sizeof key, "an.array.of.some.kind.%d", i);
+        gguf_key(&b, key, GGUF_ARRAY);
+        put_u32(&b, GGUF_U16);
+        put_u64(&b, (uint64_t)i);
+        put_zeros(&b, 2 * (size_t)i);
+    }
+    for (int i = 0; i < 300; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "some.layer.%d.weight", i);
+        gguf_tensor(&b, name, GGML_I8, 64, 1, (const uint64_t[]){ 0 });
+    }
+    gguf_tensor(&b, "b", GGML_I8, 32, 1, (const uint64_t[]){ 1 });
+    gguf_tensor(&b, "a", GGML_I8, 0, 1, (const uint64_t[]){ 1 });
+    gguf_align(&b, 32);
+    put_zeros(&b, 64);
+    fs_memory_add(fs, "/gguf/model.gguf", b.data, b.size);
+    bytes_free(&b);
+    return fs;
+}
+
+static const char *const folders[] = { "/sharded", "/alone", "/gguf", NULL };
+
+static sgi_status try_open(struct fs_memory *fs, const char *path, sgi_error *err)
+{
+    struct sgi__format_options options = { .flags = SGI__FORMAT_METADATA };
+    struct sgi__manifest      *m = NULL;
+    *err = (sgi_error){ .struct_size = sizeof *err };
+    sgi_status st = sgi__format_open(&fs->table, path, &options, &m, err);
+    assert_int_equal(fs->open_files, 0);
+    assert_int_equal(err->code, st);
+    assert_true((m != NULL) == (st == SGI_OK));
+    assert_true((err->message[0] != '\0') == (st != SGI_OK));
+    sgi__manifest_free(m);
+    return st;
+}
+
+static void every_allocation_fails_once(void **state)
+{
+    (void)state;
+    sgi_error err;
+    for (const char *const *path = folders; *path; path++) {
+        struct fs_memory *fs = all_kinds();
+        uint64_t          nth = 0;
+        sgi_status        st;
+        do {
+            sgi__fault_plan(SGI__FAULT_ALLOC, ++nth, 1, 1);
+            st = try_open(fs, *path, &err);
+            /* giving spare memory back is the one thing that may fail without a word */
+            if (st != SGI_OK && st != SGI_E_NO_MEMORY)
+                fail_msg("%s, allocation %d: %s", *path, (int)nth, err.message);
+        } while (sgi__fault_passed(SGI__FAULT_ALLOC) >= nth);
+        sgi__fault_clear();
+        assert_int_equal(st, SGI_OK);
+        assert_true(nth > 15);
+        fs_memory_free(fs);
+    }
+}
+
+static void every_call_of_the_file_system_fails_once(void **state)
+{
+    (void)state;
+    sgi_error err;
+    for (const char *const *path = folders; *path; path++) {
+        struct fs_memory *fs = all_kinds();
+        sgi_status        st;
+        for (uint64_t nth = 1;; nth++) {
+            fs->calls = 0;
+            fs->fail_call = nth;
+            st = try_open(fs, *path, &err);
+            if (fs->calls < nth)
+                break;
+            assert_int_equal(st, SGI_E_IO);
+            assert_int_equal(fs->calls, nth); /* and nothing is tried after it */
+            assert_non_null(strstr(err.message, "made to fail"));
+        }
+        assert_int_equal(st, SGI_OK);
+        assert_true(fs->calls >= 4); /* kind, list, open, read */
+        fs_memory_free(fs);
+    }
+}
+
+/* jansson has its own allocator, and cannot always tell a lack of memory from bad text. */
+static size_t json_calls, json_fail_call;
+
+static void *json_alloc(size_t bytes)
+{
+    return ++json_calls == json_fail_call ? NULL : malloc(bytes);
+}
+
+static void every_allocation_of_jansson_fails_once(void **state)
+{
+    (void)state;
+    sgi_error err;
+    json_set_alloc_funcs(json_alloc, free);
+    for (const char *const *path = folders; *path; path++) {
+        struct fs_memory *fs = all_kinds();
+        sgi_status        st;
+        for (json_fail_call = 1;; json_fail_call++) {
+            json_calls = 0;
+            st = try_open(fs, *path, &err);
+            if (json_calls < json_fail_call)
+                break;
+            if (st != SGI_E_NO_MEMORY && st != SGI_E_FORMAT)
+                fail_msg("%s, allocation %d: %d %s", *path, (int)json_fail_call, st, err.message);
+        }
+        assert_int_equal(st, SGI_OK);
+        fs_memory_free(fs);
+    }
+    json_set_alloc_funcs(malloc, free);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_allocation_fails_once),
+        cmocka_unit_test(every_call_of_the_file_system_fails_once),
+        cmocka_unit_test(every_allocation_of_jansson_fails_once),
+    };
+    return cmocka_run_group_tests_name("formats: faults", tests, NULL, NULL);
+}

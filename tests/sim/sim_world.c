@@ -1,0 +1,762 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The world: carries out the core's actions on modelled devices, sources and engines, and reports how they ended. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/sim_state.h"
+
+/* ---- the ledger ---- */
+
+/* What an instance holds from now on. */
+void sim__charge(struct sim *s, struct world_instance *i, uint64_t image_bytes, uint64_t engine_bytes)
+{
+    if (i->device < 0) {
+        s->dram_used += image_bytes - i->image_bytes;
+    } else {
+        struct world_device *d = &s->devices[i->device];
+        d->used += image_bytes + engine_bytes - i->image_bytes - i->engine_bytes;
+        d->used_engine += engine_bytes - i->engine_bytes;
+    }
+    i->image_bytes = image_bytes;
+    i->engine_bytes = engine_bytes;
+}
+
+/* What a model's residence holds from now on. */
+void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes)
+{
+    s->dram_used += dram_bytes - m->dram_bytes;
+    m->dram_bytes = dram_bytes;
+}
+
+bool sim__hung(const struct sim *s, const struct world_model *m)
+{
+    uint64_t hang = m->config.hang_ns;
+    if (hang == SGI__NEVER)
+        return false;
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        const struct world_op *op = s->out[n];
+        if (op->action.model == m->id && s->now - op->since >= hang &&
+            (op->action.kind == SGI__ACT_START_ENGINE || op->action.kind == SGI__ACT_STOP_ENGINE ||
+             op->action.kind == SGI__ACT_PREPARE))
+            return true;
+    }
+    for (uint32_t n = 0; n < s->calls_count; n++)
+        if (s->calls[n].model == m && s->calls[n].ending_since != SGI__NEVER && s->now - s->calls[n].ending_since >= hang)
+            return true;
+    return false;
+}
+
+/* ---- ops that are out ---- */
+
+static struct world_op *op_out(struct sim *s, const struct sgi__core_action *action)
+{
+    struct world_op *op = calloc(1, sizeof *op);
+    if (!op)
+        abort();
+    op->action = *action;
+    op->since = s->now;
+    s->out = sim__array_add(s->out, &s->out_count, &s->out_capacity, sizeof *s->out);
+    s->out[s->out_count - 1] = op;
+    return op;
+}
+
+static void op_in(struct sim *s, struct world_op *op)
+{
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        if (s->out[n] == op) {
+            s->out[n] = s->out[--s->out_count];
+            break;
+        }
+    }
+    s->done[s->done_count++ % SIM_DONE_OPS] = *op;
+    free(op);
+}
+
+static struct world_op *find_op(struct sim *s, enum sgi__core_action_kind kind, uint64_t instance)
+{
+    for (uint32_t n = 0; n < s->out_count; n++)
+        if (s->out[n]->action.kind == kind && s->out[n]->action.instance == instance)
+            return s->out[n];
+    return NULL;
+}
+
+static void ends_at(struct sim *s, struct world_op *op, uint64_t at)
+{
+    if (s->hold[op->action.kind]) {
+        s->held = sim__array_add(s->held, &s->held_count, &s->held_capacity, sizeof *s->held);
+        s->held[s->held_count - 1] = op;
+        return;
+    }
+    sim__queue(s, &(struct queued){ .at = at, .kind = Q_RESULT, .op = op });
+}
+
+/* Takes an op out of wherever its end is waiting. */
+static void unschedule(struct sim *s, struct world_op *op)
+{
+    sim__queue_remove(s, op);
+    for (uint32_t n = 0; n < s->held_count; n++) {
+        if (s->held[n] == op) {
+            memmove(&s->held[n], &s->held[n + 1], (s->held_count - n - 1) * sizeof *s->held);
+            s->held_count--;
+            break;
+        }
+    }
+}
+
+/* ---- loads that share a disk or a link ---- */
+
+static uint64_t bandwidth(const struct sim *s, uint32_t tier) /* bytes per microsecond */
+{
+    uint64_t mib_s = tier == SGI_TIER_DISK ? s->config.disk_mib_s : s->config.link_mib_s;
+    return MIB(mib_s) / 1000000;
+}
+
+/* Credits what was loaded since the last change, then finds out who ends first. */
+static void share(struct sim *s, uint32_t tier, bool credit)
+{
+    uint64_t rate = bandwidth(s, tier), left_min = UINT64_MAX, count = 0;
+    uint64_t elapsed = s->now - s->shared_since[tier];
+
+    for (uint32_t n = 0; n < s->out_count; n++)
+        count += s->out[n]->shares && s->out[n]->action.tier == tier;
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        struct world_op *op = s->out[n];
+        if (!op->shares || op->action.tier != tier)
+            continue;
+        if (credit) {
+            uint64_t loaded = elapsed * rate / 1000 / count;
+            op->load_left -= loaded < op->load_left ? loaded : op->load_left;
+        }
+        if (op->load_left < left_min)
+            left_min = op->load_left;
+    }
+    s->shared_since[tier] = s->now;
+    s->shared_generation[tier]++;
+    if (left_min != UINT64_MAX)
+        sim__queue(s, &(struct queued){ .at = s->now + (left_min * count * 1000 + rate - 1) / rate,
+                                        .kind = Q_LOADS,
+                                        .tier = tier,
+                                        .a = s->shared_generation[tier] });
+}
+
+static void share_join(struct sim *s, struct world_op *op)
+{
+    share(s, op->action.tier, true);
+    op->shares = true;
+    share(s, op->action.tier, false);
+}
+
+static void share_leave(struct sim *s, struct world_op *op)
+{
+    if (!op->shares)
+        return;
+    share(s, op->action.tier, true);
+    op->shares = false;
+    share(s, op->action.tier, false);
+}
+
+void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation)
+{
+    if (generation != s->shared_generation[tier])
+        return;
+    share(s, tier, true);
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        struct world_op *op = s->out[n];
+        if (op->shares && op->action.tier == tier && op->load_left == 0) {
+            op->shares = false;
+            ends_at(s, op, s->now);
+        }
+    }
+    share(s, tier, false);
+}
+
+/* ---- how an action will end ---- */
+
+static const struct failure {
+    sgi_status status;
+    uint32_t   step;
+} failures[SIM_ACTS][4] = {
+    [SGI__ACT_CHECK_SOURCE] = { { SGI_E_IO, SGI_STEP_SOURCE }, { SGI_E_CHANGED, SGI_STEP_SOURCE },
+                                { SGI_E_DENIED, SGI_STEP_SOURCE }, { SGI_E_IO, SGI_STEP_SOURCE } },
+    [SGI__ACT_OPEN_CONTEXT] = { { SGI_E_DEVICE, SGI_STEP_CONTEXT }, { SGI_E_DEVICE_MEMORY, SGI_STEP_CONTEXT },
+                                { SGI_E_DEVICE, SGI_STEP_CONTEXT }, { SGI_E_DEVICE, SGI_STEP_CONTEXT } },
+    [SGI__ACT_RESERVE] = { { SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY }, { SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY },
+                           { SGI_E_NO_MEMORY, SGI_STEP_MEMORY }, { SGI_E_DEVICE, SGI_STEP_MEMORY } },
+    [SGI__ACT_START_LOAD] = { { SGI_E_IO, SGI_STEP_OPEN }, { SGI_E_IO, SGI_STEP_READ },
+                              { SGI_E_CHECK, SGI_STEP_VERIFY }, { SGI_E_SYSTEM, SGI_STEP_COPY } },
+    [SGI__ACT_PREPARE] = { { SGI_E_ENGINE, SGI_STEP_PREPARE }, { SGI_E_NO_MEMORY, SGI_STEP_PREPARE },
+                           { SGI_E_ENGINE, SGI_STEP_PREPARE }, { SGI_E_ENGINE, SGI_STEP_PREPARE } },
+    [SGI__ACT_START_ENGINE] = { { SGI_E_ENGINE, SGI_STEP_START }, { SGI_E_DEVICE_MEMORY, SGI_STEP_START },
+                                { SGI_E_ENGINE, SGI_STEP_START }, { SGI_E_SYSTEM, SGI_STEP_START } },
+    [SGI__ACT_KEEP] = { { SGI_E_NO_MEMORY, SGI_STEP_STOP }, { SGI_E_SYSTEM, SGI_STEP_STOP },
+                        { SGI_E_SYSTEM, SGI_STEP_STOP }, { SGI_E_SYSTEM, SGI_STEP_STOP } },
+};
+
+static void decide_end(struct sim *s, struct world_op *op)
+{
+    enum sgi__core_action_kind kind = op->action.kind;
+    struct world_model *m = sim__model(s, op->action.model);
+
+    if (s->fail[kind].times > 0) {
+        s->fail[kind].times--;
+        op->status = s->fail[kind].status;
+        op->step = s->fail[kind].step;
+    } else if (kind == SGI__ACT_CHECK_SOURCE && m->source != SGI_OK) {
+        op->status = m->source;
+        op->step = SGI_STEP_SOURCE;
+    } else if (failures[kind][0].status && sim__chance(s, s->habits.fail[kind])) {
+        const struct failure *f = &failures[kind][sim__random(s, 4)];
+        op->status = f->status;
+        op->step = f->step;
+    }
+    if (op->status != SGI_OK)
+        s->score.faults++;
+    if (kind == SGI__ACT_PREPARE && op->status == SGI_OK)
+        op->bytes = MIB(1) + (s->habits.on ? sim__random(s, MIB(64)) : 0);
+}
+
+static uint64_t duration(struct sim *s, enum sgi__core_action_kind kind)
+{
+    return s->habits.on ? sim__between(s, s->habits.takes[kind]) : s->takes[kind];
+}
+
+/* ---- actions ---- */
+
+static void start_load(struct sim *s, struct world_op *op)
+{
+    struct world_instance *i = sim__get(&s->instances, op->action.instance);
+
+    i->load = UNDER_WAY;
+    if (bandwidth(s, op->action.tier) == 0) {
+        ends_at(s, op, s->now + duration(s, SGI__ACT_START_LOAD));
+        return;
+    }
+    op->load_left = i->image_bytes;
+    if (op->status != SGI_OK) /* it dies at chunk k */
+        op->load_left = sim__random(s, op->load_left + 1);
+    share_join(s, op);
+}
+
+/* A load and a start that are asked to end do so soon, mostly as canceled; what was nearly done may still succeed, and a start
+ * that hangs does not listen. */
+static void cancel_load(struct sim *s, uint64_t instance)
+{
+    struct world_op *load = find_op(s, SGI__ACT_START_LOAD, instance);
+    struct world_op *start = find_op(s, SGI__ACT_START_ENGINE, instance);
+
+    if (load) {
+        share_leave(s, load);
+        unschedule(s, load);
+        if (!s->habits.on || sim__random(s, 4) > 0) {
+            load->status = SGI_E_CANCELED;
+            load->step = SGI_STEP_READ;
+        }
+        ends_at(s, load, s->now + duration(s, SGI__ACT_CANCEL_LOAD));
+    }
+    if (start && !start->hangs && s->habits.on) {
+        unschedule(s, start);
+        if (sim__random(s, 2) > 0) {
+            start->status = SGI_E_CANCELED;
+            start->step = SGI_STEP_START;
+        }
+        ends_at(s, start, s->now + duration(s, SGI__ACT_CANCEL_LOAD));
+    }
+}
+
+static void reserve(struct sim *s, const struct sgi__core_action *action)
+{
+    struct world_model    *m = sim__model(s, action->model);
+    struct world_instance *i = sim__slot(&s->instances, action->instance);
+
+    if (i->id && !i->died)
+        sim__broken(s, "ids in use have different slots");
+    *i = (struct world_instance){
+        .id = action->instance, .model = m, .device = action->device, .tier = action->tier, .reserve = UNDER_WAY
+    };
+    m->instance = i;
+    if (action->tier == SGI_TIER_DRAM)
+        sim__keep(s, m, 0); /* it is the same memory */
+    sim__charge(s, i, action->bytes, action->device < 0 ? 0 : m->engine_bytes);
+    s->score.loads++;
+}
+
+void sim__world_action(struct sim *s, const struct sgi__core_action *action)
+{
+    struct world_model    *m = sim__model(s, action->model);
+    struct world_instance *i = sim__get(&s->instances, action->instance);
+
+    switch (action->kind) {
+    case SGI__ACT_CANCEL_LOAD:
+        cancel_load(s, action->instance);
+        return;
+    case SGI__ACT_SPARE_LIMIT:
+        return;
+    case SGI__ACT_CHECK_SOURCE:
+        m->checked = UNDER_WAY;
+        break;
+    case SGI__ACT_OPEN_CONTEXT:
+        s->devices[action->device].context = UNDER_WAY;
+        break;
+    case SGI__ACT_CLOSE_CONTEXT:
+        s->devices[action->device].closing = true;
+        break;
+    case SGI__ACT_RESERVE:
+        reserve(s, action);
+        break;
+    case SGI__ACT_START_LOAD:
+        m->checked = NOT; /* the next start checks again */
+        break;
+    case SGI__ACT_PREPARE:
+        m->prepare = UNDER_WAY;
+        break;
+    case SGI__ACT_DISCARD:
+        m->discarding = true;
+        break;
+    case SGI__ACT_START_ENGINE:
+        i->engine = UNDER_WAY;
+        break;
+    case SGI__ACT_STOP_ENGINE:
+        i->stop = UNDER_WAY;
+        break;
+    case SGI__ACT_KEEP:
+        i->keeping = true;
+        i->end = UNDER_WAY;
+        uint64_t image = i->image_bytes;
+        sim__charge(s, i, 0, i->engine_bytes);
+        sim__keep(s, m, image);
+        break;
+    case SGI__ACT_FREE:
+        i->end = UNDER_WAY;
+        break;
+    case SGI__ACT_DROP:
+        m->dropping = true;
+        break;
+    }
+
+    struct world_op *op = op_out(s, action);
+    decide_end(s, op);
+    if (action->kind == SGI__ACT_START_LOAD) {
+        start_load(s, op);
+        return;
+    }
+    uint64_t takes = duration(s, action->kind);
+    if (sim__chance(s, s->habits.hang[action->kind])) {
+        takes += sim__between(s, s->habits.hang_for);
+        op->hangs = true;
+        s->score.faults++;
+    }
+    ends_at(s, op, s->now + takes);
+}
+
+/* ---- results ---- */
+
+static void instance_gone(struct sim *s, struct world_instance *i)
+{
+    sim__charge(s, i, 0, 0);
+    if (i->model->instance == i)
+        i->model->instance = NULL;
+    i->id = 0;
+}
+
+static void failed(struct sim *s, struct world_model *m, sgi_status status)
+{
+    if (m && status != SGI_OK && -status < SIM_STATUSES)
+        m->failed_event[-status] = s->event + 1; /* the event that is about to begin */
+}
+
+/* A step of a start ended: what that means for the instance, if its device is gone too. */
+static enum fact step_ended(struct sim *s, struct world_op *op, struct world_instance *i)
+{
+    if (i->lost && op->status == SGI_OK) {
+        op->status = SGI_E_DEVICE_LOST;
+        op->step = SGI_STEP_CONTEXT;
+    }
+    failed(s, i->model, op->status);
+    i->failed = i->failed || op->status != SGI_OK;
+    return op->status == SGI_OK ? DONE : FAILED;
+}
+
+static void reserve_ended(struct sim *s, struct world_op *op, struct world_instance *i)
+{
+    struct world_model *m = i->model;
+    i->reserve = step_ended(s, op, i);
+    if (i->reserve == DONE)
+        return;
+    s->refused_event = s->event + 1;
+    s->refused_device = i->device;
+    if (i->tier == SGI_TIER_DRAM)
+        sim__keep(s, m, i->image_bytes);
+    instance_gone(s, i);
+}
+
+static void context_opened(struct sim *s, struct world_op *op)
+{
+    struct world_device *d = &s->devices[op->action.device];
+    d->context = op->status == SGI_OK ? DONE : NOT;
+    for (uint32_t n = 0; op->status != SGI_OK && n < s->instances.size; n++) {
+        struct world_instance *i = s->instances.at[n];
+        if (i && i->id && i->device == op->action.device && i->load == NOT && !i->died) {
+            i->failed = true;
+            failed(s, i->model, op->status);
+        }
+    }
+}
+
+static void kept(struct sim *s, struct world_op *op, struct world_instance *i)
+{
+    if (i->lost)
+        op->status = SGI_E_DEVICE_LOST;
+    if (op->status != SGI_OK)
+        sim__keep(s, i->model, 0);
+    if (i->device < 0) /* it was for nothing else */
+        failed(s, i->model, op->status);
+    instance_gone(s, i);
+}
+
+static const enum sgi__core_event_kind event_of[SIM_ACTS] = {
+    [SGI__ACT_CHECK_SOURCE] = SGI__EV_SOURCE_CHECKED, [SGI__ACT_OPEN_CONTEXT] = SGI__EV_CONTEXT_OPENED,
+    [SGI__ACT_CLOSE_CONTEXT] = SGI__EV_CONTEXT_CLOSED, [SGI__ACT_RESERVE] = SGI__EV_RESERVED,
+    [SGI__ACT_START_LOAD] = SGI__EV_LOADED, [SGI__ACT_PREPARE] = SGI__EV_PREPARED,
+    [SGI__ACT_DISCARD] = SGI__EV_DISCARDED, [SGI__ACT_START_ENGINE] = SGI__EV_ENGINE_STARTED,
+    [SGI__ACT_STOP_ENGINE] = SGI__EV_ENGINE_STOPPED, [SGI__ACT_FREE] = SGI__EV_FREED,
+    [SGI__ACT_KEEP] = SGI__EV_KEPT, [SGI__ACT_DROP] = SGI__EV_DROPPED,
+};
+
+static struct sgi__core_event event_for(const struct world_op *op)
+{
+    return (struct sgi__core_event){
+        .kind = event_of[op->action.kind],
+        .status = op->status,
+        .step = op->step,
+        .device = op->action.device,
+        .op = op->action.op,
+        .model = op->action.model,
+        .instance = op->action.instance,
+        .bytes = op->bytes,
+    };
+}
+
+void sim__world_result(struct sim *s, struct world_op *op)
+{
+    struct world_model    *m = sim__model(s, op->action.model);
+    struct world_instance *i = sim__get(&s->instances, op->action.instance);
+
+    if (i)
+        i->hung = i->hung || sim__hung(s, m);
+    switch (op->action.kind) {
+    case SGI__ACT_CHECK_SOURCE:
+        m->checked = op->status == SGI_OK ? DONE : FAILED;
+        failed(s, m, op->status);
+        break;
+    case SGI__ACT_OPEN_CONTEXT:
+        context_opened(s, op);
+        break;
+    case SGI__ACT_CLOSE_CONTEXT:
+        s->devices[op->action.device].context = NOT;
+        s->devices[op->action.device].closing = false;
+        break;
+    case SGI__ACT_RESERVE:
+        reserve_ended(s, op, i);
+        break;
+    case SGI__ACT_START_LOAD:
+        i->load = step_ended(s, op, i);
+        break;
+    case SGI__ACT_PREPARE:
+        m->prepare = op->status == SGI_OK ? DONE : NOT;
+        m->prepared_bytes = op->bytes;
+        failed(s, m, op->status);
+        if (m->instance && op->status != SGI_OK)
+            m->instance->failed = true;
+        break;
+    case SGI__ACT_DISCARD:
+        m->prepare = NOT;
+        m->discarding = false;
+        m->prepared_bytes = 0;
+        break;
+    case SGI__ACT_START_ENGINE:
+        i->engine = step_ended(s, op, i);
+        break;
+    case SGI__ACT_STOP_ENGINE:
+        i->stop = DONE;
+        break;
+    case SGI__ACT_FREE:
+        instance_gone(s, i);
+        break;
+    case SGI__ACT_KEEP:
+        kept(s, op, i);
+        break;
+    case SGI__ACT_DROP:
+        sim__keep(s, m, 0);
+        m->dropping = false;
+        break;
+    case SGI__ACT_CANCEL_LOAD:
+    case SGI__ACT_SPARE_LIMIT:
+        break;
+    }
+
+    struct sgi__core_event event = event_for(op);
+    if (sim__chance(s, s->habits.repeat)) {
+        struct world_op *again = calloc(1, sizeof *again);
+        if (!again)
+            abort();
+        *again = *op;
+        sim__queue(s, &(struct queued){ .at = s->now + sim__random(s, MS(200)), .kind = Q_REPEAT, .op = again });
+    }
+    op_in(s, op);
+    sim__event(s, &event, true);
+}
+
+void sim__world_repeat(struct sim *s, struct world_op *op)
+{
+    struct sgi__core_event event = event_for(op);
+    free(op);
+    sim__event(s, &event, false);
+}
+
+/* ---- scripting ---- */
+
+void sim_takes_ms(struct sim *s, enum sgi__core_action_kind kind, uint64_t ms)
+{
+    s->takes[kind] = MS(ms);
+}
+
+void sim_hold(struct sim *s, enum sgi__core_action_kind kind)
+{
+    s->hold[kind] = true;
+}
+
+void sim_let_go(struct sim *s, enum sgi__core_action_kind kind)
+{
+    uint32_t kept = 0, count = s->held_count;
+    s->hold[kind] = false;
+    for (uint32_t n = 0; n < count; n++) {
+        if (s->held[n]->action.kind == kind)
+            sim__queue(s, &(struct queued){ .at = s->now, .kind = Q_RESULT, .op = s->held[n] });
+        else
+            s->held[kept++] = s->held[n];
+    }
+    s->held_count = kept;
+    while (!s->habits.on && sim__step(s, s->now))
+        ;
+}
+
+void sim_fail(struct sim *s, enum sgi__core_action_kind kind, sgi_status status, uint32_t step, uint32_t times)
+{
+    s->fail[kind].status = status;
+    s->fail[kind].step = step;
+    s->fail[kind].times = times;
+}
+
+void sim_break_source(struct sim *s, sgi_model model, sgi_status status)
+{
+    sim__model(s, model)->source = status;
+}
+
+static void place_event(struct sim *s, enum sgi__core_event_kind kind, int32_t device, uint64_t bytes)
+{
+    struct sgi__core_event event = { .kind = kind, .device = device, .bytes = bytes };
+    sim__event(s, &event, true);
+    while (!s->habits.on && sim__step(s, s->now))
+        ;
+}
+
+/* A result that nobody waits for any more comes anyway, later. */
+static void orphan(struct sim *s, struct world_op *op)
+{
+    share_leave(s, op);
+    unschedule(s, op);
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        if (s->out[n] == op) {
+            s->out[n] = s->out[--s->out_count];
+            break;
+        }
+    }
+    sim__queue(s, &(struct queued){ .at = s->now + (s->habits.on ? sim__random(s, MS(500)) : MS(1)), .kind = Q_REPEAT, .op = op });
+}
+
+void sim_lose_device(struct sim *s, uint32_t device)
+{
+    struct world_device *d = &s->devices[device];
+    d->lost = true;
+    d->context = NOT;
+    d->closing = false;
+    for (uint32_t n = s->out_count; n-- > 0;) {
+        struct world_op *op = s->out[n];
+        if ((op->action.kind == SGI__ACT_OPEN_CONTEXT || op->action.kind == SGI__ACT_CLOSE_CONTEXT) &&
+            op->action.device == (int32_t)device)
+            orphan(s, op);
+    }
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        struct world_instance *i = s->instances.at[n];
+        if (i && i->id && i->device == (int32_t)device && !i->died) {
+            i->lost = true;
+            failed(s, i->model, SGI_E_DEVICE_LOST);
+        }
+    }
+    place_event(s, SGI__EV_CONTEXT_LOST, (int32_t)device, 0);
+}
+
+void sim_device_back(struct sim *s, uint32_t device)
+{
+    s->devices[device].lost = false;
+    place_event(s, SGI__EV_CONTEXT_BACK, (int32_t)device, 0);
+}
+
+void sim_foreign(struct sim *s, uint32_t device, uint64_t bytes)
+{
+    s->devices[device].foreign = bytes;
+    place_event(s, SGI__EV_FOREIGN, (int32_t)device, bytes);
+}
+
+void sim_kill_place(struct sim *s)
+{
+    s->up = false;
+    while (s->out_count > 0)
+        orphan(s, s->out[0]);
+    for (uint32_t d = 0; d < s->devices_count; d++) {
+        s->devices[d].context = NOT;
+        s->devices[d].closing = false;
+    }
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        struct world_instance *i = s->instances.at[n];
+        if (!i || !i->id || i->died)
+            continue;
+        sim__charge(s, i, 0, 0);
+        i->model->instance = NULL;
+        i->died = true;
+        i->calls = 0;
+        if (i->leases == 0)
+            i->id = 0;
+    }
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        struct world_model *m = s->models.at[n];
+        if (!m || !m->id)
+            continue;
+        sim__keep(s, m, 0);
+        m->checked = m->prepare = NOT;
+        m->prepared_bytes = 0;
+        m->dropping = m->discarding = false;
+        failed(s, m, SGI_E_DEVICE_LOST);
+    }
+    place_event(s, SGI__EV_PLACE_DIED, 0, 0);
+}
+
+void sim_place_up(struct sim *s)
+{
+    s->up = true;
+    for (uint32_t d = 0; d < s->devices_count; d++)
+        s->devices[d].lost = false;
+    place_event(s, SGI__EV_PLACE_UP, 0, 0);
+}
+
+sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool at_least, uint64_t *free_out)
+{
+    struct world_model    *m = sim__model(s, model);
+    struct world_instance *i = m->instance;
+    struct world_device   *d = &s->devices[i->device];
+    uint64_t free_bytes = 0;
+    uint64_t others = d->used - i->engine_bytes + d->foreign;
+    uint64_t room = others < d->bytes_max ? d->bytes_max - others : 0;
+
+    sim__begin(s, 'u', m);
+    sgi_status st = sgi__core_engine_bytes(s->core, s->now, i->id, bytes, at_least, &free_bytes);
+    sim__log(s, 'u', 'E', i->device, st, model, i->id, bytes);
+    bool fits = bytes <= i->engine_bytes || bytes <= room;
+    if (st != (fits ? SGI_OK : SGI_E_DEVICE_MEMORY))
+        sim__broken(s, "an engine's bytes are charged if there is room, and only then (%d)", st);
+    if (st != SGI_OK && free_bytes != room)
+        sim__broken(s, "an engine that does not fit is told how much there is");
+    if (st == SGI_OK && !(at_least && bytes <= i->engine_bytes)) {
+        sim__charge(s, i, i->image_bytes, bytes);
+        m->engine_bytes = bytes;
+    }
+    if (free_out)
+        *free_out = free_bytes;
+    sim__settle(s);
+    while (!s->habits.on && sim__step(s, s->now))
+        ;
+    return st;
+}
+
+bool sim_repeat(struct sim *s, enum sgi__core_action_kind kind)
+{
+    for (uint64_t n = s->done_count; n > 0 && n + SIM_DONE_OPS > s->done_count; n--) {
+        const struct world_op *op = &s->done[(n - 1) % SIM_DONE_OPS];
+        if (op->action.kind != kind)
+            continue;
+        struct sgi__core_event event = event_for(op);
+        sim__begin(s, 'e', NULL);
+        bool taken = sgi__core_event(s->core, s->now, &event);
+        sim__settle(s);
+        return taken;
+    }
+    sim__broken(s, "a result to repeat has come before");
+}
+
+/* ---- looking ---- */
+
+uint64_t sim_vram_used(const struct sim *s)
+{
+    uint64_t used = 0;
+    for (uint32_t d = 0; d < s->devices_count; d++)
+        used += s->devices[d].used;
+    return used;
+}
+
+uint64_t sim_device_used(const struct sim *s, uint32_t device)
+{
+    return s->devices[device].used;
+}
+
+uint64_t sim_dram_used(const struct sim *s)
+{
+    return s->dram_used;
+}
+
+uint64_t sim_model_dram(const struct sim *s, sgi_model model)
+{
+    return sim__model(s, model)->dram_bytes;
+}
+
+bool sim_context_open(const struct sim *s, uint32_t device)
+{
+    return s->devices[device].context == DONE;
+}
+
+uint32_t sim_actions(const struct sim *s, enum sgi__core_action_kind kind)
+{
+    return s->actions[kind];
+}
+
+uint32_t sim_actions_of(const struct sim *s, enum sgi__core_action_kind kind, sgi_model model)
+{
+    return sim__model(s, model)->actions[kind];
+}
+
+uint32_t sim_overdue(const struct sim *s)
+{
+    return s->overdue;
+}
+
+uint32_t sim_drained(const struct sim *s)
+{
+    return s->drained;
+}
+
+uint32_t sim_closed(const struct sim *s)
+{
+    return s->closed;
+}
+
+struct sgi__core *sim_core(struct sim *s)
+{
+    return s->core;
+}
+
+struct sgi__core_model_view sim_view(struct sim *s, sgi_model model)
+{
+    struct sgi__core_model_view view;
+    if (sgi__core_model_view(s->core, model, &view) != SGI_OK)
+        sim__broken(s, "a model that is there can be looked at");
+    return view;
+}

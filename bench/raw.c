@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The ceiling: a file into memory with nothing in between. No code of the library, so that what the library is measured against
- * cannot share its mistakes.
+ * The ceiling: a file into memory with nothing in between. No code of the library, so that what the library is measured
+ * against cannot share its mistakes.
  *
  *     raw FILE [--engine uring|threads] [--block BYTES] [--depth N] [--memory touched|fresh|ring] [--buffered] [--cold]
  *              [--repeat N] [--stdin]
  *
- * One JSON object per repetition on stdout, flushed at once. With --stdin each repetition waits for a line of input, so that
- * another program can take turns with this one while the touched memory stays as it is.
+ * One JSON object per repetition on stdout, flushed at once. With --stdin each repetition waits for a line of input, so
+ * that another program can take turns with this one while the touched memory stays as it is.
  *
- * touched is the honest reference for a loader: image-sized, huge pages, written before. ring reuses depth * block bytes, which
- * is faster than anything that keeps what it read; fresh pays for its page faults.
+ * touched is the honest reference for a loader: image-sized, huge pages, written before. ring reuses depth * block
+ * bytes, which is faster than anything that keeps what it read; fresh pays for its page faults.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +50,7 @@ struct job {
     uint64_t              file_bytes;
     uint8_t              *memory;
     bool                  ring; /* memory is depth blocks, used again and again */
-    atomic_uint_fast64_t  next;   /* offset of the next block; for the threads */
+    atomic_uint_fast64_t  next; /* offset of the next block; for the threads */
     atomic_uint_fast64_t  landed;
 };
 
@@ -69,7 +69,8 @@ static uint64_t round_up(uint64_t value, uint64_t align)
 
 static uint8_t *map_memory(uint64_t bytes)
 {
-    uint8_t *p = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *p = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                      0);
     if (p == MAP_FAILED)
         die("mmap", errno);
     uint8_t *aligned = (uint8_t *)(uintptr_t)round_up((uintptr_t)p, HUGE_PAGE);
@@ -146,7 +147,7 @@ static void run_uring(struct job *job)
 {
     struct io_uring ring;
     uint64_t        offsets[DEPTH_MAX];
-    int             rc = io_uring_queue_init(job->options->depth, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    int rc = io_uring_queue_init(job->options->depth, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
     if (rc == -EINVAL)
         rc = io_uring_queue_init(job->options->depth, &ring, 0);
     if (rc < 0)
@@ -205,7 +206,8 @@ static double cpu_seconds(void)
 {
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
 }
 
 static void drop_cached(int fd)
@@ -246,10 +248,11 @@ static void measure(const struct options *o, int fd, uint64_t file_bytes)
         if (fresh)
             munmap(job.memory, bytes);
         double gib = (double)file_bytes / GIB;
-        printf("{\"what\":\"raw\",\"engine\":\"%s\",\"block\":%" PRIu64 ",\"depth\":%" PRIu32 ",\"memory\":\"%s\",\"buffered\":%s,"
+        printf("{\"what\":\"raw\",\"engine\":\"%s\",\"block\":%" PRIu64 ",\"depth\":%" PRIu32
+               ",\"memory\":\"%s\",\"buffered\":%s,"
                "\"cold\":%s,\"bytes\":%" PRIu64 ",\"seconds\":%.6f,\"gib_s\":%.4f,\"cpu_core_s_per_gib\":%.5f}\n",
-               o->engine, o->block, o->depth, o->memory, o->buffered ? "true" : "false", o->cold ? "true" : "false", file_bytes,
-               seconds, gib / seconds, cpu / gib);
+               o->engine, o->block, o->depth, o->memory, o->buffered ? "true" : "false", o->cold ? "true" : "false",
+               file_bytes, seconds, gib / seconds, cpu / gib);
         fflush(stdout);
     }
     if (memory)
@@ -289,7 +292,7 @@ static struct options parse(char **argv)
 {
     static const char *const engines[] = { "uring", "threads", NULL };
     static const char *const memories[] = { "touched", "fresh", "ring", NULL };
-    struct options           o = { .engine = "uring", .memory = "touched", .block = HUGE_PAGE, .depth = 8, .repeat = 1 };
+    struct options o = { .engine = "uring", .memory = "touched", .block = HUGE_PAGE, .depth = 8, .repeat = 1 };
 #ifndef SGI_HAVE_URING
     o.engine = "threads";
 #endif

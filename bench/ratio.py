@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""How near loads come to the disk's own rate: bench/raw and bench/load taking turns on one file.
+
+    bench/ratio.py [--rounds N] [--bytes N] [--file PATH] [--json]
+
+Every round runs each program once, in turn, on a cold file; a ratio is taken within its round, since disks here drift by a
+factor of two over minutes. Median, minimum and maximum of the ratios are what is reported.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+
+TREE = pathlib.Path(__file__).resolve().parent.parent
+BENCH = TREE / "build/release/bench"
+
+# name: (program, arguments, reference)
+PROGRAMS = {
+    "raw uring": ("raw", ["--engine", "uring", "--memory", "touched"], None),
+    "raw threads": ("raw", ["--engine", "threads", "--memory", "touched"], None),
+    "uring reused": ("load", ["--engine", "uring", "--memory", "reused"], "raw uring"),
+    "uring fresh": ("load", ["--engine", "uring", "--memory", "fresh"], "raw uring"),
+    "uring fresh memfd": ("load", ["--engine", "uring", "--memory", "fresh", "--fd"], "raw uring"),
+    "threads reused": ("load", ["--engine", "threads", "--memory", "reused"], "raw threads"),
+}
+
+
+def write_model(path, size):
+    """One large safetensors file of bytes that no disk can guess."""
+    count, each = 16, size // 16 // 2 * 2
+    header = json.dumps({f"t{n}": {"dtype": "BF16", "shape": [each // 2], "data_offsets": [n * each, (n + 1) * each]}
+                         for n in range(count)}).encode()
+    header += b" " * (-len(header) % 8)
+    block = os.urandom(1 << 24)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        left = count * each
+        while left:
+            left -= file.write(block[:left])
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def start(path, program, arguments, rounds):
+    return subprocess.Popen([BENCH / program, path, *arguments, "--cold", "--stdin", "--repeat", str(rounds + 1)],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def turn(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
+
+
+def measure(path, rounds):
+    processes = {name: start(path, program, arguments, rounds) for name, (program, arguments, _) in PROGRAMS.items()}
+    for process in processes.values():
+        turn(process)  # the first pays for pages
+    results = [{name: turn(process) for name, process in processes.items()} for _ in range(rounds)]
+    for process in processes.values():
+        process.stdin.close()
+        process.wait()
+    return results
+
+
+def summary(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--bytes", type=int, default=1 << 30)
+    parser.add_argument("--file", help="a model to use instead of a generated one")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if not (BENCH / "load").exists():
+        sys.exit("ratio.py: build/release/bench/load is missing: cmake --preset release && cmake --build --preset release")
+
+    with tempfile.TemporaryDirectory(dir=os.environ.get("SGI_BENCH_DIR", "/var/tmp")) as folder:
+        path = options.file or os.path.join(folder, "model.safetensors")
+        if not options.file:
+            write_model(path, options.bytes)
+        rounds = measure(path, options.rounds)
+
+    rows = {}
+    for name, (_, _, reference) in PROGRAMS.items():
+        rows[name] = {"gib_s": summary([r[name]["gib_s"] for r in rounds]),
+                      "cpu_core_s_per_gib": summary([r[name]["cpu_core_s_per_gib"] for r in rounds])}
+        if reference:
+            rows[name]["reference"] = reference
+            rows[name]["ratio"] = summary([r[name]["gib_s"] / r[reference]["gib_s"] for r in rounds])
+    if options.json:
+        print(json.dumps({"rounds": options.rounds, "cpus": os.cpu_count(), "kernel": os.uname().release, "rows": rows}))
+        return
+    print(f"{'':20} {'GiB/s':>22} {'core-s/GiB':>11}   ratio to its reference, median [min-max]")
+    for name, row in rows.items():
+        rate = row["gib_s"]
+        line = f"{name:20} {rate['median']:7.2f} [{rate['min']:5.2f}-{rate['max']:5.2f}] {row['cpu_core_s_per_gib']['median']:11.3f}"
+        if "ratio" in row:
+            ratio = row["ratio"]
+            line += f"   {ratio['median']:.2f} [{ratio['min']:.2f}-{ratio['max']:.2f}] of {row['reference']}"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static void merge(const void **out, const void *const *left, size_t left_count, const void *const *right, size_t right_count,
-                  sgi__compare_fn compare)
+static void merge(const void **out, const void *const *left, size_t left_count, const void *const *right,
+                  size_t right_count, sgi__compare_fn compare)
 {
     while (left_count > 0 && right_count > 0) {
         if (compare(*left, *right) <= 0) {

@@ -50,7 +50,8 @@ bool sgi__utf8_valid(const char *text, size_t bytes)
 static bool is_control(const char *text, size_t length)
 {
     uint8_t first = (uint8_t)text[0];
-    return (length == 1 && (first < 0x20 || first == 0x7f)) || (length == 2 && first == 0xc2 && (uint8_t)text[1] < 0xa0);
+    return (length == 1 && (first < 0x20 || first == 0x7f)) ||
+           (length == 2 && first == 0xc2 && (uint8_t)text[1] < 0xa0);
 }
 
 /* Copies until `room` is used up; returns the bytes written, and in *taken_out the bytes read. */

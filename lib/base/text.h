@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text from files on its way into messages: valid UTF-8, one line, and short enough that the cause behind it is not cut off. */
+/* Text from files on its way into messages: valid UTF-8, one line, and short enough that the cause behind it is not
+ * cut off. */
 #ifndef SGI_BASE_TEXT_H
 #define SGI_BASE_TEXT_H
 

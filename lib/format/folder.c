@@ -37,11 +37,13 @@ static sgi_status note(void *user, const char *name, sgi_error *err)
     return SGI_OK;
 }
 
-static sgi_status refuse_several(const struct found *found, const struct sgi__names *names, const char *what, sgi_error *err)
+static sgi_status refuse_several(const struct found *found, const struct sgi__names *names, const char *what,
+                                 sgi_error *err)
 {
     struct sgi__shown one, two;
-    return sgi__refuse_path(found->path, err, "a folder with %zu %s ('%s', '%s'%s): name the one to open", names->count, what,
-                            sgi__show_name(&one, names->list[0]), sgi__show_name(&two, names->list[1]), names->count > 2 ? ", ..." : "");
+    return sgi__refuse_path(found->path, err, "a folder with %zu %s ('%s', '%s'%s): name the one to open", names->count,
+                            what, sgi__show_name(&one, names->list[0]), sgi__show_name(&two, names->list[1]),
+                            names->count > 2 ? ", ..." : "");
 }
 
 /* ------------------------------------------------------------------------- shards without an index */
@@ -74,7 +76,8 @@ static bool take_numbers(const char *name, size_t *stem_bytes, unsigned *number,
            take_digits(at + DIGITS + sizeof of, count);
 }
 
-/* The names are sorted: those of one stem and count are a complete set if and only if they are numbered 1, 2, ... count. */
+/* The names are sorted: those of one stem and count are a complete set if and only if they are numbered 1, 2, ...
+ * count. */
 static sgi_status check_set(const struct found *found, sgi_error *err)
 {
     const struct sgi__names *names = &found->safetensors;
@@ -92,12 +95,12 @@ static sgi_status check_set(const struct found *found, sgi_error *err)
         if (this_stem != stem || this_count != count || memcmp(name, names->list[0], stem) != 0)
             return refuse_several(found, names, ".safetensors files of several models and no index", err);
         if (number != i + 1)
-            return sgi__refuse_path(found->path, err, "a folder where shard %zu of %u is missing before '%s'", i + 1, count,
-                                    sgi__show_name(&shown, name));
+            return sgi__refuse_path(found->path, err, "a folder where shard %zu of %u is missing before '%s'", i + 1,
+                                    count, sgi__show_name(&shown, name));
     }
     if (names->count != count)
-        return sgi__refuse_path(found->path, err, "a folder with %zu of %u shards: none follows '%s'", names->count, count,
-                                sgi__show_name(&shown, names->list[names->count - 1]));
+        return sgi__refuse_path(found->path, err, "a folder with %zu of %u shards: none follows '%s'", names->count,
+                                count, sgi__show_name(&shown, names->list[names->count - 1]));
     return SGI_OK;
 }
 
@@ -120,7 +123,8 @@ static sgi_status choose(struct found *found, struct sgi__names **chosen_out, sg
         return refuse_several(found, &found->ggufs, ".gguf files", err);
     if (found->ggufs.count == 1)
         return SGI_OK;
-    return sgi__refuse_path(found->path, err, "a folder without a model: no .safetensors, no index of them, no .gguf among %lu names",
+    return sgi__refuse_path(found->path, err,
+                            "a folder without a model: no .safetensors, no index of them, no .gguf among %lu names",
                             found->others);
 }
 
@@ -129,7 +133,8 @@ sgi_status sgi__folder_search(const struct sgi__fs *fs, const char *path, struct
     struct found       found = { .path = path };
     struct sgi__names *chosen;
     sgi_status         st = fs->list(fs->user, path, SGI__FOLDER_NAMES_MAX, note, &found, err);
-    if (st == SGI_OK && (!sgi__names_sort(&found.indices) || !sgi__names_sort(&found.safetensors) || !sgi__names_sort(&found.ggufs)))
+    if (st == SGI_OK &&
+        (!sgi__names_sort(&found.indices) || !sgi__names_sort(&found.safetensors) || !sgi__names_sort(&found.ggufs)))
         st = sgi__no_memory(path, err);
     if (st == SGI_OK)
         st = choose(&found, &chosen, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Model files to manifest. Every byte read here is hostile: counts and offsets are checked before anything is allocated or
- * added for them, limits have names, and an error names the file and the tensor or key. Threads: any; no state. */
+/* Model files to manifest. Every byte read here is hostile: counts and offsets are checked before anything is
+ * allocated or added for them, limits have names, and an error names the file and the tensor or key. Threads: any;
+ * no state. */
 #ifndef SGI_FORMAT_FORMAT_H
 #define SGI_FORMAT_FORMAT_H
 
@@ -14,13 +15,13 @@ enum {
 enum {
     SGI__SAFETENSORS_HEADER_MAX = 16 << 20, /* bytes, unless the options say otherwise; of an index too */
     SGI__GGUF_HEADER_MAX = 256 << 20,
-    SGI__SHORT_TEXT_MAX = 1024,             /* bytes of a metadata string that is kept without SGI__FORMAT_METADATA */
-    SGI__KEY_BYTES_MAX = 65535,             /* of a metadata key: GGUF's own limit */
-    SGI__DTYPE_BYTES_MAX = 64,              /* of a dtype's name */
-    SGI__ENTRY_BYTES_MAX = 64 << 10,        /* of what a safetensors header says about one tensor */
+    SGI__SHORT_TEXT_MAX = 1024,      /* bytes of a metadata string that is kept without SGI__FORMAT_METADATA */
+    SGI__KEY_BYTES_MAX = 65535,      /* of a metadata key: GGUF's own limit */
+    SGI__DTYPE_BYTES_MAX = 64,       /* of a dtype's name */
+    SGI__ENTRY_BYTES_MAX = 64 << 10, /* of what a safetensors header says about one tensor */
     SGI__JSON_DEPTH_MAX = 16,
-    SGI__ARRAY_ITEMS_MAX = 8 << 20,         /* in all metadata arrays of one GGUF file */
-    SGI__GGUF_RANK_MAX = 4,                 /* ggml's own limit */
+    SGI__ARRAY_ITEMS_MAX = 8 << 20, /* in all metadata arrays of one GGUF file */
+    SGI__GGUF_RANK_MAX = 4,         /* ggml's own limit */
     SGI__FOLDER_NAMES_MAX = 1 << 16
 };
 
@@ -30,13 +31,14 @@ struct sgi__format_options {
 };
 
 /*
- * Open what stands at `path`: a .safetensors file, a .gguf file, a *.safetensors.index.json, or a folder that holds exactly one
- * of: an index, one .safetensors file, a complete set of x-00001-of-0000N.safetensors, one .gguf file; tried in this order.
- * Files are told by their first bytes, not their names.
+ * Open what stands at `path`: a .safetensors file, a .gguf file, a *.safetensors.index.json, or a folder that holds
+ * exactly one of: an index, one .safetensors file, a complete set of x-00001-of-0000N.safetensors, one .gguf file;
+ * tried in this order. Files are told by their first bytes, not their names.
  *
- * Sharded safetensors: every tensor of the index must be in the shard it names. A shard's tensors that the index does not
- * name belong to the model too, as for every loader that reads whole shards. The metadata are those of all shards; where two
- * give one key, the first shard (by name) counts. The index's own "metadata" (a total size, often wrong) are not used.
+ * Sharded safetensors: every tensor of the index must be in the shard it names. A shard's tensors that the index does
+ * not name belong to the model too, as for every loader that reads whole shards. The metadata are those of all shards;
+ * where two give one key, the first shard (by name) counts. The index's own "metadata" (a total size, often wrong) are
+ * not used.
  *
  * On failure `err` names the path; the status is the fs's own, SGI_E_FORMAT, or SGI_E_NO_MEMORY.
  */
@@ -46,9 +48,10 @@ sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const st
 /*
  * The manifest as the JSON object, or the text, that sgi_inspect() promises.
  *
- * The JSON is always valid UTF-8: bytes that are none become U+FFFD. Numbers read back as what the file holds: a float with
- * as many digits as tell it from its neighbours, always with a point or an exponent. NaN and the infinities, for which JSON has
- * no number, are the strings "NaN", "Infinity" and "-Infinity". No memory is allocated. SGI_E_CANCELED if `write` stopped it.
+ * The JSON is always valid UTF-8: bytes that are none become U+FFFD. Numbers read back as what the file holds: a float
+ * with as many digits as tell it from its neighbours, always with a point or an exponent. NaN and the infinities, for
+ * which JSON has no number, are the strings "NaN", "Infinity" and "-Infinity". No memory is allocated. SGI_E_CANCELED
+ * if `write` stopped it.
  */
 sgi_status sgi__format_write_json(const struct sgi__manifest *m, sgi_write_fn write, void *user, sgi_error *err);
 sgi_status sgi__format_write_text(const struct sgi__manifest *m, sgi_write_fn write, void *user, sgi_error *err);

@@ -2,8 +2,9 @@
 /*
  * One GGUF file, version 2 or 3: counts, metadata, tensor descriptions, padding, tensor data.
  *
- * Every tensor stands at a multiple of the alignment and is followed by padding up to the next one, or by the end of the file
- * with or without padding; nothing else may be in between. The order of the descriptions need not be that of the data.
+ * Every tensor stands at a multiple of the alignment and is followed by padding up to the next one, or by the end of
+ * the file with or without padding; nothing else may be in between. The order of the descriptions need not be that of
+ * the data.
  */
 #include "format/gguf.h"
 
@@ -35,7 +36,8 @@ static sgi_status check_version(struct sgi__source *s, uint32_t version, sgi_err
 }
 
 /* A count that the rest of the header could not hold is not worth a loop, let alone memory. */
-static sgi_status check_count(struct sgi__source *s, const char *of, uint64_t count, uint64_t count_max, uint64_t bytes_min, sgi_error *err)
+static sgi_status check_count(struct sgi__source *s, const char *of, uint64_t count, uint64_t count_max,
+                              uint64_t bytes_min, sgi_error *err)
 {
     if (count > count_max)
         return sgi__refuse(s, err, "%llu %s, more than the %llu supported", (unsigned long long)count, of,
@@ -66,7 +68,7 @@ static sgi_status read_counts(struct sgi__source *s, uint64_t *tensors_out, uint
     return st;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- tensors */
+/* ---------------------------------------------------------------------------------------------------------- tensors */
 
 static sgi_status read_shape(struct sgi__gguf *g, struct sgi__tensor *tensor, uint64_t *shape, sgi_error *err)
 {
@@ -90,10 +92,11 @@ static sgi_status read_type(struct sgi__gguf *g, struct sgi__tensor *tensor, sgi
         return st;
     const struct sgi__dtype *type = sgi__ggml_type(number, &removed);
     if (!type && removed)
-        return sgi__refuse(g->source, err, "tensor '%s' is of type %s, which ggml has removed", sgi__show_name(&shown, tensor->name),
-                           removed);
+        return sgi__refuse(g->source, err, "tensor '%s' is of type %s, which ggml has removed",
+                           sgi__show_name(&shown, tensor->name), removed);
     if (!type)
-        return sgi__refuse(g->source, err, "tensor '%s' is of type %u, which is not known", sgi__show_name(&shown, tensor->name), number);
+        return sgi__refuse(g->source, err, "tensor '%s' is of type %u, which is not known",
+                           sgi__show_name(&shown, tensor->name), number);
     tensor->dtype = type->name;
     tensor->block_elements = type->block_elements;
     tensor->block_bytes = type->block_bytes;
@@ -109,8 +112,10 @@ static sgi_status compute_bytes(struct sgi__gguf *g, struct sgi__tensor *tensor,
             return refuse_tensor(g, err, "has a shape that is too large to be true");
     uint64_t row = tensor->rank > 0 ? shape[0] : 1;
     if (row % tensor->block_elements != 0)
-        return sgi__refuse(g->source, err, "tensor '%s' has rows of %llu elements, no multiple of the %u in a block of %s",
-                           sgi__show_name(&shown, tensor->name), (unsigned long long)row, tensor->block_elements, tensor->dtype);
+        return sgi__refuse(g->source, err,
+                           "tensor '%s' has rows of %llu elements, no multiple of the %u in a block of %s",
+                           sgi__show_name(&shown, tensor->name), (unsigned long long)row, tensor->block_elements,
+                           tensor->dtype);
     if (!sgi__mul_u64(elements / tensor->block_elements, tensor->block_bytes, &tensor->bytes))
         return refuse_tensor(g, err, "has a shape that is too large to be true");
     return SGI_OK;
@@ -133,7 +138,8 @@ static sgi_status read_tensor(struct sgi__gguf *g, sgi_error *err)
     if (st == SGI_OK)
         st = compute_bytes(g, &tensor, shape, err);
     if (st == SGI_OK && tensor.offset % g->alignment != 0)
-        st = sgi__refuse(g->source, err, "tensor '%s' is not aligned to %u bytes", sgi__show_name(&shown, tensor.name), g->alignment);
+        st = sgi__refuse(g->source, err, "tensor '%s' is not aligned to %u bytes", sgi__show_name(&shown, tensor.name),
+                         g->alignment);
     if (st == SGI_OK && tensor.offset > g->source->id.bytes)
         st = refuse_tensor(g, err, "begins past the end of the file");
     if (st == SGI_OK)
@@ -141,10 +147,10 @@ static sgi_status read_tensor(struct sgi__gguf *g, sgi_error *err)
     return st;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ layout */
+/* ----------------------------------------------------------------------------------------------------------- layout */
 
-/* Where tensor data begins. A file without any may end with its header, before the padding. Sums stay below twice the size
- * of a file plus an alignment, far from overflow. */
+/* Where tensor data begins. A file without any may end with its header, before the padding. Sums stay below twice
+ * the size of a file plus an alignment, far from overflow. */
 static void place_tensors(struct sgi__gguf *g)
 {
     struct sgi__manifest *m = g->source->parse->m;
@@ -167,10 +173,11 @@ static sgi_status check_layout(const struct sgi__gguf *g, sgi_error *err)
     for (uint64_t i = 0; i < m->tensors_count; i++) {
         tensor = &m->tensors[i];
         if (tensor->offset > end)
-            return sgi__refuse(g->source, err, "tensor '%s' has a hole of %llu bytes before it", sgi__show_name(&shown, tensor->name),
-                               (unsigned long long)(tensor->offset - end));
+            return sgi__refuse(g->source, err, "tensor '%s' has a hole of %llu bytes before it",
+                               sgi__show_name(&shown, tensor->name), (unsigned long long)(tensor->offset - end));
         if (tensor->offset < end) /* an empty one: others would overlap */
-            return sgi__refuse(g->source, err, "tensor '%s' is empty and stands within another", sgi__show_name(&shown, tensor->name));
+            return sgi__refuse(g->source, err, "tensor '%s' is empty and stands within another",
+                               sgi__show_name(&shown, tensor->name));
         end = sgi__align_up(tensor->offset + tensor->bytes, g->alignment);
     }
     if (file->id.bytes <= end)
@@ -178,8 +185,8 @@ static sgi_status check_layout(const struct sgi__gguf *g, sgi_error *err)
     uint64_t behind = file->id.bytes - end;
     if (!tensor)
         return sgi__refuse(g->source, err, "%llu bytes follow a header without tensors", (unsigned long long)behind);
-    return sgi__refuse(g->source, err, "%llu bytes follow the last tensor, '%s', and its padding", (unsigned long long)behind,
-                       sgi__show_name(&shown, tensor->name));
+    return sgi__refuse(g->source, err, "%llu bytes follow the last tensor, '%s', and its padding",
+                       (unsigned long long)behind, sgi__show_name(&shown, tensor->name));
 }
 
 static sgi_status read_header(struct sgi__gguf *g, sgi_error *err)

@@ -21,6 +21,7 @@ const struct sgi__dtype *sgi__ggml_type(uint32_t number, const char **removed_ou
 sgi_status sgi__gguf_read_pair(struct sgi__gguf *g, sgi_error *err);
 
 /* A length and as many bytes of UTF-8, at most `bytes_max` and that less than a window; kept in the manifest. */
-sgi_status sgi__gguf_read_name(struct sgi__gguf *g, const char *part, uint32_t bytes_max, const char **name_out, sgi_error *err);
+sgi_status sgi__gguf_read_name(struct sgi__gguf *g, const char *part, uint32_t bytes_max, const char **name_out,
+                               sgi_error *err);
 
 #endif

@@ -30,10 +30,12 @@ static const struct {
     uint8_t              bytes; /* of a scalar; of a string's length */
     enum sgi__value_kind kind;
 } value_types[TYPE_COUNT] = {
-    [TYPE_U8] = { 1, SGI__VALUE_U64 },     [TYPE_I8] = { 1, SGI__VALUE_I64 },      [TYPE_U16] = { 2, SGI__VALUE_U64 },
-    [TYPE_I16] = { 2, SGI__VALUE_I64 },    [TYPE_U32] = { 4, SGI__VALUE_U64 },     [TYPE_I32] = { 4, SGI__VALUE_I64 },
-    [TYPE_F32] = { 4, SGI__VALUE_F32 },    [TYPE_BOOL] = { 1, SGI__VALUE_BOOL },   [TYPE_STRING] = { 8, SGI__VALUE_TEXT },
-    [TYPE_ARRAY] = { 0, SGI__VALUE_ARRAY }, [TYPE_U64] = { 8, SGI__VALUE_U64 },    [TYPE_I64] = { 8, SGI__VALUE_I64 },
+    [TYPE_U8] = { 1, SGI__VALUE_U64 },      [TYPE_I8] = { 1, SGI__VALUE_I64 },
+    [TYPE_U16] = { 2, SGI__VALUE_U64 },     [TYPE_I16] = { 2, SGI__VALUE_I64 },
+    [TYPE_U32] = { 4, SGI__VALUE_U64 },     [TYPE_I32] = { 4, SGI__VALUE_I64 },
+    [TYPE_F32] = { 4, SGI__VALUE_F32 },     [TYPE_BOOL] = { 1, SGI__VALUE_BOOL },
+    [TYPE_STRING] = { 8, SGI__VALUE_TEXT }, [TYPE_ARRAY] = { 0, SGI__VALUE_ARRAY },
+    [TYPE_U64] = { 8, SGI__VALUE_U64 },     [TYPE_I64] = { 8, SGI__VALUE_I64 },
     [TYPE_F64] = { 8, SGI__VALUE_F64 },
 };
 
@@ -43,7 +45,8 @@ static sgi_status refuse_key(const struct sgi__gguf *g, sgi_error *err, const ch
     return sgi__refuse(g->source, err, "metadata '%s' %s", sgi__show_name(&shown, g->source->name), what);
 }
 
-sgi_status sgi__gguf_read_name(struct sgi__gguf *g, const char *part, uint32_t bytes_max, const char **name_out, sgi_error *err)
+sgi_status sgi__gguf_read_name(struct sgi__gguf *g, const char *part, uint32_t bytes_max, const char **name_out,
+                               sgi_error *err)
 {
     struct sgi__source *s = g->source;
     struct sgi__shown   shown;
@@ -61,7 +64,8 @@ sgi_status sgi__gguf_read_name(struct sgi__gguf *g, const char *part, uint32_t b
     if (st != SGI_OK)
         return st;
     if (!sgi__utf8_valid(view, (size_t)bytes) || memchr(view, 0, (size_t)bytes))
-        return sgi__refuse(s, err, "%s '%s' has a name that is no text", part, sgi__show_bytes(&shown, view, (size_t)bytes));
+        return sgi__refuse(s, err, "%s '%s' has a name that is no text", part,
+                           sgi__show_bytes(&shown, view, (size_t)bytes));
     *name_out = sgi__manifest_text(s->parse->m, view, bytes);
     if (!*name_out)
         return sgi__no_memory(s->path, err);
@@ -85,8 +89,10 @@ static sgi_status read_scalar(struct sgi__gguf *g, uint32_t type, struct sgi__va
 
     struct sgi__cursor c;
     sgi__cursor_init(&c, view, bytes);
-    uint64_t bits = bytes == 1 ? sgi__cursor_u8(&c) : bytes == 2 ? sgi__cursor_u16(&c) : bytes == 4 ? sgi__cursor_u32(&c)
-                                                                                                  : sgi__cursor_u64(&c);
+    uint64_t bits = bytes == 1   ? sgi__cursor_u8(&c)
+                    : bytes == 2 ? sgi__cursor_u16(&c)
+                    : bytes == 4 ? sgi__cursor_u32(&c)
+                                 : sgi__cursor_u64(&c);
     uint32_t bits32 = (uint32_t)bits;
     float    f32;
     value->kind = value_types[type].kind;
@@ -112,7 +118,8 @@ static sgi_status read_scalar(struct sgi__gguf *g, uint32_t type, struct sgi__va
 }
 
 /* *kept_out tells whether `value` was filled. */
-static sgi_status read_string(struct sgi__gguf *g, bool keep_long, struct sgi__value *value, bool *kept_out, sgi_error *err)
+static sgi_status read_string(struct sgi__gguf *g, bool keep_long, struct sgi__value *value, bool *kept_out,
+                              sgi_error *err)
 {
     struct sgi__source   *s = g->source;
     struct sgi__manifest *m = s->parse->m;
@@ -157,7 +164,8 @@ static sgi_status skip_items(struct sgi__gguf *g, uint32_t type, uint64_t count,
     return st;
 }
 
-static sgi_status read_items(struct sgi__gguf *g, uint32_t type, uint64_t count, struct sgi__value *value, sgi_error *err)
+static sgi_status read_items(struct sgi__gguf *g, uint32_t type, uint64_t count, struct sgi__value *value,
+                             sgi_error *err)
 {
     bool               kept;
     sgi_status         st = SGI_OK;
@@ -198,11 +206,13 @@ static sgi_status read_array(struct sgi__gguf *g, struct sgi__value *value, bool
     return *kept_out ? read_items(g, type, count, value, err) : skip_items(g, type, count, err);
 }
 
-static sgi_status read_value(struct sgi__gguf *g, uint32_t type, struct sgi__value *value, bool *kept_out, sgi_error *err)
+static sgi_status read_value(struct sgi__gguf *g, uint32_t type, struct sgi__value *value, bool *kept_out,
+                             sgi_error *err)
 {
     struct sgi__shown shown;
     if (type >= TYPE_COUNT)
-        return sgi__refuse(g->source, err, "metadata '%s' has the unknown type %u", sgi__show_name(&shown, g->source->name), type);
+        return sgi__refuse(g->source, err, "metadata '%s' has the unknown type %u",
+                           sgi__show_name(&shown, g->source->name), type);
     if (type == TYPE_ARRAY)
         return read_array(g, value, kept_out, err);
     if (type == TYPE_STRING)

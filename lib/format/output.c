@@ -72,7 +72,8 @@ static void put_point(char *text)
         memcpy(to, ".0", 3);
 }
 
-/* A float's double is written like any other: readers of JSON have doubles, and FLT_DECIMAL_DIG digits read as another one. */
+/* A float's double is written like any other: readers of JSON have doubles, and FLT_DECIMAL_DIG digits read as
+ * another one. */
 void sgi__output_number(struct sgi__output *o, double value)
 {
     static const int digits[] = { 6, 15, 16, 17 }; /* 17 tell any two doubles apart */

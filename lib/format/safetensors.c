@@ -2,9 +2,9 @@
 /*
  * One safetensors file: 8 bytes header length, a JSON object, tensor data to the end of the file.
  *
- * The rules are those of the reference implementation (crate `safetensors`): tensors in the order of their offsets, each
- * beginning where the one before it ends, the last one ending the file; an empty tensor has such a place too. Beyond it this
- * refuses names that are given twice, and accepts dtypes it has never heard of.
+ * The rules are those of the reference implementation (crate `safetensors`): tensors in the order of their offsets,
+ * each beginning where the one before it ends, the last one ending the file; an empty tensor has such a place too.
+ * Beyond it this refuses names that are given twice, and accepts dtypes it has never heard of.
  */
 #include "format/readers.h"
 
@@ -17,10 +17,10 @@
 
 /* Every dtype of safetensors 0.8. Those of less than a byte fill whole bytes: a tensor's bits are a multiple of 8. */
 static const struct sgi__dtype dtypes[] = {
-    { "F32", 1, 4 },     { "F16", 1, 2 },     { "BF16", 1, 2 },    { "F64", 1, 8 },         { "I64", 1, 8 },
-    { "I32", 1, 4 },     { "I16", 1, 2 },     { "I8", 1, 1 },      { "U64", 1, 8 },         { "U32", 1, 4 },
-    { "U16", 1, 2 },     { "U8", 1, 1 },      { "BOOL", 1, 1 },    { "C64", 1, 8 },         { "F8_E4M3", 1, 1 },
-    { "F8_E5M2", 1, 1 }, { "F8_E8M0", 1, 1 }, { "F4", 2, 1 },      { "F8_E4M3FNUZ", 1, 1 }, { "F8_E5M2FNUZ", 1, 1 },
+    { "F32", 1, 4 },     { "F16", 1, 2 },     { "BF16", 1, 2 }, { "F64", 1, 8 },         { "I64", 1, 8 },
+    { "I32", 1, 4 },     { "I16", 1, 2 },     { "I8", 1, 1 },   { "U64", 1, 8 },         { "U32", 1, 4 },
+    { "U16", 1, 2 },     { "U8", 1, 1 },      { "BOOL", 1, 1 }, { "C64", 1, 8 },         { "F8_E4M3", 1, 1 },
+    { "F8_E5M2", 1, 1 }, { "F8_E8M0", 1, 1 }, { "F4", 2, 1 },   { "F8_E4M3FNUZ", 1, 1 }, { "F8_E5M2FNUZ", 1, 1 },
     { "F6_E2M3", 4, 3 }, { "F6_E3M2", 4, 3 },
 };
 
@@ -31,7 +31,7 @@ struct header {
     uint64_t            data_offset;
 };
 
-/* ----------------------------------------------------------------------------------------------------------- tensors */
+/* ---------------------------------------------------------------------------------------------------------- tensors */
 
 static sgi_status refuse_tensor(const struct header *h, const char *name, sgi_error *err, const char *what)
 {
@@ -68,7 +68,8 @@ static sgi_status read_dtype(struct header *h, const json_t *value, struct sgi__
     return tensor->dtype ? SGI_OK : sgi__no_memory(h->source->path, err);
 }
 
-static sgi_status read_shape(struct header *h, const json_t *value, struct sgi__tensor *tensor, uint64_t *shape, sgi_error *err)
+static sgi_status read_shape(struct header *h, const json_t *value, struct sgi__tensor *tensor, uint64_t *shape,
+                             sgi_error *err)
 {
     struct sgi__shown shown;
     if (!json_is_array(value))
@@ -100,7 +101,8 @@ static sgi_status read_offsets(struct header *h, const json_t *value, struct sgi
 }
 
 /* In the reference's order, so that a shape whose product overflows is refused even if its last dimension is 0. */
-static sgi_status check_size(const struct header *h, const struct sgi__tensor *tensor, const uint64_t *shape, sgi_error *err)
+static sgi_status check_size(const struct header *h, const struct sgi__tensor *tensor, const uint64_t *shape,
+                             sgi_error *err)
 {
     struct sgi__shown shown;
     uint64_t          elements = 1, bytes;
@@ -110,12 +112,13 @@ static sgi_status check_size(const struct header *h, const struct sgi__tensor *t
         if (!sgi__mul_u64(elements, shape[i], &elements))
             return refuse_tensor(h, tensor->name, err, "has a shape that is too large to be true");
     if (elements % tensor->block_elements != 0)
-        return sgi__refuse(h->source, err, "tensor '%s' of %s does not end on a whole byte", sgi__show_name(&shown, tensor->name),
-                           tensor->dtype);
+        return sgi__refuse(h->source, err, "tensor '%s' of %s does not end on a whole byte",
+                           sgi__show_name(&shown, tensor->name), tensor->dtype);
     if (!sgi__mul_u64(elements / tensor->block_elements, tensor->block_bytes, &bytes))
         return refuse_tensor(h, tensor->name, err, "has a shape that is too large to be true");
     if (bytes != tensor->bytes)
-        return sgi__refuse(h->source, err, "tensor '%s' needs %llu bytes for its shape and %s, its offsets give it %llu",
+        return sgi__refuse(h->source, err,
+                           "tensor '%s' needs %llu bytes for its shape and %s, its offsets give it %llu",
                            sgi__show_name(&shown, tensor->name), (unsigned long long)bytes, tensor->dtype,
                            (unsigned long long)tensor->bytes);
     return SGI_OK;
@@ -151,7 +154,7 @@ static sgi_status read_tensor(struct header *h, const char *name, struct sgi__sp
     return sgi__manifest_add_tensor(h->source->parse->m, &tensor, shape, err);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- metadata */
+/* --------------------------------------------------------------------------------------------------------- metadata */
 
 static sgi_status keep_value(struct header *h, const char *key, const json_t *value, sgi_error *err)
 {
@@ -224,9 +227,10 @@ static sgi_status read_metadata(struct header *h, struct sgi__span piece, sgi_er
     return SGI_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ header */
+/* ----------------------------------------------------------------------------------------------------------- header */
 
-static sgi_status read_member(struct header *h, struct sgi__span key, struct sgi__span value, bool *metadata_seen, sgi_error *err)
+static sgi_status read_member(struct header *h, struct sgi__span key, struct sgi__span value, bool *metadata_seen,
+                              sgi_error *err)
 {
     json_t    *name;
     sgi_status st = sgi__json_load_text(h->source, key, "a tensor's name", NULL, &name, err);
@@ -271,8 +275,9 @@ static sgi_status read_length(struct sgi__source *s, uint64_t *bytes_out, sgi_er
     if (st != SGI_OK)
         return st;
     if (bytes > sgi__source_left(s))
-        return sgi__refuse(s, err, "neither GGUF nor safetensors, or cut short: it announces a header of %llu bytes, and %llu follow",
-                           (unsigned long long)bytes, (unsigned long long)sgi__source_left(s));
+        return sgi__refuse(
+            s, err, "neither GGUF nor safetensors, or cut short: it announces a header of %llu bytes, and %llu follow",
+            (unsigned long long)bytes, (unsigned long long)sgi__source_left(s));
     if (bytes > max)
         return sgi__refuse(s, err, "the header has %llu bytes, more than the %llu allowed", (unsigned long long)bytes,
                            (unsigned long long)max);
@@ -321,7 +326,8 @@ static sgi_status check_file(const struct sgi__manifest *m, const struct sgi__fi
         tensor = &m->tensors[file->tensor_first + i];
         if (tensor->offset > expected)
             return sgi__refuse_path(file->asked, err, "tensor '%s' has a hole of %llu bytes before it",
-                                    sgi__show_name(&shown, tensor->name), (unsigned long long)(tensor->offset - expected));
+                                    sgi__show_name(&shown, tensor->name),
+                                    (unsigned long long)(tensor->offset - expected));
         if (tensor->offset < expected) /* an empty one: others would overlap */
             return sgi__refuse_path(file->asked, err, "tensor '%s' is empty and stands within another",
                                     sgi__show_name(&shown, tensor->name));
@@ -332,7 +338,8 @@ static sgi_status check_file(const struct sgi__manifest *m, const struct sgi__fi
         return sgi__refuse_path(file->asked, err, "%llu bytes follow the last tensor, '%s'", (unsigned long long)behind,
                                 sgi__show_name(&shown, tensor->name));
     if (behind > 0)
-        return sgi__refuse_path(file->asked, err, "%llu bytes follow a header without tensors", (unsigned long long)behind);
+        return sgi__refuse_path(file->asked, err, "%llu bytes follow a header without tensors",
+                                (unsigned long long)behind);
     return SGI_OK;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Safetensors in several files: a *.safetensors.index.json whose weight_map says which shard each tensor is in, or a complete
- * set of files found in a folder.
+ * Safetensors in several files: a *.safetensors.index.json whose weight_map says which shard each tensor is in, or a
+ * complete set of files found in a folder.
  *
- * The map is walked twice, before the shards are read to know them and afterwards to check it, so that nothing has to be kept
- * for its up to a million names. What the format does not say and we do is in format.h.
+ * The map is walked twice, before the shards are read to know them and afterwards to check it, so that nothing has to
+ * be kept for its up to a million names. What the format does not say and we do is in format.h.
  */
 #include "format/readers.h"
 
@@ -31,7 +31,7 @@ char *sgi__path_join(const char *folder, const char *name)
     return path;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ shards */
+/* ----------------------------------------------------------------------------------------------------------- shards */
 
 static int compare_key(const void *a, const void *b)
 {
@@ -89,7 +89,7 @@ sgi_status sgi__shards_read(struct sgi__parse *p, const char *folder, const stru
     return st;
 }
 
-/* ------------------------------------------------------------------------------------------------------------- index */
+/* ------------------------------------------------------------------------------------------------------------ index */
 
 struct index {
     struct sgi__source *source;
@@ -100,7 +100,8 @@ struct index {
 
 typedef sgi_status (*entry_fn)(struct index *index, const char *tensor, const char *shard, sgi_error *err);
 
-static sgi_status read_entry(struct index *index, struct sgi__span key, struct sgi__span value, entry_fn each, sgi_error *err)
+static sgi_status read_entry(struct index *index, struct sgi__span key, struct sgi__span value, entry_fn each,
+                             sgi_error *err)
 {
     json_t    *tensor, *shard;
     sgi_status st = sgi__json_load_text(index->source, key, "a tensor's name", NULL, &tensor, err);
@@ -133,8 +134,10 @@ static sgi_status note_shard(struct index *index, const char *tensor, const char
 {
     struct sgi__shown name, file;
     size_t            bytes = strlen(shard);
-    if (bytes == 0 || bytes > SHARD_NAME_BYTES_MAX || strchr(shard, '/') || strcmp(shard, ".") == 0 || strcmp(shard, "..") == 0)
-        return sgi__refuse(index->source, err, "tensor '%s' is said to be in '%s', which is not the name of a file beside the index",
+    if (bytes == 0 || bytes > SHARD_NAME_BYTES_MAX || strchr(shard, '/') || strcmp(shard, ".") == 0 ||
+        strcmp(shard, "..") == 0)
+        return sgi__refuse(index->source, err,
+                           "tensor '%s' is said to be in '%s', which is not the name of a file beside the index",
                            sgi__show_name(&name, tensor), sgi__show_name(&file, shard));
     if (index->shards.count >= SGI__FILES_MAX && sgi__names_find(&index->shards, shard) < 0)
         return sgi__refuse(index->source, err, "weight_map names more than %d files", (int)SGI__FILES_MAX);
@@ -147,8 +150,8 @@ static sgi_status check_entry(struct index *index, const char *tensor, const cha
     struct sgi__shown           name, file;
     int64_t                     at = sgi__manifest_find(m, tensor);
     if (at < 0 || m->tensors[at].file != (uint32_t)sgi__names_find(&index->shards, shard))
-        return sgi__refuse(index->source, err, "tensor '%s' is not in '%s', where the index has it", sgi__show_name(&name, tensor),
-                           sgi__show_name(&file, shard));
+        return sgi__refuse(index->source, err, "tensor '%s' is not in '%s', where the index has it",
+                           sgi__show_name(&name, tensor), sgi__show_name(&file, shard));
     if (index->mapped[at])
         return sgi__refuse(index->source, err, "tensor '%s' is in weight_map twice", sgi__show_name(&name, tensor));
     index->mapped[at] = true;
@@ -170,7 +173,8 @@ static sgi_status find_map(struct index *index, struct sgi__span text, sgi_error
         } else {
             json_t    *unused;
             sgi_status st = value.bytes > SGI__ENTRY_BYTES_MAX
-                                ? sgi__refuse(index->source, err, "more than %d bytes beside weight_map", (int)SGI__ENTRY_BYTES_MAX)
+                                ? sgi__refuse(index->source, err, "more than %d bytes beside weight_map",
+                                              (int)SGI__ENTRY_BYTES_MAX)
                                 : sgi__json_load(index->source, value, "a member of the index", NULL, &unused, err);
             if (st != SGI_OK)
                 return st;
@@ -209,8 +213,8 @@ sgi_status sgi__index_read(struct sgi__source *s, sgi_error *err)
     uint64_t     max = s->parse->header_bytes_max ? s->parse->header_bytes_max : SGI__SAFETENSORS_HEADER_MAX;
     char        *text;
     if (s->id.bytes > max)
-        return sgi__refuse(s, err, "the index has %llu bytes, more than the %llu allowed", (unsigned long long)s->id.bytes,
-                           (unsigned long long)max);
+        return sgi__refuse(s, err, "the index has %llu bytes, more than the %llu allowed",
+                           (unsigned long long)s->id.bytes, (unsigned long long)max);
     sgi_status st = sgi__source_text(s, s->id.bytes, &text, err);
     if (st != SGI_OK)
         return st;

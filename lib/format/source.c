@@ -14,8 +14,6 @@ static sgi_status refuse(const char *path, sgi_error *err, const char *format, v
 {
     struct sgi__shown shown;
     char              text[256];
-    if (!err)
-        return SGI_E_FORMAT;
     vsnprintf(text, sizeof text, format, args);
     return sgi__error(err, SGI_E_FORMAT, "%s: %s", sgi__show_path(&shown, path), text);
 }
@@ -90,7 +88,8 @@ sgi_status sgi__source_need(const struct sgi__source *s, uint64_t bytes, sgi_err
     else if (s->part)
         snprintf(where, sizeof where, ", in %s", s->part);
     if (s->limit < s->id.bytes)
-        return sgi__refuse(s, err, "the header is longer than the %llu bytes allowed%s", (unsigned long long)s->limit, where);
+        return sgi__refuse(s, err, "the header is longer than the %llu bytes allowed%s", (unsigned long long)s->limit,
+                           where);
     return sgi__refuse(s, err, "the file ends within its header%s", where);
 }
 
@@ -107,8 +106,8 @@ static sgi_status fill(struct sgi__source *s, sgi_error *err)
     s->window_at += s->at;
     s->at = 0;
     s->window_used = kept;
-    uint64_t rest = s->limit - s->window_at - kept;
-    size_t   wanted = rest < SGI__SOURCE_WINDOW - kept ? (size_t)rest : SGI__SOURCE_WINDOW - kept;
+    uint64_t              rest = s->limit - s->window_at - kept;
+    size_t                wanted = rest < SGI__SOURCE_WINDOW - kept ? (size_t)rest : SGI__SOURCE_WINDOW - kept;
     const struct sgi__fs *fs = s->parse->fs;
     sgi_status            st = fs->read(fs->user, s->file, s->window_at + kept, s->window + kept, wanted, err);
     if (st == SGI_OK)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A manifest for people: what it is in one line, its files, its metadata shortened, its tensors as a table. Names from a file
- * are shown without control characters: this goes to a terminal. */
+/* A manifest for people: what it is in one line, its files, its metadata shortened, its tensors as a table. Names
+ * from a file are shown without control characters: this goes to a terminal. */
 #include "format/format.h"
 
 #include <inttypes.h>
@@ -80,13 +80,15 @@ static void put_value(struct sgi__output *o, const struct sgi__value *value)
         sgi__output_text(o, count == 0 ? "[]" : "]");
 }
 
-static void put_tensor(struct sgi__output *o, const struct sgi__manifest *m, const struct sgi__tensor *tensor, int width)
+static void put_tensor(struct sgi__output *o, const struct sgi__manifest *m, const struct sgi__tensor *tensor,
+                       int width)
 {
     struct sgi__shown name, dtype;
     char              shape[SGI_RANK_MAX * 24] = "";
     size_t            used = 0;
     for (uint32_t i = 0; i < tensor->rank; i++) /* at most 22 bytes each */
-        used += (size_t)snprintf(shape + used, sizeof shape - used, "%s%" PRIu64, i == 0 ? "" : ", ", m->shapes[tensor->shape_at + i]);
+        used += (size_t)snprintf(shape + used, sizeof shape - used, "%s%" PRIu64, i == 0 ? "" : ", ",
+                                 m->shapes[tensor->shape_at + i]);
     put(o, "  %-*s  %-8s  %14" PRIu64 " %12" PRIu64 "  [%s]", width, sgi__show_name(&name, tensor->name),
         sgi__show_name(&dtype, tensor->dtype), tensor->offset, tensor->bytes, shape);
     if (m->files_count > 1)
@@ -136,7 +138,8 @@ sgi_status sgi__format_write_text(const struct sgi__manifest *m, sgi_write_fn wr
         sgi__output_text(&o, "\n");
     }
     if (m->tensors_count > 0)
-        put(&o, "\n  %-*s  %-8s  %14s %12s  shape%s\n", width, "tensor", "dtype", "offset", "bytes", m->files_count > 1 ? "  file" : "");
+        put(&o, "\n  %-*s  %-8s  %14s %12s  shape%s\n", width, "tensor", "dtype", "offset", "bytes",
+            m->files_count > 1 ? "  file" : "");
     for (uint64_t i = 0; i < m->tensors_count && !o.stopped; i++)
         put_tensor(&o, m, &m->tensors[i], width);
     return sgi__output_end(&o, err);

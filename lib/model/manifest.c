@@ -11,7 +11,7 @@
 #include "base/sort.h"
 #include "base/text.h"
 
-/* Blocks grow with what is in them already, so that a small model wastes less than 1 KiB and a large one few mallocs. */
+/* Blocks grow with what is in them already, so that a small model wastes under 1 KiB and a large one few mallocs. */
 enum { BLOCK_BYTES_MIN = 1024, BLOCK_BYTES_MAX = 64 * 1024, BLOCK_ALIGN = alignof(max_align_t) };
 
 struct sgi__block {
@@ -42,7 +42,7 @@ void sgi__manifest_free(struct sgi__manifest *m)
     sgi__free(m);
 }
 
-/* A new block at the head of the list, or behind it when it is for one large piece: then the head's room is still good. */
+/* A new block at the head of the list, or behind it when it is for one large piece: the head's room is still good. */
 static struct sgi__block *block_add(struct sgi__manifest *m, uint64_t bytes)
 {
     uint64_t room = m->text_bytes / 8;
@@ -108,7 +108,8 @@ static sgi_status no_memory(sgi_error *err)
 static sgi_status refuse_more(const char *path, const char *things, int most, sgi_error *err)
 {
     struct sgi__shown shown;
-    return sgi__error(err, SGI_E_FORMAT, "%s: the model has more %s than the %d supported", sgi__show_path(&shown, path), things, most);
+    return sgi__error(err, SGI_E_FORMAT, "%s: the model has more %s than the %d supported",
+                      sgi__show_path(&shown, path), things, most);
 }
 
 /* Room for `more` items behind `count`. The maxima keep the sums far from overflow. */
@@ -129,8 +130,8 @@ static sgi_status grow(void *array_at, uint64_t *room, uint64_t count, uint64_t 
     return SGI_OK;
 }
 
-sgi_status sgi__manifest_add_file(struct sgi__manifest *m, const char *asked, const char *resolved, const struct sgi__file_id *id,
-                                  uint32_t *index_out, sgi_error *err)
+sgi_status sgi__manifest_add_file(struct sgi__manifest *m, const char *asked, const char *resolved,
+                                  const struct sgi__file_id *id, uint32_t *index_out, sgi_error *err)
 {
     if (m->files_count >= SGI__FILES_MAX)
         return refuse_more(asked, "files", SGI__FILES_MAX, err);
@@ -149,7 +150,8 @@ sgi_status sgi__manifest_add_file(struct sgi__manifest *m, const char *asked, co
     return SGI_OK;
 }
 
-sgi_status sgi__manifest_add_tensor(struct sgi__manifest *m, const struct sgi__tensor *tensor, const uint64_t *shape, sgi_error *err)
+sgi_status sgi__manifest_add_tensor(struct sgi__manifest *m, const struct sgi__tensor *tensor, const uint64_t *shape,
+                                    sgi_error *err)
 {
     assert(tensor->rank <= SGI_RANK_MAX && tensor->file < m->files_count);
     if (m->tensors_count >= SGI__TENSORS_MAX)
@@ -167,10 +169,12 @@ sgi_status sgi__manifest_add_tensor(struct sgi__manifest *m, const struct sgi__t
     return SGI_OK;
 }
 
-sgi_status sgi__manifest_add_metadata(struct sgi__manifest *m, const char *key, const struct sgi__value *value, sgi_error *err)
+sgi_status sgi__manifest_add_metadata(struct sgi__manifest *m, const char *key, const struct sgi__value *value,
+                                      sgi_error *err)
 {
     if (m->metadata_count >= SGI__METADATA_MAX)
-        return refuse_more(m->files_count > 0 ? m->files[m->files_count - 1].asked : "", "metadata keys", SGI__METADATA_MAX, err);
+        return refuse_more(m->files_count > 0 ? m->files[m->files_count - 1].asked : "", "metadata keys",
+                           SGI__METADATA_MAX, err);
     sgi_status st = grow(&m->metadata, &m->metadata_room, m->metadata_count, 1, sizeof *m->metadata, err);
     if (st != SGI_OK)
         return st;
@@ -178,7 +182,7 @@ sgi_status sgi__manifest_add_metadata(struct sgi__manifest *m, const char *key, 
     return SGI_OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ finish */
+/* ----------------------------------------------------------------------------------------------------------- finish */
 
 static int compare_place(const void *a, const void *b)
 {
@@ -228,13 +232,14 @@ static sgi_status sort_by_name(struct sgi__manifest *m, const void **items, cons
         m->by_name[i] = (uint64_t)(tensor - m->tensors);
         if (i == 0 || compare_name(items[i - 1], tensor) != 0)
             continue;
-        struct sgi__shown name, path, other;
+        struct sgi__shown         name, path, other;
         const struct sgi__tensor *first = items[i - 1];
         sgi__show_path(&path, m->files[tensor->file].asked);
         if (first->file == tensor->file)
-            return sgi__error(err, SGI_E_FORMAT, "%s: tensor '%s' is there twice", path.text, sgi__show_name(&name, tensor->name));
-        return sgi__error(err, SGI_E_FORMAT, "%s: tensor '%s' is also in %s", path.text, sgi__show_name(&name, tensor->name),
-                          sgi__show_path(&other, m->files[first->file].name));
+            return sgi__error(err, SGI_E_FORMAT, "%s: tensor '%s' is there twice", path.text,
+                              sgi__show_name(&name, tensor->name));
+        return sgi__error(err, SGI_E_FORMAT, "%s: tensor '%s' is also in %s", path.text,
+                          sgi__show_name(&name, tensor->name), sgi__show_path(&other, m->files[first->file].name));
     }
     return SGI_OK;
 }
@@ -250,7 +255,8 @@ static sgi_status check_places(struct sgi__manifest *m, sgi_error *err)
             before = NULL;
         if (file->tensor_count++ == 0)
             file->tensor_first = i;
-        if (tensor->offset < file->data_offset || tensor->offset > file->id.bytes || tensor->bytes > file->id.bytes - tensor->offset)
+        if (tensor->offset < file->data_offset || tensor->offset > file->id.bytes ||
+            tensor->bytes > file->id.bytes - tensor->offset)
             return sgi__error(err, SGI_E_FORMAT, "%s: tensor '%s' is not within the file's data",
                               sgi__show_path(&path, file->asked), sgi__show_name(&name, tensor->name));
         if (tensor->bytes == 0)

@@ -130,7 +130,8 @@ void gguf_key_text(struct bytes *b, const char *key, const char *value)
     gguf_text(b, value);
 }
 
-void gguf_tensor(struct bytes *b, const char *name, uint32_t type, uint64_t offset, uint32_t rank, const uint64_t *shape)
+void gguf_tensor(struct bytes *b, const char *name, uint32_t type, uint64_t offset, uint32_t rank,
+                 const uint64_t *shape)
 {
     gguf_text(b, name);
     put_u32(b, rank);

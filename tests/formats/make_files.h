@@ -26,7 +26,21 @@ void bytes_free(struct bytes *b);
 void make_safetensors(struct bytes *b, const char *header, size_t data_bytes);
 
 /* The numbers of the GGUF format. */
-enum { GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64 };
+enum {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64
+};
 enum { GGML_F32 = 0, GGML_F16 = 1, GGML_Q4_0 = 2, GGML_Q8_0 = 8, GGML_I8 = 24 };
 
 void gguf_begin(struct bytes *b, uint32_t version, uint64_t tensors, uint64_t pairs);
@@ -34,11 +48,12 @@ void gguf_text(struct bytes *b, const char *text);
 void gguf_key(struct bytes *b, const char *key, uint32_t type); /* the value follows */
 void gguf_key_u32(struct bytes *b, const char *key, uint32_t value);
 void gguf_key_text(struct bytes *b, const char *key, const char *value);
-void gguf_tensor(struct bytes *b, const char *name, uint32_t type, uint64_t offset, uint32_t rank, const uint64_t *shape);
+void gguf_tensor(struct bytes *b, const char *name, uint32_t type, uint64_t offset, uint32_t rank,
+                 const uint64_t *shape);
 void gguf_align(struct bytes *b, size_t alignment);
 
-/* Version 3, 2 keys (general.architecture = "test", general.alignment), 2 tensors: "a" F32 [3, 2] at 0 and "b" Q8_0 [64] behind it;
- * the last padding included. Returns where data begins. */
+/* Version 3, 2 keys (general.architecture = "test", general.alignment), 2 tensors: "a" F32 [3, 2] at 0 and "b" Q8_0
+ * [64] behind it; the last padding included. Returns where data begins. */
 size_t make_gguf(struct bytes *b, uint32_t alignment);
 
 #endif

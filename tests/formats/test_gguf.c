@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One GGUF file. Types, sizes and readings are those of the Python package gguf 0.19; compare_readers.py asks it itself. */
+/* One GGUF file. Types, sizes and readings are those of the Python package gguf 0.19; compare_readers.py asks it
+ * itself. */
 #include "want.h"
 
 #include <stdio.h>
@@ -32,7 +33,8 @@ static struct bytes with_tensor(uint32_t type, uint64_t offset, uint32_t rank, c
     return b;
 }
 
-static void tensor_refused(uint32_t type, uint64_t offset, uint32_t rank, const uint64_t *shape, size_t data_bytes, const char *what)
+static void tensor_refused(uint32_t type, uint64_t offset, uint32_t rank, const uint64_t *shape, size_t data_bytes,
+                           const char *what)
 {
     struct bytes b = with_tensor(type, offset, rank, shape, data_bytes);
     want_file_refused(&b, 0, "tensor 't'", what);
@@ -56,7 +58,8 @@ static void every_field_is_read(void **state)
         assert_int_equal(m->files[0].tensor_count, 2);
         assert_int_equal(m->tensors_count, 2);
         want_tensor(m, "a", "F32", 0, data, 24, 2, (const uint64_t[]){ 3, 2 }); /* the shape in the file's order */
-        want_tensor(m, "b", "Q8_0", 0, data + (24 + alignment - 1) / alignment * alignment, 68, 1, (const uint64_t[]){ 64 });
+        want_tensor(m, "b", "Q8_0", 0, data + (24 + alignment - 1) / alignment * alignment, 68, 1,
+                    (const uint64_t[]){ 64 });
         assert_int_equal(m->tensors[1].block_elements, 32);
         assert_int_equal(m->tensors[1].block_bytes, 34);
         assert_int_equal(m->metadata_count, 2);
@@ -74,15 +77,15 @@ static void every_type_has_its_block(void **state)
         const char *name;
         uint32_t    elements, bytes;
     } types[] = {
-        { 0, "F32", 1, 4 },        { 1, "F16", 1, 2 },       { 2, "Q4_0", 32, 18 },     { 3, "Q4_1", 32, 20 },
-        { 6, "Q5_0", 32, 22 },     { 7, "Q5_1", 32, 24 },    { 8, "Q8_0", 32, 34 },     { 9, "Q8_1", 32, 40 },
-        { 10, "Q2_K", 256, 84 },   { 11, "Q3_K", 256, 110 }, { 12, "Q4_K", 256, 144 },  { 13, "Q5_K", 256, 176 },
-        { 14, "Q6_K", 256, 210 },  { 15, "Q8_K", 256, 292 }, { 16, "IQ2_XXS", 256, 66 }, { 17, "IQ2_XS", 256, 74 },
-        { 18, "IQ3_XXS", 256, 98 }, { 19, "IQ1_S", 256, 50 }, { 20, "IQ4_NL", 32, 18 }, { 21, "IQ3_S", 256, 110 },
-        { 22, "IQ2_S", 256, 82 },  { 23, "IQ4_XS", 256, 136 }, { 24, "I8", 1, 1 },      { 25, "I16", 1, 2 },
-        { 26, "I32", 1, 4 },       { 27, "I64", 1, 8 },      { 28, "F64", 1, 8 },       { 29, "IQ1_M", 256, 56 },
-        { 30, "BF16", 1, 2 },      { 34, "TQ1_0", 256, 54 }, { 35, "TQ2_0", 256, 66 },  { 39, "MXFP4", 32, 17 },
-        { 40, "NVFP4", 64, 36 },   { 41, "Q1_0", 128, 18 },
+        { 0, "F32", 1, 4 },         { 1, "F16", 1, 2 },         { 2, "Q4_0", 32, 18 },      { 3, "Q4_1", 32, 20 },
+        { 6, "Q5_0", 32, 22 },      { 7, "Q5_1", 32, 24 },      { 8, "Q8_0", 32, 34 },      { 9, "Q8_1", 32, 40 },
+        { 10, "Q2_K", 256, 84 },    { 11, "Q3_K", 256, 110 },   { 12, "Q4_K", 256, 144 },   { 13, "Q5_K", 256, 176 },
+        { 14, "Q6_K", 256, 210 },   { 15, "Q8_K", 256, 292 },   { 16, "IQ2_XXS", 256, 66 }, { 17, "IQ2_XS", 256, 74 },
+        { 18, "IQ3_XXS", 256, 98 }, { 19, "IQ1_S", 256, 50 },   { 20, "IQ4_NL", 32, 18 },   { 21, "IQ3_S", 256, 110 },
+        { 22, "IQ2_S", 256, 82 },   { 23, "IQ4_XS", 256, 136 }, { 24, "I8", 1, 1 },         { 25, "I16", 1, 2 },
+        { 26, "I32", 1, 4 },        { 27, "I64", 1, 8 },        { 28, "F64", 1, 8 },        { 29, "IQ1_M", 256, 56 },
+        { 30, "BF16", 1, 2 },       { 34, "TQ1_0", 256, 54 },   { 35, "TQ2_0", 256, 66 },   { 39, "MXFP4", 32, 17 },
+        { 40, "NVFP4", 64, 36 },    { 41, "Q1_0", 128, 18 },
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         uint64_t              shape[] = { 2 * types[i].elements, 3 };
@@ -166,7 +169,10 @@ static struct bytes with_arrays(void)
     gguf_text(&pairs, "one");
     gguf_text(&pairs, "");
     put_u64(&pairs, 4);
-    put_bytes(&pairs, "a\0\xff" "b", 4);
+    put_bytes(&pairs,
+              "a\0\xff"
+              "b",
+              4);
     gguf_key_u32(&pairs, "between", 2);
     gguf_key(&pairs, "numbers", GGUF_ARRAY);
     put_u32(&pairs, GGUF_I16);
@@ -197,7 +203,10 @@ static void arrays_and_long_texts_are_kept_when_asked_for(void **state)
     assert_string_equal(words->array.items[0].text.text, "one");
     assert_int_equal(words->array.items[1].text.bytes, 0);
     assert_int_equal(words->array.items[2].text.bytes, 4);
-    assert_memory_equal(words->array.items[2].text.text, "a\0\xff" "b", 5);
+    assert_memory_equal(words->array.items[2].text.text,
+                        "a\0\xff"
+                        "b",
+                        5);
     const struct sgi__value *numbers = want_value(m, "numbers", SGI__VALUE_ARRAY);
     assert_int_equal(numbers->array.count, 2);
     assert_int_equal(numbers->array.items[0].kind, SGI__VALUE_I64);
@@ -259,7 +268,8 @@ static void a_registered_manifest_is_small(void **state)
     assert_true(fs->bytes_read <= b.size); /* no byte twice */
     assert_int_equal(m->metadata_count, 40);
     assert_int_equal(m->metadata_room, 40);
-    uint64_t bytes = sizeof *m + m->text_bytes + m->metadata_count * sizeof *m->metadata + m->files_count * sizeof *m->files;
+    uint64_t bytes = sizeof *m + m->text_bytes + m->metadata_count * sizeof *m->metadata +
+                     m->files_count * sizeof *m->files;
     assert_true(bytes <= 4096);
     sgi__manifest_free(m);
     m = want_open(fs, "/m", SGI__FORMAT_METADATA);
@@ -465,11 +475,16 @@ static void bad_types_are_refused_with_the_tensor(void **state)
         uint32_t    number;
         const char *what;
     } types[] = {
-        { 4, "of type Q4_2, which ggml has removed" },      { 5, "of type Q4_3, which ggml has removed" },
-        { 31, "of type Q4_0_4_4, which ggml has removed" }, { 32, "of type Q4_0_4_8, which ggml has removed" },
-        { 33, "of type Q4_0_8_8, which ggml has removed" }, { 36, "of type IQ4_NL_4_4, which ggml has removed" },
-        { 37, "of type IQ4_NL_4_8, which ggml has removed" }, { 38, "of type IQ4_NL_8_8, which ggml has removed" },
-        { 42, "of type 42, which is not known" },           { UINT32_MAX, "of type 4294967295, which is not known" },
+        { 4, "of type Q4_2, which ggml has removed" },
+        { 5, "of type Q4_3, which ggml has removed" },
+        { 31, "of type Q4_0_4_4, which ggml has removed" },
+        { 32, "of type Q4_0_4_8, which ggml has removed" },
+        { 33, "of type Q4_0_8_8, which ggml has removed" },
+        { 36, "of type IQ4_NL_4_4, which ggml has removed" },
+        { 37, "of type IQ4_NL_4_8, which ggml has removed" },
+        { 38, "of type IQ4_NL_8_8, which ggml has removed" },
+        { 42, "of type 42, which is not known" },
+        { UINT32_MAX, "of type 4294967295, which is not known" },
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         tensor_refused(types[i].number, 0, 1, (const uint64_t[]){ 32 }, 32, types[i].what);
@@ -479,9 +494,11 @@ static void bad_shapes_are_refused_with_the_tensor(void **state)
 {
     (void)state;
     tensor_refused(GGML_F32, 0, 5, (const uint64_t[]){ 1, 1, 1, 1, 1 }, 4, "has 5 dimensions, more than the 4 of GGUF");
-    tensor_refused(GGML_Q4_0, 0, 2, (const uint64_t[]){ 48, 2 }, 54, "has rows of 48 elements, no multiple of the 32 in a block of Q4_0");
+    tensor_refused(GGML_Q4_0, 0, 2, (const uint64_t[]){ 48, 2 }, 54,
+                   "has rows of 48 elements, no multiple of the 32 in a block of Q4_0");
     tensor_refused(GGML_Q4_0, 0, 0, NULL, 18, "has rows of 1 elements");
-    tensor_refused(GGML_I8, 0, 2, (const uint64_t[]){ (uint64_t)1 << 32, (uint64_t)1 << 32 }, 1, "has a shape that is too large");
+    tensor_refused(GGML_I8, 0, 2, (const uint64_t[]){ (uint64_t)1 << 32, (uint64_t)1 << 32 }, 1,
+                   "has a shape that is too large");
     tensor_refused(GGML_F32, 0, 1, (const uint64_t[]){ (uint64_t)1 << 62 }, 4, "has a shape that is too large");
     tensor_refused(GGML_I8, 0, 1, (const uint64_t[]){ UINT64_MAX }, 4, "is not within the file's data");
 }
@@ -513,7 +530,8 @@ static void bad_places_are_refused_with_the_tensor(void **state)
 }
 
 /* Two tensors, "ten" and "sor", of I8. */
-static void two_refused(uint64_t ten_at, uint64_t ten_bytes, uint64_t sor_at, uint64_t sor_bytes, size_t size, const char *what)
+static void two_refused(uint64_t ten_at, uint64_t ten_bytes, uint64_t sor_at, uint64_t sor_bytes, size_t size,
+                        const char *what)
 {
     struct bytes b = { .data = NULL };
     gguf_begin(&b, 3, 2, 0);
@@ -588,7 +606,8 @@ static void the_header_has_a_maximum(void **state)
     struct sgi__manifest      *m = NULL;
     sgi_error                  err = { .struct_size = sizeof err };
     assert_int_equal(sgi__format_open(&fs->table, "/m", &options, &m, &err), SGI_E_FORMAT);
-    assert_string_equal(err.message, "/m: the header is longer than the 1048576 bytes allowed, in metadata 'tokenizer.ggml.tokens'");
+    assert_string_equal(err.message,
+                        "/m: the header is longer than the 1048576 bytes allowed, in metadata 'tokenizer.ggml.tokens'");
     assert_true(fs->bytes_read <= 1 << 20);
     bytes_free(&b);
     fs_memory_free(fs);

@@ -20,8 +20,8 @@ static void add_shard(struct fs_memory *fs, const char *path, const char *names,
     if (metadata)
         put_format(&header, "\"__metadata__\":%s", metadata);
     for (char *name = strtok_r(copy, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
-        put_format(&header, "%s\"%s\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%u,%u]}", metadata || at > 0 ? "," : "", name, at,
-                   at + 1);
+        put_format(&header, "%s\"%s\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%u,%u]}",
+                   metadata || at > 0 ? "," : "", name, at, at + 1);
         at++;
     }
     put_bytes(&header, "}", 2);
@@ -56,7 +56,8 @@ static void index_refused(const char *map, const char *what, const char *also)
 static void an_index_brings_its_shards_together(void **state)
 {
     (void)state;
-    struct fs_memory *fs = two_shards("{\"c\": \"two.safetensors\", \"b\": \"one.safetensors\", \"a\": \"one.safetensors\"}");
+    struct fs_memory *fs = two_shards(
+        "{\"c\": \"two.safetensors\", \"b\": \"one.safetensors\", \"a\": \"one.safetensors\"}");
     add_shard(fs, "/m/other.safetensors", "a", NULL); /* not in the index, not in the model */
     struct sgi__manifest *m = want_open(fs, "/m/model.safetensors.index.json", 0);
     assert_string_equal(m->format, "safetensors");
@@ -127,8 +128,10 @@ static void metadata_of_the_first_shard_count(void **state)
 static void a_map_that_is_not_true_is_refused(void **state)
 {
     (void)state;
-    index_refused("{\"a\":\"two.safetensors\",\"b\":\"one.safetensors\"}", "tensor 'a' is not in 'two.safetensors'", NULL);
-    index_refused("{\"a\":\"one.safetensors\",\"zz\":\"two.safetensors\"}", "tensor 'zz' is not in 'two.safetensors'", NULL);
+    index_refused("{\"a\":\"two.safetensors\",\"b\":\"one.safetensors\"}", "tensor 'a' is not in 'two.safetensors'",
+                  NULL);
+    index_refused("{\"a\":\"one.safetensors\",\"zz\":\"two.safetensors\"}", "tensor 'zz' is not in 'two.safetensors'",
+                  NULL);
     index_refused("{\"a\":\"one.safetensors\",\"a\":\"one.safetensors\"}", "tensor 'a' is in weight_map twice", NULL);
     index_refused("{}", "weight_map names no file", NULL);
     index_refused("[]", "weight_map is not a JSON object", NULL);
@@ -143,9 +146,12 @@ static void a_map_that_is_not_true_is_refused(void **state)
 static void shard_names_are_one_path_component(void **state)
 {
     (void)state;
-    index_refused("{\"a\":\"../one.safetensors\"}", "tensor 'a' is said to be in '../one.safetensors'", "not the name of a file");
-    index_refused("{\"a\":\"/m/one.safetensors\"}", "tensor 'a' is said to be in '/m/one.safetensors'", "not the name of a file");
-    index_refused("{\"a\":\"sub/one.safetensors\"}", "tensor 'a' is said to be in 'sub/one.safetensors'", "not the name of a file");
+    index_refused("{\"a\":\"../one.safetensors\"}", "tensor 'a' is said to be in '../one.safetensors'",
+                  "not the name of a file");
+    index_refused("{\"a\":\"/m/one.safetensors\"}", "tensor 'a' is said to be in '/m/one.safetensors'",
+                  "not the name of a file");
+    index_refused("{\"a\":\"sub/one.safetensors\"}", "tensor 'a' is said to be in 'sub/one.safetensors'",
+                  "not the name of a file");
     index_refused("{\"a\":\"\"}", "tensor 'a' is said to be in ''", "not the name of a file");
     index_refused("{\"a\":\".\"}", "tensor 'a' is said to be in '.'", "not the name of a file");
     index_refused("{\"a\":\"..\"}", "tensor 'a' is said to be in '..'", "not the name of a file");
@@ -277,21 +283,29 @@ static void a_folder_that_is_not_one_model_is_refused(void **state)
     folder_refused("config.json pytorch_model.bin", "a folder without a model", "among 2 names");
     folder_refused(".safetensors .hidden", "a folder without a model", "among 0 names");
     folder_refused("b.gguf a.gguf c.gguf", "a folder with 3 .gguf files ('a.gguf', 'b.gguf', ...): name the one", NULL);
-    folder_refused("b.safetensors a.safetensors", "a folder with 2 .safetensors files and no index ('a.safetensors', 'b.safetensors')", NULL);
-    folder_refused("a.safetensors.index.json b.safetensors.index.json x.safetensors", "a folder with 2 indices ('a.safetensors.index.json'",
-                   NULL);
-    folder_refused("x-00001-of-00003.safetensors x-00003-of-00003.safetensors", "shard 2 of 3 is missing before 'x-00003-of-00003", NULL);
-    folder_refused("x-00002-of-00003.safetensors x-00003-of-00003.safetensors", "shard 1 of 3 is missing before 'x-00002-of-00003", NULL);
+    folder_refused("b.safetensors a.safetensors",
+                   "a folder with 2 .safetensors files and no index ('a.safetensors', 'b.safetensors')", NULL);
+    folder_refused("a.safetensors.index.json b.safetensors.index.json x.safetensors",
+                   "a folder with 2 indices ('a.safetensors.index.json'", NULL);
+    folder_refused("x-00001-of-00003.safetensors x-00003-of-00003.safetensors",
+                   "shard 2 of 3 is missing before 'x-00003-of-00003", NULL);
+    folder_refused("x-00002-of-00003.safetensors x-00003-of-00003.safetensors",
+                   "shard 1 of 3 is missing before 'x-00002-of-00003", NULL);
     folder_refused("x-00001-of-00003.safetensors x-00002-of-00003.safetensors",
                    "2 of 3 shards: none follows 'x-00002-of-00003.safetensors'", NULL);
-    folder_refused("x-00001-of-00002.safetensors y-00002-of-00002.safetensors", ".safetensors files of several models and no index", NULL);
-    folder_refused("x-00001-of-00002.safetensors x-00002-of-00003.safetensors", ".safetensors files of several models and no index", NULL);
-    folder_refused("x-00001-of-00002.safetensors x-0000b-of-00002.safetensors", "2 .safetensors files and no index", NULL);
-    folder_refused("x-00001-of-00002.safetensors x-00002_of_00002.safetensors", "2 .safetensors files and no index", NULL);
+    folder_refused("x-00001-of-00002.safetensors y-00002-of-00002.safetensors",
+                   ".safetensors files of several models and no index", NULL);
+    folder_refused("x-00001-of-00002.safetensors x-00002-of-00003.safetensors",
+                   ".safetensors files of several models and no index", NULL);
+    folder_refused("x-00001-of-00002.safetensors x-0000b-of-00002.safetensors", "2 .safetensors files and no index",
+                   NULL);
+    folder_refused("x-00001-of-00002.safetensors x-00002_of_00002.safetensors", "2 .safetensors files and no index",
+                   NULL);
 }
 
 static sgi_status list_many(void *user, const char *path, uint32_t names_max,
-                            sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user, sgi_error *err)
+                            sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user,
+                            sgi_error *err)
 {
     (void)user, (void)path, (void)each, (void)each_user, (void)err;
     assert_int_equal(names_max, SGI__FOLDER_NAMES_MAX); /* the bound is the fs's to keep */

@@ -28,7 +28,8 @@ static json_t *read_back(const struct sgi__manifest *m)
     struct text  text = { .pieces = 0 };
     json_error_t why;
     assert_int_equal(sgi__format_write_json(m, take, &text, NULL), SGI_OK);
-    json_t *json = json_loadb((const char *)text.bytes.data, text.bytes.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+    json_t *json = json_loadb((const char *)text.bytes.data, text.bytes.size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL,
+                              &why);
     if (!json)
         fail_msg("line %d: %s", why.line, why.text);
     bytes_free(&text.bytes);
@@ -139,13 +140,15 @@ static void every_text_reads_back(void **state)
 static void bytes_that_are_no_text_are_replaced(void **state)
 {
     (void)state;
-    text_reads_back("a\xff" "b", 3, "a" FFFD "b", 5);
-    text_reads_back("\xc3", 1, FFFD, 3);                              /* cut short */
+    text_reads_back("a\xff"
+                    "b",
+                    3, "a" FFFD "b", 5);
+    text_reads_back("\xc3", 1, FFFD, 3); /* cut short */
     text_reads_back("\xe2\x82", 2, FFFD FFFD, 6);
-    text_reads_back("\xc0\xaf", 2, FFFD FFFD, 6);                     /* overlong */
+    text_reads_back("\xc0\xaf", 2, FFFD FFFD, 6); /* overlong */
     text_reads_back("\xe0\x9f\xbf", 3, FFFD FFFD FFFD, 9);
-    text_reads_back("\xed\xa0\x80", 3, FFFD FFFD FFFD, 9);            /* a surrogate */
-    text_reads_back("\xf4\x90\x80\x80", 4, FFFD FFFD FFFD FFFD, 12);  /* past the last character */
+    text_reads_back("\xed\xa0\x80", 3, FFFD FFFD FFFD, 9);           /* a surrogate */
+    text_reads_back("\xf4\x90\x80\x80", 4, FFFD FFFD FFFD FFFD, 12); /* past the last character */
     text_reads_back("\xf5\x80", 2, FFFD FFFD, 6);
     text_reads_back("\x80\xc3\xbc\x80", 4, FFFD "\xc3\xbc" FFFD, 8);
     text_reads_back("\xe2\x28\xa1", 3, FFFD "(" FFFD, 7);
@@ -179,14 +182,16 @@ static void numbers_are_exact(void **state)
                         "18446744073709551615");
     assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_I64, .i64 = INT64_MIN }, out, sizeof out),
                         "-9223372036854775808");
-    assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_BOOL, .boolean = true }, out, sizeof out), "true");
+    assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_BOOL, .boolean = true }, out, sizeof out),
+                        "true");
     assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_BOOL }, out, sizeof out), "false");
     assert_string_equal(written_f64(1, out, sizeof out), "1.0"); /* a float to every reader */
     assert_string_equal(written_f64(-0.0, out, sizeof out), "-0.0");
     assert_string_equal(written_f64(1e-5, out, sizeof out), "1e-05");
     assert_string_equal(written_f64(0.1, out, sizeof out), "0.1");
     assert_string_equal(written_f64((double)0.1f, out, sizeof out), "0.10000000149011612");
-    const double hard[] = { 5e-324, 1.7976931348623157e308, 0.1 + 0.2, 9007199254740993.0, (double)1e-45f, (double)3.4028235e38f, 1e22, 123456.5 };
+    const double hard[] = { 5e-324,         1.7976931348623157e308, 0.1 + 0.2, 9007199254740993.0,
+                            (double)1e-45f, (double)3.4028235e38f,  1e22,      123456.5 };
     for (size_t i = 0; i < sizeof hard / sizeof *hard; i++) {
         written_f64(hard[i], out, sizeof out);
         assert_true(strtod(out, NULL) == hard[i]);
@@ -201,7 +206,8 @@ static void what_json_has_no_number_for_is_text(void **state)
     assert_string_equal(written_f64((double)NAN, out, sizeof out), "\"NaN\"");
     assert_string_equal(written_f64(-(double)NAN, out, sizeof out), "\"NaN\"");
     assert_string_equal(written_f64((double)INFINITY, out, sizeof out), "\"Infinity\"");
-    assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_F32, .f64 = -(double)INFINITY }, out, sizeof out),
+    assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_F32, .f64 = -(double)INFINITY }, out,
+                                sizeof out),
                         "\"-Infinity\"");
 }
 
@@ -231,9 +237,12 @@ static void arrays_are_written(void **state)
         { .kind = SGI__VALUE_TEXT, .text = { "", 0 } },
         { .kind = SGI__VALUE_TEXT, .text = { "c", 1 } },
     };
-    assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_ARRAY, .array = { items, 3 } }, out, sizeof out),
+    assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_ARRAY, .array = { items, 3 } }, out,
+                                sizeof out),
                         "[\"a\\\"\", \"\", \"c\"]");
-    assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_ARRAY, .array = { items, 0 } }, out, sizeof out), "[]");
+    assert_string_equal(written(&(struct sgi__value){ .kind = SGI__VALUE_ARRAY, .array = { items, 0 } }, out,
+                                sizeof out),
+                        "[]");
 }
 
 static struct sgi__manifest *large(void)
@@ -299,9 +308,15 @@ static void text_shortens_and_cleans(void **state)
     (void)state;
     struct text           text = { .pieces = 0 };
     struct sgi__manifest *m = large();
-    assert_int_equal(sgi__manifest_add_metadata(m, "esc\x1b[31m", &(struct sgi__value){ .kind = SGI__VALUE_F32, .f64 = 0.5 }, NULL), SGI_OK);
-    assert_int_equal(sgi__manifest_add_metadata(m, "yes", &(struct sgi__value){ .kind = SGI__VALUE_BOOL, .boolean = true }, NULL), SGI_OK);
-    assert_int_equal(sgi__manifest_add_metadata(m, "less", &(struct sgi__value){ .kind = SGI__VALUE_I64, .i64 = -7 }, NULL), SGI_OK);
+    assert_int_equal(sgi__manifest_add_metadata(m, "esc\x1b[31m",
+                                                &(struct sgi__value){ .kind = SGI__VALUE_F32, .f64 = 0.5 }, NULL),
+                     SGI_OK);
+    assert_int_equal(sgi__manifest_add_metadata(m, "yes",
+                                                &(struct sgi__value){ .kind = SGI__VALUE_BOOL, .boolean = true }, NULL),
+                     SGI_OK);
+    assert_int_equal(sgi__manifest_add_metadata(m, "less", &(struct sgi__value){ .kind = SGI__VALUE_I64, .i64 = -7 },
+                                                NULL),
+                     SGI_OK);
     assert_int_equal(sgi__format_write_text(m, take, &text, NULL), SGI_OK);
     put_u8(&text.bytes, 0);
     assert_string_equal((const char *)text.bytes.data, "test: 0 tensors, 0 bytes in 0 files\n"
@@ -325,7 +340,8 @@ static void text_tells_files_apart(void **state)
     for (int i = 0; i < 2; i++) {
         const char        *names[] = { "a", "blk.0.attn_norm.weight" };
         struct sgi__tensor tensor = { .name = names[i], .dtype = "U8", .bytes = bytes, .rank = 1 };
-        assert_int_equal(sgi__manifest_add_file(m, "/f", "/f", &(struct sgi__file_id){ .bytes = bytes }, &file, NULL), SGI_OK);
+        assert_int_equal(sgi__manifest_add_file(m, "/f", "/f", &(struct sgi__file_id){ .bytes = bytes }, &file, NULL),
+                         SGI_OK);
         tensor.file = file;
         assert_int_equal(sgi__manifest_add_tensor(m, &tensor, &bytes, NULL), SGI_OK);
     }
@@ -335,15 +351,16 @@ static void text_tells_files_apart(void **state)
     assert_int_equal(sgi__manifest_finish(m, NULL), SGI_OK);
     assert_int_equal(sgi__format_write_text(m, take, &text, NULL), SGI_OK);
     put_u8(&text.bytes, 0);
-    assert_string_equal((const char *)text.bytes.data, "test: 2 tensors, 6.0 MiB in 2 files\n"
-                                                       "  0  /f  3145728 bytes, data at 0\n"
-                                                       "  1  /f  3145728 bytes, data at 0\n"
-                                                       "\nmetadata\n"
-                                                       "  none = []\n"
-                                                       "  one = [[]]\n"
-                                                       "\n  tensor                  dtype             offset        bytes  shape  file\n"
-                                                       "  a                       U8                     0      3145728  [3145728]  0\n"
-                                                       "  blk.0.attn_norm.weight  U8                     0      3145728  [3145728]  1\n");
+    assert_string_equal((const char *)text.bytes.data,
+                        "test: 2 tensors, 6.0 MiB in 2 files\n"
+                        "  0  /f  3145728 bytes, data at 0\n"
+                        "  1  /f  3145728 bytes, data at 0\n"
+                        "\nmetadata\n"
+                        "  none = []\n"
+                        "  one = [[]]\n"
+                        "\n  tensor                  dtype             offset        bytes  shape  file\n"
+                        "  a                       U8                     0      3145728  [3145728]  0\n"
+                        "  blk.0.attn_norm.weight  U8                     0      3145728  [3145728]  1\n");
     bytes_free(&text.bytes);
     sgi__manifest_free(m);
 }

@@ -28,8 +28,8 @@ struct sgi__manifest *want_file(struct bytes *b, uint32_t flags)
     return m;
 }
 
-static void want_refused_with(struct fs_memory *fs, const char *path, const struct sgi__format_options *options, const char *what,
-                                const char *also)
+static void want_refused_with(struct fs_memory *fs, const char *path, const struct sgi__format_options *options,
+                              const char *what, const char *also)
 {
     struct sgi__manifest *m = NULL;
     sgi_error             err;
@@ -37,8 +37,8 @@ static void want_refused_with(struct fs_memory *fs, const char *path, const stru
     sgi_status st = sgi__format_open(&fs->table, path, options, &m, &err);
     if (st == SGI_OK)
         fail_msg("accepted, although '%s'", what);
-    if (st != SGI_E_FORMAT || err.code != st || strncmp(err.message, path, strlen(path)) != 0 || !strstr(err.message, what) ||
-        (also && !strstr(err.message, also)) || strchr(err.message, '\n'))
+    if (st != SGI_E_FORMAT || err.code != st || strncmp(err.message, path, strlen(path)) != 0 ||
+        !strstr(err.message, what) || (also && !strstr(err.message, also)) || strchr(err.message, '\n'))
         fail_msg("%s: %s; expected '%s' and '%s'", sgi_status_name(st), err.message, what, also ? also : what);
     assert_null(m);
     assert_int_equal(fs->open_files, 0);
@@ -59,8 +59,8 @@ void want_file_refused(struct bytes *b, uint64_t max, const char *what, const ch
     fs_memory_free(fs);
 }
 
-void want_tensor(const struct sgi__manifest *m, const char *name, const char *dtype, uint32_t file, uint64_t offset, uint64_t bytes,
-                   uint32_t rank, const uint64_t *shape)
+void want_tensor(const struct sgi__manifest *m, const char *name, const char *dtype, uint32_t file, uint64_t offset,
+                 uint64_t bytes, uint32_t rank, const uint64_t *shape)
 {
     int64_t at = sgi__manifest_find(m, name);
     if (at < 0)

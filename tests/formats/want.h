@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening files made in a test, and what every refusal owes its reader. Included by test programs: cmocka needs its headers first. */
+/* Opening files made in a test, and what every refusal owes its reader. Included by test programs: cmocka needs its
+ * headers first. */
 #ifndef TESTS_FORMATS_WANT_H
 #define TESTS_FORMATS_WANT_H
 
@@ -28,8 +29,8 @@ void want_refused(struct fs_memory *fs, const char *path, const char *what, cons
 void want_file_refused(struct bytes *b, uint64_t max, const char *what, const char *also);
 
 /* Compares everything there is to know about a tensor, found by name. `shape` ends with 0 dimensions past `rank`. */
-void want_tensor(const struct sgi__manifest *m, const char *name, const char *dtype, uint32_t file, uint64_t offset, uint64_t bytes,
-                   uint32_t rank, const uint64_t *shape);
+void want_tensor(const struct sgi__manifest *m, const char *name, const char *dtype, uint32_t file, uint64_t offset,
+                 uint64_t bytes, uint32_t rank, const uint64_t *shape);
 
 const struct sgi__value *want_value(const struct sgi__manifest *m, const char *key, enum sgi__value_kind kind);
 void                     want_no_value(const struct sgi__manifest *m, const char *key);

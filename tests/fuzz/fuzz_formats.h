@@ -10,8 +10,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Opens `path` with and without SGI__FORMAT_METADATA. Both have to agree; what is accepted has to keep every promise of a manifest
- * and make valid JSON; what is refused has to say why in one line that begins with a path. Anything else aborts. */
+/* Opens `path` with and without SGI__FORMAT_METADATA. Both have to agree; what is accepted has to keep every promise
+ * of a manifest and make valid JSON; what is refused has to say why in one line that begins with a path. Anything
+ * else aborts. */
 void fuzz_open(struct fs_memory *fs, const char *path);
 
 #endif

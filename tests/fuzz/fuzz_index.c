@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The input is the text of an index up to the first zero byte, then a shard, "a". A second shard, "b" with tensors "x" and "y", is
- * always there. Opened as a file and as what a folder holds. */
+/* The input is the text of an index up to the first zero byte, then a shard, "a". A second shard, "b" with tensors
+ * "x" and "y", is always there. Opened as a file and as what a folder holds. */
 #include "fuzz_formats.h"
 
 #include <string.h>

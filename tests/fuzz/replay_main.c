@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a fuzz target over files, and over all files in folders, given as arguments: the corpus as a plain test, or a crash
- * again in a debugger. A fuzz target that finds something wrong aborts. */
+/* Runs a fuzz target over files, and over all files in folders, given as arguments: the corpus as a plain test, or a
+ * crash again in a debugger. A fuzz target that finds something wrong aborts. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

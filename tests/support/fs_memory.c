@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/text.h"
 
 struct fs_memory_node {
     struct fs_memory_node *next;
@@ -49,6 +50,12 @@ static const char *below(const char *path, const char *folder)
     return strncmp(path, folder, bytes) == 0 && path[bytes] == '/' ? path + bytes + 1 : NULL;
 }
 
+static sgi_status refuse(sgi_error *err, sgi_status st, const char *path, const char *what)
+{
+    struct sgi__shown shown;
+    return sgi__error(err, st, "%s: %s", sgi__show_path(&shown, path), what);
+}
+
 static int fails(struct fs_memory *fs)
 {
     return ++fs->calls == fs->fail_call;
@@ -59,9 +66,9 @@ static sgi_status memory_kind(void *user, const char *path, enum sgi__fs_kind *k
     struct fs_memory            *fs = user;
     const struct fs_memory_node *node = follow(fs, path);
     if (fails(fs))
-        return sgi__error(err, SGI_E_IO, "%s: made to fail", path);
+        return refuse(err, SGI_E_IO, path, "made to fail");
     if (node && node->special)
-        return sgi__error(err, SGI_E_IO, "%s: neither a regular file nor a folder", path);
+        return refuse(err, SGI_E_IO, path, "neither a regular file nor a folder");
     *kind_out = SGI__FS_FILE;
     if (node)
         return SGI_OK;
@@ -69,22 +76,23 @@ static sgi_status memory_kind(void *user, const char *path, enum sgi__fs_kind *k
     for (node = fs->nodes; node; node = node->next)
         if (below(node->path, path))
             return SGI_OK;
-    return sgi__error(err, SGI_E_IO, "%s: no such file or folder", path);
+    return refuse(err, SGI_E_IO, path, "no such file or folder");
 }
 
 static sgi_status memory_list(void *user, const char *path, uint32_t names_max,
-                              sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user, sgi_error *err)
+                              sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user,
+                              sgi_error *err)
 {
     struct fs_memory *fs = user;
     uint32_t          names = 0;
     if (fails(fs))
-        return sgi__error(err, SGI_E_IO, "%s: made to fail", path);
+        return refuse(err, SGI_E_IO, path, "made to fail");
     for (struct fs_memory_node *node = fs->nodes; node; node = node->next) {
         const char *name = below(node->path, path);
         if (!name || strchr(name, '/'))
             continue;
         if (names++ == names_max)
-            return sgi__error(err, SGI_E_FORMAT, "%s: more than %u names", path, names_max);
+            return refuse(err, SGI_E_FORMAT, path, "too many names");
         sgi_status st = each(each_user, name, err);
         if (st != SGI_OK)
             return st;
@@ -92,18 +100,18 @@ static sgi_status memory_list(void *user, const char *path, uint32_t names_max,
     return SGI_OK;
 }
 
-static sgi_status memory_open(void *user, const char *path, void **file_out, struct sgi__file_id *id_out, char **resolved_out,
-                              sgi_error *err)
+static sgi_status memory_open(void *user, const char *path, void **file_out, struct sgi__file_id *id_out,
+                              char **resolved_out, sgi_error *err)
 {
     struct fs_memory      *fs = user;
     struct fs_memory_node *node = follow(fs, path);
     if (fails(fs))
-        return sgi__error(err, SGI_E_IO, "%s: made to fail", path);
+        return refuse(err, SGI_E_IO, path, "made to fail");
     if (!node || node->special)
-        return sgi__error(err, SGI_E_IO, "%s: %s", path, node ? "not a regular file" : "no such file");
+        return refuse(err, SGI_E_IO, path, node ? "not a regular file" : "no such file");
     char *resolved = sgi__strdup(node->path);
     if (!resolved)
-        return sgi__error(err, SGI_E_NO_MEMORY, "%s: no memory", path);
+        return refuse(err, SGI_E_NO_MEMORY, path, "no memory");
     *resolved_out = resolved;
     *id_out = (struct sgi__file_id){ .device = 1, .inode = node->inode, .bytes = node->bytes };
     *file_out = node;
@@ -116,9 +124,9 @@ static sgi_status memory_read(void *user, void *file, uint64_t offset, void *dst
     struct fs_memory            *fs = user;
     const struct fs_memory_node *node = file;
     if (fails(fs))
-        return sgi__error(err, SGI_E_IO, "%s: made to fail", node->path);
+        return refuse(err, SGI_E_IO, node->path, "made to fail");
     if (offset > node->bytes || bytes > node->bytes - offset)
-        return sgi__error(err, SGI_E_IO, "%s: read past the end", node->path);
+        return refuse(err, SGI_E_IO, node->path, "read past the end");
     if (bytes > 0)
         memcpy(dst, node->data + offset, bytes);
     fs->bytes_read += bytes;
@@ -136,8 +144,12 @@ static void memory_close(void *user, void *file)
 struct fs_memory *fs_memory_new(void)
 {
     struct fs_memory *fs = must(calloc(1, sizeof *fs));
-    fs->table = (struct sgi__fs){ .user = fs,          .kind = memory_kind, .list = memory_list,
-                                  .open = memory_open, .read = memory_read, .close = memory_close };
+    fs->table = (struct sgi__fs){ .user = fs,
+                                  .kind = memory_kind,
+                                  .list = memory_list,
+                                  .open = memory_open,
+                                  .read = memory_read,
+                                  .close = memory_close };
     return fs;
 }
 

@@ -20,7 +20,8 @@ static struct sgi__manifest *with_files(uint32_t count, uint64_t bytes)
         char     path[32];
         uint32_t index;
         snprintf(path, sizeof path, "/m/file%u", i);
-        assert_int_equal(sgi__manifest_add_file(m, path, path, &(struct sgi__file_id){ .bytes = bytes }, &index, NULL), SGI_OK);
+        assert_int_equal(sgi__manifest_add_file(m, path, path, &(struct sgi__file_id){ .bytes = bytes }, &index, NULL),
+                         SGI_OK);
         assert_int_equal(index, i);
         m->files[i].data_offset = 100;
     }
@@ -29,7 +30,9 @@ static struct sgi__manifest *with_files(uint32_t count, uint64_t bytes)
 
 static void add(struct sgi__manifest *m, const char *name, uint32_t file, uint64_t offset, uint64_t bytes)
 {
-    struct sgi__tensor tensor = { .name = name, .dtype = "U8", .file = file, .offset = offset, .bytes = bytes, .rank = 1 };
+    struct sgi__tensor tensor = {
+        .name = name, .dtype = "U8", .file = file, .offset = offset, .bytes = bytes, .rank = 1
+    };
     assert_int_equal(sgi__manifest_add_tensor(m, &tensor, &bytes, NULL), SGI_OK);
 }
 
@@ -119,7 +122,8 @@ static void names_are_unique(void **state)
 static void tensors_are_within_their_file(void **state)
 {
     (void)state;
-    static const uint64_t bad[][2] = { { 99, 1 }, { 100, 901 }, { 1000, 1 }, { 1001, 0 }, { UINT64_MAX, 1 }, { UINT64_MAX, 0 }, { 100, UINT64_MAX } };
+    static const uint64_t bad[][2] = { { 99, 1 },         { 100, 901 },      { 1000, 1 },        { 1001, 0 },
+                                       { UINT64_MAX, 1 }, { UINT64_MAX, 0 }, { 100, UINT64_MAX } };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct sgi__manifest *m = with_files(1, 1000);
         add(m, "fine", 0, 100, 0);
@@ -160,7 +164,9 @@ static void counts_have_maxima(void **state)
     sgi_error             err = { .struct_size = sizeof err };
     uint32_t              index;
     struct sgi__manifest *m = with_files(SGI__FILES_MAX, 1000);
-    assert_int_equal(sgi__manifest_add_file(m, "/m/more", "/m/more", &(struct sgi__file_id){ .bytes = 1 }, &index, &err), SGI_E_FORMAT);
+    assert_int_equal(sgi__manifest_add_file(m, "/m/more", "/m/more", &(struct sgi__file_id){ .bytes = 1 }, &index,
+                                            &err),
+                     SGI_E_FORMAT);
     assert_string_equal(err.message, "/m/more: the model has more files than the 4096 supported");
     sgi__manifest_free(m);
 
@@ -211,7 +217,8 @@ static void a_small_manifest_takes_little_memory(void **state)
     struct sgi__manifest *m = with_files(1, 1000);
     for (int i = 0; i < 20; i++) {
         const char *key = sgi__manifest_text(m, "some.metadata.key", 17);
-        assert_int_equal(sgi__manifest_add_metadata(m, key, &(struct sgi__value){ .kind = SGI__VALUE_BOOL }, NULL), SGI_OK);
+        assert_int_equal(sgi__manifest_add_metadata(m, key, &(struct sgi__value){ .kind = SGI__VALUE_BOOL }, NULL),
+                         SGI_OK);
     }
     assert_int_equal(sgi__manifest_finish(m, NULL), SGI_OK);
     assert_int_equal(m->text_bytes, 1024);

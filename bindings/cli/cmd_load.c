@@ -234,6 +234,8 @@ static void report(struct output *out, const struct load *l, const struct load_r
     if (l->options->json) {
         report_json(out, l->options, l->rt, l->model, &l->info, run);
     } else {
+        if (run->number == 1) /* not before: a load that fails puts out nothing but its line on stderr */
+            report_model(out, l->options, &l->info, l->device);
         report_run(out, run);
         if (run->digests)
             report_digests(out, l->rt, l->model, &l->info, run);
@@ -245,8 +247,6 @@ static int repeat(struct output *out, struct load *l)
 {
     uint32_t count = l->options->repeat;
     uint64_t bytes = 0;
-    if (!l->options->json)
-        report_model(out, l->options, &l->info, l->device);
     for (uint32_t i = 0; i < count; i++) {
         struct load_run run = { .number = i + 1, .device = l->device };
         int             code = repetition(l, &run);

@@ -40,7 +40,8 @@ const char load_help[] =
     "Brings a model into a device's memory as a server would, says what the time went to, and gives it back.\n"
     "PATH is a .safetensors or .gguf file, a *.safetensors.index.json, or a folder with one model.\n"
     "\n"
-    "  --engine NAME  how files are read: uring, threads, or auto (default): uring where it works\n"
+    "  --engine NAME  how files are read: uring, threads, or auto (default): uring for the disk where it works,\n"
+    "                 threads for files in the page cache\n"
     "  --cold         drop the model's files from the page cache before each repetition\n"
     "  --digest       put out the XXH3-64 of each tensor as it lies on the device\n"
     "  --repeat N     load it N times; in between only the memory of the image is kept, to be used again\n"
@@ -110,7 +111,9 @@ static bool take(int option, struct load_options *o)
         return number("--depth", DEPTH_MAX, &o->depth);
     default:
         o->device = optarg;
-        return true;
+        if (!optarg[0])
+            usage_error(&command_load, "--device takes a name such as host");
+        return optarg[0];
     }
 }
 

@@ -37,9 +37,9 @@ void report_model(struct output *out, const struct load_options *options, const 
                   const char *device)
 {
     output_shown(out, options->path);
-    output_format(out, ": %s, %" PRIu32 " %s, %" PRIu64 " tensors, %s -> %s\n", info->format, info->parts_count,
-                  info->parts_count == 1 ? "file" : "files", info->tensors_count, size_text(info->tensor_bytes).text,
-                  device);
+    output_format(out, ": %s, %" PRIu32 " %s, %" PRIu64 " %s, %s -> %s\n", info->format, info->parts_count,
+                  info->parts_count == 1 ? "file" : "files", info->tensors_count,
+                  info->tensors_count == 1 ? "tensor" : "tensors", size_text(info->tensor_bytes).text, device);
 }
 
 static void put_phase(struct output *out, const char *name, const sgi_phase *phase, uint64_t total_ns)

@@ -31,10 +31,13 @@ static bool names_add(struct names *names, const char *text, size_t bytes)
             return false;
         names->list = grown;
     }
-    char *name = strndup(text, bytes);
-    if (name)
-        names->list[names->count++] = name;
-    return name;
+    char *name = malloc(bytes + 1);
+    if (!name)
+        return false;
+    memcpy(name, text, bytes);
+    name[bytes] = '\0';
+    names->list[names->count++] = name;
+    return true;
 }
 
 /* ----------------------------------------------------------------- growing */

@@ -26,12 +26,12 @@
 static const char usage_text[] = "usage: generate --model FILE [options]\n"
                                  "\n"
                                  "  --model FILE        a GGUF model\n"
-                                 "  --prompt TEXT       what to ask it (default: \"Name three rivers in Europe.\")\n"
+                                 "  --prompt TEXT       what to ask it (default: \"What is the capital of France?\")\n"
                                  "  --max-tokens N      the answer's length at most (64)\n"
-                                 "  --n-ctx N           tokens of prompt and answer together at most (1024)\n"
+                                 "  --n-ctx N           tokens of prompt and answer together at most (512)\n"
                                  "  --temperature T     0: the likeliest answer, the same every time (0)\n"
                                  "  --raw               the prompt as it is, without the model's chat template\n"
-                                 "  --threads N         that compute (one for each CPU)\n"
+                                 "  --threads N         that compute (one for each CPU but one)\n"
                                  "  --idle-ms N         how long the unused model stays loaded (500)\n"
                                  "  --json              one JSON object instead of text\n"
                                  "  --trace FILE        write the cold starts as a Chrome trace, for Perfetto\n";
@@ -185,7 +185,7 @@ static struct held held_now(sgi_runtime *rt)
         held.contexts += device.context == SGI_CONTEXT_OURS || device.context == SGI_CONTEXT_SHARED;
     }
     threads = (uint32_t)process_number("Threads:");
-    held.loader_threads = runtime.threads_count - 1;
+    held.working_threads = runtime.threads_count - 1;
     held.engine_threads = threads > 1 + runtime.threads_count ? threads - 1 - runtime.threads_count : 0;
     held.rss_bytes = process_number("VmRSS:") * 1024;
     return held;
@@ -193,7 +193,7 @@ static struct held held_now(sgi_runtime *rt)
 
 static bool is_zero(const struct held *held)
 {
-    return held->device_bytes == 0 && held->instances == 0 && held->contexts == 0 && held->loader_threads == 0 &&
+    return held->device_bytes == 0 && held->instances == 0 && held->contexts == 0 && held->working_threads == 0 &&
            held->engine_threads == 0;
 }
 
@@ -309,7 +309,7 @@ static sgi_status tell(struct session *s, sgi_error *err)
         return st;
     s->report.registered = held_now(s->rt);
     show_model(&s->report);
-    show_heading("registered", "its header was read, nothing else");
+    show_heading("registered", "the header was read, nothing else");
     show_held(&s->report.registered);
 
     make_cold(o->model);
@@ -330,11 +330,11 @@ static sgi_status tell(struct session *s, sgi_error *err)
     show_heading("idle", text);
     show_held(&s->report.idle);
 
-    show_heading("from DRAM", "asked again");
+    show_heading("again", "the same question, from DRAM");
     st = ask_once(s, RUN_DRAM, err);
     if (st != SGI_OK)
         return st;
-    show_heading("warm", "and again at once");
+    show_heading("warm", "and at once again");
     st = ask_once(s, RUN_WARM, err);
     if (st != SGI_OK)
         return st;
@@ -368,7 +368,7 @@ failed:
 int main(int argc, char **argv)
 {
     struct options o = {
-        .prompt = "Name three rivers in Europe.", .max_tokens = 64, .idle_ms = 500, .engine.n_ctx = 1024
+        .prompt = "What is the capital of France?", .max_tokens = 64, .idle_ms = 500, .engine.n_ctx = 512
     };
     struct session s = { .options = &o };
     sgi_error      err = { .struct_size = sizeof err };

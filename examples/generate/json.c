@@ -27,7 +27,7 @@ static json_t *held_json(const struct held *held)
     json_object_set_new(o, "process_rss_bytes", integer(held->rss_bytes));
     json_object_set_new(o, "instances", integer(held->instances));
     json_object_set_new(o, "contexts", integer(held->contexts));
-    json_object_set_new(o, "loader_threads", integer(held->loader_threads));
+    json_object_set_new(o, "working_threads", integer(held->working_threads));
     json_object_set_new(o, "engine_threads", integer(held->engine_threads));
     return o;
 }

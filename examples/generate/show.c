@@ -7,9 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BAR_COLUMNS = 40, TIMELINE_COLUMNS = 48, LABEL_COLUMNS = 11 };
+enum {
+    BAR_COLUMNS = 40,
+    TIMELINE_COLUMNS = 48,
+    LABEL_COLUMNS = 11,
+    PHASE_NS_MIN = 1000, /* a step that was there in name only */
+};
 
-const char *const run_names[RUN_COUNT] = { "cold", "from DRAM", "warm" };
+const char *const run_names[RUN_COUNT] = { "cold", "again", "warm" };
 const char *const tier_names[] = { [SGI_TIER_DISK] = "disk", [SGI_TIER_DRAM] = "DRAM", [SGI_TIER_DEVICE] = "device" };
 
 static bool quiet, bold, bar;
@@ -93,10 +98,10 @@ void show_held(const struct held *held)
     printf("%-*s device %s", LABEL_COLUMNS, "", bytes_text(&device, held->device_bytes));
     if (held->device_bytes > 0)
         printf(" (%s of it the engine's)", bytes_text(&engine, held->engine_bytes));
-    printf(", DRAM %s, prepared %s; process %s\n", bytes_text(&dram, held->dram_bytes),
+    printf(", DRAM %s, prepared %s; RSS of the process %s\n", bytes_text(&dram, held->dram_bytes),
            bytes_text(&prepared, held->prepared_bytes), bytes_text(&rss, held->rss_bytes));
-    printf("%-*s instances %u, contexts %u; threads: 1 of libsgi asleep, %u loading, %u of the engine\n", LABEL_COLUMNS,
-           "", held->instances, held->contexts, held->loader_threads, held->engine_threads);
+    printf("%-*s instances %u, contexts %u; threads: 1 of libsgi asleep, %u at work, %u of the engine\n", LABEL_COLUMNS,
+           "", held->instances, held->contexts, held->working_threads, held->engine_threads);
 }
 
 void show_loading(uint64_t loaded_bytes, uint64_t loading_bytes)
@@ -117,8 +122,8 @@ void show_loading(uint64_t loaded_bytes, uint64_t loading_bytes)
     memset(cells, '#', filled);
     memset(cells + filled, '.', BAR_COLUMNS - filled);
     cells[BAR_COLUMNS] = '\0';
-    fprintf(stderr, "\r%-*s [%s] %s of %s\033[K", LABEL_COLUMNS, "", cells, bytes_text(&done, loaded_bytes),
-            bytes_text(&all, loading_bytes));
+    fprintf(stderr, "\r%-*s [%s] %s of %s%s\033[K", LABEL_COLUMNS, "", cells, bytes_text(&done, loaded_bytes),
+            bytes_text(&all, loading_bytes), loaded_bytes < loading_bytes ? "" : ", the engine starts");
 }
 
 /* A model may say anything, escape sequences included. */
@@ -179,7 +184,7 @@ void show_timeline(const struct asked *run)
         uint32_t next = SGI_STEP_NONE;
 
         for (uint32_t i = SGI_STEP_QUEUE; i < SGI_STEP_COUNT; i++)
-            if (phases[i].duration_ns > 0 && !shown[i] &&
+            if (phases[i].duration_ns >= PHASE_NS_MIN && !shown[i] &&
                 (next == SGI_STEP_NONE || phases[i].start_ns < phases[next].start_ns))
                 next = i;
         if (next == SGI_STEP_NONE)

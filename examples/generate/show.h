@@ -18,9 +18,9 @@ struct held {
     uint64_t prepared_bytes; /* kept in host memory: the vocabulary */
     uint64_t rss_bytes;      /* of the whole process */
     uint32_t instances;
-    uint32_t contexts;       /* devices with a context open */
-    uint32_t loader_threads; /* of libsgi, without the one that sleeps */
-    uint32_t engine_threads; /* all others in this process but its main thread */
+    uint32_t contexts;        /* devices with a context open */
+    uint32_t working_threads; /* of libsgi: all but the one that sleeps */
+    uint32_t engine_threads;  /* all others in this process but its main thread */
 };
 
 enum { RUN_COLD, RUN_DRAM, RUN_WARM, RUN_COUNT };

@@ -23,6 +23,7 @@ enum {
     PARTS_MAX = 256,
     N_CTX_DEFAULT = 2048,
     N_BATCH_DEFAULT = 512,
+    TRIM_BYTES = 128 << 10,    /* glibc's own default */
     PAGE_BYTES = 4096,         /* the library keeps a file's data at its offset modulo this */
     TOKEN_BYTES = 310,         /* host memory of a vocabulary, by its tokens: 14.4 MiB for 49,152 */
     INSTANCE_BYTES = 4u << 20, /* what llama.cpp allocates beside the buffers that it counts: graphs, tensor lists */
@@ -76,6 +77,10 @@ static void on_log(enum ggml_log_level level, const char *text, void *user)
 
 static void set_up_llama(void)
 {
+    /* Freeing a large block (the KV cache) raises glibc's thresholds to its size. From then on what a stopped instance
+     * or a discarded vocabulary leaves at the end of a thread's arena, 15 MiB and more, would stay: malloc_trim() looks
+     * there only in the main arena. A threshold that was set is not raised. */
+    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);
     llama_log_set(on_log, NULL);
     llama_backend_init();
 }
@@ -242,8 +247,8 @@ static int32_t threads_count(const struct llama_engine_options *options)
 
     if (options->threads != 0)
         return (int32_t)options->threads;
-    if (sched_getaffinity(0, sizeof usable, &usable) == 0)
-        return CPU_COUNT(&usable);
+    if (sched_getaffinity(0, sizeof usable, &usable) == 0 && CPU_COUNT(&usable) > 1)
+        return CPU_COUNT(&usable) - 1;
     return 1;
 }
 

@@ -52,8 +52,10 @@ struct llama_engine_options {
     uint32_t n_ctx; /* tokens of a request and its answer. 0: 2048, or what the model was trained for if that is less */
     uint32_t n_batch;  /* tokens of a prompt that are decoded in one go. 0: 512 */
     uint32_t n_ubatch; /* of those, computed at once: more is faster and takes more memory. 0: 512, at most n_batch */
-    uint32_t threads;  /* that compute. 0: one for each CPU that this process may use */
-    uint32_t raw;      /* 1: never use the model's chat template: prompts go in as they are, `messages` are refused */
+    /* That compute. 0: one for each CPU that this process may use, less one for all else: llama.cpp's threads spin for
+     * each other, and one that has to share its CPU makes all of them 10 to 30 times slower. */
+    uint32_t threads;
+    uint32_t raw; /* 1: never use the model's chat template: prompts go in as they are, `messages` are refused */
 };
 
 /**

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 /* A caller compiled against an older header has a smaller struct: nothing past its size is written. */
 static int has_field(const sgi_error *err, size_t end)
 {
@@ -62,6 +64,21 @@ sgi_status sgi__error_step(sgi_error *err, sgi_status code, uint32_t step)
     if (err && HAS(err, step) && err->step == SGI_STEP_NONE)
         err->step = step;
     return code;
+}
+
+void sgi__error_name_model(sgi_error *err, const char *name)
+{
+    struct sgi__shown shown;
+    char              said[sizeof err->message], subject[SGI__SHOWN_NAME_BYTES + 16];
+
+    if (!err || !HAS(err, message))
+        return;
+    int n = snprintf(subject, sizeof subject, "model '%s': ", sgi__show_name(&shown, name));
+    if (strncmp(err->message, subject, (size_t)n) == 0)
+        return;
+    memcpy(said, err->message, sizeof said);
+    memcpy(err->message, subject, (size_t)n);
+    snprintf(err->message + n, sizeof err->message - (size_t)n, "%s", said);
 }
 
 void sgi__error_init(sgi_error *err)

@@ -118,6 +118,7 @@ void sgi__context_event(struct sgi__core *core, uint64_t now, const struct sgi__
 void sgi__place_died(struct sgi__core *core, uint64_t now)
 {
     core->dram.lost = true;
+    core->dram_lending = 0;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         struct device *d = &core->devices[n];
         d->lost = true;

@@ -208,7 +208,8 @@ bool sgi__core_take_reply(struct sgi__core *core, struct sgi__core_reply *reply_
 bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *action_out)
 {
     /* Spare memory is what the DRAM tier leaves over. Only the newest limit counts, so it is not queued. */
-    uint64_t spare = core->dram.bytes_max > core->dram.used ? core->dram.bytes_max - core->dram.used : 0;
+    uint64_t taken = core->dram.used + core->dram_lending;
+    uint64_t spare = core->dram.bytes_max > taken ? core->dram.bytes_max - taken : 0;
     if (spare != core->spare_limit_said) {
         core->spare_limit_said = spare;
         *action_out = (struct sgi__core_action){ .kind = SGI__ACT_SPARE_LIMIT, .device = SGI__DRAM, .bytes = spare };
@@ -280,7 +281,7 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
         m->prepare_hung = true;
         if (m->instance.state == ST_COLD)
             sgi__model_failed(core, now, m, SGI_E_WEDGED, SGI_STEP_PREPARE);
-        else
+        else if (!m->instance.to_dram) /* a fill of DRAM does not need it */
             sgi__instance_fail(core, now, &m->instance, SGI_E_WEDGED, SGI_STEP_PREPARE);
         break;
     }
@@ -396,10 +397,12 @@ static void less_used(struct sgi__core *core, uint64_t now, struct instance *i, 
         return;
     sgi__instance_move(i, EV_UNUSED);
     if (i->state == ST_READY) {
-        if (i->closing || i->model->draining)
+        if (i->lost || i->model->draining) {
             sgi__instance_stop(core, now, i, !i->lost);
-        else
+        } else {
             sgi__instance_rest(core, now, i, idle_ns);
+            core->dirty = core->dirty || i->closing; /* if somebody starves for its room still, the scheduler stops it */
+        }
     } else {
         sgi__instance_advance(core, now, i);
     }
@@ -450,8 +453,9 @@ sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, 
     struct model *m = sgi__core_model(core, model);
     if (!m || m->draining)
         return SGI_E_STALE;
+    bool changes = (m->pinned_tier == SGI_TIER_DEVICE) != (tier == SGI_TIER_DEVICE);
     m->pinned_tier = tier;
-    if (m->instance.state == ST_READY)
+    if (changes && m->instance.state == ST_READY) /* its idle time begins with the end of the pin */
         sgi__instance_rest(core, now, &m->instance, m->instance.idle_ns);
     core->dirty = true; /* what was pinned may be evicted now */
     settle(core, now);
@@ -545,6 +549,7 @@ sgi_status sgi__core_call_begin(struct sgi__core *core, uint64_t now, sgi_lease 
 static void call_ending(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     i->calls_ending++;
+    i->ending_last = now;
     if (i->state == ST_WEDGED || i->calls_ending > 1)
         return;
     if (i->model->config.hang_ns < SGI__NEVER - now)
@@ -579,6 +584,8 @@ void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance
         i->calls_ending--;
     if (i->calls_ending == 0 && !i->op_start && !i->op_stop)
         sgi__timer_unset(&i->hang);
+    else if (was_canceled && i->hang.due != SGI__NEVER) /* which ones are left is not known: none of them is later than the last */
+        sgi__timer_set(core, &i->hang, i->ending_last + i->model->config.hang_ns);
     if (sgi__instance_unused(i))
         less_used(core, now, i, i->rest_ns);
     sgi__instance_heal(core, now, i);
@@ -611,6 +618,8 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
         if (!m->op_prepare || m->op_prepare != event->op)
             return false;
         m->op_prepare = 0;
+        if (m->prepare_hung) /* it has come back: nothing is left to back off from */
+            m->failed_until = now;
         m->prepare_hung = false;
         sgi__timer_unset(&m->prepare_hang);
         if (event->status == SGI_OK) {

@@ -168,6 +168,7 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
     if (i->tier == SGI_TIER_DRAM) {
         assert(m->residence == RES_KEPT);
         core->dram.used -= m->config.image_bytes;
+        core->dram_lending += m->config.image_bytes;
         m->residence = RES_LENT;
     } else {
         core->loads++;
@@ -235,7 +236,9 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
                 && (i->device == SGI__DRAM || core->devices[i->device].unified);
     enum room     room = ROOM_NOW;
 
-    if (keep && i->device != SGI__DRAM)
+    if (keep && m->residence == RES_DROPPING)
+        room = ROOM_SOON; /* it has one residence at a time: the one from before goes first */
+    else if (keep && i->device != SGI__DRAM)
         room = sgi__residence_room(core, m, m->config.image_bytes);
     if (i->keep_waiting != (keep && room == ROOM_SOON)) {
         i->keep_waiting = !i->keep_waiting;
@@ -374,6 +377,8 @@ static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, c
     struct model *m = i->model;
 
     i->op_reserve = 0;
+    if (i->tier == SGI_TIER_DRAM)
+        core->dram_lending -= m->config.image_bytes;
     if (event->status == SGI_OK) {
         i->memory_ready = true;
         return;
@@ -385,7 +390,7 @@ static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, c
     if (i->state != ST_RESERVING)
         return;
     /* The books said there was room. Give back something idle and try once more, then believe it. */
-    if (i->device != SGI__DRAM && !i->retried && event->status == SGI_E_DEVICE_MEMORY
+    if (i->device != SGI__DRAM && !i->retried && m->wants > 0 && event->status == SGI_E_DEVICE_MEMORY
         && sgi__evict_one(core, now, &core->devices[i->device])) {
         leave_device(core, now, i);
         load_slot_give(core, i);
@@ -493,6 +498,7 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
     i->failed_step = SGI_STEP_CONTEXT;
     i->op_reserve = i->op_load = i->op_start = i->op_stop = i->op_end = 0;
     i->memory_ready = i->bytes_ready = i->engine_up = false;
+    core->calls -= i->calls;
     i->calls = i->calls_ending = 0;
     if (i->keep_waiting) {
         i->keep_waiting = false;

@@ -10,7 +10,8 @@ sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, s
     if (!l)
         return SGI_E_STALE;
     const struct instance *i = l->instance;
-    bool bad = i->lost || (i->failed != SGI_OK && i->state == ST_STOPPING);
+    bool ends = i->state == ST_STOPPING || i->state == ST_WEDGED;
+    bool bad = i->lost || (ends && (i->failed != SGI_OK || !i->bytes_ready)); /* a load that was given up never comes to its end */
     *view_out = (struct sgi__core_lease_view){
         .model = i->model->id,
         .instance = i->id,
@@ -21,7 +22,7 @@ sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, s
         .joined = l->joined,
         .loading = i->state == ST_LOADING,
         .lost = bad,
-        .lost_status = i->lost ? SGI_E_DEVICE_LOST : bad ? i->failed : SGI_OK,
+        .lost_status = i->lost ? SGI_E_DEVICE_LOST : !bad ? SGI_OK : i->failed ? i->failed : SGI_E_CANCELED,
         .call_open = l->call_open,
     };
     return SGI_OK;

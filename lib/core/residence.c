@@ -14,12 +14,12 @@ static bool may_drop(const struct model *m)
 
 enum room sgi__residence_room(struct sgi__core *core, const struct model *for_model, uint64_t bytes)
 {
-    uint64_t max = core->dram.bytes_max;
+    uint64_t max = core->dram.bytes_max, used = core->dram.used + core->dram_lending;
     uint64_t leaving = 0, droppable = 0;
 
     if (bytes > max)
         return ROOM_NONE;
-    if (core->dram.used <= max - bytes)
+    if (used <= max - bytes)
         return ROOM_NOW;
 
     for (uint32_t n = 0; n < core->models.count; n++) {
@@ -31,7 +31,7 @@ enum room sgi__residence_room(struct sgi__core *core, const struct model *for_mo
         else if (may_drop(m))
             droppable += m->config.image_bytes;
     }
-    uint64_t lacking = core->dram.used - (max - bytes);
+    uint64_t lacking = used - (max - bytes);
     if (lacking > leaving + droppable)
         return ROOM_NONE;
 

@@ -28,6 +28,7 @@ struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct inst
     sgi__timer_init(&l->overdue, TIMER_LEASE, l);
     sgi__timer_set(core, &l->overdue, lease_ns >= SGI__NEVER - now ? SGI__NEVER : now + lease_ns);
     i->leases++;
+    i->served = true;
     i->model->leases++;
     i->last_used = now;
     core->leases_count++;
@@ -61,7 +62,7 @@ static uint64_t leaving_bytes(const struct device *d)
 {
     uint64_t bytes = 0;
     for (const struct instance *i = d->instances; i; i = i->device_next)
-        if (i->state == ST_STOPPING && i->leases == 0)
+        if (i->state == ST_STOPPING && sgi__instance_unused(i))
             bytes += i->charged;
     return bytes;
 }
@@ -75,18 +76,18 @@ static uint64_t idle_bytes(const struct device *d)
     return bytes;
 }
 
-static struct instance *unused_longest(const struct device *d, bool (*eligible)(const struct instance *))
+static struct instance *unused_longest(const struct device *d)
 {
     struct instance *oldest = NULL;
     for (struct instance *i = d->instances; i; i = i->device_next)
-        if (eligible(i) && (!oldest || i->last_used < oldest->last_used))
+        if (may_evict(i) && (!oldest || i->last_used < oldest->last_used))
             oldest = i;
     return oldest;
 }
 
 bool sgi__evict_one(struct sgi__core *core, uint64_t now, struct device *d)
 {
-    struct instance *victim = unused_longest(d, may_evict);
+    struct instance *victim = unused_longest(d);
     if (victim)
         sgi__instance_stop(core, now, victim, true);
     return victim != NULL;
@@ -113,7 +114,8 @@ bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bo
 
 static bool usable(const struct device *d, const struct instance *i)
 {
-    return !d->lost && sgi__instance_need(i) <= d->bytes_max && (!d->kept_for || d->kept_for == i);
+    bool kept = d->kept_for && d->kept_for != i && d->kept_for->state == ST_QUEUED;
+    return !d->lost && sgi__instance_need(i) <= d->bytes_max && !kept;
 }
 
 static bool something_stops(const struct device *d)
@@ -132,7 +134,8 @@ static int32_t device_with_room(const struct sgi__core *core, const struct insta
 
     for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
-        if (!usable(d, i) || free_bytes(d) < sgi__instance_need(i))
+        uint64_t need = sgi__instance_need(i);
+        if (!usable(d, i) || free_bytes(d) < need || lacking_bytes(d, need + d->promised, leaving_bytes(d)) > 0)
             continue;
         if (i->retried && something_stops(d)) /* the books said yes once before; let what was evicted go first */
             continue;
@@ -170,11 +173,17 @@ static int32_t device_to_wait_for(const struct sgi__core *core, const struct ins
     uint64_t best_lacking = 0;
     int      best_hope = -1;
 
+    if (i->blocked && i->blocked_device >= 0) { /* where its room is on the way already */
+        const struct device *d = &core->devices[i->blocked_device];
+        if (usable(d, i) && lacking_bytes(d, sgi__instance_need(i) + d->promised, leaving_bytes(d)) == 0)
+            return i->blocked_device;
+    }
+
     for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
         if (!usable(d, i))
             continue;
-        uint64_t need = sgi__instance_need(i), lacking = lacking_bytes(d, need, leaving_bytes(d));
+        uint64_t need = sgi__instance_need(i), lacking = lacking_bytes(d, need + d->promised, leaving_bytes(d));
         bool     enough = lacking <= idle_bytes(d);
         if (n == hint && enough)
             return n;
@@ -207,10 +216,19 @@ static const struct want *oldest_want(const struct model *m)
     return oldest;
 }
 
+/* The timers follow the scheduler, and may be late: nothing is started or evicted for those whose time is over. */
+static bool in_time(const struct model *m, uint64_t now)
+{
+    for (const struct want *w = m->wants_head; w; w = w->next)
+        if (w->spec.deadline > now)
+            return true;
+    return false;
+}
+
 /* Its oldest want may end before its time: then the timer is early, and whoever looks finds nobody starving yet. */
 static bool starves(const struct sgi__core *core, uint64_t now, const struct model *m)
 {
-    return now - oldest_want(m)->since >= core->config.starve_ns;
+    return now - oldest_want(m)->since >= core->config.starve_ns && in_time(m, now);
 }
 
 static void block(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device)
@@ -243,7 +261,7 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     int32_t hint = i->model->wants_head->spec.device_hint;
 
-    if (i->tier == SGI_TIER_DISK && core->loads >= core->config.loads_max)
+    if (i->promised || (i->tier == SGI_TIER_DISK && core->loads >= core->config.loads_max))
         return;
     if (i->to_dram) {
         place_to_dram(core, now, i);
@@ -258,34 +276,66 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
     block(core, now, i, device);
     if (device < 0)
         return;
-    make_room(core, now, &core->devices[device], sgi__instance_need(i));
-    device = device_with_room(core, i, hint); /* stopping can take no time at all */
-    if (device >= 0)
-        sgi__instance_admit(core, now, i, device);
+    struct device *d = &core->devices[device];
+    uint64_t       need = sgi__instance_need(i) + d->promised;
+    make_room(core, now, d, need);
+    i->promised = lacking_bytes(d, need, leaving_bytes(d)) == 0;
+    if (i->promised) /* a smaller one must not take what is being emptied for it */
+        d->promised = need;
 }
 
 /* ---- starvation ---- */
 
-static bool yields(const struct instance *i)
+/* What has just come up serves those it was brought up for first: two that starve for one device would else take it from each
+ * other for ever. And who waits for it may have waited longer than the one that starves. */
+static bool yields(const struct device *d, const struct instance *i)
 {
-    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing && i->model->pinned_tier < SGI_TIER_DEVICE;
+    const struct model *m = i->model;
+
+    if ((i->state != ST_READY && i->state != ST_BUSY) || i->closing || m->pinned_tier == SGI_TIER_DEVICE)
+        return false;
+    return m->wants == 0 || (i->served && oldest_want(m)->seq > oldest_want(d->kept_for->model)->seq);
+}
+
+/* Who leaves first: what is unused, then what was chosen before (or two that are busy would take turns for ever), then what was unused
+ * longest. */
+static struct instance *first_to_yield(const struct device *d)
+{
+    struct instance *first = NULL;
+    for (struct instance *i = d->instances; i; i = i->device_next) {
+        if (!yields(d, i))
+            continue;
+        bool ready = i->state == ST_READY;
+        bool better = !first || ready > (first->state == ST_READY);
+        if (first && ready == (first->state == ST_READY))
+            better = i->yielding != first->yielding ? i->yielding : i->last_used < first->last_used;
+        if (better)
+            first = i;
+    }
+    return first;
 }
 
 /* For each device: who has starved for it longest; and what there must let go for that. Decided anew in each pass, so that it ends when the want does. */
 static void keep_devices(struct sgi__core *core, uint64_t now)
 {
+    core->devices_kept = false;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         struct device *d = &core->devices[n];
         d->kept_for = NULL;
+        d->promised = 0;
         for (struct instance *i = d->instances; i; i = i->device_next)
-            if (i->state == ST_READY || i->state == ST_BUSY)
+            if (i->state == ST_READY || i->state == ST_BUSY) {
+                i->yielding = i->closing;
                 i->closing = i->lost || i->model->draining;
+            }
     }
     for (struct model *m = core->pending_head; m; m = m->pending_next) {
         struct instance *i = &m->instance;
+        i->promised = false;
         if (i->state != ST_QUEUED || !i->blocked || i->blocked_device < 0 || !starves(core, now, m))
             continue;
-        struct device *d = &core->devices[i->blocked_device];
+        int32_t        here = device_with_room(core, i, m->wants_head->spec.device_hint); /* then it waits for a loader only */
+        struct device *d = &core->devices[here >= 0 ? here : i->blocked_device];
         if (!can_come_free(d, sgi__instance_need(i))) /* letting go would not help */
             continue;
         if (!d->kept_for || oldest_want(m)->seq < oldest_want(d->kept_for->model)->seq)
@@ -295,9 +345,10 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
         struct device *d = &core->devices[n];
         if (!d->kept_for)
             continue;
+        core->devices_kept = true;
         uint64_t need = sgi__instance_need(d->kept_for), going = leaving_bytes(d);
         struct instance *victim;
-        while (lacking_bytes(d, need, going) > 0 && (victim = unused_longest(d, yields)) != NULL) {
+        while (lacking_bytes(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
             going += victim->charged;
             victim->closing = true;
             if (victim->state == ST_READY)
@@ -324,6 +375,8 @@ static void serve_up(struct sgi__core *core, uint64_t now, struct model *m)
             sgi__want_grant(core, now, w, i);
         }
     }
+    if (m->wants == 0 && i->state == ST_READY) /* only prefetches: those before it in this pass could not have its room */
+        core->dirty = true;
     if (i->lost && m->wants > 0) { /* it is up only for those who still hold it */
         sgi_status why_not;
         if (!sgi__fits_somewhere(core, m, false, &why_not))
@@ -336,26 +389,42 @@ static void serve_early(struct sgi__core *core, uint64_t now, struct model *m)
     struct instance *i = &m->instance;
     if (i->to_dram || i->closing)
         return;
+    uint32_t before = 0; /* whose turn is sooner: their leases are set aside, or a stream of early wants would pass them for ever */
     for (struct want *w = m->wants_head, *next; w; w = next) {
         next = w->next;
-        if (w->spec.early && i->leases < m->config.leases_max)
+        if (w->spec.prefetch)
+            continue;
+        if (i->leases >= m->config.leases_max || before >= m->config.leases_max - i->leases)
+            break;
+        if (w->spec.early)
             sgi__want_grant(core, now, w, i);
+        else
+            before++;
     }
+}
+
+/* Prefetches into DRAM are done once the bytes are there, whoever brought them. */
+static void serve_kept(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    for (struct want *w = m->wants_head, *next; w; w = next) {
+        next = w->next;
+        if (w->spec.tier == SGI_TIER_DRAM)
+            sgi__want_grant(core, now, w, NULL);
+    }
+}
+
+static bool wants_device(const struct model *m)
+{
+    const struct want *w = m->wants_head;
+    while (w && w->spec.tier != SGI_TIER_DEVICE)
+        w = w->next;
+    return w != NULL;
 }
 
 static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
 {
-    bool to_dram = true;
+    bool to_dram = !wants_device(m);
 
-    for (struct want *w = m->wants_head, *next; w; w = next) {
-        next = w->next;
-        if (w->spec.tier == SGI_TIER_DRAM && m->residence == RES_KEPT)
-            sgi__want_grant(core, now, w, NULL);
-        else if (w->spec.tier == SGI_TIER_DEVICE)
-            to_dram = false;
-    }
-    if (m->wants == 0)
-        return;
     if (m->prepare_hung) {
         sgi__wants_reject(core, m, SGI_E_WEDGED, SGI_STEP_PREPARE, 0);
         return;
@@ -372,13 +441,32 @@ static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
     sgi__instance_start(core, now, m, to_dram);
 }
 
+/* While it queues, what it is wanted for may change. */
+static void retarget(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    bool to_dram = !wants_device(i->model);
+    if (i->tier != SGI_TIER_DISK || i->to_dram == to_dram)
+        return;
+    i->to_dram = to_dram;
+    if (!to_dram && i->source_ok)
+        sgi__prepare(core, now, i->model);
+}
+
 static void serve(struct sgi__core *core, uint64_t now, struct model *m)
 {
     struct instance *i = &m->instance;
 
-    if (i->state == ST_COLD)
+    if (m->residence == RES_KEPT)
+        serve_kept(core, now, m);
+    if (m->wants == 0) {
+        sgi__instance_abandon(core, now, m, false);
+        return;
+    }
+    if (i->state == ST_COLD && in_time(m, now))
         serve_cold(core, now, m);
-    if (i->state == ST_QUEUED && i->source_ok && m->wants > 0) {
+    if (i->state == ST_QUEUED && m->wants > 0)
+        retarget(core, now, i);
+    if (i->state == ST_QUEUED && i->source_ok && in_time(m, now)) {
         sgi_status why_not;
         if (sgi__fits_somewhere(core, m, i->to_dram, &why_not)) {
             place(core, now, i);
@@ -399,9 +487,12 @@ void sgi__sched_run(struct sgi__core *core, uint64_t now)
 {
     while (core->dirty) {
         core->dirty = false;
-        if (!core->pending_head)
+        if (!core->pending_head && !core->devices_kept)
             return;
         keep_devices(core, now);
+        for (uint32_t n = 0; n < core->config.devices_count; n++) /* first, so that the others know what is left */
+            if (core->devices[n].kept_for)
+                serve(core, now, core->devices[n].kept_for->model);
         for (struct model *m = core->pending_head, *next; m; m = next) {
             next = m->pending_next; /* serving a model ends wants of its own only */
             serve(core, now, m);

@@ -80,6 +80,9 @@ struct instance {
     bool start_sent, engine_up; /* engine_up: `stop` must be called */
     bool keep_waiting; /* until a dropped residence has made room in the DRAM tier */
     bool retried;      /* a refused reserve was tried again once */
+    bool served;       /* has given a lease */
+    bool promised;     /* room that is on its way, in this scheduling pass */
+    bool yielding;     /* was chosen to make room for one that starves, as of the pass before */
     bool closing;      /* grants nothing more; stops when unused */
     bool keep;         /* its image may become the DRAM residence */
     bool cancel_sent;
@@ -93,6 +96,7 @@ struct instance {
     uint32_t leases;
     uint32_t calls;          /* callbacks out, given up by their users or not */
     uint32_t calls_ending;   /* of them canceled or detached */
+    uint64_t ending_last;    /* when the last of these was canceled */
     uint64_t last_used;
     uint64_t idle_ns;        /* the idle time that runs, for when a pin comes off */
     uint64_t rest_ns;        /* as the last lease released asked for, when a call outlives it */
@@ -176,6 +180,7 @@ struct device {
     struct instance *instances; /* admitted to it, newest first */
     uint32_t instances_count;
     struct timer linger;
+    uint64_t promised;         /* during one scheduling pass: to those for whom it is being emptied */
     struct instance *kept_for; /* during one scheduling pass: the one that starved longest */
 };
 
@@ -185,6 +190,7 @@ struct sgi__core {
     struct sgi__core_config config;
     struct device devices[SGI__DEVICES_MAX];
     struct device dram; /* only bytes_max, used, and lost while the place is gone */
+    uint64_t dram_lending;     /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
     uint64_t spare_limit_said; /* as of the last SPARE_LIMIT taken */
     uint32_t keep_waiters;     /* instances with keep_waiting */
 
@@ -202,6 +208,7 @@ struct sgi__core {
     uint32_t replies_capacity, replies_head, replies_count;
 
     uint64_t serial, op, seq;
+    bool     devices_kept; /* as of the last pass, for somebody who starves */
     bool     draining, closed_said;
     bool     dirty; /* the scheduler has something to look at */
 };

@@ -186,15 +186,16 @@ sgi_status sgi__region_share(struct sgi__region *region, int *fd_out, sgi_error 
     int fd = open_read_only(region);
     if (fd < 0)
         return sgi__error_sys(err, SGI_E_SYSTEM, errno, "reopen an image's memfd read-only (is /proc mounted?)");
-    if (!region->shared) {
+    if (!region->sealed) {
         /* The write seal is refused while a writable map exists; one call replaces ours under any reader's eyes. */
         void *base = mmap(region->base, region->bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+        region->shared |= base != MAP_FAILED; /* sealed or not: nobody can fill it again */
         if (base == MAP_FAILED || fcntl(region->fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) != 0) {
             int e = errno;
             close(fd);
             return sgi__error_sys(err, SGI_E_SYSTEM, e, "seal an image's memfd against writing");
         }
-        region->shared = true;
+        region->sealed = true;
     }
     *fd_out = fd;
     return SGI_OK;

@@ -19,6 +19,7 @@ struct sgi__region {
     int      read_fd; /* the O_RDONLY reopen that is; -1 */
     bool     fresh;  /* its pages have not been touched yet */
     bool     shared; /* a descriptor left the library: never recycled */
+    bool     sealed; /* against all writing, ours too */
     uint32_t tenant;
     enum sgi__region_kind kind;
     struct sgi__region *next; /* in the spare list */

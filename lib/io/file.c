@@ -26,7 +26,8 @@ static int64_t stated_align(int fd)
     struct statx stx;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) != 0 || !(stx.stx_mask & STATX_DIOALIGN))
         return 0;
-    uint32_t align = stx.stx_dio_mem_align > stx.stx_dio_offset_align ? stx.stx_dio_mem_align : stx.stx_dio_offset_align;
+    uint32_t align = stx.stx_dio_mem_align > stx.stx_dio_offset_align ? stx.stx_dio_mem_align
+                                                                      : stx.stx_dio_offset_align;
     if (stx.stx_dio_offset_align == 0 || align > ALIGN_MAX || (align & (align - 1)))
         return -1;
     return align < ALIGN_MIN ? ALIGN_MIN : align;
@@ -54,13 +55,15 @@ static bool reads_directly(int fd, uint64_t file_bytes)
 /* A descriptor of its own: toggling O_DIRECT on a shared one would race with reads in flight. */
 static sgi_status open_direct(const char *path, struct sgi__io_file *file, sgi_error *err)
 {
-    /* O_NONBLOCK for the same reason as in regular.c; a file system that takes O_DIRECT has non-blocking reads, or ignores it. */
+    /* O_NONBLOCK for the same reason as in regular.c; a file system that takes O_DIRECT has non-blocking reads, or
+     * ignores it. */
     int fd;
     do
         fd = open(path, O_RDONLY | O_DIRECT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     while (fd < 0 && errno == EINTR);
     if (fd < 0) {
-        file->direct_refused = errno == EINVAL ? "the file system does not take O_DIRECT" : "opening with O_DIRECT failed";
+        file->direct_refused = errno == EINVAL ? "the file system does not take O_DIRECT"
+                                               : "opening with O_DIRECT failed";
         return SGI_OK;
     }
 
@@ -92,8 +95,8 @@ static sgi_status open_direct(const char *path, struct sgi__io_file *file, sgi_e
 
 /* ---------------------------------------------------------- open and check */
 
-sgi_status sgi__io_file_open(const char *path, const struct sgi__file_id *expected, bool want_direct, struct sgi__io_file *file_out,
-                             sgi_error *err)
+sgi_status sgi__io_file_open(const char *path, const struct sgi__file_id *expected, bool want_direct,
+                             struct sgi__io_file *file_out, sgi_error *err)
 {
     struct sgi__io_file file = { .direct_fd = -1, .direct_align = ALIGN_PORTABLE };
     struct stat         st;
@@ -126,7 +129,8 @@ sgi_status sgi__io_path_check(const char *path, const struct sgi__file_id *expec
     return sgi__io_id_compare(path, expected, &found, err);
 }
 
-sgi_status sgi__io_file_check(const struct sgi__io_file *file, const char *path, const struct sgi__file_id *expected, sgi_error *err)
+sgi_status sgi__io_file_check(const struct sgi__io_file *file, const char *path, const struct sgi__file_id *expected,
+                              sgi_error *err)
 {
     /* The open file says what was read, the path whether the next load would read the same. */
     struct stat st;

@@ -37,7 +37,8 @@ static sgi_status posix_kind(void *user, const char *path, enum sgi__fs_kind *ki
 }
 
 static sgi_status posix_list(void *user, const char *path, uint32_t names_max,
-                             sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user, sgi_error *err)
+                             sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user,
+                             sgi_error *err)
 {
     (void)user;
     DIR *folder = opendir(path); /* O_DIRECTORY: anything else is refused before it is opened */
@@ -57,7 +58,8 @@ static sgi_status posix_list(void *user, const char *path, uint32_t names_max,
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (names++ == names_max)
-            status = sgi__error(err, SGI_E_FORMAT, "%s holds more than %" PRIu32 " names", sgi__io_path_shown(path), names_max);
+            status = sgi__error(err, SGI_E_FORMAT, "%s holds more than %" PRIu32 " names", sgi__io_path_shown(path),
+                                names_max);
         else
             status = each(each_user, entry->d_name, err);
     }
@@ -76,7 +78,8 @@ static bool is_under(const char *path, const char *root)
     return strncmp(path, root, bytes) == 0 && (path[bytes] == '/' || (bytes > 0 && path[bytes] == '\0'));
 }
 
-static sgi_status check_roots(const struct sgi__fs_posix *config, const char *path, const char *resolved, sgi_error *err)
+static sgi_status check_roots(const struct sgi__fs_posix *config, const char *path, const char *resolved,
+                              sgi_error *err)
 {
     if (!config->roots)
         return SGI_OK;
@@ -87,16 +90,18 @@ static sgi_status check_roots(const struct sgi__fs_posix *config, const char *pa
     return sgi__error(err, SGI_E_DENIED, "%s is outside the allowed roots", sgi__io_path_shown(path));
 }
 
-/* Where the open file really is. Asked of the descriptor and not of the path, which somebody may be changing meanwhile. */
-static sgi_status resolve(const struct sgi__fs_posix *config, const char *path, int fd, const struct stat *st, char **resolved_out,
-                          sgi_error *err)
+/* Where the open file really is. Asked of the descriptor and not of the path, which somebody may be changing
+ * meanwhile. */
+static sgi_status resolve(const struct sgi__fs_posix *config, const char *path, int fd, const struct stat *st,
+                          char **resolved_out, sgi_error *err)
 {
     char link[32], text[PATH_MAX];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t bytes = readlink(link, text, sizeof text - 1);
     if (bytes < 0) {
         if (config->roots)
-            return sgi__error_sys(err, SGI_E_DENIED, errno, "%s cannot be shown to be under the allowed roots without /proc",
+            return sgi__error_sys(err, SGI_E_DENIED, errno,
+                                  "%s cannot be shown to be under the allowed roots without /proc",
                                   sgi__io_path_shown(path));
         if (!realpath(path, text))
             return sgi__io_path_error(path, errno, "resolve", err);
@@ -107,17 +112,19 @@ static sgi_status resolve(const struct sgi__fs_posix *config, const char *path, 
     /* A deleted file is shown as "/a/b (deleted)", which may also be somebody else's name. */
     struct stat there;
     if (stat(text, &there) != 0 || there.st_dev != st->st_dev || there.st_ino != st->st_ino)
-        return sgi__error(err, SGI_E_CHANGED, "%s was moved or removed while it was being opened", sgi__io_path_shown(path));
+        return sgi__error(err, SGI_E_CHANGED, "%s was moved or removed while it was being opened",
+                          sgi__io_path_shown(path));
 
     sgi_status status = check_roots(config, path, text, err);
     if (status != SGI_OK)
         return status;
     *resolved_out = sgi__strdup(text);
-    return *resolved_out ? SGI_OK : sgi__error(err, SGI_E_NO_MEMORY, "no memory for the path of %s", sgi__io_path_shown(path));
+    return *resolved_out ? SGI_OK
+                         : sgi__error(err, SGI_E_NO_MEMORY, "no memory for the path of %s", sgi__io_path_shown(path));
 }
 
-static sgi_status posix_open(void *user, const char *path, void **file_out, struct sgi__file_id *id_out, char **resolved_out,
-                             sgi_error *err)
+static sgi_status posix_open(void *user, const char *path, void **file_out, struct sgi__file_id *id_out,
+                             char **resolved_out, sgi_error *err)
 {
     const struct sgi__fs_posix *config = user;
     struct stat                 st;
@@ -159,18 +166,22 @@ static sgi_status posix_read(void *user, void *opaque, uint64_t offset, void *ds
     const struct posix_file *file = opaque;
     int                      fault = sgi__fault(SGI__FAULT_HEADER);
     if (fault)
-        return sgi__error_sys(err, SGI_E_IO, fault, "read %s at offset %" PRIu64, sgi__io_path_shown(file->path), offset);
+        return sgi__error_sys(err, SGI_E_IO, fault, "read %s at offset %" PRIu64, sgi__io_path_shown(file->path),
+                              offset);
     if (offset > INT64_MAX || bytes > INT64_MAX - offset)
-        return sgi__error(err, SGI_E_IO, "read %s at offset %" PRIu64 ": past any file's end", sgi__io_path_shown(file->path), offset);
+        return sgi__error(err, SGI_E_IO, "read %s at offset %" PRIu64 ": past any file's end",
+                          sgi__io_path_shown(file->path), offset);
 
     for (size_t done = 0; done < bytes;) {
         ssize_t got = pread(file->fd, (char *)dst + done, bytes - done, (off_t)(offset + done));
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
-            return sgi__error_sys(err, SGI_E_IO, errno, "read %s at offset %" PRIu64, sgi__io_path_shown(file->path), offset + done);
+            return sgi__error_sys(err, SGI_E_IO, errno, "read %s at offset %" PRIu64, sgi__io_path_shown(file->path),
+                                  offset + done);
         if (got == 0)
-            return sgi__error(err, SGI_E_IO, "%s ends at %" PRIu64 ", before the %zu bytes at offset %" PRIu64 " it should have",
+            return sgi__error(err, SGI_E_IO,
+                              "%s ends at %" PRIu64 ", before the %zu bytes at offset %" PRIu64 " it should have",
                               sgi__io_path_shown(file->path), offset + done, bytes, offset);
         done += (size_t)got;
     }

@@ -2,8 +2,8 @@
 /*
  * What to do with the outcome of a read, the same over every engine. All on the owner's thread but for _wake.
  *
- * A read moves pending -> flying (in the engine) -> ended, and from there back to its owner or to pending again. The three
- * together never exceed the depth.
+ * A read moves pending -> flying (in the engine) -> ended, and from there back to its owner or to pending again. The
+ * three together never exceed the depth.
  */
 #include "io/reader.h"
 
@@ -22,25 +22,30 @@
 /* One request of the engine; a multiple of every alignment, and below what the kernel reads at once. */
 #define REQUEST_BYTES_MAX (UINT64_C(1) << 30)
 
+/* Before trying again after EAGAIN; at most SGI__READ_AGAINS_MAX times in a row. */
+static const struct timespec a_moment = { .tv_nsec = 1000000 };
+
 struct sgi__reader {
     const struct sgi__io_engine *engine;
     struct sgi__io_queue        *queue;
-    uint32_t depth;
-    uint32_t in_flight; /* submitted by the owner and not returned */
-    uint32_t flying;    /* of these: in the engine */
-    bool     canceled;
-    bool     backing_off; /* the kernel said EAGAIN: start nothing before something else has finished */
-    struct sgi__io_request *pending[SGI__IO_DEPTH_MAX];
-    uint32_t                pending_count;
-    struct sgi__io_request *ended[SGI__IO_DEPTH_MAX]; /* a ring; ended_at is the oldest */
-    uint32_t                ended_at, ended_count;
+    uint32_t                     depth;
+    uint32_t                     in_flight; /* submitted by the owner and not returned */
+    uint32_t                     flying;    /* of these: in the engine */
+    bool                         canceled;
+    bool                     backing_off; /* the kernel said EAGAIN: start nothing before something else has finished */
+    struct sgi__io_request  *pending[SGI__IO_DEPTH_MAX];
+    uint32_t                 pending_count;
+    struct sgi__io_request  *ended[SGI__IO_DEPTH_MAX]; /* a ring; ended_at is the oldest */
+    uint32_t                 ended_at, ended_count;
     struct sgi__reader_stats stats;
 };
 
-sgi_status sgi__reader_open(const struct sgi__io_engine *engine, uint32_t depth, struct sgi__reader **reader_out, sgi_error *err)
+sgi_status sgi__reader_open(const struct sgi__io_engine *engine, uint32_t depth, struct sgi__reader **reader_out,
+                            sgi_error *err)
 {
     if (engine->abi != SGI__IO_ABI)
-        return sgi__error(err, SGI_E_INVALID, "read engine %s has abi %" PRIu32 ", not %d", engine->name, engine->abi, SGI__IO_ABI);
+        return sgi__error(err, SGI_E_INVALID, "read engine %s has abi %" PRIu32 ", not %d", engine->name, engine->abi,
+                          SGI__IO_ABI);
     if (depth < 1 || depth > SGI__IO_DEPTH_MAX)
         return sgi__error(err, SGI_E_INVALID, "read depth %" PRIu32 " is not in 1..%d", depth, SGI__IO_DEPTH_MAX);
     struct sgi__reader *r = sgi__alloc_zero(1, sizeof *r);
@@ -82,8 +87,8 @@ static struct sgi__io_request *take_ended(struct sgi__reader *r)
 
 /* ----------------------------------------------------------------- starting */
 
-/* The next request of a read: from what has landed to its end. Direct, that end is rounded up to the alignment and no further:
- * the kernel zeroes a buffer up to the end of the request, not of the file. */
+/* The next request of a read: from what has landed to its end. Direct, that end is rounded up to the alignment and
+ * no further: the kernel zeroes a buffer up to the end of the request, not of the file. */
 static void prepare(struct sgi__read *read)
 {
     struct sgi__io_request *request = &read->request;
@@ -104,9 +109,9 @@ static void start_pending(struct sgi__reader *r)
     if (!r->pending_count)
         return;
     if (r->backing_off && r->flying)
-        return; /* until one of those has finished */
-    if (r->backing_off)
-        nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL); /* nothing to wait for but the kernel */
+        return;                     /* until one of those has finished */
+    if (r->backing_off)             /* nothing of ours is under way that could be waited for */
+        nanosleep(&a_moment, NULL); /* lint: allow nanosleep: the kernel is short of memory and says no when */
     r->backing_off = false;
 
     for (uint32_t i = 0; i < r->pending_count; i++)
@@ -144,8 +149,8 @@ void sgi__reader_submit(struct sgi__reader *r, struct sgi__read *read)
 
 /* ------------------------------------------------------------------- ending */
 
-/* What came back, as a test wants it; in a release build nothing. Here and not in the engines, so that the rules below see it
- * as if the kernel had done it. */
+/* What came back, as a test wants it; in a release build nothing. Here and not in the engines, so that the rules
+ * below see it as if the kernel had done it. */
 static void apply_faults(struct sgi__io_request *request)
 {
     int fault = sgi__fault(SGI__FAULT_READ);
@@ -182,7 +187,8 @@ static void go_on_cached(struct sgi__reader *r, struct sgi__read *read)
 }
 
 /* True when the read goes on; else *status says how it ended. */
-static bool goes_on_after_error(struct sgi__reader *r, struct sgi__read *read, int os_errno, sgi_status *status, sgi_error *err)
+static bool goes_on_after_error(struct sgi__reader *r, struct sgi__read *read, int os_errno, sgi_status *status,
+                                sgi_error *err)
 {
     bool again = os_errno == EINTR || os_errno == EAGAIN;
     if (read->direct && (os_errno == EINVAL || os_errno == EOPNOTSUPP)) {
@@ -202,7 +208,8 @@ static bool goes_on_after_error(struct sgi__reader *r, struct sgi__read *read, i
         r->stats.retries++;
         return true;
     }
-    *status = sgi__error_sys(err, SGI_E_IO, os_errno, "read %s at offset %" PRIu64, sgi__io_path_shown(read->path), read->request.offset);
+    *status = sgi__error_sys(err, SGI_E_IO, os_errno, "read %s at offset %" PRIu64, sgi__io_path_shown(read->path),
+                             read->request.offset);
     return false;
 }
 
@@ -213,8 +220,8 @@ static bool goes_on_after_bytes(struct sgi__reader *r, struct sgi__read *read, u
     if (read->done < read->want) {
         if (landed < read->request.bytes)
             r->stats.shorts++;
-        /* A direct read that stops inside a block has met an end of file that should not be there, or a file system with
-         * ideas of its own. It cannot go on from there, and from the block's start it would stop again. */
+        /* A direct read that stops inside a block has met an end of file that should not be there, or a file system
+         * with ideas of its own. It cannot go on from there, and from the block's start it would stop again. */
         if (read->direct && read->done % read->file->direct_align != 0)
             go_on_cached(r, read);
         return true;

@@ -54,7 +54,8 @@ sgi_status sgi__io_path_error(const char *path, int os_errno, const char *doing,
     if (os_errno == EACCES || os_errno == EPERM)
         return sgi__error_sys(err, SGI_E_DENIED, os_errno, "%s %s", doing, sgi__io_path_shown(path));
     if ((os_errno == ENOENT || os_errno == ELOOP) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
-        return sgi__error_sys(err, SGI_E_IO, os_errno, "%s is a symbolic link that leads nowhere", sgi__io_path_shown(path));
+        return sgi__error_sys(err, SGI_E_IO, os_errno, "%s is a symbolic link that leads nowhere",
+                              sgi__io_path_shown(path));
     return sgi__error_sys(err, SGI_E_IO, os_errno, "%s %s", doing, sgi__io_path_shown(path));
 }
 
@@ -64,7 +65,8 @@ sgi_status sgi__io_regular_stat(const char *path, struct stat *st_out, sgi_error
     if (stat(path, &st) != 0)
         return sgi__io_path_error(path, errno, "open", err);
     if (!S_ISREG(st.st_mode))
-        return sgi__error(err, SGI_E_IO, "%s is %s, not a regular file", sgi__io_path_shown(path), sgi__io_kind_text(st.st_mode));
+        return sgi__error(err, SGI_E_IO, "%s is %s, not a regular file", sgi__io_path_shown(path),
+                          sgi__io_kind_text(st.st_mode));
     *st_out = st;
     return SGI_OK;
 }
@@ -92,11 +94,12 @@ sgi_status sgi__io_regular_open(const char *path, int *fd_out, struct stat *st_o
         goto undo_open;
     }
     if (!S_ISREG(st.st_mode)) {
-        status = sgi__error(err, SGI_E_IO, "%s is %s, not a regular file", sgi__io_path_shown(path), sgi__io_kind_text(st.st_mode));
+        status = sgi__error(err, SGI_E_IO, "%s is %s, not a regular file", sgi__io_path_shown(path),
+                            sgi__io_kind_text(st.st_mode));
         goto undo_open;
     }
-    /* It has done its work: left on, io_uring answers EAGAIN without end where a file system has no non-blocking reads. Nobody
-     * shares this description yet, so changing its flags races with nobody. */
+    /* It has done its work: left on, io_uring answers EAGAIN without end where a file system has no non-blocking
+     * reads. Nobody shares this description yet, so changing its flags races with nobody. */
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0) {
         status = sgi__io_path_error(path, errno, "fcntl", err);
@@ -122,7 +125,8 @@ struct sgi__file_id sgi__io_id(const struct stat *st)
     };
 }
 
-sgi_status sgi__io_id_compare(const char *path, const struct sgi__file_id *expected, const struct sgi__file_id *found, sgi_error *err)
+sgi_status sgi__io_id_compare(const char *path, const struct sgi__file_id *expected, const struct sgi__file_id *found,
+                              sgi_error *err)
 {
     bool other = expected->device != found->device || expected->inode != found->inode;
     bool resized = expected->bytes != found->bytes;
@@ -135,5 +139,6 @@ sgi_status sgi__io_id_compare(const char *path, const struct sgi__file_id *expec
         snprintf(inode, sizeof inode, ", another file (inode)");
     if (resized)
         snprintf(size, sizeof size, ", size %" PRIu64 " -> %" PRIu64, expected->bytes, found->bytes);
-    return sgi__error(err, SGI_E_CHANGED, "%s has changed%s%s%s", sgi__io_path_shown(path), inode, size, modified ? ", mtime" : "");
+    return sgi__error(err, SGI_E_CHANGED, "%s has changed%s%s%s", sgi__io_path_shown(path), inode, size,
+                      modified ? ", mtime" : "");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening what must be a regular file, and telling whether it is still the same one. A path may come from anyone: a FIFO, a
- * device or a dangling link there is refused by name, and nothing blocks on it. */
+/* Opening what must be a regular file, and telling whether it is still the same one. A path may come from anyone: a
+ * FIFO, a device or a dangling link there is refused by name, and nothing blocks on it. */
 #ifndef SGI_IO_REGULAR_H
 #define SGI_IO_REGULAR_H
 
@@ -23,6 +23,7 @@ const char *sgi__io_path_shown(const char *path);
 
 struct sgi__file_id sgi__io_id(const struct stat *st);
 /* SGI_E_CHANGED naming what differs. */
-sgi_status sgi__io_id_compare(const char *path, const struct sgi__file_id *expected, const struct sgi__file_id *found, sgi_error *err);
+sgi_status sgi__io_id_compare(const char *path, const struct sgi__file_id *expected, const struct sgi__file_id *found,
+                              sgi_error *err);
 
 #endif

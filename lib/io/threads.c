@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads through a few threads in pread: for where io_uring is not to be had, which is most containers. Within a few percent of
- * the ring at the same block size (research/host.md 6).
+ * Reads through a few threads in pread: for where io_uring is not to be had, which is most containers. Within a few
+ * percent of the ring at the same block size (research/host.md 6).
  *
- * The owner and the reading threads share the two lists under `lock`, the only one here; it is never held across a read.
+ * The owner and the reading threads share the two lists under `lock`, the only one here; it is never held across a
+ * read.
  */
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "base/fault.h"
+#include "base/thread.h"
 #include "io/io.h"
 
 enum { THREADS_MAX = 8 };
@@ -125,19 +125,11 @@ static void threads_cancel(struct sgi__io_queue *q)
 /* As many as the depth can use. Fewer than asked for is slower, not wrong. */
 static int start_threads(struct sgi__io_queue *q, uint32_t wanted)
 {
-    /* The host program's signals are not ours to run. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
     while (rc == 0 && q->threads_count < wanted) {
-        rc = sgi__fault(SGI__FAULT_THREAD);
-        if (rc == 0)
-            rc = pthread_create(&q->threads[q->threads_count], NULL, read_until_closed, q);
-        if (rc == 0)
-            pthread_setname_np(q->threads[q->threads_count++], "sgi-read");
+        rc = sgi__thread_start(&q->threads[q->threads_count], "sgi-read", read_until_closed, q);
+        q->threads_count += rc == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return q->threads_count ? 0 : rc;
 }
 

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "load/hash.h"
 #include "load/plan.h"
 #include "load/state.h"
@@ -181,9 +182,12 @@ static sgi_status verify(struct pipeline *p, uint64_t tensor, const struct sgi__
     uint64_t got = sgi__hash(at, t->bytes);
     if (got != check->xxh3) {
         st = read_again(p, t, at, err);
-        if (st == SGI_OK && (got = sgi__hash(at, t->bytes)) != check->xxh3)
-            st = sgi__error(err, SGI_E_CHECK, "%s: tensor '%s' has XXH3 %016llx, expected %016llx", file_of(p, t->file)->path, t->name,
+        if (st == SGI_OK && (got = sgi__hash(at, t->bytes)) != check->xxh3) {
+            struct sgi__shown path, name;
+            st = sgi__error(err, SGI_E_CHECK, "%s: tensor '%s' has XXH3 %016llx, expected %016llx",
+                            sgi__show_path(&path, file_of(p, t->file)->path), sgi__show_name(&name, t->name),
                             (unsigned long long)got, (unsigned long long)check->xxh3);
+        }
     }
     spent(p, SGI_STEP_VERIFY, since);
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_VERIFY);
@@ -420,6 +424,7 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
     publish(&p, st);
     if (st != SGI_OK) {
         sgi__error_step(err, st, SGI_STEP_READ);
+        sgi__error_name_model(err, load->spec.name);
         sgi__load_failed(load, st, err);
     }
     sgi__load_run_done(load);

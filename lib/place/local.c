@@ -168,6 +168,8 @@ static void work_check(struct job *job, sgi_error *err)
     for (uint32_t n = 0; n < m->files_count && job->event.status == SGI_OK; n++)
         job->event.status = sgi__io_path_check(m->files[n].path, &m->files[n].id, err);
     sgi__error_step(err, job->event.status, SGI_STEP_SOURCE);
+    if (job->event.status != SGI_OK)
+        sgi__error_name_model(err, job->model->spec.name);
 }
 
 static void check_source(struct sgi__place *p, uint64_t op, sgi_model model)
@@ -198,6 +200,17 @@ static void context_close(struct sgi__place *p, uint64_t op, int32_t device)
 
 /* ---- prepare ---- */
 
+/* What a callback said, or did not say, with its step and its model. An error of ours that it handed on has its step. */
+static void callback_failed(const struct place_model *m, sgi_status status, uint32_t step, sgi_error *err)
+{
+    if (status == SGI_OK || err->step != SGI_STEP_NONE)
+        return;
+    if (!err->message[0])
+        sgi__error(err, status, "its engine's %s said %s", sgi_step_name(step), sgi_status_name(status));
+    sgi__error_name_model(err, m->spec.name);
+    err->step = step;
+}
+
 static void work_prepare(struct job *job, sgi_error *err)
 {
     struct place_model *m = job->model;
@@ -214,7 +227,7 @@ static void work_prepare(struct job *job, sgi_error *err)
         m->prepared = prepared;
         job->event.bytes = bytes;
     }
-    sgi__error_step(err, job->event.status, SGI_STEP_PREPARE);
+    callback_failed(m, job->event.status, SGI_STEP_PREPARE, err);
 }
 
 static void prepare(struct sgi__place *p, uint64_t op, sgi_model model)
@@ -245,7 +258,9 @@ static sgi_status prefix_fill(void *user, uint32_t part, void *dst, uint64_t byt
 {
     const struct place_model *m = user;
     const sgi_engine         *e = m->spec.engine;
-    return e->prefix_fill(e->user, m->spec.source, part, dst, bytes, err);
+    sgi_status                st = e->prefix_fill(e->user, m->spec.source, part, dst, bytes, err);
+    callback_failed(m, st, SGI_STEP_PREFIX, err);
+    return st;
 }
 
 static void load_spec(const struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec)
@@ -267,6 +282,8 @@ static sgi_status new_image(struct sgi__place *p, const struct sgi__place_model 
     for (uint32_t n = 0; n < parts; n++)
         bytes[n] = m->layout->parts[n].region_bytes;
     sgi_status st = sgi__image_new(p->memory, bytes, parts, m->flags, m->tenant, image_out, err);
+    if (st != SGI_OK)
+        sgi__error_name_model(err, m->name);
     sgi__free(bytes);
     return st;
 }
@@ -466,7 +483,7 @@ static void work_start(struct job *job, sgi_error *err)
     i->start_ns = sgi__clock_now_ns() - since;
     pthread_mutex_unlock(&i->mutex);
     i->engine_instance = instance;
-    sgi__error_step(err, job->event.status, SGI_STEP_START);
+    callback_failed(i->model, job->event.status, SGI_STEP_START, err);
 }
 
 static void engine_start(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
@@ -526,7 +543,7 @@ static void run_call(struct sgi__job *base)
     sgi__thread_enter_library();
     event.status = e->call(e->user, i->engine_instance, job->request, job->bytes, &job->reply, &err);
     sgi__thread_leave_library();
-    sgi__error_step(&err, event.status, SGI_STEP_CALL);
+    callback_failed(i->model, event.status, SGI_STEP_CALL, &err);
     call_ended(job);
     report(p, &event);
 }

@@ -154,7 +154,7 @@ static void put_in_table(sgi_runtime *rt, struct call *c, sgi_lease lease)
         slot++;
     c->id = CALL_KIND | (++rt->call_serial << SERIAL_SHIFT & ~CALL_KIND) | slot;
     c->lease = lease;
-    c->refs = 2; /* the user's and the engine's */
+    c->refs = 3; /* the user's, the engine's, and begin's own */
     rt->calls[slot] = c;
     rt->calls_count++;
     for (struct completion *k = c->readable; k; k = k == c->ended ? NULL : c->ended) {
@@ -173,6 +173,20 @@ static sgi_status begin_refused(const sgi_runtime *rt, sgi_status st, bool full,
     if (st == SGI_E_UNSUPPORTED)
         return sgi__error(err, st, "the model has no engine to call");
     return sgi__error(err, st, "%s", sgi_status_text(st));
+}
+
+static void finish_dead(sgi_runtime *rt, struct call *c);
+
+/* Under the mutex: the place has it. What happened to the call while it was on its way there did not reach the place. */
+static void handed_over(sgi_runtime *rt, struct call *c)
+{
+    c->handed = true;
+    if (c->died) {
+        finish_dead(rt, c);
+    } else if (c->canceled && !c->done && !c->cancel_due) {
+        c->cancel_due = true;
+        rt->cancels_due++;
+    }
 }
 
 sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, uint64_t tag, bool blocking,
@@ -196,17 +210,18 @@ sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *requ
     }
     /* From here on the engine may be done, and its user may end the call, at any moment. */
     sgi_call id = c->id;
-    uint64_t instance = c->instance;
-    st = rt->place_ops->call(rt->place, id, instance, request, bytes, err);
+    st = rt->place_ops->call(rt->place, id, c->instance, request, bytes, err);
+    sgi__rt_enter(rt);
     if (st == SGI_OK) {
+        handed_over(rt, c);
         *call_out = id;
-        return SGI_OK;
+    } else { /* it never began: undo the other two references */
+        uint64_t now = sgi__rt_now(rt);
+        sgi__core_call_detach(rt->core, now, lease);
+        sgi__core_call_back(rt->core, now, c->instance, c->canceled);
+        let_go(rt, c);
+        let_go(rt, c);
     }
-    sgi__rt_enter(rt); /* it never began: undo both references */
-    uint64_t now = sgi__rt_now(rt);
-    sgi__core_call_detach(rt->core, now, lease);
-    sgi__core_call_back(rt->core, now, instance, c->canceled);
-    let_go(rt, c);
     let_go(rt, c);
     sgi__rt_leave(rt);
     return st;
@@ -228,7 +243,7 @@ sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t by
         return SGI_E_CANCELED;
 
     pthread_mutex_lock(&c->mutex);
-    while (bytes > 0 && !c->unwanted) {
+    while (bytes > 0 && !c->unwanted && !c->done) { /* done: its place died */
         uint32_t length = bytes < FRAGMENT_BYTES_MAX ? (uint32_t)bytes : FRAGMENT_BYTES_MAX;
         if (CALL_BUFFER_BYTES - c->used < length + LENGTH_BYTES) {
             pthread_cond_wait(&c->changed, &c->mutex);
@@ -249,7 +264,7 @@ sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t by
         pthread_mutex_unlock(&rt->mutex);
         pthread_mutex_lock(&c->mutex);
     }
-    sgi_status st = c->unwanted ? SGI_E_CANCELED : SGI_OK;
+    sgi_status st = c->unwanted || c->done ? SGI_E_CANCELED : SGI_OK;
     pthread_mutex_unlock(&c->mutex);
     let_go_outside(rt, c);
     return st;
@@ -279,23 +294,35 @@ void sgi__rt_called(sgi_runtime *rt, const struct sgi__place_event *event)
 {
     sgi__rt_enter(rt);
     struct call *c = find(rt, event->op);
-    if (c && !c->done) { /* else its place died before */
+    if (c && !c->done && !c->died) { /* else its place died before */
         sgi__core_call_back(rt->core, sgi__rt_now(rt), event->instance, c->canceled);
         finish(rt, c, event->status > 0 ? SGI_E_ENGINE : event->status, event->error);
     }
     sgi__rt_leave(rt);
 }
 
-void sgi__rt_calls_died(sgi_runtime *rt)
+/* Under the mutex: with its place. */
+static void finish_dead(sgi_runtime *rt, struct call *c)
 {
     sgi_error error;
 
     sgi__error_init(&error);
     sgi__error(&error, SGI_E_DEVICE_LOST, "the place where the call ran has died");
     sgi__error_step(&error, SGI_E_DEVICE_LOST, SGI_STEP_CALL);
-    for (uint32_t slot = 0; slot < rt->calls_max; slot++)
-        if (rt->calls[slot] && !rt->calls[slot]->done)
-            finish(rt, rt->calls[slot], SGI_E_DEVICE_LOST, &error);
+    finish(rt, c, SGI_E_DEVICE_LOST, &error);
+}
+
+void sgi__rt_calls_died(sgi_runtime *rt)
+{
+    for (uint32_t slot = 0; slot < rt->calls_max; slot++) {
+        struct call *c = rt->calls[slot];
+        if (!c || c->done)
+            continue;
+        if (c->handed)
+            finish_dead(rt, c);
+        else
+            c->died = true; /* whether it has begun at all is for its begin to say */
+    }
 }
 
 /* ---- the user's side ---- */

@@ -214,7 +214,7 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
     rt->core_config.wants_max = or_default(c->requests_max, REQUESTS_MAX_DEFAULT);
     rt->core_config.loads_max = or_default(c->loads_max, LOADS_MAX_DEFAULT);
     rt->core_config.dram_bytes_max = c->dram_bytes_max == SGI_NONE ? 0 : c->dram_bytes_max ? c->dram_bytes_max : ram / 4;
-    rt->core_config.id_seed = random_seed();
+    rt->core_config.id_seed = rt->call_serial = random_seed();
     place.devices_count = rt->core_config.devices_count;
 
     rt->core = sgi__core_new(&rt->core_config);

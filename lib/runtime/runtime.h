@@ -73,6 +73,8 @@ struct call {
     /* Under the runtime's mutex */
     uint32_t   refs;      /* the table's, the engine's, and each thread that looks at it */
     bool       canceled;  /* the core has been told */
+    bool       handed;    /* the place has it */
+    bool       died;      /* the place died before that */
     bool       detached;  /* its user has given it up */
     bool       cancel_due; /* the place has not been told yet */
     bool       blocking;   /* sgi_lease_call(): no completions */

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import atexit
 import json
 import os
 import shutil
@@ -90,7 +91,9 @@ class Case(unittest.TestCase):
 def xxh3_program():
     """The helper; compiled here when the build has not done it, as when an installed sgi is tested."""
     if not options.xxh3:
-        options.xxh3 = os.path.join(tempfile.mkdtemp(), "xxh3")
+        folder = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, folder)
+        options.xxh3 = os.path.join(folder, "xxh3")
         subprocess.run(["cc", "-O2", "-o", options.xxh3, os.path.join(HERE, "xxh3.c")], check=True)
     return options.xxh3
 

@@ -126,3 +126,11 @@ def gguf(folder, name="small.gguf", alignment=32):
         model.tensors.append({"name": tensor, "dtype": dtype, "shape": shape, "file": name, "offset": len(head) + at,
                               "bytes": size})
     return model
+
+
+def gguf_folder(folder, name="folder"):
+    root = os.path.join(folder, name)
+    os.mkdir(root)
+    model = gguf(root)
+    model.path = root
+    return model

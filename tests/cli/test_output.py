@@ -9,7 +9,7 @@ import subprocess
 import unittest
 
 import models
-from command import HANGS, SGI, Case, main, sgi
+from command import HANGS, SANITIZED, SGI, Case, main, sgi
 
 
 class Output(Case):
@@ -56,7 +56,8 @@ class Output(Case):
             with self.subTest(argv=argv):
                 code, _, err = self.through_shell(">&-", argv)
                 self.assertEqual(code, 1)
-                self.assertTrue(err.startswith("sgi: standard output: "), err)
+                # By any other cause it was open, as something else: the command's own files.
+                self.assertRegex(err, "^sgi: standard output: .*Bad file descriptor")
                 self.assertEqual(err.count("\n"), 1, err)
 
     def test_closed_input_and_errors_do_no_harm(self):
@@ -71,8 +72,9 @@ class Progress(Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        # 16 Ki reads one after the other take longer than the interval between two bars.
-        cls.model = models.single(cls.folder, "large.safetensors", [("large", "U8", [64 << 20])])
+        # Thousands of reads one after the other take longer than the interval between two bars.
+        size = 8 << 20 if SANITIZED else 64 << 20
+        cls.model = models.single(cls.folder, "large.safetensors", [("large", "U8", [size])])
         cls.slow = [SGI, "load", cls.model.path, "--cold", "--engine", "threads", "--block", "4096", "--depth", "1"]
 
     def on_terminal(self, term):

@@ -1,161 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What every engine behind io/io.h must do, run over both. A test that holds for one engine and not for the other is a bug in an
- * engine or does not belong here; test_io_uring.c has what only a ring can get wrong.
+ * What every engine behind io/io.h must do, run over both. A test that holds for one engine and not for the other is a
+ * bug in an engine or does not belong here; test_io_uring.c has what only a ring can get wrong.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/error.h"
-#include "base/fault.h"
-#include "io/io.h"
-#include "io/reader.h"
-
-enum { PAGE = 4096, DEPTH_MAX = SGI__IO_DEPTH_MAX };
-#define MIB ((size_t)1 << 20)
-#define FILE_BYTES (8 * MIB + 1234) /* ends inside a block of every size */
-
-/* ------------------------------------------------------------------ fixture */
-
-struct subject {
-    const char *name;
-    const struct sgi__io_engine *(*engine)(void);
-};
-
-static const struct sgi__io_engine *threads_engine(void)
-{
-    return &sgi__io_threads;
-}
-
-static const struct subject uring = { "uring", sgi__io_uring };
-static const struct subject threads = { "threads", threads_engine };
-
-static char                path[64];
-static struct sgi__io_file file;
-
-/* The reference: what stands at an offset of the file. */
-static uint8_t expected_at(uint64_t offset)
-{
-    uint64_t x = (offset / 8 + 1) * UINT64_C(0x9e3779b97f4a7c15);
-    x ^= x >> 29;
-    return (uint8_t)(x >> (8 * (offset % 8)));
-}
-
-static void assert_bytes(const void *data, uint64_t offset, uint64_t bytes)
-{
-    const uint8_t *p = data;
-    for (uint64_t i = 0; i < bytes; i++) {
-        if (p[i] != expected_at(offset + i))
-            fail_msg("byte %llu of the file is wrong in memory", (unsigned long long)(offset + i));
-    }
-}
-
-static void assert_filled(const void *data, uint8_t value, size_t bytes)
-{
-    const uint8_t *p = data;
-    for (size_t i = 0; i < bytes; i++) {
-        if (p[i] != value)
-            fail_msg("byte %zu is %02x, not %02x", i, p[i], value);
-    }
-}
-
-static void *map_pages(size_t bytes)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(p, MAP_FAILED);
-    return p;
-}
-
-static int make_file(void **state)
-{
-    (void)state;
-    const char *folder = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%.40s/sgi_io_XXXXXX", folder ? folder : "/tmp");
-    int fd = mkstemp(path);
-    if (fd < 0)
-        return -1;
-    uint8_t *data = malloc(FILE_BYTES);
-    for (uint64_t i = 0; data && i < FILE_BYTES; i++)
-        data[i] = expected_at(i);
-    bool written = data && write(fd, data, FILE_BYTES) == (ssize_t)FILE_BYTES && fsync(fd) == 0;
-    free(data);
-    close(fd);
-    return written ? sgi__io_file_open(path, NULL, true, &file, NULL) : -1;
-}
-
-static int remove_file(void **state)
-{
-    (void)state;
-    sgi__io_file_close(&file);
-    return unlink(path);
-}
-
-/* The engine of this test, or a skip by name. */
-static const struct sgi__io_engine *engine_of(void **state)
-{
-    const struct subject        *subject = *state;
-    const struct sgi__io_engine *engine = subject->engine();
-    sgi_error                    err = { .struct_size = sizeof err };
-    if (!engine) {
-        print_message("skipped: this build has no %s engine\n", subject->name);
-        skip();
-    }
-    if (engine->probe(&err) == SGI_E_UNSUPPORTED) {
-        print_message("skipped: %s\n", err.message);
-        skip();
-    }
-    return engine;
-}
-
-static void need_direct(void)
-{
-    if (file.direct_fd < 0) {
-        print_message("skipped: no direct reads on the file system of %s: %s\n", path, file.direct_refused);
-        skip();
-    }
-}
-
-static struct sgi__io_queue *open_queue(const struct sgi__io_engine *engine, uint32_t depth)
-{
-    struct sgi__io_queue *queue = NULL;
-    sgi_error             err = { .struct_size = sizeof err };
-    if (engine->open(depth, &queue, &err) != SGI_OK)
-        fail_msg("open: %s", err.message);
-    return queue;
-}
-
-static struct sgi__io_request *reap_one(const struct sgi__io_engine *engine, struct sgi__io_queue *queue)
-{
-    struct sgi__io_request *done = NULL;
-    assert_int_equal(engine->reap(queue, &done, 1), 1);
-    return done;
-}
-
-static int64_t read_one(const struct sgi__io_engine *engine, struct sgi__io_queue *queue, struct sgi__io_request request)
-{
-    struct sgi__io_request *p = &request;
-    engine->submit(queue, &p, 1);
-    assert_ptr_equal(reap_one(engine, queue), p);
-    return request.result;
-}
+#include "conformance/test_io.h"
 
 /* ------------------------------------------------- a read that does not end */
 
@@ -169,7 +23,8 @@ struct stuck {
     struct sgi__io_request request;
 };
 
-/* Open now; a test that fails leaves some, and a thread in a fault that nobody answers keeps the process from ending. */
+/* Open now; a test that fails leaves some, and a thread in a fault that nobody answers keeps the process from
+ * ending. */
 static int held_faults[16];
 
 static void hold(int fd)
@@ -207,21 +62,23 @@ static void stuck_open(struct stuck *stuck, void **state)
     *stuck = (struct stuck){ .over_pipe = *state == (const void *)&uring, .faults = -1, .memory = map_pages(PAGE) };
     if (stuck->over_pipe) {
         assert_int_equal(pipe(stuck->pipe), 0);
-        stuck->request = (struct sgi__io_request){ .fd = stuck->pipe[0], .dst = stuck->memory, .bytes = 1 };
+        stuck->request = a_request(stuck->pipe[0], 0, stuck->memory, 1);
         return;
     }
     stuck->faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
     struct uffdio_api      api = { .api = UFFD_API };
     struct uffdio_register all = { .range = { (uintptr_t)stuck->memory, PAGE }, .mode = UFFDIO_REGISTER_MODE_MISSING };
-    if (stuck->faults < 0 || ioctl(stuck->faults, UFFDIO_API, &api) != 0 || ioctl(stuck->faults, UFFDIO_REGISTER, &all) != 0) {
-        print_message("skipped: a reading thread can be held only with userfaultfd, which is refused here: %s\n", strerror(errno));
+    if (stuck->faults < 0 || ioctl(stuck->faults, UFFDIO_API, &api) != 0 ||
+        ioctl(stuck->faults, UFFDIO_REGISTER, &all) != 0) {
+        print_message("skipped: a reading thread can be held only with userfaultfd, which is refused here: %s\n",
+                      strerror(errno));
         if (stuck->faults >= 0)
             close(stuck->faults);
         munmap(stuck->memory, PAGE);
         skip();
     }
     hold(stuck->faults);
-    stuck->request = (struct sgi__io_request){ .fd = file.cached_fd, .dst = stuck->memory, .bytes = 1 };
+    stuck->request = a_request(file.cached_fd, 0, stuck->memory, 1);
 }
 
 /* Returns once a thread hangs in the fault; a ring holds its read from submit on. */
@@ -255,7 +112,8 @@ static void stuck_close(struct stuck *stuck)
 
 /* --------------------------------------------------------------------- data */
 
-static void read_all(const struct sgi__io_engine *engine, uint32_t depth, int fd, uint64_t first, uint64_t block, uint8_t *dst)
+static void read_all(const struct sgi__io_engine *engine, uint32_t depth, int fd, uint64_t first, uint64_t block,
+                     uint8_t *dst)
 {
     struct sgi__io_queue  *queue = open_queue(engine, depth);
     struct sgi__io_request requests[DEPTH_MAX], *start[DEPTH_MAX];
@@ -268,7 +126,7 @@ static void read_all(const struct sgi__io_engine *engine, uint32_t depth, int fd
             if (used[i])
                 continue;
             used[i] = true;
-            requests[i] = (struct sgi__io_request){ .fd = fd, .offset = next, .dst = dst + next, .bytes = block };
+            requests[i] = a_request(fd, next, dst + next, block);
             start[count++] = &requests[i];
             next += block;
         }
@@ -295,8 +153,8 @@ static void cached_reads_deliver_the_file_at_any_offset_size_and_depth(void **st
 {
     const struct sgi__io_engine *engine = engine_of(state);
     static const uint32_t        depths[] = { 1, 2, 7, 64 };
-    static const uint64_t        blocks[] = { 4093, 65536, 1 << 20, 3000017 }, firsts[] = { 0, 1, 511, 4096, 8 * MIB + 1233 };
-    uint8_t                     *dst = map_pages(FILE_BYTES + 4 * MIB);
+    static const uint64_t blocks[] = { 4093, 65536, 1 << 20, 3000017 }, firsts[] = { 0, 1, 511, 4096, 8 * MIB + 1233 };
+    uint8_t              *dst = map_pages(FILE_BYTES + 4 * MIB);
     for (size_t d = 0; d < 4; d++) {
         for (size_t b = 0; b < 4; b++) {
             memset(dst, 0, FILE_BYTES);
@@ -351,9 +209,7 @@ static void a_thousand_random_requests_match_the_reference(void **state)
                 offset &= ~(uint64_t)(PAGE - 1);
                 bytes = (bytes + PAGE - 1) & ~(uint64_t)(PAGE - 1);
             }
-            requests[i] = (struct sgi__io_request){
-                .fd = direct ? file.direct_fd : file.cached_fd, .offset = offset, .dst = memory + i * SLOT, .bytes = bytes
-            };
+            requests[i] = a_request(direct ? file.direct_fd : file.cached_fd, offset, memory + i * SLOT, bytes);
             struct sgi__io_request *p = &requests[i];
             engine->submit(queue, &p, 1);
             used[i] = true;
@@ -383,7 +239,7 @@ static void a_read_at_or_past_the_end_of_file_returns_what_is_there(void **state
     const struct sgi__io_engine *engine = engine_of(state);
     struct sgi__io_queue        *queue = open_queue(engine, 2);
     uint8_t                     *dst = map_pages(PAGE);
-    struct sgi__io_request       request = { .fd = file.cached_fd, .offset = FILE_BYTES - 10, .dst = dst, .bytes = PAGE };
+    struct sgi__io_request request = { .fd = file.cached_fd, .offset = FILE_BYTES - 10, .dst = dst, .bytes = PAGE };
     assert_int_equal(read_one(engine, queue, request), 10);
     assert_bytes(dst, FILE_BYTES - 10, 10);
     request.offset = FILE_BYTES;
@@ -458,9 +314,8 @@ static void as_many_as_the_depth_are_in_flight_and_each_comes_back_once(void **s
         for (uint32_t round = 0; round < 2; round++) {
             uint32_t seen[DEPTH_MAX] = { 0 };
             for (uint32_t i = 0; i < depth; i++) {
-                requests[i] = (struct sgi__io_request){
-                    .fd = file.cached_fd, .offset = i * PAGE, .dst = dst + i * PAGE, .bytes = PAGE, .user = &seen[i]
-                };
+                requests[i] = a_request(file.cached_fd, i * PAGE, dst + i * PAGE, PAGE);
+                requests[i].user = &seen[i];
                 start[i] = &requests[i];
             }
             engine->submit(queue, start, depth);
@@ -504,7 +359,7 @@ static void a_slow_read_does_not_hold_up_the_ones_after_it(void **state)
     uint8_t               *dst = map_pages(3 * PAGE);
     struct sgi__io_request fast[3], *start[4] = { &stuck.request };
     for (size_t i = 0; i < 3; i++) {
-        fast[i] = (struct sgi__io_request){ .fd = file.cached_fd, .offset = i * PAGE, .dst = dst + i * PAGE, .bytes = PAGE };
+        fast[i] = a_request(file.cached_fd, i * PAGE, dst + i * PAGE, PAGE);
         start[1 + i] = &fast[i];
     }
     engine->submit(queue, start, 4);
@@ -607,7 +462,8 @@ static void a_finished_read_does_not_use_the_wake_up(void **state)
     struct stuck                 stuck;
     stuck_open(&stuck, state);
 #ifdef SGI_FAULT_POINTS
-    sgi__fault_plan(SGI__FAULT_THREAD, 2, 100, EAGAIN); /* one thread: once it is stuck, the reads before are finished */
+    /* One thread: once it is stuck, the reads before it are finished. */
+    sgi__fault_plan(SGI__FAULT_THREAD, 2, 100, EAGAIN);
 #endif
     struct sgi__io_queue *queue = open_queue(engine, 3);
 #ifdef SGI_FAULT_POINTS
@@ -670,9 +526,8 @@ static void wakes_from_many_threads_neither_lose_nor_repeat_a_read(void **state)
             uint32_t slot = 0;
             while (requests[slot].user)
                 slot++;
-            requests[slot] = (struct sgi__io_request){
-                .fd = file.cached_fd, .offset = (started % 2000) * PAGE, .dst = dst + slot * PAGE, .bytes = PAGE, .user = dst
-            };
+            requests[slot] = a_request(file.cached_fd, (started % 2000) * PAGE, dst + slot * PAGE, PAGE);
+            requests[slot].user = dst;
             struct sgi__io_request *p = &requests[slot];
             engine->submit(s.queue, &p, 1);
             started++;
@@ -707,7 +562,7 @@ static void cancel_brings_everything_back_and_then_nothing_touches_the_memory(vo
         struct sgi__io_request requests[DEPTH_MAX], *start[DEPTH_MAX], *done[DEPTH_MAX];
         int                    fd = file.direct_fd >= 0 ? file.direct_fd : file.cached_fd;
         for (uint32_t i = 0; i < DEPTH_MAX; i++) {
-            requests[i] = (struct sgi__io_request){ .fd = fd, .offset = i % 32 * block, .dst = dst + i * block, .bytes = block };
+            requests[i] = a_request(fd, i % 32 * block, dst + i * block, block);
             start[i] = &requests[i];
         }
         engine->submit(queue, start, DEPTH_MAX);
@@ -722,10 +577,12 @@ static void cancel_brings_everything_back_and_then_nothing_touches_the_memory(vo
             }
         }
         /* Other memory at the same addresses: a late write would show. */
-        assert_ptr_equal(mmap(dst, DEPTH_MAX * block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), dst);
+        assert_ptr_equal(mmap(dst, DEPTH_MAX * block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                              -1, 0),
+                         dst);
         memset(dst, 0xaa, DEPTH_MAX * block);
         uint8_t *other = map_pages(PAGE);
-        assert_int_equal(read_one(engine, queue, (struct sgi__io_request){ .fd = file.cached_fd, .dst = other, .bytes = PAGE }), PAGE);
+        assert_int_equal(read_one(engine, queue, a_request(file.cached_fd, 0, other, PAGE)), PAGE);
         engine->close(queue);
         assert_filled(dst, 0xaa, DEPTH_MAX * block);
         munmap(other, PAGE);
@@ -738,8 +595,8 @@ static void cancel_ends_what_can_be_ended_and_wake_works_after_it(void **state)
     const struct sgi__io_engine *engine = engine_of(state);
     struct stuck                 stuck;
     stuck_open(&stuck, state);
-    struct sgi__io_queue  *queue = open_queue(engine, 1);
-    uint8_t               *dst = map_pages(PAGE);
+    struct sgi__io_queue   *queue = open_queue(engine, 1);
+    uint8_t                *dst = map_pages(PAGE);
     struct sgi__io_request *start = &stuck.request, *done[1];
     engine->submit(queue, &start, 1);
     stuck_wait_until_held(&stuck);
@@ -750,7 +607,7 @@ static void cancel_ends_what_can_be_ended_and_wake_works_after_it(void **state)
     assert_int_equal(stuck.request.result, stuck.over_pipe ? -ECANCELED : 1);
 
     /* The queue is as good as new. */
-    assert_int_equal(read_one(engine, queue, (struct sgi__io_request){ .fd = file.cached_fd, .dst = dst, .bytes = PAGE }), PAGE);
+    assert_int_equal(read_one(engine, queue, a_request(file.cached_fd, 0, dst, PAGE)), PAGE);
     assert_bytes(dst, 0, PAGE);
     stuck_close(&stuck);
     stuck_open(&stuck, state);
@@ -768,16 +625,16 @@ static void reads_waiting_for_a_thread_are_canceled_without_being_started(void *
 {
     const struct sgi__io_engine *engine = engine_of(state);
     enum { READERS = 8, QUEUED = 12 };
-    struct stuck            stuck[READERS];
-    struct sgi__io_request  queued[QUEUED], *start[READERS + QUEUED], *done[READERS + QUEUED];
-    uint8_t                *dst = map_pages(PAGE);
+    struct stuck           stuck[READERS];
+    struct sgi__io_request queued[QUEUED], *start[READERS + QUEUED], *done[READERS + QUEUED];
+    uint8_t               *dst = map_pages(PAGE);
     memset(dst, 0xaa, PAGE);
     for (size_t i = 0; i < READERS; i++) {
         stuck_open(&stuck[i], state);
         start[i] = &stuck[i].request;
     }
     for (size_t i = 0; i < QUEUED; i++) {
-        queued[i] = (struct sgi__io_request){ .fd = file.cached_fd, .dst = dst, .bytes = PAGE };
+        queued[i] = a_request(file.cached_fd, 0, dst, PAGE);
         start[READERS + i] = &queued[i];
     }
     struct sgi__io_queue *queue = open_queue(engine, READERS + QUEUED);
@@ -799,217 +656,13 @@ static void reads_waiting_for_a_thread_are_canceled_without_being_started(void *
     munmap(dst, PAGE);
 }
 
-/* ---------------------------------------------------- the reader over each */
-
-static struct sgi__reader *open_reader(const struct sgi__io_engine *engine, uint32_t depth)
-{
-    struct sgi__reader *r = NULL;
-    sgi_error           err = { .struct_size = sizeof err };
-    if (sgi__reader_open(engine, depth, &r, &err) != SGI_OK)
-        fail_msg("open: %s", err.message);
-    return r;
-}
-
-/* Reads the file in blocks; the first status that is not SGI_OK, after everything has come back. */
-static sgi_status load(struct sgi__reader *r, bool direct, uint64_t block, uint8_t *dst, sgi_error *err)
-{
-    struct sgi__read reads[DEPTH_MAX], *unused[DEPTH_MAX];
-    uint32_t         unused_count = 0;
-    for (uint32_t i = 0; i < DEPTH_MAX; i++)
-        unused[unused_count++] = &reads[i];
-    sgi_status failed = SGI_OK;
-    uint64_t   next = 0;
-    for (;;) {
-        while (next < FILE_BYTES && !sgi__reader_full(r) && failed == SGI_OK) {
-            struct sgi__read *read = unused[--unused_count];
-            uint64_t          left = FILE_BYTES - next, bytes = left < block ? left : block;
-            if (direct)
-                bytes = (bytes + file.direct_align - 1) & ~(uint64_t)(file.direct_align - 1);
-            *read = (struct sgi__read){ .file = &file, .path = path, .offset = next, .dst = dst + next, .bytes = bytes, .direct = direct };
-            sgi__reader_submit(r, read);
-            next += block;
-        }
-        struct sgi__read *read;
-        sgi_status        status = sgi__reader_wait(r, &read, failed == SGI_OK ? err : NULL);
-        if (!read)
-            break;
-        unused[unused_count++] = read;
-        if (status != SGI_OK && failed == SGI_OK) {
-            failed = status;
-            sgi__reader_cancel(r);
-        }
-    }
-    assert_int_equal(sgi__reader_in_flight(r), 0);
-    return failed;
-}
-
-static void the_reader_loads_the_file_and_zeroes_past_its_end_only(void **state)
-{
-    const struct sgi__io_engine *engine = engine_of(state);
-    const size_t                 room = FILE_BYTES + 2 * MIB;
-    uint8_t                     *dst = map_pages(room);
-    for (int direct = 0; direct <= (file.direct_fd >= 0); direct++) {
-        for (uint32_t depth = 1; depth <= DEPTH_MAX; depth *= 4) {
-            memset(dst, 0xaa, room);
-            struct sgi__reader *r = open_reader(engine, depth);
-            assert_int_equal(load(r, direct, MIB, dst, NULL), SGI_OK);
-            struct sgi__reader_stats stats;
-            sgi__reader_close(r, &stats);
-            assert_int_equal(stats.downgrades, 0);
-            assert_bytes(dst, 0, FILE_BYTES);
-            size_t end = FILE_BYTES;
-            if (direct)
-                end = (end + file.direct_align - 1) & ~(size_t)(file.direct_align - 1);
-            assert_filled(dst + FILE_BYTES, 0, end - FILE_BYTES);
-            assert_filled(dst + end, 0xaa, room - end);
-        }
-    }
-    munmap(dst, room);
-}
-
-static void a_file_cut_short_during_the_load_is_changed(void **state)
-{
-    const struct sgi__io_engine *engine = engine_of(state);
-    char                         cut[64];
-    snprintf(cut, sizeof cut, "%.40s_cut", path);
-    int      fd = open(cut, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    uint8_t *dst = map_pages(4 * PAGE);
-    assert_true(fd >= 0);
-    for (int direct = 0; direct <= 1; direct++) {
-        struct sgi__io_file source;
-        sgi_error           err = { .struct_size = sizeof err };
-        assert_int_equal(ftruncate(fd, 3 * PAGE), 0);
-        assert_int_equal(sgi__io_file_open(cut, NULL, direct, &source, NULL), SGI_OK);
-        assert_int_equal(ftruncate(fd, PAGE + 100), 0); /* inside a block: a direct read stops in the middle of it */
-        struct sgi__reader *r = open_reader(engine, 1);
-        struct sgi__read read = { .file = &source, .path = cut, .dst = dst, .bytes = 3 * PAGE, .direct = source.direct_fd >= 0 };
-        struct sgi__read *back;
-        sgi__reader_submit(r, &read);
-        assert_int_equal(sgi__reader_wait(r, &back, &err), SGI_E_CHANGED);
-        assert_ptr_equal(back, &read);
-        assert_non_null(strstr(err.message, cut));
-        sgi__reader_close(r, NULL);
-        sgi__io_file_close(&source);
-    }
-    munmap(dst, 4 * PAGE);
-    close(fd);
-    unlink(cut);
-}
+/* ------------------------------------------------------------ open and close */
 
 #ifdef SGI_FAULT_POINTS
-static void injected_read_faults_look_like_the_kernels(void **state)
-{
-    const struct sgi__io_engine *engine = engine_of(state);
-    const size_t                 room = FILE_BYTES + PAGE;
-    uint8_t                     *dst = map_pages(room);
-    bool                         direct = file.direct_fd >= 0;
-    sgi_error                    err = { .struct_size = sizeof err };
-    struct sgi__reader_stats     stats;
-
-    sgi__fault_plan(SGI__FAULT_READ, 3, 2, EIO);
-    struct sgi__reader *r = open_reader(engine, 4);
-    assert_int_equal(load(r, direct, MIB, dst, &err), SGI_OK);
-    sgi__reader_close(r, &stats);
-    assert_int_equal(stats.retries, 2);
-    assert_bytes(dst, 0, FILE_BYTES);
-
-    sgi__fault_plan(SGI__FAULT_READ, 3, 1000, EIO);
-    r = open_reader(engine, 4);
-    assert_int_equal(load(r, direct, MIB, dst, &err), SGI_E_IO);
-    assert_int_equal(err.os_errno, EIO);
-    assert_non_null(strstr(err.message, path));
-    sgi__reader_close(r, NULL);
-    sgi__fault_clear();
-
-    sgi__fault_plan(SGI__FAULT_READ, 1, 1, EINVAL);
-    r = open_reader(engine, 4);
-    memset(dst, 0, room);
-    assert_int_equal(load(r, direct, MIB, dst, &err), direct ? SGI_OK : SGI_E_IO);
-    sgi__reader_close(r, &stats);
-    assert_int_equal(stats.downgrades, direct);
-    if (direct)
-        assert_bytes(dst, 0, FILE_BYTES);
-
-    /* Every read is short, until halving gets below a block and on. */
-    sgi__fault_clear();
-    sgi__fault_plan(SGI__FAULT_READ_SHORT, 1, 60, 1);
-    memset(dst, 0, room);
-    r = open_reader(engine, 4);
-    assert_int_equal(load(r, direct, MIB, dst, &err), SGI_OK);
-    sgi__reader_close(r, &stats);
-    assert_true(stats.shorts >= 50);
-    assert_bytes(dst, 0, FILE_BYTES);
-
-    sgi__fault_clear();
-    sgi__fault_plan(SGI__FAULT_CORRUPT, 2, 1, 1);
-    r = open_reader(engine, 1);
-    assert_int_equal(load(r, direct, MIB, dst, &err), SGI_OK);
-    sgi__reader_close(r, NULL);
-    uint64_t wrong = 0;
-    for (uint64_t i = 0; i < FILE_BYTES; i++)
-        wrong += dst[i] != expected_at(i);
-    assert_int_equal(wrong, 1);
-    sgi__fault_clear();
-    munmap(dst, room);
-}
-
-static uint32_t open_descriptors(void)
-{
-    uint32_t count = 0;
-    for (int fd = 0; fd < 256; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
-}
-
-/* Each point in turn, at its every passing: a true status, nothing left open, and the next try works. */
-static void opening_fails_cleanly_at_every_fault_point(void **state)
-{
-    const struct sgi__io_engine *engine = engine_of(state);
-    static const struct {
-        enum sgi__fault_point point;
-        int                   value;
-    } faults[] = {
-        { SGI__FAULT_ALLOC, 1 },      { SGI__FAULT_RING, EPERM },    { SGI__FAULT_RING, ENOMEM },
-        { SGI__FAULT_THREAD, EAGAIN }, { SGI__FAULT_EVENTFD, EMFILE },
-    };
-    uint32_t before = open_descriptors();
-    for (size_t f = 0; f < sizeof faults / sizeof faults[0]; f++) {
-        for (uint64_t nth = 1;; nth++) {
-            struct sgi__reader *r = NULL;
-            sgi_error           err = { .struct_size = sizeof err };
-            sgi__fault_plan(faults[f].point, nth, 1000, faults[f].value);
-            sgi_status status = sgi__reader_open(engine, 8, &r, &err);
-            uint64_t   passed = sgi__fault_passed(faults[f].point);
-            sgi__fault_clear();
-            if (status == SGI_OK) {
-                uint8_t         *dst = map_pages(PAGE);
-                struct sgi__read read = { .file = &file, .path = path, .dst = dst, .bytes = PAGE }, *back;
-                sgi__reader_submit(r, &read);
-                assert_int_equal(sgi__reader_wait(r, &back, NULL), SGI_OK);
-                assert_bytes(dst, 0, PAGE);
-                sgi__reader_close(r, NULL);
-                munmap(dst, PAGE);
-            } else {
-                assert_null(r);
-                assert_int_equal(err.code, status);
-                assert_true(err.message[0] != '\0');
-                assert_int_equal(status, faults[f].point == SGI__FAULT_ALLOC ? SGI_E_NO_MEMORY
-                                         : faults[f].value == EPERM          ? SGI_E_UNSUPPORTED
-                                                                             : SGI_E_SYSTEM);
-                if (faults[f].point != SGI__FAULT_ALLOC)
-                    assert_int_equal(err.os_errno, faults[f].value);
-            }
-            assert_int_equal(open_descriptors(), before);
-            if (passed < nth)
-                break;
-        }
-    }
-}
-
 static void the_queue_works_with_as_many_threads_as_it_got(void **state)
 {
     const struct sgi__io_engine *engine = engine_of(state);
-    uint8_t *dst = map_pages(FILE_BYTES + MIB);
+    uint8_t                     *dst = map_pages(FILE_BYTES + MIB);
     for (uint64_t refused = 2; refused <= 8; refused++) {
         sgi__fault_plan(SGI__FAULT_THREAD, refused, 1, EAGAIN);
         memset(dst, 0, FILE_BYTES);
@@ -1053,7 +706,7 @@ static void a_hundred_queues_leave_nothing_behind(void **state)
         struct sgi__io_queue  *queue = open_queue(engine, 4);
         struct sgi__io_request requests[4], *start[4], *done[4];
         for (size_t k = 0; k < 4; k++) {
-            requests[k] = (struct sgi__io_request){ .fd = file.cached_fd, .offset = k * PAGE, .dst = dst + k * PAGE, .bytes = PAGE };
+            requests[k] = a_request(file.cached_fd, k * PAGE, dst + k * PAGE, PAGE);
             start[k] = &requests[k];
         }
         engine->submit(queue, start, 4);
@@ -1068,37 +721,32 @@ static void a_hundred_queues_leave_nothing_behind(void **state)
     munmap(dst, 4 * PAGE);
 }
 
-#define OVER(subject, test) { #subject ": " #test, test, NULL, let_go_of_all, (void *)&(subject) }
-#define BOTH(test) OVER(threads, test), OVER(uring, test)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(cached_reads_deliver_the_file_at_any_offset_size_and_depth),
-        BOTH(direct_reads_deliver_the_file_at_any_offset_size_and_depth),
-        BOTH(a_thousand_random_requests_match_the_reference),
-        BOTH(a_read_at_or_past_the_end_of_file_returns_what_is_there),
-        BOTH(an_error_comes_back_as_its_errno_and_hurts_nobody_else),
-        BOTH(a_direct_read_off_its_alignment_is_einval),
-        BOTH(as_many_as_the_depth_are_in_flight_and_each_comes_back_once),
-        BOTH(reap_returns_zero_when_nothing_is_in_flight),
-        BOTH(a_slow_read_does_not_hold_up_the_ones_after_it),
-        BOTH(wake_ends_a_blocked_reap_from_another_thread),
-        BOTH(a_wake_before_reap_is_kept_and_several_count_as_one),
-        BOTH(a_wake_with_nothing_in_flight_is_answered_at_once),
-        BOTH(a_finished_read_does_not_use_the_wake_up),
-        BOTH(wakes_from_many_threads_neither_lose_nor_repeat_a_read),
-        BOTH(cancel_brings_everything_back_and_then_nothing_touches_the_memory),
-        BOTH(cancel_ends_what_can_be_ended_and_wake_works_after_it),
-        OVER(threads, reads_waiting_for_a_thread_are_canceled_without_being_started),
-        BOTH(the_reader_loads_the_file_and_zeroes_past_its_end_only),
-        BOTH(a_file_cut_short_during_the_load_is_changed),
-        BOTH(a_hundred_queues_leave_nothing_behind),
+        BOTH(test, let_go_of_all),
+        OVER(threads, test, let_go_of_all),
+        BOTH(cached_reads_deliver_the_file_at_any_offset_size_and_depth, let_go_of_all),
+        BOTH(direct_reads_deliver_the_file_at_any_offset_size_and_depth, let_go_of_all),
+        BOTH(a_thousand_random_requests_match_the_reference, let_go_of_all),
+        BOTH(a_read_at_or_past_the_end_of_file_returns_what_is_there, let_go_of_all),
+        BOTH(an_error_comes_back_as_its_errno_and_hurts_nobody_else, let_go_of_all),
+        BOTH(a_direct_read_off_its_alignment_is_einval, let_go_of_all),
+        BOTH(as_many_as_the_depth_are_in_flight_and_each_comes_back_once, let_go_of_all),
+        BOTH(reap_returns_zero_when_nothing_is_in_flight, let_go_of_all),
+        BOTH(a_slow_read_does_not_hold_up_the_ones_after_it, let_go_of_all),
+        BOTH(wake_ends_a_blocked_reap_from_another_thread, let_go_of_all),
+        BOTH(a_wake_before_reap_is_kept_and_several_count_as_one, let_go_of_all),
+        BOTH(a_wake_with_nothing_in_flight_is_answered_at_once, let_go_of_all),
+        BOTH(a_finished_read_does_not_use_the_wake_up, let_go_of_all),
+        BOTH(wakes_from_many_threads_neither_lose_nor_repeat_a_read, let_go_of_all),
+        BOTH(cancel_brings_everything_back_and_then_nothing_touches_the_memory, let_go_of_all),
+        BOTH(cancel_ends_what_can_be_ended_and_wake_works_after_it, let_go_of_all),
+        OVER(threads, reads_waiting_for_a_thread_are_canceled_without_being_started, let_go_of_all),
+        BOTH(a_hundred_queues_leave_nothing_behind, let_go_of_all),
 #ifdef SGI_FAULT_POINTS
-        BOTH(injected_read_faults_look_like_the_kernels),
-        BOTH(opening_fails_cleanly_at_every_fault_point),
-        OVER(threads, the_queue_works_with_as_many_threads_as_it_got),
-        BOTH(probe_says_why_not),
+        OVER(threads, the_queue_works_with_as_many_threads_as_it_got, let_go_of_all),
+        BOTH(probe_says_why_not, let_go_of_all),
 #endif
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -15,7 +15,7 @@ struct reference {
     uint32_t                    max_tokens;
 };
 
-/* The answer, to be freed by the caller. *pieces_out: how many of its tokens have a text. Ends the program on failure. */
+/* The answer, to be freed. *pieces_out: how many of its tokens have a text. Ends the program on failure. */
 char *reference_answer(const struct reference *reference, const char *prompt, uint64_t *pieces_out);
 
 #endif

@@ -31,8 +31,10 @@ def main():
             folder = os.path.dirname(folder)
         if folder not in lists:
             report.error(path, 0, "no CMakeLists.txt above it")
-        elif not re.search(r"(?<![\w/.-])" + re.escape(os.path.relpath(path, folder)) + r"(?![\w.])", lists[folder]):
-            report.error(path, 0, f"is not listed in {folder}/CMakeLists.txt")
+        else:
+            name = re.escape(os.path.relpath(path, folder))
+            if not re.search(r"(?:(?<![\w/.-])|(?<=\}/))" + name + r"(?![\w.])", lists[folder]):
+                report.error(path, 0, f"is not listed in {folder}/CMakeLists.txt")
     report.finish(len(sources))
 
 

@@ -743,10 +743,10 @@ sgi_status sim_cancel(struct sim *s, sgi_ticket ticket)
     return st;
 }
 
-/* The instance has one lease or call fewer: if it was the last, its idle time begins. */
-static void rests(const struct sim *s, struct world_instance *i)
+/* If nobody uses the instance, its idle time begins now. */
+void sim__rests(const struct sim *s, struct world_instance *i)
 {
-    if (i->leases > 0 || i->calls > 0 || i->load != DONE) /* granted early and released early: the end of the load decides */
+    if (!sim__idle(i)) /* granted early and released early: the end of the load decides */
         return;
     i->rest_known = true;
     i->idle_until = i->idle_ns == SGI__NEVER ? SGI__NEVER : s->now + i->idle_ns;
@@ -765,7 +765,7 @@ sgi_status sim_release(struct sim *s, sgi_lease lease)
         if (i) {
             i->leases--;
             i->idle_ns = l->idle_ns; /* the last one released decides */
-            rests(s, i);
+            sim__rests(s, i);
             if (i->died && i->leases == 0)
                 i->id = 0;
         }
@@ -791,8 +791,8 @@ sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier)
     if (st == SGI_OK) {
         if (m->leases > 0)
             sim__broken(s, "a leased model is not evicted");
-        m->evict_dram = tier != SGI_TIER_DRAM;
-        m->evict_prepared = tier == SGI_EVICT_ALL;
+        m->evict_dram = m->evict_dram || tier != SGI_TIER_DRAM;
+        m->evict_prepared = m->evict_prepared || tier == SGI_EVICT_ALL;
     }
     sim__settle(s);
     if (m)
@@ -805,12 +805,14 @@ sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
 {
     struct world_model *m = sim__model(s, model);
     sim__begin(s, 'u', m);
-    if (m && tier < m->pinned_tier && m->instance) /* it rests from now on, as far as anybody can tell */
-        m->instance->rest_known = false;
     sgi_status st = sgi__core_pin(s->core, s->now, model, tier);
     sim__log(s, 'u', 'p', INT32_MIN, st, model, 0, tier);
-    if (st == SGI_OK)
+    if (st == SGI_OK) {
+        bool ends = m->pinned_tier == SGI_TIER_DEVICE && tier != SGI_TIER_DEVICE;
         m->pinned_tier = tier;
+        if (ends && m->instance)
+            sim__rests(s, m->instance);
+    }
     sim__settle(s);
     now_due(s);
     return st;
@@ -912,14 +914,13 @@ static void call_back(struct sim *s, uint64_t lease, uint64_t instance)
     struct world_instance *i = sim__get(&s->instances, call->instance);
     struct world_call      gone = *call;
 
-    if (i)
-        i->hung = i->hung || sim__hung(s, gone.model);
+    sim__mark_hung(s, gone.model);
     *call = s->calls[--s->calls_count];
     sim__begin(s, 'u', gone.model);
     sim__log(s, 'u', 'B', INT32_MIN, 0, gone.model->id, lease, 0);
     if (i && !i->died) {
         i->calls--;
-        rests(s, i);
+        sim__rests(s, i);
     }
     sgi__core_call_back(s->core, s->now, gone.instance, gone.ending_since != SGI__NEVER);
     sim__settle(s);

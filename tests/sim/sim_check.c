@@ -3,7 +3,7 @@
  * What is compared with the core is the world's own ledger, kept from actions and results alone. */
 #include "sim/sim_state.h"
 
-static bool idle(const struct world_instance *i)
+bool sim__idle(const struct world_instance *i)
 {
     bool engine = i->model->config.has_engine;
     return i->id && !i->died && i->device >= 0 && i->leases == 0 && i->calls == 0 && i->load == DONE &&
@@ -17,27 +17,27 @@ static uint64_t need(const struct world_model *m)
     return m->config.image_bytes + m->engine_bytes;
 }
 
-/* Would `m` fit on `device`, if every idle instance there left, and does it not fit before one more does? */
-static bool room_is_needed_by(const struct sim *s, const struct world_model *m, uint32_t device)
+/* What is on a device for good, and what is there that does not leave already. */
+static void look_at(const struct sim *s, uint32_t device, uint64_t *stays_out, uint64_t *held_out)
 {
     const struct world_device *d = &s->devices[device];
     uint64_t stays = d->foreign, held = d->foreign + d->used;
 
-    if (need(m) > d->bytes_max || d->lost)
-        return false;
     for (uint32_t n = 0; n < s->instances.size; n++) {
         const struct world_instance *i = s->instances.at[n];
         if (!i || !i->id || i->died || i->device != (int32_t)device)
             continue;
         uint64_t bytes = i->image_bytes + i->engine_bytes;
-        if (sim__hung(s, i->model))
+        bool     unused = i->leases == 0 && i->calls == 0;
+        if (sim__instance_hung(s, i->model))
             stays += bytes;
-        else if (i->leases == 0 && (i->leaving || i->canceled || i->failed || i->lost || i->model->draining))
+        else if (unused && (i->leaving || i->canceled || i->failed || i->lost || i->hung || i->model->draining))
             held -= bytes;
-        else if (!idle(i) || i->model->pinned_tier == SGI_TIER_DEVICE)
+        else if (!sim__idle(i) || i->model->pinned_tier == SGI_TIER_DEVICE)
             stays += bytes;
     }
-    return need(m) <= d->bytes_max - (stays < d->bytes_max ? stays : d->bytes_max) && need(m) + held > d->bytes_max;
+    *stays_out = stays;
+    *held_out = held;
 }
 
 static bool waits_for_room(const struct world_model *m)
@@ -45,17 +45,27 @@ static bool waits_for_room(const struct world_model *m)
     return m->id && m->wants > 0 && !m->instance && (m->checked == DONE || m->dram_bytes > 0);
 }
 
-/* Somebody waits whose source is good, who would fit, and who does not fit without this. */
-static bool makes_room(const struct sim *s, const struct world_instance *i)
+/* Somebody waits whose source is good, who would fit if all that is idle left, and (unless it is too late to tell) not everybody
+ * who waits fits without this. */
+static bool makes_room(const struct sim *s, const struct world_instance *i, bool late)
 {
+    const struct world_device *d = &s->devices[i->device];
+    uint64_t stays, held, needed = 0;
+    bool     fits = false;
+
     if (s->refused_event == s->event && s->refused_device == i->device)
         return true;
+    if (late && d->admitted_event == s->event) /* it has its room by now */
+        return true;
+    look_at(s, (uint32_t)i->device, &stays, &held);
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *m = s->models.at[n];
-        if (m && m != i->model && waits_for_room(m) && room_is_needed_by(s, m, (uint32_t)i->device))
-            return true;
+        if (!m || m == i->model || !waits_for_room(m) || need(m) > d->bytes_max)
+            continue;
+        needed += need(m);
+        fits = fits || (stays <= d->bytes_max && need(m) <= d->bytes_max - stays);
     }
-    return false;
+    return !d->lost && fits && (late || needed + held > d->bytes_max);
 }
 
 /* A starving want's device: what runs there leaves when it is next unused, whether or not all of it is idle now. */
@@ -79,27 +89,47 @@ static bool has_to_leave(const struct sim *s, const struct world_instance *i)
         return true;
     if (m->draining || s->closing || m->evicted)
         return true;
-    if (!idle(i))
+    if (!sim__idle(i))
         sim__broken(s, "no loading instance loses memory");
     if (m->pinned_tier == SGI_TIER_DEVICE)
         sim__broken(s, "no pinned instance loses memory");
-    return i->rest_known ? s->now >= i->idle_until : s->event_type == 't' || m->config.idle_ns == 0;
+    return i->rest_known && s->now >= i->idle_until;
 }
 
-static void check_leaves(struct sim *s, struct world_instance *i)
+static void check_leaves(struct sim *s, struct world_instance *i, bool late)
 {
     if (i->leases > 0 || i->calls > 0)
         sim__broken(s, "no busy instance loses memory");
     if (i->leaving)
         return;
-    i->hung = i->hung || sim__hung(s, i->model);
+    sim__mark_hung(s, i->model);
     if (!has_to_leave(s, i)) {
-        bool decided_before = s->event_type == 'e' && s->event_kind == SGI__EV_DROPPED; /* it waited for room in DRAM */
-        if (!decided_before && !makes_room(s, i) && !yields_to_starving(s, i))
+        if (!makes_room(s, i, late) && !yields_to_starving(s, i))
             sim__broken(s, "an idle instance leaves before its time only for one that fits, is good, and needs the room");
         s->score.evictions++;
     }
     i->leaving = true;
+}
+
+/* An instance that ends may have to wait until a residence that is being dropped has made room for its image: no action shows
+ * it, and it had its reason now or never. */
+static void check_keep_waiters(struct sim *s)
+{
+    bool dropping = false;
+    for (uint32_t n = 0; n < s->models.size && !dropping; n++) {
+        const struct world_model *m = s->models.at[n];
+        dropping = m && m->id && m->dropping;
+    }
+    for (uint32_t n = 0; dropping && n < s->instances.size; n++) {
+        struct world_instance *i = s->instances.at[n];
+        struct sgi__core_model_view v;
+        if (!i || !i->id || i->died || i->leaving || sgi__core_model_view(s->core, i->model->id, &v) != SGI_OK)
+            continue;
+        if (!sim__idle(i))
+            sim__mark_hung(s, i->model);
+        else if (v.state == SGI_MODEL_STOPPING)
+            check_leaves(s, i, true); /* who was chosen after it counts as leaving already */
+    }
 }
 
 /* ---- actions ---- */
@@ -147,13 +177,13 @@ static void check_start(const struct sim *s, const struct sgi__core_action *a, c
         sim__broken(s, "an engine starts after prepare");
 }
 
-static void check_cancel(const struct sim *s, const struct world_model *m, const struct world_instance *i)
+static void check_cancel(const struct sim *s, const struct world_model *m, struct world_instance *i)
 {
     if (i->load != UNDER_WAY && i->engine != UNDER_WAY)
         sim__broken(s, "only a load or start that is out is canceled");
-    if (i->failed || i->lost || m->draining || s->closing || sim__hung(s, m))
-        return;
-    if (m->wants > 0 || i->leases > 0 || !i->canceled)
+    bool wanted = m->wants > 0 || i->leases > 0 || !i->canceled;
+    i->canceled = true;
+    if (wanted && !(i->failed || i->lost || m->draining || s->closing || sim__hung(s, m)))
         sim__broken(s, "a load is canceled only when the last who wants it cancels");
 }
 
@@ -162,14 +192,14 @@ static void check_end(struct sim *s, const struct sgi__core_action *a, const str
     if (a->kind == SGI__ACT_STOP_ENGINE) {
         if (i->engine != DONE || i->stop != NOT || i->load == UNDER_WAY || i->end != NOT)
             sim__broken(s, "an engine is stopped once, after it started and its load ended");
-        check_leaves(s, i);
+        check_leaves(s, i, false);
         return;
     }
     if (i->reserve != DONE || i->load == UNDER_WAY || i->end != NOT)
         sim__broken(s, "memory is given back once, after its load ended");
     if (i->engine == UNDER_WAY || (i->engine == DONE && i->stop != DONE))
         sim__broken(s, "memory is given back after the engine stopped");
-    check_leaves(s, i);
+    check_leaves(s, i, false);
     if (a->kind == SGI__ACT_FREE)
         return;
     if (i->load != DONE || i->lost)
@@ -344,8 +374,7 @@ static bool failed_with(const struct sim *s, const struct world_model *m, const 
         return true;
     struct sgi__core_model_view view;
     sgi__core_model_view(s->core, m->id, &view);
-    return event > 0 && view.failed_until > s->now && view.last_error == r->status &&
-           r->retry_after_ns == view.failed_until - s->now;
+    return event > 0 && view.failed_until > s->now && r->retry_after_ns == view.failed_until - s->now;
 }
 
 /* It could not fit anywhere, or only where there is nothing left to run on. */
@@ -359,10 +388,21 @@ static bool fits_nowhere(const struct sim *s, const struct world_want *w, bool e
     return true;
 }
 
-static void check_reject(const struct sim *s, const struct sgi__core_reply *r, const struct world_want *w)
+/* Residences that a device is about to take: their room stays theirs until it has. */
+static uint64_t lent_bytes(const struct sim *s)
+{
+    uint64_t bytes = 0;
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (i && i->id && !i->died && i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY)
+            bytes += i->image_bytes;
+    }
+    return bytes;
+}
+
+static void check_reject(struct sim *s, const struct sgi__core_reply *r, const struct world_want *w)
 {
     struct world_model *m = w->model;
-    struct sgi__core_totals t;
     bool fair = true;
 
     if (m->draining && !s->closing && r->status == m->drain_reason)
@@ -384,11 +424,11 @@ static void check_reject(const struct sim *s, const struct sgi__core_reply *r, c
         fair = fits_nowhere(s, w, true);
         break;
     case SGI_E_BUSY: /* a residence for which there is no room beside what is pinned or in use */
-        sgi__core_totals(s->core, &t); /* the books: what is kept in this same event counts already */
-        fair = w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && t.dram_bytes + m->config.image_bytes > s->dram_max;
+        fair = w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM;
+        s->refused_image = m->config.image_bytes; /* checked when what is kept or lent in this same event is known */
         break;
     case SGI_E_WEDGED:
-        if (sim__hung(s, m))
+        if (sim__hung(s, m) || (m->instance && m->instance->hung && m->instance->calls > 0)) /* until all that ends has come back */
             m->failed_event[-SGI_E_WEDGED] = s->event;
         fair = failed_with(s, m, r);
         break;
@@ -429,8 +469,11 @@ static void want_ended(struct sim *s, const struct sgi__core_reply *r, struct wo
     s->wants_count--;
     if (grant && r->lease)
         sim__lease_made(s, r->lease, want.model->instance, want.spec.idle_ns, want.spec.lease_ns);
-    if (grant && want.spec.prefetch && want.model->instance)
-        want.model->instance->rest_known = false;
+    struct world_instance *i = want.model->instance;
+    if (grant && want.spec.prefetch && want.spec.tier == SGI_TIER_DEVICE && i && sim__idle(i)) {
+        i->idle_ns = want.spec.idle_ns == SGI__IDLE_OF_MODEL ? want.model->config.idle_ns : want.spec.idle_ns;
+        sim__rests(s, i);
+    }
 }
 
 static void check_overdue(struct sim *s, const struct sgi__core_reply *r)
@@ -526,20 +569,6 @@ static void check_totals(const struct sim *s)
         sim__broken(s, "loads stay within loads_max");
 }
 
-/* It ends already, and waits until a residence that is being dropped has made room for its image. */
-static bool waits_to_be_kept(const struct sim *s, const struct world_instance *i)
-{
-    struct sgi__core_model_view v;
-    if (sgi__core_model_view(s->core, i->model->id, &v) != SGI_OK || v.state != SGI_MODEL_STOPPING)
-        return false;
-    for (uint32_t n = 0; n < s->models.size; n++) {
-        const struct world_model *m = s->models.at[n];
-        if (m && m->id && m->dropping)
-            return true;
-    }
-    return false;
-}
-
 static void check_deadlines(const struct sim *s)
 {
     uint64_t wake = sgi__core_wake_at(s->core);
@@ -556,9 +585,7 @@ static void check_deadlines(const struct sim *s)
     }
     for (uint32_t n = 0; n < s->instances.size; n++) {
         const struct world_instance *i = s->instances.at[n];
-        if (!i || !i->id || !idle(i) || i->leaving || i->model->pinned_tier == SGI_TIER_DEVICE || !i->rest_known)
-            continue;
-        if (s->now >= i->idle_until && waits_to_be_kept(s, i))
+        if (!i || !i->id || !sim__idle(i) || i->leaving || i->model->pinned_tier == SGI_TIER_DEVICE || !i->rest_known)
             continue;
         if (wake > i->idle_until)
             sim__broken(s, "somebody wakes for every idle instance");
@@ -635,7 +662,8 @@ static void check_starving(struct sim *s)
     if (from < s->oldest_since)
         from = s->oldest_since;
     if (s->now > from + s->habits.patience)
-        sim__broken(s, "the oldest want is granted or ended within starve_ms, the leases then running and its own start");
+        sim__broken(s, "the oldest want (%u) is granted or ended within starve_ms, the leases then running and its own start (%.0f ms)",
+                    sgi__core_slot(oldest->id), (double)s->habits.patience / 1e6);
 }
 
 void sim__check_all(struct sim *s)
@@ -643,8 +671,12 @@ void sim__check_all(struct sim *s)
     if (s->early && s->early->load == NOT) /* replies are taken before actions */
         sim__broken(s, "an early grant comes when the load has begun");
     s->early = NULL;
+    if (s->refused_image && s->dram_used + lent_bytes(s) + s->refused_image <= s->dram_max)
+        sim__broken(s, "a prefetch into DRAM is refused only when there is no room");
+    s->refused_image = 0;
     check_devices(s);
     check_totals(s);
+    check_keep_waiters(s);
     check_deadlines(s);
     if (s->event_model && s->event_model->id)
         check_views(s, s->event_model);

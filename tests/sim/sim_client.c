@@ -406,7 +406,7 @@ void sim__client(struct sim *s, const struct queued *q)
             sim_cancel(s, q->a);
         break;
     case Q_DEVICE_BACK:
-        if (s->devices[q->a].lost)
+        if (s->up && s->devices[q->a].lost)
             sim_device_back(s, (uint32_t)q->a);
         break;
     case Q_PLACE_UP:

@@ -89,6 +89,7 @@ struct world_call {
 struct world_device {
     uint64_t bytes_max, foreign;
     uint64_t used, used_engine; /* over the instances there */
+    uint64_t admitted_event;    /* of the last RESERVE there */
     enum fact context;          /* DONE: open */
     bool     lost, closing;
 };
@@ -203,6 +204,7 @@ struct sim {
     uint64_t tick_at;  /* when the late timer thread will run */
     uint64_t refused_event; /* of the last refused reserve, */
     int32_t  refused_device;
+    uint64_t refused_image; /* of a prefetch into DRAM for which there was no room in this event */
     const struct world_instance *early; /* granted early in this event */
     uint64_t oldest_seq, oldest_since; /* the starvation watch */
     struct record log[SIM_LOG];
@@ -225,6 +227,7 @@ void sim__begin(struct sim *s, char type, struct world_model *m); /* an event fo
 void sim__settle(struct sim *s);                                  /* ...and what follows is taken and checked */
 void sim__event(struct sim *s, const struct sgi__core_event *event, bool must_take);
 bool sim__step(struct sim *s, uint64_t until); /* the next queued thing or tick at or before; false: none */
+void sim__rests(const struct sim *s, struct world_instance *i);
 void sim__tick(struct sim *s);
 void sim__finish(struct sim *s, bool releasing); /* drains, runs out, checks, and frees the core */
 void sim__fini(struct sim *s);
@@ -240,9 +243,12 @@ void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation);
 void sim__world_repeat(struct sim *s, struct world_op *op);
 void sim__charge(struct sim *s, struct world_instance *i, uint64_t image_bytes, uint64_t engine_bytes);
 void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes);
+bool sim__instance_hung(const struct sim *s, const struct world_model *m); /* start, stop or a call: it keeps the memory */
+void sim__mark_hung(struct sim *s, struct world_model *m);
 bool sim__hung(const struct sim *s, const struct world_model *m); /* a callback of it is out for longer than it may */
 
 /* sim_check.c */
+bool sim__idle(const struct world_instance *i);
 void sim__check_action(struct sim *s, const struct sgi__core_action *action);
 void sim__check_reply(struct sim *s, const struct sgi__core_reply *reply); /* and ends what it ends */
 void sim__check_try(struct sim *s, struct world_model *m);

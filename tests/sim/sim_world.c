@@ -28,22 +28,43 @@ void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes)
     m->dram_bytes = dram_bytes;
 }
 
-bool sim__hung(const struct sim *s, const struct world_model *m)
+static bool op_hung(const struct sim *s, const struct world_model *m, enum sgi__core_action_kind kind)
 {
-    uint64_t hang = m->config.hang_ns;
-    if (hang == SGI__NEVER)
-        return false;
     for (uint32_t n = 0; n < s->out_count; n++) {
         const struct world_op *op = s->out[n];
-        if (op->action.model == m->id && s->now - op->since >= hang &&
-            (op->action.kind == SGI__ACT_START_ENGINE || op->action.kind == SGI__ACT_STOP_ENGINE ||
-             op->action.kind == SGI__ACT_PREPARE))
+        if (op->action.model == m->id && op->action.kind == kind && s->now - op->since >= m->config.hang_ns)
             return true;
     }
-    for (uint32_t n = 0; n < s->calls_count; n++)
-        if (s->calls[n].model == m && s->calls[n].ending_since != SGI__NEVER && s->now - s->calls[n].ending_since >= hang)
-            return true;
     return false;
+}
+
+bool sim__hung(const struct sim *s, const struct world_model *m)
+{
+    return sim__instance_hung(s, m) || op_hung(s, m, SGI__ACT_PREPARE);
+}
+
+bool sim__instance_hung(const struct sim *s, const struct world_model *m)
+{
+    uint64_t hang = m->config.hang_ns;
+    if (op_hung(s, m, SGI__ACT_START_ENGINE) || op_hung(s, m, SGI__ACT_STOP_ENGINE))
+        return true;
+    for (uint32_t n = 0; n < s->calls_count; n++) {
+        const struct world_call     *call = &s->calls[n];
+        const struct world_instance *i = sim__get(&s->instances, call->instance); /* not one that died with its place */
+        if (call->model == m && call->ending_since != SGI__NEVER && s->now - call->ending_since >= hang && i && !i->died)
+            return true;
+    }
+    return false;
+}
+
+/* Before what hung comes back: the core gave the instance up, if it has noticed by now. */
+void sim__mark_hung(struct sim *s, struct world_model *m)
+{
+    struct sgi__core_model_view v;
+    if (!m->instance || !sim__hung(s, m) || sgi__core_model_view(s->core, m->id, &v) != SGI_OK)
+        return;
+    if (v.state == SGI_MODEL_WEDGED || v.state == SGI_MODEL_STOPPING)
+        m->instance->hung = true;
 }
 
 /* ---- ops that are out ---- */
@@ -274,6 +295,8 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         .id = action->instance, .model = m, .device = action->device, .tier = action->tier, .reserve = UNDER_WAY
     };
     m->instance = i;
+    if (i->device >= 0)
+        s->devices[i->device].admitted_event = s->event;
     if (action->tier == SGI_TIER_DRAM)
         sim__keep(s, m, 0); /* it is the same memory */
     sim__charge(s, i, action->bytes, action->device < 0 ? 0 : m->engine_bytes);
@@ -441,8 +464,8 @@ void sim__world_result(struct sim *s, struct world_op *op)
     struct world_model    *m = sim__model(s, op->action.model);
     struct world_instance *i = sim__get(&s->instances, op->action.instance);
 
-    if (i)
-        i->hung = i->hung || sim__hung(s, m);
+    if (m)
+        sim__mark_hung(s, m);
     switch (op->action.kind) {
     case SGI__ACT_CHECK_SOURCE:
         m->checked = op->status == SGI_OK ? DONE : FAILED;
@@ -460,12 +483,14 @@ void sim__world_result(struct sim *s, struct world_op *op)
         break;
     case SGI__ACT_START_LOAD:
         i->load = step_ended(s, op, i);
+        i->idle_ns = m->config.idle_ns;
+        sim__rests(s, i);
         break;
     case SGI__ACT_PREPARE:
         m->prepare = op->status == SGI_OK ? DONE : NOT;
         m->prepared_bytes = op->bytes;
         failed(s, m, op->status);
-        if (m->instance && op->status != SGI_OK)
+        if (m->instance && m->instance->device >= 0 && op->status != SGI_OK) /* a fill of DRAM does not need it */
             m->instance->failed = true;
         break;
     case SGI__ACT_DISCARD:
@@ -475,6 +500,8 @@ void sim__world_result(struct sim *s, struct world_op *op)
         break;
     case SGI__ACT_START_ENGINE:
         i->engine = step_ended(s, op, i);
+        i->idle_ns = m->config.idle_ns;
+        sim__rests(s, i);
         break;
     case SGI__ACT_STOP_ENGINE:
         i->stop = DONE;

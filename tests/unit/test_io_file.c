@@ -231,7 +231,8 @@ static struct sgi__file_id id_of(const char *name)
     return file.id;
 }
 
-static void assert_changed(const char *name, const struct sgi__file_id *expected, const char *says, const char *says_not)
+static void assert_changed(const char *name, const struct sgi__file_id *expected, const char *says,
+                           const char *says_not)
 {
     sgi_error           err = { .struct_size = sizeof err };
     struct sgi__io_file file;
@@ -275,7 +276,8 @@ static void a_changed_file_is_refused_and_the_message_says_what_differs(void **s
     assert_int_equal(utimensat(AT_FDCWD, "model.new", same, 0), 0);
     assert_int_equal(rename("model.new", "model"), 0);
     assert_changed("model", &id, "inode", "size");
-    assert_int_equal(sgi__io_file_check(&file, "model", &id, NULL), SGI_E_CHANGED); /* what was read is no longer what is there */
+    assert_int_equal(sgi__io_file_check(&file, "model", &id, NULL),
+                     SGI_E_CHANGED); /* what was read is no longer what is there */
 
     assert_int_equal(unlink("model"), 0);
     sgi_error err = { .struct_size = sizeof err };
@@ -300,17 +302,21 @@ static void cached_share_follows_the_page_cache(void **state)
     write_file("weights", data, CACHED_BYTES);
     struct sgi__io_file file;
     assert_int_equal(sgi__io_file_open("weights", NULL, false, &file, NULL), SGI_OK);
-    assert_int_equal(sgi__io_file_cached(&file, 0, CACHED_BYTES), 1000); /* just written */
-    assert_int_equal(sgi__io_file_cached(&file, CACHED_BYTES, 4096), 0);  /* past the end */
+    assert_int_equal(sgi__io_file_cached(&file, 0, CACHED_BYTES), 1000);     /* just written */
+    assert_int_equal(sgi__io_file_cached(&file, CACHED_BYTES, 4096), 0);     /* past the end */
+    assert_int_equal(sgi__io_file_cached(&file, 0, 3 * CACHED_BYTES), 1000); /* of what there is */
     assert_int_equal(sgi__io_file_cached(&file, 5, 0), 0);
     assert_int_equal(sgi__io_file_cached(&file, CACHED_BYTES - 10, UINT64_MAX), 1000); /* clipped, not overflown */
 
     assert_int_equal(fsync(file.cached_fd), 0);
-    posix_fadvise(file.cached_fd, 0, 0, POSIX_FADV_DONTNEED);
     posix_fadvise(file.cached_fd, 0, 0, POSIX_FADV_RANDOM); /* no readahead */
+    sgi__io_file_uncache(&file, 0, CACHED_BYTES / 2);
+    uint32_t half = sgi__io_file_cached(&file, 0, CACHED_BYTES);
+    sgi__io_file_uncache(&file, CACHED_BYTES / 2, CACHED_BYTES / 2);
     if (sgi__io_file_cached(&file, 0, CACHED_BYTES) != 0) {
         print_message("this file system keeps its pages: the cold half is not tested\n");
     } else {
+        assert_int_equal(half, 500);
         assert_int_equal(pread(file.cached_fd, data, CACHED_BYTES / 4, 0), CACHED_BYTES / 4);
         assert_int_equal(sgi__io_file_cached(&file, 0, CACHED_BYTES), 250);
         assert_int_equal(sgi__io_file_cached(&file, 0, CACHED_BYTES / 4), 1000);
@@ -418,7 +424,8 @@ static void list_gives_each_name_once_within_its_bound(void **state)
     assert_non_null(strstr(err.message, "missing"));
 }
 
-static sgi_status open_and_close(const struct sgi__fs_posix *config, const char *path, char *resolved_out, sgi_error *err)
+static sgi_status open_and_close(const struct sgi__fs_posix *config, const char *path, char *resolved_out,
+                                 sgi_error *err)
 {
     struct sgi__fs      fs = sgi__fs_posix_table(config);
     void               *file = NULL;
@@ -431,7 +438,7 @@ static sgi_status open_and_close(const struct sgi__fs_posix *config, const char 
         return status;
     }
     if (resolved_out)
-        strcpy(resolved_out, resolved);
+        snprintf(resolved_out, PATH_MAX, "%s", resolved);
     sgi__free(resolved);
     fs.close(fs.user, file);
     return SGI_OK;
@@ -473,7 +480,7 @@ static void roots_are_whole_components_of_the_resolved_path(void **state)
     snprintf(root, sizeof root, "%s/models", folder);
     snprintf(with_slash, sizeof with_slash, "%s/models///", folder);
     snprintf(single, sizeof single, "%s/single", folder);
-    const char          *roots[] = { "/nowhere", root }, *slashed[] = { with_slash }, *all[] = { "/" }, *one[] = { single };
+    const char *roots[] = { "/nowhere", root }, *slashed[] = { with_slash }, *all[] = { "/" }, *one[] = { single };
     struct sgi__fs_posix config = { .roots = roots, .roots_count = 2 };
     sgi_error            err = { .struct_size = sizeof err };
     uint32_t             before = open_descriptors();
@@ -495,7 +502,8 @@ static void roots_are_whole_components_of_the_resolved_path(void **state)
     config = (struct sgi__fs_posix){ .roots = one, .roots_count = 1 };
     assert_int_equal(open_and_close(&config, "single", NULL, NULL), SGI_OK);
     config = (struct sgi__fs_posix){ .roots = all, .roots_count = 0 };
-    assert_int_equal(open_and_close(&config, "models/in", NULL, NULL), SGI_E_DENIED); /* no root: nothing is under one */
+    assert_int_equal(open_and_close(&config, "models/in", NULL, NULL),
+                     SGI_E_DENIED); /* no root: nothing is under one */
     assert_int_equal(open_descriptors(), before);
 }
 

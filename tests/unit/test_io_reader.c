@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the reader makes of each outcome of a read, over an engine that does as it is told: it holds requests until reap, then
- * ends the oldest one as the next line of the script says, or else as a healthy kernel would.
+ * What the reader makes of each outcome of a read, over an engine that does as it is told: it holds requests until
+ * reap, then ends the oldest one as the next line of the script says, or else as a healthy kernel would.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -34,7 +34,7 @@ struct sgi__io_queue {
 /* One queue at a time; every test starts with reset(). */
 static struct {
     struct sgi__io_queue queue;
-    uint64_t             real_bytes;        /* of the file as the kernel has it now */
+    uint64_t             real_bytes;         /* of the file as the kernel has it now */
     int64_t              script[SCRIPT_MAX]; /* results in order: bytes, -errno, or HEALTHY */
     uint32_t             script_count, script_at;
     struct {
@@ -160,7 +160,9 @@ static void reset(uint64_t file_bytes, uint32_t depth)
     memset(&fake, 0, sizeof fake);
     fake.real_bytes = file_bytes;
     fake.reap_max = UINT32_MAX;
-    file = (struct sgi__io_file){ .cached_fd = CACHED_FD, .direct_fd = DIRECT_FD, .direct_align = ALIGN, .id.bytes = file_bytes };
+    file = (struct sgi__io_file){
+        .cached_fd = CACHED_FD, .direct_fd = DIRECT_FD, .direct_align = ALIGN, .id.bytes = file_bytes
+    };
     memset(memory, 0xaa, 4 * MIB);
     sgi_error err = { .struct_size = sizeof err };
     assert_int_equal(sgi__reader_open(&fake_engine, depth, &reader, &err), SGI_OK);
@@ -176,9 +178,12 @@ static void script(uint32_t count, const int64_t *results)
 
 static struct sgi__read a_read(uint64_t offset, uint64_t bytes, bool direct)
 {
-    return (struct sgi__read){
-        .file = &file, .path = "/models/some.gguf", .offset = offset, .dst = memory + offset, .bytes = bytes, .direct = direct
-    };
+    return (struct sgi__read){ .file = &file,
+                               .path = "/models/some.gguf",
+                               .offset = offset,
+                               .dst = memory + offset,
+                               .bytes = bytes,
+                               .direct = direct };
 }
 
 /* Submits one and waits for it. */

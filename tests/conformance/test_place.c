@@ -1,0 +1,881 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the runtime must do over any place: the same suite over the local one and over the test place, which is as awkward as
+ * places get. Time is the test's; what only an awkward place can do (die, hold its answers back) is at the end.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fault.h"
+#include "support/clock.h"
+#include "support/host.h"
+#include "support/test_place.h"
+
+enum { IDLE_MS = 500, LINGER_MS = 200, HANG_MS = 5000 };
+
+static struct test_folder folder;
+
+struct subject {
+    const char                 *name;
+    const struct sgi__place_ops *ops;
+    uint64_t                    seed;
+};
+
+static const struct subject local = { "local", &sgi__place_local, 0 };
+static const struct subject awkward = { "test", &test_place_ops, 1 };
+static const struct subject other = { "test, another seed", &test_place_ops, 77 };
+
+/* One runtime, one model with an engine, one without. */
+struct fixture {
+    struct test_clock  clock;
+    struct test_engine engine;
+    struct test_file   file, plain_file;
+    sgi_runtime       *rt;
+    sgi_model          model, plain;
+    struct test_place *tp; /* NULL over the local one */
+};
+
+static const struct test_tensor tensors[] = { { "embed", KIB(700) + 13 }, { "layer.0", MIB(3) }, { "empty", 0 }, { "head", 4097 } };
+
+static sgi_runtime_config place_config(void)
+{
+    sgi_runtime_config c = host_config();
+    c.idle_timeout_ms = IDLE_MS;
+    c.context_linger_ms = LINGER_MS;
+    c.hang_timeout_ms = HANG_MS;
+    c.dram_bytes_max = MIB(16);
+    c.read_block_bytes = KIB(256);
+    return c;
+}
+
+static void set_up_with(struct fixture *f, void **state, const sgi_runtime_config *config, uint32_t image_flags)
+{
+    const struct subject *subject = *state;
+    sgi_error             err = { .struct_size = sizeof err };
+
+    memset(f, 0, sizeof *f);
+    test_clock_init(&f->clock);
+    test_engine_init(&f->engine, true, true);
+    f->engine.look = true;
+    f->engine.prepared_bytes = 321;
+    test_file_make(&f->file, &folder, "engine.safetensors", 0, tensors, sizeof tensors / sizeof *tensors);
+    test_file_make_one(&f->plain_file, &folder, "plain.safetensors", MIB(2) + 77);
+    test_place_next.seed = subject->seed;
+    if (sgi__runtime_open_with(config, subject->ops, &f->clock.table, &f->rt, &err) != SGI_OK)
+        fail_msg("open: %s", err.message);
+    f->tp = subject->ops == &test_place_ops ? test_place_last() : NULL;
+    sgi_model_config c = host_model("m", f->file.path, &f->engine);
+    c.engine_bytes = MIB(1);
+    c.flags = image_flags;
+    f->model = host_register(f->rt, &c);
+    f->plain = host_add(f->rt, "plain", f->plain_file.path, NULL);
+}
+
+static void set_up(struct fixture *f, void **state)
+{
+    sgi_runtime_config config = place_config();
+    set_up_with(f, state, &config, 0);
+}
+
+static void tear_down(struct fixture *f)
+{
+    host_close(f->rt);
+    test_engine_fini(&f->engine);
+    test_file_free(&f->file);
+    test_file_free(&f->plain_file);
+}
+
+static void advance(struct fixture *f, uint64_t ms)
+{
+    test_clock_advance_ms(&f->clock, f->rt, ms);
+}
+
+static uint64_t device_bytes(struct fixture *f)
+{
+    return host_info(f->rt).device_bytes;
+}
+
+static bool context_closed(void *user)
+{
+    return host_device(user, 0).context == SGI_CONTEXT_NONE;
+}
+
+/* ------------------------------------------------------------- up and down */
+
+static void a_cold_load_gives_the_files_bytes(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+
+    sgi_lease lease = host_acquire(f.rt, f.model), plain = host_acquire(f.rt, f.plain);
+    host_same_bytes(f.rt, f.model, lease, &f.file);
+    host_same_bytes(f.rt, f.plain, plain, &f.plain_file);
+    assert_int_equal(host_timing(f.rt, lease).tier, SGI_TIER_DISK);
+    assert_int_equal(host_timing(f.rt, lease).bytes, f.file.bytes - f.file.data_offset);
+    host_release(f.rt, lease);
+    host_release(f.rt, plain);
+    tear_down(&f);
+}
+
+static void idle_models_go_to_zero_after_their_time_and_not_before(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = place_config();
+    config.dram_bytes_max = SGI_NONE;
+    set_up_with(&f, state, &config, 0);
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    uint64_t  bytes = device_bytes(&f);
+    advance(&f, 100 * IDLE_MS); /* held: its timer does not run */
+    assert_int_equal(device_bytes(&f), bytes);
+    host_release(f.rt, lease);
+    assert_int_equal(host_state(f.rt, f.model).idle_left_ms, IDLE_MS);
+    advance(&f, IDLE_MS - 1);
+    assert_int_equal(host_state(f.rt, f.model).state, SGI_MODEL_READY);
+    advance(&f, 1);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(device_bytes(&f), 0);
+    assert_int_equal(host_info(f.rt).dram_bytes, 0);
+    host_wait_threads(f.rt, 1);
+    assert_int_equal(atomic_load(&f.engine.live), 0);
+
+    assert_int_equal(host_device(f.rt, 0).context, SGI_CONTEXT_OURS); /* it lingers */
+    advance(&f, LINGER_MS - 1);
+    assert_int_equal(host_device(f.rt, 0).context, SGI_CONTEXT_OURS);
+    advance(&f, 1);
+    test_wait_until(context_closed, f.rt, "the context does not close");
+    tear_down(&f);
+}
+
+static void what_is_kept_in_dram_is_adopted_without_reading(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    sgi_model_info info = { .struct_size = sizeof info };
+    sgi_model_describe(f.rt, f.model, &info);
+
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    advance(&f, IDLE_MS);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(device_bytes(&f), 0);
+    assert_int_equal(host_state(f.rt, f.model).dram_bytes, info.image_bytes); /* once, and here only */
+    assert_int_equal(host_state(f.rt, f.model).tier, SGI_TIER_DRAM);
+    host_wait_threads(f.rt, 1);
+
+    int fills = test_engine_count(&f.engine, ENGINE_PREFIX_FILL);
+    unlink(f.file.path); /* what was verified and is ours does not need the file any more */
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    host_same_bytes(f.rt, f.model, lease, &f.file);
+    assert_int_equal(host_timing(f.rt, lease).tier, SGI_TIER_DRAM);
+    assert_int_equal(host_state(f.rt, f.model).dram_bytes, 0);
+    assert_int_equal(device_bytes(&f), info.image_bytes + MIB(1));
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_PREFIX_FILL), fills); /* it is in the image already */
+    host_release(f.rt, lease);
+    tear_down(&f);
+}
+
+static bool prefix_is_filled(struct fixture *f, sgi_lease lease)
+{
+    sgi_image image = { .struct_size = sizeof image };
+
+    assert_int_equal(sgi_lease_image(f->rt, lease, 0, &image, NULL), SGI_OK);
+    assert_int_equal(image.file_offset, f->file.data_offset);
+    assert_int_equal(image.prefix_bytes % 4096, f->file.data_offset % 4096);
+    assert_true(image.prefix_bytes >= f->engine.prefix_bytes);
+    assert_int_equal(image.bytes, image.prefix_bytes + f->file.bytes - f->file.data_offset);
+    for (uint64_t at = 0; at < image.prefix_bytes; at++)
+        if (((const uint8_t *)image.base)[at] != test_engine_prefix_byte(0, at))
+            return false;
+    return memcmp((const uint8_t *)image.base + image.prefix_bytes, f->file.data + f->file.data_offset,
+                  f->file.bytes - f->file.data_offset) == 0;
+}
+
+static void the_prefix_stands_before_the_data_and_survives_dram(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_true(prefix_is_filled(&f, lease));
+    host_release(f.rt, lease);
+    advance(&f, IDLE_MS);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    lease = host_acquire(f.rt, f.model);
+    assert_true(prefix_is_filled(&f, lease));
+    host_release(f.rt, lease);
+    tear_down(&f);
+}
+
+static int position(struct fixture *f, enum engine_step step)
+{
+    unsigned count = atomic_load(&f->engine.order_count);
+    for (unsigned n = 0; n < count; n++)
+        if (f->engine.order[n] == step)
+            return (int)n;
+    fail_msg("a step of the engine did not happen");
+    return -1;
+}
+
+static void the_engines_callbacks_come_in_their_order(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    struct test_request request = { .kind = REQUEST_EMIT, .pieces = 1, .piece_bytes = 5 };
+    char                out[16];
+    size_t              bytes;
+    sgi_error           err = { .struct_size = sizeof err };
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_int_equal(host_info(f.rt).prepared_bytes, 321);
+    assert_int_equal(host_call(f.rt, lease, &request, sizeof request, out, sizeof out, &bytes, &err), SGI_OK);
+    host_release(f.rt, lease);
+    assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_OK);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(atomic_load(&f.engine.prepared_live), 1); /* kept while the model is cold */
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 1);
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_START), 2);
+    assert_int_equal(sgi_model_unregister(f.rt, f.model, HOST_WAIT_MS, &err), SGI_OK);
+
+    assert_int_equal(position(&f, ENGINE_PREFIX_BYTES), 0);
+    assert_true(position(&f, ENGINE_PREPARE) < position(&f, ENGINE_START));
+    assert_true(position(&f, ENGINE_START) < position(&f, ENGINE_CALL));
+    assert_true(position(&f, ENGINE_CALL) < position(&f, ENGINE_STOP));
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_STOP), 2);
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_DISCARD), 1);
+    assert_int_equal(position(&f, ENGINE_DISCARD), atomic_load(&f.engine.order_count) - 1);
+    assert_int_equal(host_info(f.rt).prepared_bytes, 0);
+    tear_down(&f);
+}
+
+static bool dropped(void *user)
+{
+    struct fixture *f = user;
+    return host_info(f->rt).dram_bytes == 0;
+}
+
+static void evict_and_prefetch_move_between_the_tiers(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    sgi_ticket     ticket;
+    sgi_completion c;
+
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DRAM), SGI_OK);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(host_state(f.rt, f.model).tier, SGI_TIER_DRAM);
+    assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_OK);
+    test_wait_until(dropped, &f, "a residence does not go");
+    assert_int_equal(host_state(f.rt, f.model).tier, SGI_TIER_DISK);
+
+    int starts = test_engine_count(&f.engine, ENGINE_START);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL), SGI_OK);
+    c = host_next(f.rt);
+    assert_true(c.kind == SGI_COMPLETION_PREFETCH && c.ticket == ticket && c.lease == 0);
+    assert_int_equal(c.status, SGI_OK);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(host_state(f.rt, f.model).tier, SGI_TIER_DRAM);
+    assert_int_equal(device_bytes(&f), 0);
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_START), starts);
+
+    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(host_next(f.rt).status, SGI_OK);
+    assert_int_equal(host_state(f.rt, f.model).state, SGI_MODEL_READY); /* its idle timer runs */
+    sgi_lease lease = 0;
+    assert_int_equal(sgi_model_try_acquire(f.rt, f.model, NULL, &lease), SGI_OK);
+    host_same_bytes(f.rt, f.model, lease, &f.file);
+    assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_E_BUSY);
+    host_release(f.rt, lease);
+    advance(&f, IDLE_MS);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+
+    assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_EVICT_ALL), SGI_OK);
+    test_wait_until(dropped, &f, "a residence does not go");
+    gate_wait_arrived(&f.engine.gates[ENGINE_DISCARD], 1);
+    tear_down(&f);
+}
+
+static void a_pinned_model_stays_until_the_pin_comes_off(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+
+    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DEVICE), SGI_OK);
+    assert_int_equal(host_state(f.rt, f.plain).state, SGI_MODEL_COLD); /* it does not load */
+    host_release(f.rt, host_acquire(f.rt, f.plain));
+    advance(&f, 100 * IDLE_MS);
+    assert_int_equal(host_state(f.rt, f.plain).state, SGI_MODEL_READY);
+    assert_int_equal(host_state(f.rt, f.plain).pinned_tier, SGI_TIER_DEVICE);
+    assert_int_equal(host_state(f.rt, f.plain).idle_left_ms, SGI_IDLE_NEVER);
+    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DISK), SGI_OK);
+    advance(&f, IDLE_MS);
+    host_wait_state(f.rt, f.plain, SGI_MODEL_COLD);
+    tear_down(&f);
+}
+
+/* ------------------------------------------------------------------- engine */
+
+static void engine_memory_is_charged_and_given_back(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    sgi_model_info info = { .struct_size = sizeof info };
+    sgi_model_describe(f.rt, f.model, &info);
+    assert_int_equal(info.engine_bytes, MIB(1));
+
+    f.engine.report_bytes = MIB(2);
+    f.engine.alloc_bytes = MIB(3) - 5;
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_int_equal(host_device(f.rt, 0).bytes_engine, MIB(5));
+    assert_int_equal(host_device(f.rt, 0).bytes_used, info.image_bytes + MIB(5));
+    assert_int_equal(host_state(f.rt, f.model).device_bytes, info.image_bytes + MIB(5));
+    host_release(f.rt, lease);
+    advance(&f, IDLE_MS);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(host_device(f.rt, 0).bytes_used, 0);
+    assert_int_equal(host_device(f.rt, 0).bytes_engine, 0);
+    sgi_model_describe(f.rt, f.model, &info);
+    assert_int_equal(info.engine_bytes, MIB(5)); /* what the next start reserves */
+    tear_down(&f);
+}
+
+static void pieces_come_as_they_were_emitted(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    struct test_request request = { .kind = REQUEST_EMIT, .pieces = 400, .piece_bytes = 1023 };
+    size_t              room = MIB(1), bytes = 0;
+    uint8_t            *out = malloc(room);
+    sgi_error           err = { .struct_size = sizeof err };
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_int_equal(host_call(f.rt, lease, &request, sizeof request, out, room, &bytes, &err), SGI_OK);
+    assert_int_equal(bytes, 400 * 1023);
+    for (uint32_t n = 0; n < 400; n++)
+        for (uint32_t at = 0; at < 1023; at++)
+            if (out[n * 1023 + at] != test_engine_piece_byte(n, at))
+                fail_msg("byte %u of piece %u", at, n);
+    host_release(f.rt, lease);
+    free(out);
+    tear_down(&f);
+}
+
+static void a_reader_that_does_not_read_holds_the_engine_up_and_can_leave(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    struct test_request request = { .kind = REQUEST_UNTIL_CANCELED };
+    sgi_error           err = { .struct_size = sizeof err };
+    sgi_call            call = 0;
+    char                piece[8];
+    size_t              got;
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_int_equal(sgi_call_begin(f.rt, lease, &request, sizeof request, 5, &call, &err), SGI_OK);
+    assert_int_equal(host_next(f.rt).kind, SGI_COMPLETION_READABLE);
+    assert_int_equal(sgi_call_read(f.rt, call, piece, sizeof piece, &got, &err), SGI_OK);
+    assert_int_equal(sgi_call_cancel(f.rt, call), SGI_OK);
+    sgi_completion c = host_next(f.rt);
+    while (c.kind == SGI_COMPLETION_READABLE)
+        c = host_next(f.rt);
+    assert_true(c.kind == SGI_COMPLETION_CALL && c.call == call && c.tag == 5 && c.status == SGI_E_CANCELED);
+    assert_int_equal(sgi_lease_release(f.rt, lease), SGI_E_BUSY);
+    assert_int_equal(sgi_call_end(f.rt, call), SGI_OK);
+    host_release(f.rt, lease);
+    tear_down(&f);
+}
+
+static void a_call_given_up_keeps_its_instance_busy_until_it_is_back(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    struct test_request request = { .kind = REQUEST_DEAF };
+    sgi_error           err = { .struct_size = sizeof err };
+    sgi_call            call = 0;
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    gate_close(&f.engine.gates[ENGINE_CALL]);
+    assert_int_equal(sgi_call_begin(f.rt, lease, &request, sizeof request, 0, &call, &err), SGI_OK);
+    gate_wait_arrived(&f.engine.gates[ENGINE_CALL], 1);
+    assert_int_equal(sgi_call_end(f.rt, call), SGI_OK);
+    assert_int_equal(sgi_call_end(f.rt, call), SGI_E_STALE);
+    host_release(f.rt, lease);
+    advance(&f, HANG_MS - 1);
+    assert_int_equal(host_state(f.rt, f.model).state, SGI_MODEL_BUSY);
+    gate_open(&f.engine.gates[ENGINE_CALL]);
+    host_wait_state(f.rt, f.model, SGI_MODEL_READY);
+    advance(&f, IDLE_MS);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    tear_down(&f);
+}
+
+/* ----------------------------------------------------------------- failures */
+
+/* The next acquire fails with `code` at `step`, names the model or its file, and leaves nothing; once the cause is gone it works. */
+static void fails_then_works(struct fixture *f, sgi_status code, uint32_t step, const char *names)
+{
+    sgi_error err;
+    assert_int_equal(host_acquire_fails(f->rt, f->model, &err), code);
+    host_error_is(&err, code, step, names);
+    host_wait_state(f->rt, f->model, SGI_MODEL_COLD);
+    assert_int_equal(device_bytes(f), 0); /* bytes that were loaded and verified may have stayed in DRAM */
+    assert_int_equal(host_state(f->rt, f->model).last_error, code);
+    assert_int_equal(atomic_load(&f->engine.live), 0);
+    for (int n = 0; n < ENGINE_STEPS; n++)
+        atomic_store(&f->engine.fail[n], SGI_OK);
+    sgi__fault_clear();
+    host_wait_threads(f->rt, 1); /* nothing is out that could count as hung: */
+    advance(f, 60000); /* past any back-off */
+    sgi_lease lease = host_acquire(f->rt, f->model);
+    host_same_bytes(f->rt, f->model, lease, &f->file);
+    assert_int_equal(host_state(f->rt, f->model).last_error, SGI_OK);
+    host_release(f->rt, lease);
+    assert_int_equal(sgi_model_evict(f->rt, f->model, SGI_EVICT_ALL), SGI_OK);
+    host_wait_state(f->rt, f->model, SGI_MODEL_COLD);
+    test_wait_until(dropped, f, "a residence does not go");
+}
+
+static void each_step_that_fails_says_so_and_leaves_nothing(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+
+    atomic_store(&f.engine.fail[ENGINE_PREPARE], SGI_E_ENGINE);
+    fails_then_works(&f, SGI_E_ENGINE, SGI_STEP_PREPARE, "'m'");
+    atomic_store(&f.engine.fail[ENGINE_PREFIX_FILL], SGI_E_UNSUPPORTED);
+    fails_then_works(&f, SGI_E_UNSUPPORTED, SGI_STEP_PREFIX, "'m'");
+    atomic_store(&f.engine.fail[ENGINE_START], SGI_E_ENGINE);
+    fails_then_works(&f, SGI_E_ENGINE, SGI_STEP_START, "'m'");
+    sgi__fault_plan(SGI__FAULT_RESERVE, 1, UINT64_MAX, 1);
+    fails_then_works(&f, SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY, "'m'");
+    sgi__fault_plan(SGI__FAULT_MAP, 1, UINT64_MAX, 12);
+    fails_then_works(&f, SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY, "'m'");
+    sgi__fault_plan(SGI__FAULT_OPEN, 1, UINT64_MAX, 5);
+    fails_then_works(&f, SGI_E_IO, SGI_STEP_OPEN, "engine.safetensors");
+    sgi__fault_plan(SGI__FAULT_READ, 1, UINT64_MAX, 5);
+    fails_then_works(&f, SGI_E_IO, SGI_STEP_READ, "engine.safetensors");
+    tear_down(&f);
+}
+
+static void an_engine_that_says_nothing_is_spoken_for(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    f.engine.silent = true;
+
+    atomic_store(&f.engine.fail[ENGINE_START], SGI_E_ENGINE);
+    fails_then_works(&f, SGI_E_ENGINE, SGI_STEP_START, "'m'");
+    atomic_store(&f.engine.fail[ENGINE_PREPARE], 12345); /* no status of ours */
+    fails_then_works(&f, SGI_E_ENGINE, SGI_STEP_PREPARE, "'m'");
+    tear_down(&f);
+}
+
+static void a_context_that_does_not_open_is_told(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    sgi__fault_plan(SGI__FAULT_CONTEXT, 1, UINT64_MAX, 1);
+    fails_then_works(&f, SGI_E_DEVICE, SGI_STEP_CONTEXT, "device 0");
+    tear_down(&f);
+}
+
+static void a_failed_call_leaves_the_lease_good(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    struct test_request request = { .kind = REQUEST_EMIT, .pieces = 2, .piece_bytes = 3, .status = SGI_E_UNSUPPORTED };
+    char                out[16];
+    size_t              bytes;
+    sgi_error           err = { .struct_size = sizeof err };
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_int_equal(host_call(f.rt, lease, &request, sizeof request, out, sizeof out, &bytes, &err), SGI_E_UNSUPPORTED);
+    assert_int_equal(bytes, 6); /* its pieces come before its end */
+    host_error_is(&err, SGI_E_UNSUPPORTED, SGI_STEP_CALL, "'m'");
+    request.status = SGI_OK;
+    assert_int_equal(host_call(f.rt, lease, &request, sizeof request, out, sizeof out, &bytes, &err), SGI_OK);
+    host_release(f.rt, lease);
+    tear_down(&f);
+}
+
+static void a_callback_that_hangs_wedges_its_model_alone_and_heals(void **state)
+{
+    static const enum engine_step steps[] = { ENGINE_PREPARE, ENGINE_START, ENGINE_STOP };
+    static const uint32_t         named[] = { SGI_STEP_PREPARE, SGI_STEP_START, SGI_STEP_STOP };
+
+    for (size_t n = 0; n < sizeof steps / sizeof *steps; n++) {
+        struct fixture f;
+        sgi_ticket     ticket;
+        sgi_error      err;
+        set_up(&f, state);
+
+        if (steps[n] == ENGINE_STOP)
+            host_release(f.rt, host_acquire(f.rt, f.model));
+        gate_close(&f.engine.gates[steps[n]]);
+        if (steps[n] == ENGINE_STOP)
+            assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        gate_wait_arrived(&f.engine.gates[steps[n]], 1);
+        advance(&f, HANG_MS);
+        sgi_completion c = host_next(f.rt);
+        assert_int_equal(c.status, SGI_E_WEDGED);
+        host_error_is(&c.error, SGI_E_WEDGED, named[n], "'m'");
+        host_wait_state(f.rt, f.model, SGI_MODEL_WEDGED);
+        assert_int_equal(host_acquire_fails(f.rt, f.model, &err), SGI_E_WEDGED);
+        host_release(f.rt, host_acquire(f.rt, f.plain)); /* everything else goes on */
+
+        sgi_error close_err = { .struct_size = sizeof close_err };
+        assert_int_equal(sgi_model_unregister(f.rt, f.plain, HOST_WAIT_MS, &close_err), SGI_OK);
+        gate_open(&f.engine.gates[steps[n]]);
+        host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+        advance(&f, 60000);
+        sgi_lease lease = host_acquire(f.rt, f.model);
+        host_same_bytes(f.rt, f.model, lease, &f.file);
+        host_release(f.rt, lease);
+        tear_down(&f);
+    }
+}
+
+static void close_drains_what_is_on_its_way(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    sgi_ticket ticket;
+
+    gate_close(&f.engine.gates[ENGINE_START]);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    gate_wait_arrived(&f.engine.gates[ENGINE_START], 1);
+    sgi_error err = { .struct_size = sizeof err };
+    assert_int_equal(sgi_runtime_close(f.rt, 1, &err), SGI_E_TIMEOUT);
+    assert_non_null(strstr(err.message, "'m'"));
+    sgi_completion c = host_next(f.rt);
+    assert_true(c.ticket == ticket && c.status == SGI_E_CLOSED);
+    gate_open(&f.engine.gates[ENGINE_START]);
+    tear_down(&f);
+}
+
+/* ------------------------------------------- what only an awkward place does */
+
+static void results_may_take_their_time(void **state)
+{
+    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED, SGI__PLACE_RESERVED,
+                                                        SGI__PLACE_LOADED, SGI__PLACE_PREPARED, SGI__PLACE_ENGINE_STARTED };
+    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
+        struct fixture f;
+        sgi_ticket     ticket;
+        sgi_completion c = { .struct_size = sizeof c };
+        set_up(&f, state);
+
+        test_place_hold(f.tp, kinds[n]);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        test_place_wait_held(f.tp, kinds[n]);
+        assert_int_equal(sgi_completion_next(f.rt, &c), SGI_E_WOULD_BLOCK); /* a grant needs every one of them */
+        assert_int_equal(host_state(f.rt, f.model).leases_count, 0);
+        test_place_let_go(f.tp, kinds[n]);
+        c = host_next(f.rt);
+        assert_int_equal(c.status, SGI_OK);
+        host_same_bytes(f.rt, f.model, c.lease, &f.file);
+        host_release(f.rt, c.lease);
+        tear_down(&f);
+    }
+}
+
+static void a_cancel_while_a_result_is_out_gives_everything_back(void **state)
+{
+    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED, SGI__PLACE_RESERVED,
+                                                        SGI__PLACE_LOADED, SGI__PLACE_PREPARED, SGI__PLACE_ENGINE_STARTED };
+    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
+        struct fixture f;
+        sgi_ticket     ticket;
+        set_up(&f, state);
+
+        test_place_hold(f.tp, kinds[n]);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        test_place_wait_held(f.tp, kinds[n]);
+        assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
+        assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_E_STALE);
+        assert_int_equal(host_next(f.rt).status, SGI_E_CANCELED);
+        test_place_let_go(f.tp, kinds[n]);
+        host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+        assert_int_equal(device_bytes(&f), 0);
+        sgi_lease lease = host_acquire(f.rt, f.model);
+        host_same_bytes(f.rt, f.model, lease, &f.file);
+        host_release(f.rt, lease);
+        tear_down(&f);
+    }
+}
+
+static void a_place_that_dies_takes_its_leases_and_calls_and_nothing_else(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    struct test_request request = { .kind = REQUEST_POLL };
+    sgi_error           err = { .struct_size = sizeof err };
+    sgi_view            view = { .struct_size = sizeof view };
+    sgi_call            call = 0;
+    size_t              got;
+    char                piece[8];
+
+    sgi_lease lease = host_acquire(f.rt, f.model), plain = host_acquire(f.rt, f.plain);
+    assert_int_equal(sgi_call_begin(f.rt, lease, &request, sizeof request, 9, &call, &err), SGI_OK);
+    gate_wait_arrived(&f.engine.gates[ENGINE_CALL], 1);
+    test_place_die(f.tp);
+
+    sgi_completion c = host_next(f.rt);
+    assert_true(c.kind == SGI_COMPLETION_CALL && c.call == call && c.tag == 9);
+    assert_int_equal(c.status, SGI_E_DEVICE_LOST);
+    assert_int_equal(sgi_call_read(f.rt, call, piece, sizeof piece, &got, &err), SGI_E_DEVICE_LOST);
+    assert_true(strlen(err.message) > 0);
+    assert_int_equal(device_bytes(&f), 0); /* its memory went with it, whoever still holds a lease */
+    assert_int_equal(host_device(f.rt, 0).lost, 1);
+
+    /* Good for release only. */
+    assert_int_equal(sgi_lease_tensor(f.rt, plain, 0, &view, &err), SGI_E_DEVICE_LOST);
+    assert_int_equal(sgi_lease_tensor_wait(f.rt, plain, 0, 1, &err), SGI_E_DEVICE_LOST);
+    assert_int_equal(sgi_call_begin(f.rt, lease, NULL, 0, 0, &call, &err), SGI_E_DEVICE_LOST);
+    sgi_model third = host_add(f.rt, "third", f.plain_file.path, NULL);
+    assert_int_equal(host_acquire_fails(f.rt, third, &err), SGI_E_DEVICE_LOST);
+    assert_true(strlen(err.message) > 0);
+
+    test_place_up(f.tp);
+    assert_int_equal(host_device(f.rt, 0).lost, 0);
+    host_release(f.rt, host_acquire(f.rt, third));
+    assert_int_equal(sgi_lease_release(f.rt, lease), SGI_E_BUSY); /* its call is not ended yet */
+    assert_int_equal(sgi_call_end(f.rt, c.call), SGI_OK);
+    host_release(f.rt, lease);
+    host_release(f.rt, plain);
+    assert_int_equal(sgi_lease_release(f.rt, plain), SGI_E_STALE);
+    lease = host_acquire(f.rt, f.model);
+    plain = host_acquire(f.rt, f.plain);
+    host_same_bytes(f.rt, f.model, lease, &f.file);
+    host_same_bytes(f.rt, f.plain, plain, &f.plain_file);
+    host_release(f.rt, lease);
+    host_release(f.rt, plain);
+    assert_int_equal(host_info(f.rt).leases_count, 0);
+    tear_down(&f);
+}
+
+static void a_place_that_dies_in_the_middle_of_anything_can_be_used_again(void **state)
+{
+    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED, SGI__PLACE_RESERVED,
+                                                        SGI__PLACE_LOADED, SGI__PLACE_PREPARED, SGI__PLACE_ENGINE_STARTED };
+    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
+        struct fixture f;
+        sgi_ticket     ticket;
+        set_up(&f, state);
+
+        host_release(f.rt, host_acquire(f.rt, f.plain)); /* a residence goes with it too */
+        advance(&f, IDLE_MS);
+        host_wait_state(f.rt, f.plain, SGI_MODEL_COLD);
+        test_place_hold(f.tp, kinds[n]);
+        advance(&f, LINGER_MS); /* so that there is a context to open */
+        test_wait_until(context_closed, f.rt, "the context does not close");
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        test_place_wait_held(f.tp, kinds[n]);
+        test_place_die(f.tp);
+        sgi_completion c = host_next(f.rt);
+        assert_true(c.ticket == ticket && c.status == SGI_E_DEVICE_LOST);
+        assert_true(strlen(c.error.message) > 0);
+        assert_true(test_place_lost(f.tp) > 0);
+        assert_int_equal(host_info(f.rt).device_bytes, 0);
+        assert_int_equal(host_info(f.rt).dram_bytes, 0);
+        assert_int_equal(host_info(f.rt).prepared_bytes, 0);
+        test_place_let_go(f.tp, kinds[n]);
+        test_place_up(f.tp);
+        sgi_lease lease = host_acquire(f.rt, f.model), plain = host_acquire(f.rt, f.plain);
+        host_same_bytes(f.rt, f.model, lease, &f.file);
+        host_same_bytes(f.rt, f.plain, plain, &f.plain_file);
+        host_release(f.rt, lease);
+        host_release(f.rt, plain);
+        tear_down(&f);
+    }
+}
+
+static void a_runtime_closes_over_a_dead_place(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    sgi_error err = { .struct_size = sizeof err };
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    test_place_die(f.tp);
+    assert_int_equal(sgi_runtime_close(f.rt, 1, &err), SGI_E_TIMEOUT);
+    assert_non_null(strstr(err.message, "'m'"));
+    host_release(f.rt, lease);
+    tear_down(&f);
+}
+
+/* The pieces of a call whose place has died have no way out: whoever writes them is told so, and does not wait for a reader. */
+static void nobody_writes_into_a_call_that_died(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    struct test_request request = { .kind = REQUEST_EMIT, .pieces = 100, .piece_bytes = 4096 };
+    sgi_error           err = { .struct_size = sizeof err };
+    sgi_call            call = 0;
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_int_equal(sgi_call_begin(f.rt, lease, &request, sizeof request, 0, &call, &err), SGI_OK);
+    assert_int_equal(host_next(f.rt).kind, SGI_COMPLETION_READABLE);
+    test_place_die(f.tp);
+    test_place_wait_reaped(f.tp); /* the engine has come back, though nobody has read or ended anything */
+    assert_int_equal(atomic_load(&f.engine.calls_canceled), 1);
+    assert_int_equal(sgi_call_end(f.rt, call), SGI_OK);
+    host_release(f.rt, lease);
+    tear_down(&f);
+}
+
+struct caller {
+    struct fixture *f;
+    sgi_lease       lease;
+    sgi_status      status;
+    sgi_call        call;
+    sgi_error       err;
+};
+
+static void *begin_call(void *arg)
+{
+    static const struct test_request request = { .kind = REQUEST_POLL };
+    struct caller                   *c = arg;
+    c->err.struct_size = sizeof c->err;
+    c->status = sgi_call_begin(c->f->rt, c->lease, &request, sizeof request, 0, &c->call, &c->err);
+    return NULL;
+}
+
+static void a_place_may_die_while_a_call_is_handed_to_it(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    pthread_t     thread;
+    struct caller c = { .f = &f, .lease = host_acquire(f.rt, f.model) };
+
+    gate_close(test_place_call_gate(f.tp));
+    pthread_create(&thread, NULL, begin_call, &c);
+    gate_wait_arrived(test_place_call_gate(f.tp), 1);
+    test_place_die(f.tp);
+    gate_open(test_place_call_gate(f.tp));
+    pthread_join(thread, NULL);
+    assert_int_equal(c.status, SGI_E_DEVICE_LOST);
+    assert_int_equal(c.call, 0);
+    sgi_completion none = { .struct_size = sizeof none };
+    assert_int_equal(sgi_completion_next(f.rt, &none), SGI_E_WOULD_BLOCK); /* a call that never began does not end */
+    assert_int_equal(host_info(f.rt).calls_count, 0);
+    host_release(f.rt, c.lease);
+    tear_down(&f);
+}
+
+static void a_call_canceled_before_its_place_has_it_is_canceled(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    sgi_acquire_options o;
+    pthread_t           thread;
+    sgi_error           err = { .struct_size = sizeof err };
+    struct caller       c = { .f = &f };
+
+    sgi_acquire_options_init(&o, sizeof o);
+    o.lease_ms = 100;
+    assert_int_equal(sgi_model_acquire_wait(f.rt, f.model, &o, &c.lease, &err), SGI_OK);
+    gate_close(test_place_call_gate(f.tp));
+    pthread_create(&thread, NULL, begin_call, &c);
+    gate_wait_arrived(test_place_call_gate(f.tp), 1);
+    advance(&f, 100); /* overdue: its calls are canceled */
+    gate_open(test_place_call_gate(f.tp));
+    pthread_join(thread, NULL);
+    assert_int_equal(c.status, SGI_OK);
+    sgi_completion done = host_next(f.rt); /* the engine polls until it is told: this hangs if nobody tells it */
+    assert_true(done.kind == SGI_COMPLETION_CALL && done.status == SGI_E_CANCELED);
+    assert_int_equal(sgi_call_end(f.rt, c.call), SGI_OK);
+    host_release(f.rt, c.lease);
+    tear_down(&f);
+}
+
+static void a_lost_device_refuses_until_it_is_back(void **state)
+{
+    struct fixture f;
+    set_up(&f, state);
+    sgi_error err = { .struct_size = sizeof err };
+    sgi_view  view = { .struct_size = sizeof view };
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    test_place_lose_device(f.tp, 0);
+    assert_int_equal(host_device(f.rt, 0).lost, 1);
+    assert_int_equal(sgi_lease_tensor(f.rt, lease, 0, &view, &err), SGI_E_DEVICE_LOST);
+    assert_int_equal(host_acquire_fails(f.rt, f.plain, &err), SGI_E_DEVICE_LOST);
+    host_release(f.rt, lease);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(device_bytes(&f), 0);
+    test_place_device_back(f.tp, 0);
+    lease = host_acquire(f.rt, f.model);
+    host_same_bytes(f.rt, f.model, lease, &f.file);
+    host_release(f.rt, lease);
+    tear_down(&f);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    test_folder_make(&folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    test_folder_remove(&folder);
+    return 0;
+}
+
+static int clear_faults(void **state)
+{
+    (void)state;
+    sgi__fault_clear();
+    return 0;
+}
+
+#define OVER(subject, test) { #test " (" #subject ")", test, NULL, clear_faults, (void *)(uintptr_t)&(subject) }
+#define OVER_ALL(test)      OVER(local, test), OVER(awkward, test), OVER(other, test)
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        OVER_ALL(a_cold_load_gives_the_files_bytes),
+        OVER_ALL(idle_models_go_to_zero_after_their_time_and_not_before),
+        OVER_ALL(what_is_kept_in_dram_is_adopted_without_reading),
+        OVER_ALL(the_prefix_stands_before_the_data_and_survives_dram),
+        OVER_ALL(the_engines_callbacks_come_in_their_order),
+        OVER_ALL(evict_and_prefetch_move_between_the_tiers),
+        OVER_ALL(a_pinned_model_stays_until_the_pin_comes_off),
+        OVER_ALL(engine_memory_is_charged_and_given_back),
+        OVER_ALL(pieces_come_as_they_were_emitted),
+        OVER_ALL(a_reader_that_does_not_read_holds_the_engine_up_and_can_leave),
+        OVER_ALL(a_call_given_up_keeps_its_instance_busy_until_it_is_back),
+        OVER_ALL(each_step_that_fails_says_so_and_leaves_nothing),
+        OVER_ALL(an_engine_that_says_nothing_is_spoken_for),
+        OVER_ALL(a_context_that_does_not_open_is_told),
+        OVER_ALL(a_failed_call_leaves_the_lease_good),
+        OVER_ALL(a_callback_that_hangs_wedges_its_model_alone_and_heals),
+        OVER_ALL(close_drains_what_is_on_its_way),
+        OVER(awkward, results_may_take_their_time),
+        OVER(awkward, a_cancel_while_a_result_is_out_gives_everything_back),
+        OVER(awkward, a_place_that_dies_takes_its_leases_and_calls_and_nothing_else),
+        OVER(awkward, a_place_that_dies_in_the_middle_of_anything_can_be_used_again),
+        OVER(awkward, a_runtime_closes_over_a_dead_place),
+        OVER(awkward, nobody_writes_into_a_call_that_died),
+        OVER(awkward, a_place_may_die_while_a_call_is_handed_to_it),
+        OVER(awkward, a_call_canceled_before_its_place_has_it_is_canceled),
+        OVER(awkward, a_lost_device_refuses_until_it_is_back),
+    };
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("place", tests, make_folder, remove_folder);
+}

@@ -1,0 +1,978 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test_place.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/pool.h"
+
+enum { EVENT_KINDS = SGI__PLACE_CALLED + 1 };
+
+/* What an incarnation holds, learned from the events of the place inside. */
+struct held_instance {
+    uint64_t  id;
+    sgi_model model;
+    bool      up;
+    struct held_instance *next;
+};
+
+struct held_model {
+    sgi_model id;
+    bool      residence, prepared;
+    struct held_model *next;
+};
+
+struct held_call {
+    uint64_t id, instance;
+    struct held_call *next;
+};
+
+/* One life of the place. */
+struct incarnation {
+    struct sgi__job    reap; /* first: the job that takes a dead one apart */
+    struct test_place *tp;
+    struct sgi__place *inner;
+    /* under tp's mutex */
+    bool     dead, reaped;
+    uint32_t out;    /* ops and calls given to `inner`, or about to be, that have not reported */
+    uint32_t inside; /* threads in one of its functions */
+    struct held_instance *instances;
+    struct held_model    *models;
+    struct held_call     *calls;
+    struct incarnation *next; /* in tp->lives */
+};
+
+struct held_event {
+    struct sgi__place_event event;
+    sgi_error               error;
+    struct held_event      *next;
+};
+
+struct known_model {
+    struct sgi__place_model spec;
+    struct known_model     *next;
+};
+
+struct test_place {
+    struct sgi__place_config config; /* the owner's */
+    struct sgi__pool        *pool;
+    struct gate              call_gate;
+    uint32_t                 delay_us_max;
+    pthread_mutex_t          mutex;
+    pthread_cond_t           changed;
+    /* under the mutex */
+    uint64_t            random;
+    struct incarnation *live; /* NULL while dead */
+    struct incarnation *lives; /* all that are not closed yet */
+    struct known_model *models;
+    bool                hold[EVENT_KINDS];
+    struct held_event  *held;
+    uint64_t            lost, deaths;
+};
+
+struct test_place_settings test_place_next = { .seed = 1, .delay_us_max = 1500 };
+
+static struct test_place *last;
+
+static const struct sgi__place_ops *const inside = &sgi__place_local;
+
+static void *must(void *memory)
+{
+    if (!memory)
+        abort();
+    return memory;
+}
+
+/* ------------------------------------------------------ what is held, under the mutex */
+
+static struct held_instance *find_instance(const struct incarnation *life, uint64_t id)
+{
+    struct held_instance *i = life->instances;
+    while (i && i->id != id)
+        i = i->next;
+    return i;
+}
+
+static struct held_model *find_model(const struct incarnation *life, sgi_model id)
+{
+    struct held_model *m = life->models;
+    while (m && m->id != id)
+        m = m->next;
+    return m;
+}
+
+static void forget_instance(struct incarnation *life, uint64_t id)
+{
+    for (struct held_instance **at = &life->instances; *at; at = &(*at)->next)
+        if ((*at)->id == id) {
+            struct held_instance *i = *at;
+            *at = i->next;
+            free(i);
+            return;
+        }
+}
+
+static void forget_call(struct incarnation *life, uint64_t id)
+{
+    for (struct held_call **at = &life->calls; *at; at = &(*at)->next)
+        if ((*at)->id == id) {
+            struct held_call *c = *at;
+            *at = c->next;
+            free(c);
+            return;
+        }
+}
+
+static void add_instance(struct incarnation *life, const struct sgi__place_event *e)
+{
+    struct held_instance *i = must(calloc(1, sizeof *i));
+    i->id = e->instance;
+    i->model = e->model;
+    i->next = life->instances;
+    life->instances = i;
+}
+
+static void learn(struct incarnation *life, const struct sgi__place_event *e)
+{
+    struct held_model    *m = find_model(life, e->model);
+    struct held_instance *i = find_instance(life, e->instance);
+    bool                  good = e->status == SGI_OK;
+
+    switch (e->kind) {
+    case SGI__PLACE_RESERVED:
+        if (good) {
+            add_instance(life, e);
+            m->residence = false; /* if there was one, this is it */
+        }
+        break;
+    case SGI__PLACE_ENGINE_STARTED:
+        i->up = good;
+        break;
+    case SGI__PLACE_ENGINE_STOPPED:
+        i->up = false;
+        break;
+    case SGI__PLACE_KEPT:
+        m->residence = true;
+        forget_instance(life, e->instance);
+        break;
+    case SGI__PLACE_FREED:
+        forget_instance(life, e->instance);
+        break;
+    case SGI__PLACE_DROPPED:
+        m->residence = false;
+        break;
+    case SGI__PLACE_PREPARED:
+        m->prepared = good;
+        break;
+    case SGI__PLACE_DISCARDED:
+        m->prepared = false;
+        break;
+    case SGI__PLACE_CALLED:
+        forget_call(life, e->op);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --------------------------------------------------------------- events on their way out */
+
+static void tell(struct test_place *tp, const struct sgi__place_event *event)
+{
+    tp->config.sink.event(tp->config.sink.user, event);
+}
+
+static void hold_event(struct test_place *tp, const struct sgi__place_event *event)
+{
+    struct held_event *h = must(calloc(1, sizeof *h)), **at = &tp->held;
+
+    h->event = *event;
+    if (event->error) {
+        h->error = *event->error;
+        h->event.error = &h->error;
+    }
+    while (*at)
+        at = &(*at)->next;
+    *at = h;
+}
+
+/* From the place inside, on its threads or ours. */
+static void inner_event(void *user, const struct sgi__place_event *event)
+{
+    struct incarnation *life = user;
+    struct test_place  *tp = life->tp;
+
+    pthread_mutex_lock(&tp->mutex);
+    learn(life, event);
+    assert(life->out > 0);
+    life->out--;
+    bool forward = !life->dead && !tp->hold[event->kind];
+    if (life->dead)
+        tp->lost++;
+    else if (!forward)
+        hold_event(tp, event);
+    pthread_cond_broadcast(&tp->changed);
+    pthread_mutex_unlock(&tp->mutex);
+    if (forward)
+        tell(tp, event);
+}
+
+static bool is_dead(struct incarnation *life)
+{
+    pthread_mutex_lock(&life->tp->mutex);
+    bool dead = life->dead;
+    pthread_mutex_unlock(&life->tp->mutex);
+    return dead;
+}
+
+static sgi_status inner_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, sgi_error *err)
+{
+    struct incarnation           *life = user;
+    const struct sgi__place_sink *sink = &life->tp->config.sink;
+    if (is_dead(life))
+        return sgi__error(err, SGI_E_DEVICE_LOST, "the place has died");
+    return sink->engine_bytes(sink->user, instance, bytes, at_least, err);
+}
+
+static sgi_status inner_piece(void *user, uint64_t call, const void *piece, size_t bytes)
+{
+    struct incarnation           *life = user;
+    const struct sgi__place_sink *sink = &life->tp->config.sink;
+    return is_dead(life) ? SGI_E_CANCELED : sink->piece(sink->user, call, piece, bytes);
+}
+
+/* -------------------------------------------------------------------- lives */
+
+static struct incarnation *life_new(struct test_place *tp, sgi_error *err)
+{
+    struct incarnation      *life = must(calloc(1, sizeof *life));
+    struct sgi__place_config config = tp->config;
+
+    life->tp = tp;
+    config.sink = (struct sgi__place_sink){ .user = life, .event = inner_event, .engine_bytes = inner_engine_bytes, .piece = inner_piece };
+    if (inside->open(&config, &life->inner, err) != SGI_OK) {
+        free(life);
+        return NULL;
+    }
+    return life;
+}
+
+static sgi_status life_add_model(struct incarnation *life, const struct sgi__place_model *spec, sgi_error *err)
+{
+    sgi_status st = inside->model_add(life->inner, spec, err);
+    if (st != SGI_OK)
+        return st;
+    struct held_model *m = must(calloc(1, sizeof *m));
+    m->id = spec->id;
+    pthread_mutex_lock(&life->tp->mutex);
+    m->next = life->models;
+    life->models = m;
+    pthread_mutex_unlock(&life->tp->mutex);
+    return SGI_OK;
+}
+
+static void wait_quiet(struct incarnation *life)
+{
+    pthread_mutex_lock(&life->tp->mutex);
+    while (life->out > 0 || life->inside > 0)
+        pthread_cond_wait(&life->tp->changed, &life->tp->mutex);
+    pthread_mutex_unlock(&life->tp->mutex);
+}
+
+static void one_out(struct incarnation *life)
+{
+    pthread_mutex_lock(&life->tp->mutex);
+    life->out++;
+    pthread_mutex_unlock(&life->tp->mutex);
+}
+
+/* Nobody else works on it any more: give everything back, in order, and close it. */
+static void take_apart(struct incarnation *life)
+{
+    while (life->instances) {
+        struct held_instance *i = life->instances;
+        if (i->up) {
+            one_out(life);
+            inside->engine_stop(life->inner, 1, i->model, i->id);
+            wait_quiet(life);
+        }
+        one_out(life);
+        inside->free(life->inner, 1, i->model, i->id);
+        wait_quiet(life);
+    }
+    while (life->models) {
+        struct held_model *m = life->models;
+        if (m->residence) {
+            one_out(life);
+            inside->drop(life->inner, 1, m->id);
+            wait_quiet(life);
+        }
+        if (m->prepared) {
+            one_out(life);
+            inside->discard(life->inner, 1, m->id);
+            wait_quiet(life);
+        }
+        inside->model_remove(life->inner, m->id);
+        life->models = m->next;
+        free(m);
+    }
+    inside->close(life->inner);
+}
+
+static void reap(struct sgi__job *job)
+{
+    struct incarnation *life = (struct incarnation *)job;
+    struct test_place  *tp = life->tp;
+
+    wait_quiet(life);
+    take_apart(life);
+    pthread_mutex_lock(&tp->mutex);
+    life->reaped = true;
+    pthread_cond_broadcast(&tp->changed);
+    pthread_mutex_unlock(&tp->mutex);
+}
+
+void test_place_die(struct test_place *tp)
+{
+    pthread_mutex_lock(&tp->mutex);
+    struct incarnation *life = tp->live;
+    assert(life);
+    tp->live = NULL;
+    tp->deaths++;
+    life->dead = true;
+    while (tp->held) {
+        struct held_event *h = tp->held;
+        tp->held = h->next;
+        tp->lost++;
+        free(h);
+    }
+    pthread_mutex_unlock(&tp->mutex);
+    tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_DIED });
+
+    pthread_mutex_lock(&tp->mutex);
+    for (struct held_call *c = life->calls; c; c = c->next)
+        inside->call_cancel(life->inner, c->id, c->instance);
+    for (struct held_instance *i = life->instances; i; i = i->next)
+        inside->cancel(life->inner, i->id);
+    pthread_mutex_unlock(&tp->mutex);
+    life->reap.run = reap;
+    if (sgi__pool_submit(tp->pool, &life->reap) != 0)
+        abort();
+}
+
+void test_place_up(struct test_place *tp)
+{
+    struct incarnation *life = must(life_new(tp, NULL));
+
+    for (const struct known_model *k = tp->models; k; k = k->next) /* no model is added or removed meanwhile: the test sees to it */
+        if (life_add_model(life, &k->spec, NULL) != SGI_OK)
+            abort();
+    pthread_mutex_lock(&tp->mutex);
+    assert(!tp->live);
+    life->next = tp->lives;
+    tp->lives = life;
+    tp->live = life;
+    pthread_mutex_unlock(&tp->mutex);
+    tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_UP });
+}
+
+static void wait_reaped_locked(struct test_place *tp)
+{
+    for (const struct incarnation *life = tp->lives; life;) {
+        if (life->dead && !life->reaped) {
+            pthread_cond_wait(&tp->changed, &tp->mutex);
+            life = tp->lives;
+        } else {
+            life = life->next;
+        }
+    }
+}
+
+void test_place_wait_reaped(struct test_place *tp)
+{
+    pthread_mutex_lock(&tp->mutex);
+    wait_reaped_locked(tp);
+    pthread_mutex_unlock(&tp->mutex);
+}
+
+uint64_t test_place_lost(struct test_place *tp)
+{
+    pthread_mutex_lock(&tp->mutex);
+    uint64_t lost = tp->lost;
+    pthread_mutex_unlock(&tp->mutex);
+    return lost;
+}
+
+void test_place_lose_device(struct test_place *tp, int32_t device)
+{
+    tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_CONTEXT_LOST, .device = device });
+}
+
+void test_place_device_back(struct test_place *tp, int32_t device)
+{
+    tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_CONTEXT_BACK, .device = device });
+}
+
+/* ------------------------------------------------------------ holding events */
+
+void test_place_hold(struct test_place *tp, enum sgi__place_event_kind kind)
+{
+    pthread_mutex_lock(&tp->mutex);
+    tp->hold[kind] = true;
+    pthread_mutex_unlock(&tp->mutex);
+}
+
+static bool holds(const struct test_place *tp, enum sgi__place_event_kind kind)
+{
+    const struct held_event *h = tp->held;
+    while (h && h->event.kind != kind)
+        h = h->next;
+    return h != NULL;
+}
+
+void test_place_wait_held(struct test_place *tp, enum sgi__place_event_kind kind)
+{
+    pthread_mutex_lock(&tp->mutex);
+    while (!holds(tp, kind))
+        pthread_cond_wait(&tp->changed, &tp->mutex);
+    pthread_mutex_unlock(&tp->mutex);
+}
+
+void test_place_let_go(struct test_place *tp, enum sgi__place_event_kind kind)
+{
+    struct held_event *go = NULL, **tail = &go;
+
+    pthread_mutex_lock(&tp->mutex);
+    tp->hold[kind] = false;
+    for (struct held_event **at = &tp->held; *at;) {
+        struct held_event *h = *at;
+        if (h->event.kind != kind) {
+            at = &h->next;
+            continue;
+        }
+        *at = h->next;
+        h->next = NULL;
+        *tail = h;
+        tail = &h->next;
+    }
+    pthread_mutex_unlock(&tp->mutex);
+    while (go) {
+        struct held_event *h = go;
+        go = h->next;
+        tell(tp, &h->event);
+        free(h);
+    }
+}
+
+struct gate *test_place_call_gate(struct test_place *tp)
+{
+    return &tp->call_gate;
+}
+
+struct test_place *test_place_last(void)
+{
+    return last;
+}
+
+/* ---------------------------------------------------------------------- ops */
+
+enum op { OP_CHECK, OP_CONTEXT_OPEN, OP_CONTEXT_CLOSE, OP_PREPARE, OP_DISCARD, OP_RESERVE, OP_LOAD, OP_START, OP_STOP, OP_FREE, OP_KEEP, OP_DROP };
+
+struct op_job {
+    struct sgi__job     job; /* first */
+    struct incarnation *life;
+    enum op             what;
+    uint64_t            op, instance;
+    sgi_model           model;
+    int32_t             device;
+    uint32_t            tier;
+    uint32_t            delay_us;
+};
+
+static void carry_out(const struct op_job *j)
+{
+    struct sgi__place *p = j->life->inner;
+
+    switch (j->what) {
+    case OP_CHECK:
+        inside->check_source(p, j->op, j->model);
+        break;
+    case OP_CONTEXT_OPEN:
+        inside->context_open(p, j->op, j->device);
+        break;
+    case OP_CONTEXT_CLOSE:
+        inside->context_close(p, j->op, j->device);
+        break;
+    case OP_PREPARE:
+        inside->prepare(p, j->op, j->model);
+        break;
+    case OP_DISCARD:
+        inside->discard(p, j->op, j->model);
+        break;
+    case OP_RESERVE:
+        inside->reserve(p, j->op, j->model, j->instance, j->device, j->tier);
+        break;
+    case OP_LOAD:
+        inside->load(p, j->op, j->model, j->instance);
+        break;
+    case OP_START:
+        inside->engine_start(p, j->op, j->model, j->instance);
+        break;
+    case OP_STOP:
+        inside->engine_stop(p, j->op, j->model, j->instance);
+        break;
+    case OP_FREE:
+        inside->free(p, j->op, j->model, j->instance);
+        break;
+    case OP_KEEP:
+        inside->keep(p, j->op, j->model, j->instance);
+        break;
+    case OP_DROP:
+        inside->drop(p, j->op, j->model);
+        break;
+    }
+}
+
+static void run_op(struct sgi__job *job)
+{
+    struct op_job      *j = (struct op_job *)job;
+    struct incarnation *life = j->life;
+    struct test_place  *tp = life->tp;
+
+    nanosleep(&(struct timespec){ .tv_nsec = (long)j->delay_us * 1000 }, NULL);
+    pthread_mutex_lock(&tp->mutex);
+    /* Once dead, it is lost with everything else; but a load still ends, or the start that waits for it would not. */
+    bool dead = life->dead && j->what != OP_LOAD;
+    if (dead) {
+        life->out--;
+        tp->lost++;
+        pthread_cond_broadcast(&tp->changed);
+    }
+    pthread_mutex_unlock(&tp->mutex);
+    if (!dead)
+        carry_out(j);
+    free(j);
+}
+
+/* An op for something that went with an earlier life was on its way when that ended: it has no result any more. */
+static bool knows(const struct incarnation *life, const struct op_job *j)
+{
+    const struct held_model *m = find_model(life, j->model);
+
+    switch (j->what) {
+    case OP_CONTEXT_OPEN:
+    case OP_CONTEXT_CLOSE:
+        return true;
+    case OP_DROP:
+        return m && m->residence;
+    case OP_DISCARD:
+        return m && m->prepared;
+    case OP_RESERVE:
+        return m && (j->tier != SGI_TIER_DRAM || m->residence);
+    case OP_CHECK:
+    case OP_PREPARE:
+        return m != NULL;
+    default:
+        return find_instance(life, j->instance) != NULL;
+    }
+}
+
+static void submit(struct sgi__place *p, struct op_job op)
+{
+    struct test_place *tp = (struct test_place *)p;
+    struct op_job     *j = must(malloc(sizeof *j));
+
+    *j = op;
+    j->job.run = run_op;
+    pthread_mutex_lock(&tp->mutex);
+    tp->random = tp->random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    j->delay_us = tp->delay_us_max ? (uint32_t)(tp->random >> 33) % tp->delay_us_max : 0;
+    j->life = tp->live;
+    bool good = j->life && knows(j->life, j);
+    if (good)
+        j->life->out++;
+    else
+        tp->lost++;
+    pthread_mutex_unlock(&tp->mutex);
+    if (!good)
+        free(j);
+    else if (sgi__pool_submit(tp->pool, &j->job) != 0)
+        abort();
+}
+
+static void check_source(struct sgi__place *p, uint64_t op, sgi_model model)
+{
+    submit(p, (struct op_job){ .what = OP_CHECK, .op = op, .model = model });
+}
+
+static void context_open(struct sgi__place *p, uint64_t op, int32_t device)
+{
+    submit(p, (struct op_job){ .what = OP_CONTEXT_OPEN, .op = op, .device = device });
+}
+
+static void context_close(struct sgi__place *p, uint64_t op, int32_t device)
+{
+    submit(p, (struct op_job){ .what = OP_CONTEXT_CLOSE, .op = op, .device = device });
+}
+
+static void prepare(struct sgi__place *p, uint64_t op, sgi_model model)
+{
+    submit(p, (struct op_job){ .what = OP_PREPARE, .op = op, .model = model });
+}
+
+static void discard(struct sgi__place *p, uint64_t op, sgi_model model)
+{
+    submit(p, (struct op_job){ .what = OP_DISCARD, .op = op, .model = model });
+}
+
+static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device, uint32_t tier)
+{
+    submit(p, (struct op_job){ .what = OP_RESERVE, .op = op, .model = model, .instance = instance, .device = device, .tier = tier });
+}
+
+static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    submit(p, (struct op_job){ .what = OP_LOAD, .op = op, .model = model, .instance = instance });
+}
+
+static void engine_start(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    submit(p, (struct op_job){ .what = OP_START, .op = op, .model = model, .instance = instance });
+}
+
+static void engine_stop(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    submit(p, (struct op_job){ .what = OP_STOP, .op = op, .model = model, .instance = instance });
+}
+
+static void free_instance(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    submit(p, (struct op_job){ .what = OP_FREE, .op = op, .model = model, .instance = instance });
+}
+
+static void keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    submit(p, (struct op_job){ .what = OP_KEEP, .op = op, .model = model, .instance = instance });
+}
+
+static void drop(struct sgi__place *p, uint64_t op, sgi_model model)
+{
+    submit(p, (struct op_job){ .what = OP_DROP, .op = op, .model = model });
+}
+
+/* ------------------------------------------------------------------ looking */
+
+/* The life that has the instance, held so that it is not taken apart; NULL: it has gone. */
+static struct incarnation *look(struct sgi__place *p, uint64_t instance)
+{
+    struct test_place *tp = (struct test_place *)p;
+
+    pthread_mutex_lock(&tp->mutex);
+    struct incarnation *life = tp->live && find_instance(tp->live, instance) ? tp->live : NULL;
+    if (life)
+        life->inside++;
+    pthread_mutex_unlock(&tp->mutex);
+    return life;
+}
+
+static void look_away(struct incarnation *life)
+{
+    pthread_mutex_lock(&life->tp->mutex);
+    life->inside--;
+    pthread_cond_broadcast(&life->tp->changed);
+    pthread_mutex_unlock(&life->tp->mutex);
+}
+
+static sgi_status has_died(sgi_error *err)
+{
+    return sgi__error(err, SGI_E_DEVICE_LOST, "the place has died");
+}
+
+static void cancel(struct sgi__place *p, uint64_t instance)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return;
+    inside->cancel(life->inner, instance);
+    look_away(life);
+}
+
+static sgi_status call(struct sgi__place *p, uint64_t call_id, uint64_t instance, const void *request, size_t bytes, sgi_error *err)
+{
+    struct test_place *tp = (struct test_place *)p;
+
+    gate_pass(&tp->call_gate);
+    pthread_mutex_lock(&tp->mutex);
+    struct incarnation *life = tp->live && find_instance(tp->live, instance) ? tp->live : NULL;
+    if (life) {
+        struct held_call *c = must(calloc(1, sizeof *c));
+        *c = (struct held_call){ .id = call_id, .instance = instance, .next = life->calls };
+        life->calls = c;
+        life->out++;
+        life->inside++;
+    }
+    pthread_mutex_unlock(&tp->mutex);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->call(life->inner, call_id, instance, request, bytes, err);
+    if (st != SGI_OK) {
+        pthread_mutex_lock(&tp->mutex);
+        forget_call(life, call_id);
+        life->out--;
+        pthread_mutex_unlock(&tp->mutex);
+    }
+    look_away(life);
+    return st;
+}
+
+static void call_cancel(struct sgi__place *p, uint64_t call_id, uint64_t instance)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return;
+    inside->call_cancel(life->inner, call_id, instance);
+    look_away(life);
+}
+
+static sgi_status tensor(struct sgi__place *p, uint64_t instance, uint64_t index, sgi_view *view_out, sgi_error *err)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->tensor(life->inner, instance, index, view_out, err);
+    look_away(life);
+    return st;
+}
+
+static sgi_status tensor_wait(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t deadline_ns, sgi_error *err)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->tensor_wait(life->inner, instance, index, deadline_ns, err);
+    look_away(life);
+    return st;
+}
+
+static sgi_status tensor_digest(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t *xxh3_out, sgi_error *err)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->tensor_digest(life->inner, instance, index, xxh3_out, err);
+    look_away(life);
+    return st;
+}
+
+static sgi_status image(struct sgi__place *p, uint64_t instance, uint32_t part, sgi_image *image_out, sgi_error *err)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->image(life->inner, instance, part, image_out, err);
+    look_away(life);
+    return st;
+}
+
+static sgi_status run(struct sgi__place *p, uint64_t instance, sgi_run_fn fn, void *user, sgi_error *err)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->run(life->inner, instance, fn, user, err);
+    look_away(life);
+    return st;
+}
+
+static sgi_status instance_report(struct sgi__place *p, uint64_t instance, struct sgi__report *report_out)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return SGI_E_STALE;
+    sgi_status st = inside->report(life->inner, instance, report_out);
+    look_away(life);
+    return st;
+}
+
+static sgi_status progress(struct sgi__place *p, uint64_t instance, struct sgi__place_progress *progress_out)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return SGI_E_STALE;
+    sgi_status st = inside->progress(life->inner, instance, progress_out);
+    look_away(life);
+    return st;
+}
+
+static struct incarnation *look_at_live(struct test_place *tp)
+{
+    pthread_mutex_lock(&tp->mutex);
+    struct incarnation *life = tp->live;
+    if (life)
+        life->inside++;
+    pthread_mutex_unlock(&tp->mutex);
+    return life;
+}
+
+static void spare_limit(struct sgi__place *p, uint64_t bytes)
+{
+    struct incarnation *life = look_at_live((struct test_place *)p);
+    if (!life)
+        return;
+    inside->spare_limit(life->inner, bytes);
+    look_away(life);
+}
+
+static uint64_t spare_bytes(struct sgi__place *p)
+{
+    struct incarnation *life = look_at_live((struct test_place *)p);
+    if (!life)
+        return 0;
+    uint64_t bytes = inside->spare_bytes(life->inner);
+    look_away(life);
+    return bytes;
+}
+
+static uint32_t threads(struct sgi__place *p)
+{
+    struct test_place  *tp = (struct test_place *)p;
+    struct incarnation *life = look_at_live(tp);
+    uint32_t            count = sgi__pool_threads(tp->pool);
+    if (life) {
+        count += inside->threads(life->inner);
+        look_away(life);
+    }
+    return count;
+}
+
+/* ---------------------------------------------------------- models, open, close */
+
+static sgi_status model_add(struct sgi__place *p, const struct sgi__place_model *model, sgi_error *err)
+{
+    struct test_place  *tp = (struct test_place *)p;
+    struct incarnation *life = look_at_live(tp);
+    sgi_status          st = SGI_OK;
+
+    if (life) {
+        st = life_add_model(life, model, err);
+        look_away(life);
+    }
+    if (st != SGI_OK)
+        return st;
+    struct known_model *k = must(calloc(1, sizeof *k));
+    k->spec = *model;
+    pthread_mutex_lock(&tp->mutex);
+    k->next = tp->models;
+    tp->models = k;
+    pthread_mutex_unlock(&tp->mutex);
+    return SGI_OK;
+}
+
+static void model_remove(struct sgi__place *p, sgi_model model)
+{
+    struct test_place *tp = (struct test_place *)p;
+
+    pthread_mutex_lock(&tp->mutex);
+    struct known_model **at = &tp->models;
+    while ((*at)->spec.id != model)
+        at = &(*at)->next;
+    struct known_model *k = *at;
+    *at = k->next;
+    wait_reaped_locked(tp); /* what the spec points to goes now, and the dead ones still use it */
+    struct incarnation *life = tp->live;
+    struct held_model  *m = life ? find_model(life, model) : NULL;
+    if (m) {
+        assert(!m->residence && !m->prepared);
+        struct held_model **from = &life->models;
+        while (*from != m)
+            from = &(*from)->next;
+        *from = m->next;
+        life->inside++;
+    }
+    pthread_mutex_unlock(&tp->mutex);
+    if (m) {
+        inside->model_remove(life->inner, model);
+        look_away(life);
+        free(m);
+    }
+    free(k);
+}
+
+static sgi_status open_place(const struct sgi__place_config *config, struct sgi__place **place_out, sgi_error *err)
+{
+    struct test_place *tp = must(calloc(1, sizeof *tp));
+
+    tp->config = *config;
+    tp->pool = must(sgi__pool_new("test-place", 256));
+    tp->random = test_place_next.seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    tp->delay_us_max = test_place_next.delay_us_max;
+    pthread_mutex_init(&tp->mutex, NULL);
+    pthread_cond_init(&tp->changed, NULL);
+    gate_init(&tp->call_gate);
+    tp->live = tp->lives = life_new(tp, err);
+    if (!tp->live)
+        abort();
+    last = tp;
+    *place_out = (struct sgi__place *)tp;
+    return SGI_OK;
+}
+
+static void close_place(struct sgi__place *p)
+{
+    struct test_place *tp = (struct test_place *)p;
+
+    test_place_wait_reaped(tp);
+    sgi__pool_free(tp->pool);
+    assert(!tp->held && !tp->models);
+    if (tp->live) {
+        assert(tp->live->out == 0 && tp->live->inside == 0 && (tp->deaths > 0 || !tp->live->instances));
+        take_apart(tp->live);
+    }
+    while (tp->lives) {
+        struct incarnation *life = tp->lives;
+        tp->lives = life->next;
+        free(life);
+    }
+    gate_fini(&tp->call_gate);
+    pthread_cond_destroy(&tp->changed);
+    pthread_mutex_destroy(&tp->mutex);
+    last = NULL;
+    free(tp);
+}
+
+const struct sgi__place_ops test_place_ops = {
+    .abi = SGI__PLACE_ABI,
+    .name = "test",
+    .open = open_place,
+    .close = close_place,
+    .model_add = model_add,
+    .model_remove = model_remove,
+    .check_source = check_source,
+    .context_open = context_open,
+    .context_close = context_close,
+    .prepare = prepare,
+    .discard = discard,
+    .reserve = reserve,
+    .load = load,
+    .engine_start = engine_start,
+    .engine_stop = engine_stop,
+    .free = free_instance,
+    .keep = keep,
+    .drop = drop,
+    .cancel = cancel,
+    .spare_limit = spare_limit,
+    .call = call,
+    .call_cancel = call_cancel,
+    .tensor = tensor,
+    .tensor_wait = tensor_wait,
+    .tensor_digest = tensor_digest,
+    .image = image,
+    .run = run,
+    .report = instance_report,
+    .progress = progress,
+    .spare_bytes = spare_bytes,
+    .threads = threads,
+};

@@ -46,6 +46,16 @@ sgi_status sgi_runtime_close(sgi_runtime *rt, uint32_t timeout_ms, sgi_error *er
     return sgi__runtime_close(rt, timeout_ms, err);
 }
 
+sgi_status sgi_runtime_drain(sgi_runtime *rt)
+{
+    sgi_error *err = NULL;
+    NOT_NULL(rt);
+    sgi__rt_enter(rt);
+    sgi__core_drain(rt->core, sgi__rt_now(rt));
+    sgi__rt_leave(rt);
+    return SGI_OK;
+}
+
 sgi_status sgi_runtime_query(sgi_runtime *rt, sgi_runtime_info *info_out)
 {
     sgi_error *err = NULL;
@@ -216,9 +226,35 @@ sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *st
         .failures_count = v.failures,
         .last_error = v.last_error,
         .retry_after_ms = backing_off ? ms_until(v.failed_until, now) : 0,
+        .leases_overdue = v.leases_overdue,
+        .calls_out = v.calls,
     };
     sgi__sized_out(state_out, &state, sizeof state);
     return SGI_OK;
+}
+
+sgi_status sgi_model_part_at(sgi_runtime *rt, sgi_model model, uint32_t part, sgi_model_part *part_out)
+{
+    sgi_error *err = NULL;
+    NOT_NULL(rt);
+    SIZED(part_out);
+    sgi_status st = SGI_E_STALE;
+    pthread_mutex_lock(&rt->mutex);
+    const struct record *r = sgi__rt_record(rt, model);
+    if (r) {
+        st = part < r->layout->parts_count ? SGI_OK : SGI_E_NOT_FOUND;
+        if (st == SGI_OK) {
+            const struct sgi__part *p = &r->layout->parts[part];
+            sgi_model_part          full = { .path = r->manifest->files[part].path,
+                                             .file_bytes = r->manifest->files[part].id.bytes,
+                                             .data_offset = p->data_offset,
+                                             .prefix_bytes = p->prefix_bytes,
+                                             .image_bytes = p->region_bytes };
+            sgi__sized_out(part_out, &full, sizeof full);
+        }
+    }
+    pthread_mutex_unlock(&rt->mutex);
+    return st;
 }
 
 sgi_status sgi_model_tensor_at(sgi_runtime *rt, sgi_model model, uint64_t index, sgi_tensor *tensor_out)
@@ -269,6 +305,18 @@ sgi_status sgi_model_evict(sgi_runtime *rt, sgi_model model, uint32_t tier)
     return st;
 }
 
+sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier)
+{
+    sgi_error *err = NULL;
+    NOT_NULL(rt);
+    if (tier != SGI_TIER_DISK && tier != SGI_TIER_DRAM && tier != SGI_EVICT_ALL)
+        return SGI_E_INVALID;
+    sgi__rt_enter(rt);
+    sgi__core_evict_all(rt->core, sgi__rt_now(rt), tier);
+    sgi__rt_leave(rt);
+    return SGI_OK;
+}
+
 sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier)
 {
     sgi_error *err = NULL;
@@ -293,8 +341,10 @@ static sgi_status take_options(const sgi_runtime *rt, const sgi_acquire_options 
         return sgi__error(err, SGI_E_INVALID, "sgi_acquire_options: struct_size is not set, or it is from a newer library");
     if (given->struct_size <= offsetof(sgi_acquire_options, device_hint))
         o->device_hint = SGI_DEVICE_ANY;
-    if (o->flags & ~(uint32_t)SGI_ACQUIRE_EARLY)
+    if (o->flags & ~(uint32_t)(SGI_ACQUIRE_EARLY | SGI_PREFETCH_SILENT))
         return sgi__error(err, SGI_E_INVALID, "sgi_acquire_options: flags has unknown bits: 0x%x", o->flags);
+    if (o->reserved0)
+        return sgi__error(err, SGI_E_INVALID, "sgi_acquire_options: reserved0 is not 0");
     if (o->device_hint < SGI_DEVICE_ANY || o->device_hint >= (int32_t)rt->core_config.devices_count)
         return sgi__error(err, SGI_E_INVALID, "sgi_acquire_options: device_hint %d: the runtime has devices 0 to %u", o->device_hint,
                           rt->core_config.devices_count - 1);
@@ -335,6 +385,8 @@ sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire
     sgi_acquire_options o;
     NOT_NULL(rt);
     sgi_status st = take_options(rt, options, &o, err);
+    if (st == SGI_OK && (o.flags & SGI_PREFETCH_SILENT))
+        st = SGI_E_INVALID; /* a lease nobody is told of would be held for ever */
     return st == SGI_OK ? sgi__rt_acquire(rt, model, &o, SGI_TIER_DEVICE, false, ticket_out, done, user) : st;
 }
 
@@ -347,7 +399,7 @@ sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, c
     if (tier != SGI_TIER_DRAM && tier != SGI_TIER_DEVICE)
         return SGI_E_INVALID;
     sgi_status st = take_options(rt, options, &o, err);
-    if (st == SGI_OK && o.flags != 0)
+    if (st == SGI_OK && (o.flags & SGI_ACQUIRE_EARLY))
         st = SGI_E_INVALID;
     return st == SGI_OK ? sgi__rt_acquire(rt, model, &o, tier, true, ticket_out, done, user) : st;
 }
@@ -360,6 +412,15 @@ sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket)
     sgi_status st = sgi__core_cancel(rt->core, sgi__rt_now(rt), ticket);
     sgi__rt_leave(rt);
     return st;
+}
+
+sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out, sgi_error *err)
+{
+    NOT_NULL(rt);
+    NOT_NULL(lease_out);
+    if (sgi__thread_in_library())
+        return not_here(err, __func__);
+    return sgi__rt_ticket_wait(rt, ticket, timeout_ms, lease_out, err);
 }
 
 /* ---- leases ---- */
@@ -560,6 +621,14 @@ sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t ca
     return sgi__rt_call_read(rt, call, buffer, capacity, bytes_out, err);
 }
 
+sgi_status sgi_call_wait(sgi_runtime *rt, sgi_call call, uint32_t timeout_ms, sgi_error *err)
+{
+    NOT_NULL(rt);
+    if (sgi__thread_in_library())
+        return not_here(err, __func__);
+    return sgi__rt_call_wait_piece(rt, call, timeout_ms, err);
+}
+
 sgi_status sgi_call_cancel(sgi_runtime *rt, sgi_call call)
 {
     sgi_error *err = NULL;
@@ -583,6 +652,13 @@ sgi_status sgi_lease_call(sgi_runtime *rt, sgi_lease lease, const void *request,
     if (sgi__thread_in_library())
         return not_here(err, __func__);
     return sgi__rt_call_wait(rt, lease, request, request_bytes, timeout_ms, on_piece, user, err);
+}
+
+sgi_status sgi_lease_cancel(sgi_runtime *rt, sgi_lease lease)
+{
+    sgi_error *err = NULL;
+    NOT_NULL(rt);
+    return sgi__rt_lease_cancel(rt, lease);
 }
 
 /* ---- observation ---- */

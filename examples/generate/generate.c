@@ -2,7 +2,6 @@
 /* A language model that holds nothing while nobody asks it: registered, asked, gone back to zero, asked again.
  *
  * The program is a host of libsgi like any other: it sees the public headers and the engine in examples/llama. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -12,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -218,28 +216,22 @@ static sgi_status wait_for_zero(struct session *s, sgi_error *err)
     return err->code;
 }
 
-/* Drops a file from the page cache, or the GGUF files of a folder, so that what follows comes from the disk. */
-static void make_cold(const char *path)
+/* Drops the model's files from the page cache, so that what follows comes from the disk. */
+static void make_cold(struct session *s)
 {
-    struct dirent *entry;
-    DIR           *folder = opendir(path);
-    char           part[PATH_MAX];
-    int            fd;
+    for (uint32_t i = 0; i < s->report.model.parts_count; i++) {
+        sgi_model_part part = { .struct_size = sizeof part };
+        int            fd;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL)
-        if (strstr(entry->d_name, ".gguf") != NULL &&
-            snprintf(part, sizeof part, "%s/%s", path, entry->d_name) < PATH_MAX)
-            make_cold(part);
-    if (folder != NULL) {
-        closedir(folder);
-        return;
+        if (sgi_model_part_at(s->rt, s->model, i, &part) != SGI_OK)
+            continue;
+        fd = open(part.path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue;  /* the load will say so */
+        fdatasync(fd); /* pages that are not on the disk yet would stay */
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        close(fd);
     }
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return;
-    fdatasync(fd); /* pages that are not on the disk yet would stay */
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    close(fd);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ story */
@@ -312,7 +304,7 @@ static sgi_status tell(struct session *s, sgi_error *err)
     show_heading("registered", "the header was read, nothing else");
     show_held(&s->report.registered);
 
-    make_cold(o->model);
+    make_cold(s);
     snprintf(text, sizeof text, "dropped from the page cache, then asked: \"%.80s\"", o->prompt);
     show_heading("cold", text);
     st = ask_once(s, RUN_COLD, err);

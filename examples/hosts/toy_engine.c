@@ -71,7 +71,7 @@ static sgi_status sum_tensor(sgi_stage *stage, const char *name, uint64_t *sum_o
 {
     sgi_tensor tensor = { .struct_size = sizeof tensor };
     sgi_view   view = { .struct_size = sizeof view };
-    sgi_status st = sgi_stage_tensor_find(stage, name, &tensor);
+    sgi_status st = sgi_source_tensor_find(sgi_stage_source(stage), name, &tensor);
 
     if (st != SGI_OK)
         return sgi_error_set(err, st, "toy engine: the model has no tensor of this name");

@@ -27,13 +27,15 @@
  *   seed         integer, 0 to 2^32 - 2: the same answer for the same seed. Default: another one each time
  *
  * A field it does not know is refused. The reply's pieces are the answer's text as the tokens come; a piece ends within
- * a UTF-8 character only where the model itself left one unfinished. The call ends with
+ * a UTF-8 character only where the model itself left one unfinished. The engine ends the call with
  *   SGI_OK            the model has finished, or max_tokens was reached
  *   SGI_E_INVALID     the request is not as above, or it does not fit the context: prompt and answer together take at
  *                     most n_ctx tokens. An answer that runs into that end has been handed over up to there
  *   SGI_E_UNSUPPORTED the request needs a chat template that the model does not have
  *   SGI_E_CANCELED    within the time of one graph node, well under a millisecond for small models
  *   SGI_E_ENGINE      llama.cpp failed; its own words are in the message
+ * Of these libsgi hands SGI_OK and SGI_E_CANCELED on as they are. A refused request arrives as SGI_E_ENGINE, and its
+ * code, in sgi_error.driver_code, says whose fault it was.
  *
  * A model whose chat template llama.cpp does not know fails in `prepare` and says so; with `raw` it can be used
  * without one.

@@ -35,15 +35,21 @@ typedef struct sgi_source {
     const char *format;
     const sgi_source_file *files;
     uint64_t    tensors_count;
+    const void *library;     /**< the library's own, for the functions below */
 } sgi_source;
+
+/** Tensors of a source, in the file's order and by name. SGI_OK · SGI_E_NOT_FOUND · SGI_E_INVALID. */
+SGI_API sgi_status sgi_source_tensor_at(const sgi_source *source, uint64_t index, sgi_tensor *tensor_out);
+SGI_API sgi_status sgi_source_tensor_find(const sgi_source *source, const char *name, sgi_tensor *tensor_out);
 
 typedef struct sgi_stage sgi_stage; /**< an instance being started; valid from `start` to the end of `stop` */
 typedef struct sgi_reply sgi_reply; /**< where a call's pieces go; valid during its `call` */
 
 /**
  * The callbacks. Any of them may be NULL except `start`, `call` and `stop`, which come together.
- * Each fills `err` when it fails (err is never NULL here; sgi_error_set() helps) and returns a status;
- * any failing status is reported as it is, with the step and the model's name.
+ * Each fills `err` when it fails (err is never NULL here; sgi_error_set() helps) and returns a status: SGI_E_ENGINE, one that
+ * speaks of the request (SGI_E_INVALID, _NOT_FOUND, _UNSUPPORTED), SGI_E_CANCELED when it was, or any from -100 on. It is
+ * reported with the step and the model's name. Anything else is reported as SGI_E_ENGINE, and stands in sgi_error.driver_code.
  */
 struct sgi_engine {
     uint32_t    struct_size;
@@ -85,6 +91,9 @@ SGI_API sgi_status sgi_engine_init(sgi_engine *engine, size_t size);
 /** Fill an error with a message (copied, cut at 255 bytes) and return `code`. `err` may be NULL. */
 SGI_API sgi_status sgi_error_set(sgi_error *err, sgi_status code, const char *message);
 
+/** The model it is an instance of. Valid as long as the stage. */
+SGI_API const sgi_source *sgi_stage_source(sgi_stage *stage);
+
 /** The device index, and its stream (NULL on host). */
 SGI_API int32_t sgi_stage_device(sgi_stage *stage);
 SGI_API void   *sgi_stage_stream(sgi_stage *stage);
@@ -99,9 +108,6 @@ SGI_API sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *i
 
 /** Wait for one tensor and say where it lies. SGI_OK · SGI_E_NOT_FOUND · what the load failed with. */
 SGI_API sgi_status sgi_stage_tensor(sgi_stage *stage, uint64_t index, sgi_view *view_out, sgi_error *err);
-
-/** Describe a tensor by name. SGI_OK · SGI_E_NOT_FOUND · SGI_E_INVALID. */
-SGI_API sgi_status sgi_stage_tensor_find(sgi_stage *stage, const char *name, sgi_tensor *tensor_out);
 
 /** Wait until every byte is there and verified. SGI_OK · what the load failed with. */
 SGI_API sgi_status sgi_stage_wait(sgi_stage *stage, sgi_error *err);

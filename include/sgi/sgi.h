@@ -179,6 +179,7 @@ typedef struct sgi_runtime_config {
     uint32_t read_block_bytes;   /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB */
     uint32_t read_depth;         /**< reads in flight per load. 0: 8; at most 64 */
     uint32_t allowed_roots_count;
+    uint32_t reserved0;
     const char *const *allowed_roots; /**< if given: every model file's resolved path must be under one of these */
 } sgi_runtime_config;
 
@@ -195,6 +196,15 @@ SGI_API sgi_status sgi_device_config_init(sgi_device_config *config, size_t size
  * Threads: any. Blocks: for probes, milliseconds.
  */
 SGI_API sgi_status sgi_runtime_open(const sgi_runtime_config *config, sgi_runtime **rt_out, sgi_error *err);
+
+/**
+ * The first half of closing: refuse new requests, end waiting ones with SGI_E_CLOSED, give back what nobody uses. Nothing is
+ * freed that anybody may still ask about: leases go on working, with new calls, until they are released. There is no way back.
+ *
+ * @return SGI_OK · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_runtime_drain(sgi_runtime *rt);
 
 /**
  * Close a runtime: refuse new requests, end waiting ones with SGI_E_CLOSED, wait until leases are
@@ -414,10 +424,26 @@ typedef struct sgi_model_state {
     uint64_t   failures_count;
     sgi_status last_error;      /**< of the last load that failed, SGI_OK after one that succeeded */
     uint32_t   retry_after_ms;  /**< when FAILED */
+    uint32_t   leases_overdue;  /**< of leases_count: past their lease_ms */
+    uint32_t   calls_out;       /**< calls the engine has not come back from, those given up too */
 } sgi_model_state;
 
 /** Threads: any. Blocks: never. Touches no idle timer. SGI_OK · SGI_E_STALE · SGI_E_INVALID. */
 SGI_API sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *state_out);
+
+/** One source file of a model, and its part of the image. The path lives until the model is unregistered. */
+typedef struct sgi_model_part {
+    uint32_t    struct_size;
+    uint32_t    reserved0;
+    const char *path;         /**< resolved */
+    uint64_t    file_bytes;
+    uint64_t    data_offset;  /**< where tensor data begins in the file */
+    uint64_t    prefix_bytes; /**< as in sgi_image */
+    uint64_t    image_bytes;  /**< memory the part takes */
+} sgi_model_part;
+
+/** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND past the last · SGI_E_INVALID. Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_model_part_at(sgi_runtime *rt, sgi_model model, uint32_t part, sgi_model_part *part_out);
 
 /** Dimensions of a tensor at most. */
 #define SGI_RANK_MAX 8
@@ -444,6 +470,9 @@ SGI_API sgi_status sgi_model_tensor_at(sgi_runtime *rt, sgi_model model, uint64_
 /** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_INVALID. Threads: any. Blocks: never. */
 SGI_API sgi_status sgi_model_tensor_find(sgi_runtime *rt, sgi_model model, const char *name, sgi_tensor *tensor_out);
 
+/** For evict, in place of a tier: what `prepare` made goes too. */
+#define SGI_EVICT_ALL 0xffffffffu
+
 /**
  * Give back what a model holds beyond `tier`, if nobody uses it.
  *
@@ -456,7 +485,9 @@ SGI_API sgi_status sgi_model_tensor_find(sgi_runtime *rt, sgi_model model, const
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_model_evict(sgi_runtime *rt, sgi_model model, uint32_t tier);
-#define SGI_EVICT_ALL 0xffffffffu
+
+/** sgi_model_evict() for every model that nobody uses, waits for, or pinned. SGI_OK · SGI_E_INVALID. Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier);
 
 /**
  * Keep a model at `tier` or nearer once it is there: no idle timer and no other model's need takes it
@@ -470,14 +501,15 @@ SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier
 /* ------------------------------------------------------------------ acquire */
 
 enum {
-    SGI_ACQUIRE_EARLY = 1u << 0 /**< grant as soon as memory is there; each tensor must be waited for. Only without an engine */
+    SGI_ACQUIRE_EARLY = 1u << 0,   /**< grant as soon as memory is there; each tensor must be waited for. Only without an engine */
+    SGI_PREFETCH_SILENT = 1u << 1  /**< for sgi_model_prefetch(): nobody is told how it ended */
 };
 
 #define SGI_DEVICE_ANY (-1)
 
 typedef struct sgi_acquire_options {
     uint32_t struct_size;
-    uint32_t flags;           /**< SGI_ACQUIRE_EARLY */
+    uint32_t flags;           /**< SGI_ACQUIRE_EARLY, SGI_PREFETCH_SILENT */
     uint32_t deadline_ms;     /**< from now, for the grant. SGI_FOREVER: none */
     int32_t  priority;        /**< higher goes first; never interrupts anybody */
     uint32_t idle_timeout_ms; /**< for this use: the instance stays at least this long after the release. SGI_IDLE_DEFAULT: the model's */
@@ -541,6 +573,18 @@ SGI_API sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket);
+
+/**
+ * Wait for one asynchronous request on this thread instead of taking its completion: for a thread that wants to be
+ * canceled from another one by sgi_acquire_cancel(). Consumes the completion.
+ *
+ * @param timeout_ms  SGI_FOREVER: until it ends. On SGI_E_TIMEOUT the request goes on, and may be waited for again
+ * @param lease_out   written on SGI_OK; 0 for a prefetch
+ * @return as sgi_model_acquire_wait() · SGI_E_TIMEOUT here or of its deadline: err says which · SGI_E_STALE (it has ended and
+ *         its completion was taken) · SGI_E_BUSY (another thread waits for it) · SGI_E_INVALID (it has a `done` callback)
+ * Threads: any. Blocks: until it ends, or `timeout_ms`.
+ */
+SGI_API sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out, sgi_error *err);
 
 /* -------------------------------------------------------------------- lease */
 
@@ -674,6 +718,14 @@ SGI_API sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *
  */
 SGI_API sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out, sgi_error *err);
 
+/**
+ * Wait until sgi_call_read() has something to say other than SGI_E_WOULD_BLOCK: a piece, or the end.
+ *
+ * @return SGI_OK · SGI_E_TIMEOUT · SGI_E_STALE · SGI_E_DEADLOCK
+ * Threads: any. Blocks: up to `timeout_ms` (SGI_FOREVER: until there is something).
+ */
+SGI_API sgi_status sgi_call_wait(sgi_runtime *rt, sgi_call call, uint32_t timeout_ms, sgi_error *err);
+
 /** Ask the engine to stop; the call still ends through its CALL completion. SGI_OK · SGI_E_STALE. Blocks: never. */
 SGI_API sgi_status sgi_call_cancel(sgi_runtime *rt, sgi_call call);
 
@@ -698,6 +750,14 @@ typedef int (*sgi_piece_fn)(void *user, const void *piece, size_t bytes);
  */
 SGI_API sgi_status sgi_lease_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes,
                                   uint32_t timeout_ms, sgi_piece_fn on_piece, void *user, sgi_error *err);
+
+/**
+ * Cancel whatever call is open on a lease, one in sgi_lease_call() on another thread too: it ends with SGI_E_CANCELED.
+ *
+ * @return SGI_OK, also when none is open · SGI_E_STALE
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_lease_cancel(sgi_runtime *rt, sgi_lease lease);
 
 /* -------------------------------------------------------------- observation */
 

@@ -15,6 +15,15 @@ static int has_field(const sgi_error *err, size_t end)
 
 #define HAS(err, field) has_field((err), offsetof(sgi_error, field) + sizeof((err)->field))
 
+/* How much of the message the caller's struct has. */
+static size_t message_room(const sgi_error *err)
+{
+    const size_t at = offsetof(sgi_error, message);
+    if (err->struct_size == 0 || err->struct_size >= sizeof *err)
+        return sizeof err->message;
+    return err->struct_size > at ? err->struct_size - at : 0;
+}
+
 static void fill(sgi_error *err, sgi_status code, int os_errno, const char *format, va_list args)
 {
     if (HAS(err, code))
@@ -27,14 +36,15 @@ static void fill(sgi_error *err, sgi_status code, int os_errno, const char *form
         err->step = SGI_STEP_NONE;
     if (HAS(err, retry_after_ms))
         err->retry_after_ms = 0;
-    if (!HAS(err, message))
+    size_t room = message_room(err);
+    if (room == 0)
         return;
-    int n = vsnprintf(err->message, sizeof err->message, format, args);
-    if (os_errno == 0 || n < 0 || (size_t)n >= sizeof err->message - 3)
+    int n = vsnprintf(err->message, room, format, args);
+    if (os_errno == 0 || n < 0 || (size_t)n + 3 >= room)
         return;
     char text[96];
     /* The GNU form returns the text and need not use the buffer. */
-    snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", strerror_r(os_errno, text, sizeof text));
+    snprintf(err->message + n, room - (size_t)n, ": %s", strerror_r(os_errno, text, sizeof text));
 }
 
 sgi_status sgi__error(sgi_error *err, sgi_status code, const char *format, ...)

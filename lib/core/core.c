@@ -51,8 +51,8 @@ static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t leases)
     core->actions = actions;
     if (st != SGI_OK)
         return st;
-    /* Replies are taken after each event; one event can end every want, mark every lease, and drain every model. */
-    st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count, wants + leases + models + 1,
+    /* Replies are taken after each event; one event can end every want, mark every lease, and wedge and drain every model. */
+    st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count, wants + leases + 2 * models + 1,
                    sizeof *core->replies);
     core->replies = replies;
     return st;
@@ -267,6 +267,8 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     }
     case TIMER_LEASE: {
         struct lease *l = t->owner;
+        l->is_overdue = true;
+        l->instance->model->leases_overdue++;
         sgi__core_reply(core, &(struct sgi__core_reply){ .kind = SGI__REPLY_OVERDUE, .lease = l->id, .model = l->instance->model->id,
                                                          .instance = l->instance_id });
         break;
@@ -417,24 +419,24 @@ sgi_status sgi__core_release(struct sgi__core *core, uint64_t now, sgi_lease lea
         return SGI_E_BUSY;
     struct instance *i = l->instance;
     uint64_t         idle_ns = l->idle_ns;
+    bool             was_overdue = l->is_overdue;
 
     sgi__timer_remove(core, &l->overdue);
     sgi__slots_give(&core->leases, l);
     core->leases_count--;
     i->leases--;
     i->model->leases--;
+    i->model->leases_overdue -= was_overdue;
     i->rest_ns = idle_ns;
     less_used(core, now, i, idle_ns);
     settle(core, now);
     return SGI_OK;
 }
 
-sgi_status sgi__core_evict(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier)
+static sgi_status evict(struct sgi__core *core, uint64_t now, struct model *m, uint32_t tier)
 {
-    struct model *m = sgi__core_model(core, model);
-    if (!m)
-        return SGI_E_STALE;
     struct instance *i = &m->instance;
+
     if (m->wants > 0 || m->leases > 0 || !(i->state == ST_COLD || i->state == ST_READY || i->state == ST_STOPPING))
         return SGI_E_BUSY;
     if (tier != SGI_TIER_DRAM)
@@ -444,13 +446,34 @@ sgi_status sgi__core_evict(struct sgi__core *core, uint64_t now, sgi_model model
     if (i->state == ST_READY)
         sgi__instance_stop(core, now, i, tier == SGI_TIER_DRAM);
     sgi__model_advance(core, now, m);
-    settle(core, now);
     return SGI_OK;
+}
+
+sgi_status sgi__core_evict(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier)
+{
+    struct model *m = sgi__core_model(core, model);
+    if (!m)
+        return SGI_E_STALE;
+    sgi_status st = evict(core, now, m, tier);
+    settle(core, now);
+    return st;
+}
+
+void sgi__core_evict_all(struct sgi__core *core, uint64_t now, uint32_t tier)
+{
+    for (uint32_t n = 0; n < core->models.count; n++) {
+        struct model *m = core->models.items[n];
+        if (m->id && m->pinned_tier == SGI_TIER_DISK)
+            evict(core, now, m, tier);
+    }
+    settle(core, now);
 }
 
 sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier)
 {
     struct model *m = sgi__core_model(core, model);
+    if (core->draining)
+        return SGI_E_CLOSED;
     if (!m || m->draining)
         return SGI_E_STALE;
     bool changes = (m->pinned_tier == SGI_TIER_DEVICE) != (tier == SGI_TIER_DEVICE);
@@ -537,7 +560,9 @@ sgi_status sgi__core_call_begin(struct sgi__core *core, uint64_t now, sgi_lease 
         return SGI_E_DEVICE_LOST;
     if (i->state == ST_WEDGED)
         return SGI_E_WEDGED;
-    if (l->call_open)
+    if (l->is_overdue)
+        return SGI_E_TIMEOUT;
+    if (l->call_open || i->calls >= i->model->config.leases_max) /* one given up may be out still */
         return SGI_E_BUSY;
     l->call_open = true;
     i->calls++;
@@ -564,15 +589,18 @@ void sgi__core_call_cancel(struct sgi__core *core, uint64_t now, uint64_t instan
     settle(core, now);
 }
 
-void sgi__core_call_detach(struct sgi__core *core, uint64_t now, sgi_lease lease)
+void sgi__core_call_detach(struct sgi__core *core, uint64_t now, sgi_lease lease, bool out)
 {
     struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
     (void)now;
-    if (l)
-        l->call_open = false;
+    if (!l)
+        return;
+    l->call_open = false;
+    if (out && l->instance->calls > 0) /* 0: it died with its place */
+        l->instance->calls_detached++;
 }
 
-void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance, bool was_canceled)
+void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance, bool was_canceled, bool was_detached)
 {
     struct instance *i = instance_of(core, instance);
 
@@ -582,6 +610,10 @@ void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance
     core->calls--;
     if (was_canceled && i->calls_ending > 0)
         i->calls_ending--;
+    if (was_detached && i->calls_detached > 0) {
+        i->calls_detached--;
+        core->dirty = core->dirty || core->pending_head; /* there is room for another lease */
+    }
     if (i->calls_ending == 0 && !i->op_start && !i->op_stop)
         sgi__timer_unset(&i->hang);
     else if (was_canceled && i->hang.due != SGI__NEVER) /* which ones are left is not known: none of them is later than the last */

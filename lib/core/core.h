@@ -80,6 +80,7 @@ sgi_status sgi__core_try_acquire(struct sgi__core *core, uint64_t now, sgi_model
 sgi_status sgi__core_cancel(struct sgi__core *core, uint64_t now, sgi_ticket ticket);
 sgi_status sgi__core_release(struct sgi__core *core, uint64_t now, sgi_lease lease);
 sgi_status sgi__core_evict(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier);
+void       sgi__core_evict_all(struct sgi__core *core, uint64_t now, uint32_t tier); /* what nobody uses, waits for, or pinned */
 sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier);
 /* DRAIN: refuses new wants, ends waiting ones with `reason`; SGI__REPLY_DRAINED follows once nothing is held. */
 sgi_status sgi__core_model_drain(struct sgi__core *core, uint64_t now, sgi_model model, sgi_status reason);
@@ -88,8 +89,9 @@ void       sgi__core_drain(struct sgi__core *core, uint64_t now); /* all models 
 /* A call begins on a lease, is asked to end, is given up by its user (the lease is free of it), has come back. */
 sgi_status sgi__core_call_begin(struct sgi__core *core, uint64_t now, sgi_lease lease, uint64_t *instance_out);
 void       sgi__core_call_cancel(struct sgi__core *core, uint64_t now, uint64_t instance); /* once for a call: from here it may count as hung */
-void       sgi__core_call_detach(struct sgi__core *core, uint64_t now, sgi_lease lease);
-void       sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance, bool was_canceled);
+/* Its user has given it up; `out`: the engine has not come back, so it goes on taking the place of a lease. */
+void       sgi__core_call_detach(struct sgi__core *core, uint64_t now, sgi_lease lease, bool out);
+void       sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance, bool was_canceled, bool was_detached);
 
 /* ---- events from places ---- */
 
@@ -142,6 +144,7 @@ enum sgi__core_reply_kind {
     SGI__REPLY_GRANT,   /* ticket, lease (0 for a prefetch), instance, tier, joined */
     SGI__REPLY_REJECT,  /* ticket, status, step, retry_after_ns */
     SGI__REPLY_OVERDUE, /* lease: its time is over; cancel its calls */
+    SGI__REPLY_WEDGED,  /* model, instance: a callback does not come back; whoever waits for its calls waits in vain */
     SGI__REPLY_DRAINED, /* model */
     SGI__REPLY_CLOSED,  /* the runtime's drain is complete */
 };
@@ -203,7 +206,7 @@ struct sgi__core_lease_view {
     bool      joined;
     bool      loading; /* granted early, and not every byte is there yet */
     bool      lost;    /* the device or place is gone, or the load failed: good for release only */
-    bool      call_open;
+    bool      call_open, overdue;
     sgi_status lost_status;
 };
 sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, struct sgi__core_lease_view *view_out);
@@ -212,7 +215,7 @@ struct sgi__core_model_view {
     uint32_t   state; /* SGI_MODEL_* */
     int32_t    device;
     uint32_t   tier;
-    uint32_t   leases, wants, pinned_tier;
+    uint32_t   leases, leases_overdue, calls, wants, pinned_tier;
     uint64_t   idle_deadline; /* SGI__NEVER: none */
     uint64_t   device_bytes, dram_bytes, prepared_bytes, engine_bytes;
     uint64_t   loads, failures;

@@ -474,6 +474,8 @@ void sgi__instance_hung(struct sgi__core *core, struct instance *i)
     i->model->last_error = SGI_E_WEDGED;
     i->model->failures_total++;
     sgi__wants_reject(core, i->model, SGI_E_WEDGED, step, 0);
+    sgi__core_reply(core,
+                    &(struct sgi__core_reply){ .kind = SGI__REPLY_WEDGED, .model = i->model->id, .instance = i->id });
     cancel(core, i);
     core->dirty = true;
 }
@@ -499,7 +501,7 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
     i->op_reserve = i->op_load = i->op_start = i->op_stop = i->op_end = 0;
     i->memory_ready = i->bytes_ready = i->engine_up = false;
     core->calls -= i->calls;
-    i->calls = i->calls_ending = 0;
+    i->calls = i->calls_ending = i->calls_detached = 0;
     if (i->keep_waiting) {
         i->keep_waiting = false;
         core->keep_waiters--;

@@ -24,6 +24,7 @@ sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, s
         .lost = bad,
         .lost_status = i->lost ? SGI_E_DEVICE_LOST : !bad ? SGI_OK : i->failed ? i->failed : SGI_E_CANCELED,
         .call_open = l->call_open,
+        .overdue = l->is_overdue,
     };
     return SGI_OK;
 }
@@ -56,6 +57,8 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         .device = on_device ? i->device : -1,
         .tier = up ? SGI_TIER_DEVICE : m->residence == RES_KEPT || m->residence == RES_LENT ? SGI_TIER_DRAM : SGI_TIER_DISK,
         .leases = m->leases,
+        .leases_overdue = m->leases_overdue,
+        .calls = i->calls,
         .wants = m->wants,
         .pinned_tier = m->pinned_tier,
         .idle_deadline = i->state == ST_READY ? i->idle.due : SGI__NEVER,
@@ -125,7 +128,7 @@ static void check_instance(const struct sgi__core *core, const struct instance *
     assert((i->state == ST_COLD) == (i->id == 0));
     assert(admitted || (i->charged == 0 && i->leases == 0 && i->calls == 0));
     assert(i->charged_engine <= i->charged);
-    assert(i->calls_ending <= i->calls);
+    assert(i->calls_ending <= i->calls && i->calls_detached <= i->calls);
     assert(i->leases <= i->model->config.leases_max);
     assert(i->state != ST_READY || (sgi__instance_unused(i) && i->bytes_ready));
     assert(i->state != ST_BUSY || (!sgi__instance_unused(i) && i->bytes_ready));

@@ -13,7 +13,8 @@
 
 bool sgi__instance_grants(const struct instance *i)
 {
-    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing && i->leases < i->model->config.leases_max;
+    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing
+           && i->calls_detached < i->model->config.leases_max - i->leases;
 }
 
 struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns, uint64_t lease_ns)
@@ -114,8 +115,12 @@ bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bo
 
 static bool usable(const struct device *d, const struct instance *i)
 {
-    bool kept = d->kept_for && d->kept_for != i && d->kept_for->state == ST_QUEUED;
-    return !d->lost && sgi__instance_need(i) <= d->bytes_max && !kept;
+    return !d->lost && sgi__instance_need(i) <= d->bytes_max;
+}
+
+static bool kept_for_another(const struct device *d, const struct instance *i)
+{
+    return d->kept_for && d->kept_for != i && d->kept_for->state == ST_QUEUED;
 }
 
 static bool something_stops(const struct device *d)
@@ -135,7 +140,8 @@ static int32_t device_with_room(const struct sgi__core *core, const struct insta
     for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
         uint64_t need = sgi__instance_need(i);
-        if (!usable(d, i) || free_bytes(d) < need || lacking_bytes(d, need + d->promised, leaving_bytes(d)) > 0)
+        if (!usable(d, i) || kept_for_another(d, i) || free_bytes(d) < need
+            || lacking_bytes(d, need + d->promised, leaving_bytes(d)) > 0)
             continue;
         if (i->retried && something_stops(d)) /* the books said yes once before; let what was evicted go first */
             continue;
@@ -175,7 +181,8 @@ static int32_t device_to_wait_for(const struct sgi__core *core, const struct ins
 
     if (i->blocked && i->blocked_device >= 0) { /* where its room is on the way already */
         const struct device *d = &core->devices[i->blocked_device];
-        if (usable(d, i) && lacking_bytes(d, sgi__instance_need(i) + d->promised, leaving_bytes(d)) == 0)
+        if (usable(d, i) && !kept_for_another(d, i)
+            && lacking_bytes(d, sgi__instance_need(i) + d->promised, leaving_bytes(d)) == 0)
             return i->blocked_device;
     }
 
@@ -184,7 +191,7 @@ static int32_t device_to_wait_for(const struct sgi__core *core, const struct ins
         if (!usable(d, i))
             continue;
         uint64_t need = sgi__instance_need(i), lacking = lacking_bytes(d, need + d->promised, leaving_bytes(d));
-        bool     enough = lacking <= idle_bytes(d);
+        bool     enough = lacking <= idle_bytes(d) && !kept_for_another(d, i);
         if (n == hint && enough)
             return n;
         int hope = enough ? 2 : can_come_free(d, need) ? 1 : 0;
@@ -225,10 +232,13 @@ static bool in_time(const struct model *m, uint64_t now)
     return false;
 }
 
-/* Its oldest want may end before its time: then the timer is early, and whoever looks finds nobody starving yet. */
+/* Who waited long enough may have ended meanwhile: then the timer was early, and whoever looks finds nobody starving yet. */
 static bool starves(const struct sgi__core *core, uint64_t now, const struct model *m)
 {
-    return now - oldest_want(m)->since >= core->config.starve_ns && in_time(m, now);
+    for (const struct want *w = m->wants_head; w; w = w->next)
+        if (w->spec.deadline > now && now - w->since >= core->config.starve_ns)
+            return true;
+    return false;
 }
 
 static void block(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device)
@@ -274,7 +284,7 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
     }
     device = device_to_wait_for(core, i, hint);
     block(core, now, i, device);
-    if (device < 0)
+    if (device < 0 || kept_for_another(&core->devices[device], i))
         return;
     struct device *d = &core->devices[device];
     uint64_t       need = sgi__instance_need(i) + d->promised;

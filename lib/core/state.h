@@ -95,6 +95,7 @@ struct instance {
     uint64_t charged_engine; /* of them */
     uint32_t leases;
     uint32_t calls;          /* callbacks out, given up by their users or not */
+    uint32_t calls_detached; /* of them given up: each takes the place of a lease until it has come back */
     uint32_t calls_ending;   /* of them canceled or detached */
     uint64_t ending_last;    /* when the last of these was canceled */
     uint64_t last_used;
@@ -143,7 +144,7 @@ struct model {
     sgi_status last_error;
     uint64_t   loads_total, failures_total;
     bool       draining, drained_said;
-    uint32_t   leases; /* over all instances */
+    uint32_t   leases, leases_overdue; /* over all instances */
 };
 
 struct want {
@@ -165,7 +166,7 @@ struct lease {
     uint64_t requested_at, granted_at;
     uint8_t  tier;
     bool     joined;
-    bool     call_open;
+    bool     call_open, is_overdue;
     uint32_t holds;
     struct timer overdue;
 };

@@ -57,6 +57,7 @@ struct place_model {
     struct sgi__image *residence;
     struct sgi__report residence_report; /* how it got there */
     void    *prepared;
+    uint64_t check_begin_ns, check_ns;     /* under the place's mutex, like the next two */
     uint64_t prepare_begin_ns, prepare_ns;
     struct place_model *next; /* in its bucket */
 };

@@ -165,8 +165,13 @@ static void start_job(struct sgi__place *p, const struct job *prototype, bool mu
 static void work_check(struct job *job, sgi_error *err)
 {
     const struct sgi__manifest *m = job->model->spec.manifest;
+    uint64_t                    since = sgi__clock_now_ns();
     for (uint32_t n = 0; n < m->files_count && job->event.status == SGI_OK; n++)
         job->event.status = sgi__io_path_check(m->files[n].path, &m->files[n].id, err);
+    pthread_mutex_lock(&job->place->mutex);
+    job->model->check_begin_ns = since;
+    job->model->check_ns = sgi__clock_now_ns() - since;
+    pthread_mutex_unlock(&job->place->mutex);
     sgi__error_step(err, job->event.status, SGI_STEP_SOURCE);
     if (job->event.status != SGI_OK)
         sgi__error_name_model(err, job->model->spec.name);
@@ -201,6 +206,23 @@ static void context_close(struct sgi__place *p, uint64_t op, int32_t device)
 /* ---- prepare ---- */
 
 /* What a callback said, or did not say, with its step and its model. An error of ours that it handed on has its step. */
+/* A callback may return anything. What would read as the library's own word (a deadline, a stale id, no more pieces) or is
+ * no status of ours becomes SGI_E_ENGINE, with the callback's own in driver_code; what speaks of the request, or of a
+ * model's, a device's or the runtime's trouble stays. */
+static sgi_status callback_status(sgi_status status, bool canceled, sgi_error *err)
+{
+    bool ours = status <= -100 && strcmp(sgi_status_name(status), "SGI_E_?") != 0;
+    bool of_request = status == SGI_E_INVALID || status == SGI_E_NOT_FOUND || status == SGI_E_UNSUPPORTED;
+    if (status == SGI_OK || ours || of_request || (status == SGI_E_CANCELED && canceled))
+        return status;
+    sgi_status said = status;
+    if (!err->message[0])
+        sgi__error(err, SGI_E_ENGINE, "its engine said %s (%d)", sgi_status_name(said), said);
+    err->code = SGI_E_ENGINE;
+    err->driver_code = said;
+    return SGI_E_ENGINE;
+}
+
 static void callback_failed(const struct place_model *m, sgi_status status, uint32_t step, sgi_error *err)
 {
     if (status == SGI_OK || err->step != SGI_STEP_NONE)
@@ -218,7 +240,7 @@ static void work_prepare(struct job *job, sgi_error *err)
     void               *prepared = NULL;
     uint64_t            bytes = 0, since = sgi__clock_now_ns();
 
-    job->event.status = e->prepare(e->user, m->spec.source, &prepared, &bytes, err);
+    job->event.status = callback_status(e->prepare(e->user, m->spec.source, &prepared, &bytes, err), false, err);
     pthread_mutex_lock(&job->place->mutex);
     m->prepare_begin_ns = since;
     m->prepare_ns = sgi__clock_now_ns() - since;
@@ -258,7 +280,7 @@ static sgi_status prefix_fill(void *user, uint32_t part, void *dst, uint64_t byt
 {
     const struct place_model *m = user;
     const sgi_engine         *e = m->spec.engine;
-    sgi_status                st = e->prefix_fill(e->user, m->spec.source, part, dst, bytes, err);
+    sgi_status st = callback_status(e->prefix_fill(e->user, m->spec.source, part, dst, bytes, err), false, err);
     callback_failed(m, st, SGI_STEP_PREFIX, err);
     return st;
 }
@@ -477,7 +499,8 @@ static void work_start(struct job *job, sgi_error *err)
     uint64_t               since = sgi__clock_now_ns();
     void                  *instance = NULL;
 
-    job->event.status = e->start(e->user, i->model->prepared, &i->stage, &instance, err);
+    sgi_status st = e->start(e->user, i->model->prepared, &i->stage, &instance, err);
+    job->event.status = callback_status(st, sgi_stage_canceled(&i->stage), err);
     pthread_mutex_lock(&i->mutex);
     i->start_begin_ns = since;
     i->start_ns = sgi__clock_now_ns() - since;
@@ -541,7 +564,8 @@ static void run_call(struct sgi__job *base)
                                       .error = &err };
     sgi__error_init(&err);
     sgi__thread_enter_library();
-    event.status = e->call(e->user, i->engine_instance, job->request, job->bytes, &job->reply, &err);
+    sgi_status st = e->call(e->user, i->engine_instance, job->request, job->bytes, &job->reply, &err);
+    event.status = callback_status(st, sgi_reply_canceled(&job->reply), &err);
     sgi__thread_leave_library();
     callback_failed(i->model, event.status, SGI_STEP_CALL, &err);
     call_ended(job);
@@ -652,6 +676,8 @@ static sgi_status instance_report(struct sgi__place *p, uint64_t instance, struc
     struct place_instance *i = find_instance_locked(p, instance);
     if (i) {
         sgi__load_report(i->load, report_out);
+        report_out->steps[SGI_STEP_SOURCE].start_ns = i->from_dram ? 0 : i->model->check_begin_ns;
+        report_out->steps[SGI_STEP_SOURCE].ns = i->model->check_ns;
         report_out->steps[SGI_STEP_PREPARE].start_ns = i->model->prepare_begin_ns;
         report_out->steps[SGI_STEP_PREPARE].ns = i->model->prepare_ns;
         pthread_mutex_lock(&i->mutex);

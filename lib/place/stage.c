@@ -6,6 +6,29 @@
 #include "model/describe.h"
 #include "place/instance.h"
 
+sgi_status sgi_source_tensor_at(const sgi_source *source, uint64_t index, sgi_tensor *tensor_out)
+{
+    if (!source || !source->library || !tensor_out)
+        return SGI_E_INVALID;
+    const struct sgi__manifest *m = source->library;
+    if (index >= m->tensors_count)
+        return SGI_E_NOT_FOUND;
+    return sgi__describe_tensor(m, index, tensor_out) ? SGI_OK : SGI_E_INVALID;
+}
+
+sgi_status sgi_source_tensor_find(const sgi_source *source, const char *name, sgi_tensor *tensor_out)
+{
+    if (!source || !source->library || !name)
+        return SGI_E_INVALID;
+    int64_t index = sgi__manifest_find(source->library, name);
+    return index < 0 ? SGI_E_NOT_FOUND : sgi_source_tensor_at(source, (uint64_t)index, tensor_out);
+}
+
+const sgi_source *sgi_stage_source(sgi_stage *stage)
+{
+    return stage->instance->model->spec.source;
+}
+
 int32_t sgi_stage_device(sgi_stage *stage)
 {
     return stage->instance->device;
@@ -63,18 +86,6 @@ sgi_status sgi_stage_tensor(sgi_stage *stage, uint64_t index, sgi_view *view_out
         full.data = i->image->parts[t->file]->base + sgi__layout_tensor(i->model->spec.layout, t);
     sgi__sized_out(view_out, &full, sizeof full);
     return SGI_OK;
-}
-
-sgi_status sgi_stage_tensor_find(sgi_stage *stage, const char *name, sgi_tensor *tensor_out)
-{
-    const struct sgi__manifest *m = stage->instance->model->spec.manifest;
-
-    if (!name)
-        return SGI_E_INVALID;
-    int64_t index = sgi__manifest_find(m, name);
-    if (index < 0)
-        return SGI_E_NOT_FOUND;
-    return sgi__describe_tensor(m, (uint64_t)index, tensor_out) ? SGI_OK : SGI_E_INVALID;
 }
 
 sgi_status sgi_stage_wait(sgi_stage *stage, sgi_error *err)

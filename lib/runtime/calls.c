@@ -169,7 +169,9 @@ static sgi_status begin_refused(const sgi_runtime *rt, sgi_status st, bool full,
     if (full)
         return sgi__error(err, st, "%u calls are open already: calls_max", rt->calls_max);
     if (st == SGI_E_BUSY)
-        return sgi__error(err, st, "a call is open on this lease already");
+        return sgi__error(err, st, "a call is open on this lease, or one that was given up has not come back yet");
+    if (st == SGI_E_TIMEOUT)
+        return sgi__error(err, st, "the lease has outlived its lease_ms");
     if (st == SGI_E_UNSUPPORTED)
         return sgi__error(err, st, "the model has no engine to call");
     return sgi__error(err, st, "%s", sgi_status_text(st));
@@ -183,7 +185,7 @@ static void handed_over(sgi_runtime *rt, struct call *c)
     c->handed = true;
     if (c->died) {
         finish_dead(rt, c);
-    } else if (c->canceled && !c->done && !c->cancel_due) {
+    } else if (c->canceled && !c->back && !c->cancel_due) {
         c->cancel_due = true;
         rt->cancels_due++;
     }
@@ -217,8 +219,8 @@ sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *requ
         *call_out = id;
     } else { /* it never began: undo the other two references */
         uint64_t now = sgi__rt_now(rt);
-        sgi__core_call_detach(rt->core, now, lease);
-        sgi__core_call_back(rt->core, now, c->instance, c->canceled);
+        sgi__core_call_detach(rt->core, now, lease, false);
+        sgi__core_call_back(rt->core, now, c->instance, c->canceled, false);
         let_go(rt, c);
         let_go(rt, c);
     }
@@ -270,9 +272,11 @@ sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t by
     return st;
 }
 
-/* Under the mutex: the engine has nothing to do with it any more. */
+/* Under the mutex: this is how it ended for its user. Whether the engine has come back is another matter. */
 static void finish(sgi_runtime *rt, struct call *c, sgi_status status, const sgi_error *error)
 {
+    if (c->done)
+        return;
     pthread_mutex_lock(&c->mutex);
     c->done = true;
     c->status = status;
@@ -287,16 +291,17 @@ static void finish(sgi_runtime *rt, struct call *c, sgi_status status, const sgi
         c->ended->body.error = c->error;
         sgi__completion_post(rt, c->ended);
     }
-    let_go(rt, c);
 }
 
 void sgi__rt_called(sgi_runtime *rt, const struct sgi__place_event *event)
 {
     sgi__rt_enter(rt);
     struct call *c = find(rt, event->op);
-    if (c && !c->done && !c->died) { /* else its place died before */
-        sgi__core_call_back(rt->core, sgi__rt_now(rt), event->instance, c->canceled);
-        finish(rt, c, event->status > 0 ? SGI_E_ENGINE : event->status, event->error);
+    if (c && !c->back && !c->died) { /* else its place died before */
+        c->back = true;
+        sgi__core_call_back(rt->core, sgi__rt_now(rt), event->instance, c->canceled, c->detached);
+        finish(rt, c, event->status, event->error);
+        let_go(rt, c);
     }
     sgi__rt_leave(rt);
 }
@@ -309,14 +314,30 @@ static void finish_dead(sgi_runtime *rt, struct call *c)
     sgi__error_init(&error);
     sgi__error(&error, SGI_E_DEVICE_LOST, "the place where the call ran has died");
     sgi__error_step(&error, SGI_E_DEVICE_LOST, SGI_STEP_CALL);
+    c->back = true;
     finish(rt, c, SGI_E_DEVICE_LOST, &error);
+    let_go(rt, c);
+}
+
+void sgi__rt_calls_wedged(sgi_runtime *rt, sgi_model model, uint64_t instance)
+{
+    const struct record *r = sgi__rt_record(rt, model);
+    sgi_error            error;
+
+    sgi__error_init(&error);
+    sgi__error(&error, SGI_E_WEDGED, "model '%s': its engine's call has not come back for %llu ms", r->name,
+               (unsigned long long)(r->hang_ns / 1000000u));
+    sgi__error_step(&error, SGI_E_WEDGED, SGI_STEP_CALL);
+    for (uint32_t slot = 0; slot < rt->calls_max; slot++)
+        if (rt->calls[slot] && rt->calls[slot]->instance == instance && rt->calls[slot]->canceled)
+            finish(rt, rt->calls[slot], SGI_E_WEDGED, &error);
 }
 
 void sgi__rt_calls_died(sgi_runtime *rt)
 {
     for (uint32_t slot = 0; slot < rt->calls_max; slot++) {
         struct call *c = rt->calls[slot];
-        if (!c || c->done)
+        if (!c || c->back)
             continue;
         if (c->handed)
             finish_dead(rt, c);
@@ -343,11 +364,10 @@ static void cancel(sgi_runtime *rt, struct call *c)
         return;
     c->canceled = true;
     pthread_mutex_lock(&c->mutex);
-    bool done = c->done;
     c->unwanted = true;
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->mutex);
-    if (done)
+    if (c->back)
         return;
     c->cancel_due = true;
     rt->cancels_due++;
@@ -377,6 +397,17 @@ void sgi__rt_lease_overdue(sgi_runtime *rt, sgi_lease lease)
     rt->overdue_count++;
 }
 
+/* Waits for a piece or the end. false: the deadline passed. */
+static bool wait_changed(struct call *c, uint64_t deadline)
+{
+    bool in_time = true;
+    pthread_mutex_lock(&c->mutex);
+    while (in_time && c->used == 0 && !c->done)
+        in_time = sgi__cond_wait(&c->changed, &c->mutex, deadline);
+    pthread_mutex_unlock(&c->mutex);
+    return in_time;
+}
+
 sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out, sgi_error *err)
 {
     sgi_status st = SGI_OK;
@@ -403,6 +434,33 @@ sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_
     return st;
 }
 
+sgi_status sgi__rt_call_wait_piece(sgi_runtime *rt, sgi_call call, uint32_t timeout_ms, sgi_error *err)
+{
+    uint64_t deadline = sgi__rt_wait_deadline(timeout_ms);
+
+    pthread_mutex_lock(&rt->mutex);
+    struct call *c = hold(rt, call);
+    pthread_mutex_unlock(&rt->mutex);
+    if (!c)
+        return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
+    bool in_time = wait_changed(c, deadline);
+    let_go_outside(rt, c);
+    return in_time ? SGI_OK : sgi__error(err, SGI_E_TIMEOUT, "the call has said nothing for %u ms", timeout_ms);
+}
+
+sgi_status sgi__rt_lease_cancel(sgi_runtime *rt, sgi_lease lease)
+{
+    struct sgi__core_lease_view view;
+
+    sgi__rt_enter(rt);
+    sgi_status st = sgi__core_lease_view(rt->core, lease, &view);
+    for (uint32_t slot = 0; st == SGI_OK && view.call_open && slot < rt->calls_max; slot++)
+        if (rt->calls[slot] && rt->calls[slot]->lease == lease && !rt->calls[slot]->detached)
+            cancel(rt, rt->calls[slot]);
+    sgi__rt_leave(rt);
+    return st;
+}
+
 sgi_status sgi__rt_call_cancel(sgi_runtime *rt, sgi_call call)
 {
     sgi__rt_enter(rt);
@@ -422,7 +480,7 @@ sgi_status sgi__rt_call_end(sgi_runtime *rt, sgi_call call)
     if (c) {
         c->detached = true;
         cancel(rt, c);
-        sgi__core_call_detach(rt->core, sgi__rt_now(rt), c->lease);
+        sgi__core_call_detach(rt->core, sgi__rt_now(rt), c->lease, !c->back);
         if (c->readable) {
             sgi__completion_drop(rt, c->readable);
             c->readable = NULL;
@@ -436,17 +494,6 @@ sgi_status sgi__rt_call_end(sgi_runtime *rt, sgi_call call)
     }
     sgi__rt_leave(rt);
     return c ? SGI_OK : SGI_E_STALE;
-}
-
-/* Waits for a piece or the end. false: the deadline passed. */
-static bool wait_changed(struct call *c, uint64_t deadline)
-{
-    bool in_time = true;
-    pthread_mutex_lock(&c->mutex);
-    while (in_time && c->used == 0 && !c->done)
-        in_time = sgi__cond_wait(&c->changed, &c->mutex, deadline);
-    pthread_mutex_unlock(&c->mutex);
-    return in_time;
 }
 
 sgi_status sgi__rt_call_wait(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, uint32_t timeout_ms,

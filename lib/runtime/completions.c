@@ -60,21 +60,38 @@ static void counted_off(sgi_runtime *rt, const struct completion *c)
         rt->completions_count--;
 }
 
+static void unlink_after(sgi_runtime *rt, struct completion *prev, struct completion *c)
+{
+    *(prev ? &prev->next : &rt->completions_head) = c->next;
+    if (rt->completions_tail == c)
+        rt->completions_tail = prev;
+    if (!rt->completions_head)
+        fd_clear(rt);
+}
+
 void sgi__completion_drop(sgi_runtime *rt, struct completion *c)
 {
     struct completion *prev = NULL;
 
-    for (struct completion *at = rt->completions_head; at; prev = at, at = at->next) {
-        if (at != c)
-            continue;
-        *(prev ? &prev->next : &rt->completions_head) = c->next;
-        if (rt->completions_tail == c)
-            rt->completions_tail = prev;
-        if (!rt->completions_head)
-            fd_clear(rt);
-        break;
-    }
+    for (struct completion *at = rt->completions_head; at; prev = at, at = at->next)
+        if (at == c) {
+            unlink_after(rt, prev, c);
+            break;
+        }
     sgi__free(c);
+}
+
+struct completion *sgi__completion_take_ticket(sgi_runtime *rt, sgi_ticket ticket)
+{
+    struct completion *prev = NULL;
+
+    for (struct completion *at = rt->completions_head; at; prev = at, at = at->next)
+        if (ticket != 0 && at->body.ticket == ticket) {
+            unlink_after(rt, prev, at);
+            counted_off(rt, at);
+            return at;
+        }
+    return NULL;
 }
 
 static void run_done(struct sgi__job *job)

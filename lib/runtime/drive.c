@@ -49,6 +49,9 @@ static void hand_on_replies(sgi_runtime *rt)
         case SGI__REPLY_OVERDUE:
             sgi__rt_lease_overdue(rt, reply.lease);
             break;
+        case SGI__REPLY_WEDGED:
+            sgi__rt_calls_wedged(rt, reply.model, reply.instance);
+            break;
         case SGI__REPLY_DRAINED:
             pthread_cond_broadcast(&rt->changed);
             break;

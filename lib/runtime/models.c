@@ -132,7 +132,7 @@ static sgi_status make_source(struct record *r, sgi_error *err)
     for (uint32_t n = 0; n < m->files_count; n++)
         files[n] = (sgi_source_file){ .path = m->files[n].path, .bytes = m->files[n].id.bytes, .data_offset = m->files[n].data_offset };
     r->source = (sgi_source){ .struct_size = sizeof r->source, .files_count = m->files_count, .name = r->name, .format = m->format,
-                              .files = files, .tensors_count = m->tensors_count };
+                              .files = files, .tensors_count = m->tensors_count, .library = m };
     return SGI_OK;
 }
 
@@ -286,7 +286,9 @@ sgi_status sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi
 
 static sgi_status still_held(const struct record *r, const struct sgi__core_model_view *view, sgi_error *err)
 {
-    return sgi__error(err, SGI_E_TIMEOUT, "model '%s' is still in use: %u leases, state %u", r->name, view->leases, view->state);
+    char holder[64];
+    sgi__rt_holder(view, holder, sizeof holder);
+    return sgi__error(err, SGI_E_TIMEOUT, "model '%s' is still in use: %s", r->name, holder);
 }
 
 sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout_ms, sgi_error *err)

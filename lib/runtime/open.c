@@ -49,8 +49,10 @@ static sgi_status check_limits(const sgi_runtime_config *c, sgi_error *err)
         wrong = "io_engine is not one of SGI_IO_AUTO, SGI_IO_URING, SGI_IO_THREADS";
     else if (c->devices_count > SGI__DEVICES_MAX)
         wrong = "devices_count is larger than 16";
-    else if (c->devices_count > 0 && !c->devices)
-        wrong = "devices is NULL and devices_count is not 0";
+    else if (!c->devices != !c->devices_count)
+        wrong = "devices and devices_count: one is given without the other";
+    else if (c->reserved0)
+        wrong = "reserved0 is not 0";
     else if (c->allowed_roots_count > 0 && !c->allowed_roots)
         wrong = "allowed_roots is NULL and allowed_roots_count is not 0";
     else if (c->allowed_roots_count > ROOTS_MAX)
@@ -259,6 +261,16 @@ sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct
 
 /* ---- closing ---- */
 
+void sgi__rt_holder(const struct sgi__core_model_view *view, char *text, size_t bytes)
+{
+    if (view->leases > 0 && view->leases_overdue > 0)
+        snprintf(text, bytes, "%u lease%s, %u overdue", view->leases, view->leases == 1 ? "" : "s", view->leases_overdue);
+    else if (view->leases > 0)
+        snprintf(text, bytes, "%u lease%s", view->leases, view->leases == 1 ? "" : "s");
+    else
+        snprintf(text, bytes, "%s", view->calls > 0 ? "a call its engine is in" : "a callback of its engine, or its memory on the way back");
+}
+
 /* "model 'a': 2 leases; model 'b': a callback of its engine; and 3 more" */
 static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err)
 {
@@ -275,8 +287,9 @@ static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *
             others++;
             continue;
         }
-        int n = view.leases ? snprintf(text + used, sizeof text - used, "%smodel '%.24s': %u leases", named ? "; " : "", r->name, view.leases)
-                            : snprintf(text + used, sizeof text - used, "%smodel '%.24s': its engine", named ? "; " : "", r->name);
+        char holder[64];
+        sgi__rt_holder(&view, holder, sizeof holder);
+        int n = snprintf(text + used, sizeof text - used, "%smodel '%.24s': %s", named ? "; " : "", r->name, holder);
         used += n > 0 && (size_t)n < sizeof text - used ? (size_t)n : 0;
         named++;
     }

@@ -38,34 +38,37 @@ static struct sgi__core_want want_of(const sgi_acquire_options *o, uint32_t tier
 
 /* ---- submitting ---- */
 
-sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier, bool prefetch,
-                           sgi_ticket *ticket_out, sgi_done_fn done, void *user)
+sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier,
+                           bool prefetch, sgi_ticket *ticket_out, sgi_done_fn done, void *user)
 {
-    struct completion *c = sgi__completion_new(prefetch ? SGI_COMPLETION_PREFETCH : SGI_COMPLETION_ACQUIRE, options->tag);
+    struct completion *c = NULL; /* stays NULL when nobody is to be told */
     sgi_ticket         ticket;
 
-    if (!c)
-        return SGI_E_NO_MEMORY;
-    c->done = done;
-    c->user = user;
-
+    if (!(options->flags & SGI_PREFETCH_SILENT)) {
+        c = sgi__completion_new(prefetch ? SGI_COMPLETION_PREFETCH : SGI_COMPLETION_ACQUIRE, options->tag);
+        if (!c)
+            return SGI_E_NO_MEMORY;
+        c->done = done;
+        c->user = user;
+    }
     sgi__rt_enter(rt);
     const struct record *record = sgi__rt_record(rt, model);
-    sgi_status st = SGI_OK;
+    sgi_status           st = SGI_OK;
+    bool                 queued = c && !done;
     if (record && record->has_engine && (options->flags & SGI_ACQUIRE_EARLY))
         st = SGI_E_INVALID;
-    else if (!done && rt->completions_count >= rt->core_config.wants_max)
+    else if (queued && rt->completions_count >= rt->core_config.wants_max)
         st = SGI_E_BUSY;
     if (st == SGI_OK) {
         uint64_t              now = sgi__rt_now(rt);
         struct sgi__core_want want = want_of(options, tier, prefetch, now);
         st = sgi__core_want(rt->core, now, model, &want, &ticket);
         if (st == SGI_OK) {
-            c->body.ticket = ticket;
+            if (c)
+                c->body.ticket = ticket;
             rt->tickets[sgi__core_slot(ticket)] =
-                (struct ticket){ .completion = c, .request_ns = now, .deadline_ms = options->deadline_ms };
-            if (!done)
-                rt->completions_count++;
+                (struct ticket){ .id = ticket, .completion = c, .request_ns = now, .deadline_ms = options->deadline_ms };
+            rt->completions_count += queued;
             if (ticket_out)
                 *ticket_out = ticket; /* before any reply can be seen */
         }
@@ -109,7 +112,7 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
     st = sgi__core_want(rt->core, now, model, &want, &ticket);
     if (st == SGI_OK)
         rt->tickets[sgi__core_slot(ticket)] =
-            (struct ticket){ .waiter = &waiter, .request_ns = now, .deadline_ms = options->deadline_ms };
+            (struct ticket){ .id = ticket, .waiter = &waiter, .request_ns = now, .deadline_ms = options->deadline_ms };
     rt->inside += st == SGI_OK;
     sgi__rt_leave(rt);
     if (st == SGI_OK) {
@@ -143,7 +146,11 @@ static void end(sgi_runtime *rt, sgi_ticket id, sgi_status status, sgi_lease lea
             t->waiter->error = *error;
         t->waiter->ended = true;
         pthread_cond_signal(&t->waiter->cond); /* under the mutex: the waiter is gone once it has been let go */
-    } else {
+        if (t->completion) {
+            rt->completions_count--;
+            sgi__free(t->completion);
+        }
+    } else if (t->completion) {
         t->completion->body.status = status;
         t->completion->body.lease = lease;
         if (error)
@@ -151,6 +158,63 @@ static void end(sgi_runtime *rt, sgi_ticket id, sgi_status status, sgi_lease lea
         sgi__completion_post(rt, t->completion);
     }
     *t = (struct ticket){ 0 };
+}
+
+/* ---- waiting for one that was submitted ---- */
+
+/* Under the mutex. SGI_OK: it has not ended, and the waiter is with it now. */
+static sgi_status join_ticket(sgi_runtime *rt, sgi_ticket ticket, struct waiter *waiter, sgi_error *err)
+{
+    uint32_t       slot = sgi__core_slot(ticket);
+    struct ticket *t = slot < rt->core_config.wants_max ? &rt->tickets[slot] : NULL;
+
+    if (!t || ticket == 0 || t->id != ticket)
+        return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
+    if (t->waiter)
+        return sgi__error(err, SGI_E_BUSY, "another thread waits for this request");
+    if (!t->completion || t->completion->done)
+        return sgi__error(err, SGI_E_INVALID, "this request ends in its callback, or silently");
+    t->waiter = waiter;
+    return SGI_OK;
+}
+
+sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out, sgi_error *err)
+{
+    uint64_t      deadline = sgi__rt_wait_deadline(timeout_ms);
+    struct waiter waiter = { .status = SGI_OK };
+    bool          in_time = true;
+
+    sgi__error_init(&waiter.error);
+    if (sgi__cond_init(&waiter.cond))
+        return sgi__error(err, SGI_E_SYSTEM, "cannot wait: no condition variable");
+    pthread_mutex_lock(&rt->mutex);
+    rt->inside++;
+    sgi_status         st = SGI_OK;
+    struct completion *c = sgi__completion_take_ticket(rt, ticket);
+    if (c) {
+        waiter.status = c->body.status;
+        waiter.lease = c->body.lease;
+        waiter.error = c->body.error;
+        sgi__free(c);
+    } else {
+        st = join_ticket(rt, ticket, &waiter, err);
+        while (st == SGI_OK && in_time && !waiter.ended)
+            in_time = sgi__cond_wait(&waiter.cond, &rt->mutex, deadline);
+        if (st == SGI_OK && !waiter.ended) {
+            rt->tickets[sgi__core_slot(ticket)].waiter = NULL;
+            st = sgi__error(err, SGI_E_TIMEOUT, "the request has not ended within %u ms; it goes on", timeout_ms);
+        }
+    }
+    sgi__rt_outside(rt);
+    pthread_mutex_unlock(&rt->mutex);
+    pthread_cond_destroy(&waiter.cond);
+    if (st != SGI_OK)
+        return st;
+    if (waiter.status == SGI_OK)
+        *lease_out = waiter.lease;
+    else
+        sgi__error_copy(err, &waiter.error);
+    return waiter.status;
 }
 
 void sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply)

@@ -59,8 +59,9 @@ struct waiter {
 
 /* A want's other half, by the slot of its id. */
 struct ticket {
-    struct waiter     *waiter;     /* one of these two */
-    struct completion *completion;
+    sgi_ticket         id;
+    struct waiter     *waiter;     /* a thread that waits for it */
+    struct completion *completion; /* NULL: only the thread, or nobody at all, is told */
     uint64_t           request_ns;
     uint32_t           deadline_ms;
 };
@@ -76,6 +77,7 @@ struct call {
     bool       handed;    /* the place has it */
     bool       died;      /* the place died before that */
     bool       detached;  /* its user has given it up */
+    bool       back;       /* the engine has come back, or died with its place */
     bool       cancel_due; /* the place has not been told yet */
     bool       blocking;   /* sgi_lease_call(): no completions */
     bool       readable_queued;
@@ -161,6 +163,7 @@ struct record *sgi__rt_record(const sgi_runtime *rt, sgi_model model); /* under 
 sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier, bool prefetch,
                            sgi_ticket *ticket_out, sgi_done_fn done, void *user);
 sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, sgi_lease *lease_out, sgi_error *err);
+sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out, sgi_error *err);
 void       sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply);  /* under the mutex */
 void       sgi__rt_rejected(sgi_runtime *rt, const struct sgi__core_reply *reply); /* likewise */
 uint64_t   sgi__rt_idle_ns(uint32_t idle_timeout_ms, uint64_t of_default);
@@ -168,6 +171,7 @@ uint64_t   sgi__rt_idle_ns(uint32_t idle_timeout_ms, uint64_t of_default);
 /* completions.c: under the mutex unless said otherwise */
 struct completion *sgi__completion_new(uint32_t kind, uint64_t tag); /* NULL: out of memory; needs no mutex */
 void       sgi__completion_post(sgi_runtime *rt, struct completion *c); /* to the queue, or to its `done` */
+struct completion *sgi__completion_take_ticket(sgi_runtime *rt, sgi_ticket ticket); /* out of the queue; NULL: it is not there */
 void       sgi__completion_drop(sgi_runtime *rt, struct completion *c); /* takes it out of the queue if it is there, and frees it */
 void       sgi__completions_run_orphans(sgi_runtime *rt); /* on the library thread; leaves the mutex and takes it again */
 void       sgi__completions_hand_over(sgi_runtime *rt, struct completion *list); /* `done` callbacks to their threads; without the mutex */
@@ -178,18 +182,24 @@ sgi_status sgi__completion_next(sgi_runtime *rt, sgi_completion *completion_out)
 sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, uint64_t tag, bool blocking,
                               sgi_call *call_out, sgi_error *err);
 sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out, sgi_error *err);
+sgi_status sgi__rt_call_wait_piece(sgi_runtime *rt, sgi_call call, uint32_t timeout_ms, sgi_error *err);
+sgi_status sgi__rt_lease_cancel(sgi_runtime *rt, sgi_lease lease);
 sgi_status sgi__rt_call_cancel(sgi_runtime *rt, sgi_call call);
 sgi_status sgi__rt_call_end(sgi_runtime *rt, sgi_call call);
 sgi_status sgi__rt_call_wait(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, uint32_t timeout_ms,
                              sgi_piece_fn on_piece, void *user, sgi_error *err);
 sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t bytes);
 void       sgi__rt_called(sgi_runtime *rt, const struct sgi__place_event *event);
+void       sgi__rt_calls_wedged(sgi_runtime *rt, sgi_model model, uint64_t instance); /* under the mutex */
 void       sgi__rt_calls_died(sgi_runtime *rt); /* under the mutex: the place has, and they with it */
 void       sgi__rt_call_completion_taken(struct completion *c); /* under the mutex */
 void       sgi__rt_calls_tell_canceled(sgi_runtime *rt); /* under the mutex, which it leaves and takes again */
 void       sgi__rt_lease_overdue(sgi_runtime *rt, sgi_lease lease); /* under the mutex */
 
 /* open.c */
+/* "2 leases, 1 of them overdue", "a callback of its engine": what keeps a model from ending. */
+void sgi__rt_holder(const struct sgi__core_model_view *view, char *text, size_t bytes);
+
 /* As sgi_runtime_open(), with another place or clock: for tests of the seams. NULL: the real ones. */
 sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct sgi__place_ops *place, const struct sgi__clock *clock,
                                   sgi_runtime **rt_out, sgi_error *err);

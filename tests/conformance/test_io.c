@@ -724,8 +724,6 @@ static void a_hundred_queues_leave_nothing_behind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test, let_go_of_all),
-        OVER(threads, test, let_go_of_all),
         BOTH(cached_reads_deliver_the_file_at_any_offset_size_and_depth, let_go_of_all),
         BOTH(direct_reads_deliver_the_file_at_any_offset_size_and_depth, let_go_of_all),
         BOTH(a_thousand_random_requests_match_the_reference, let_go_of_all),

@@ -166,9 +166,10 @@ static inline uint32_t open_descriptors(void)
 }
 
 /* `test` over one engine, or over both; `teardown` may be NULL. */
-#define OVER(subject, test, teardown)                                 \
-    {                                                                 \
-#subject ": " #test, test, NULL, teardown, (void *)&(subject) \
+#define TEST_NAME(subject, test) #subject ": " #test
+#define OVER(subject, test, teardown)                                      \
+    {                                                                      \
+        TEST_NAME(subject, test), test, NULL, teardown, (void *)&(subject) \
     }
 #define BOTH(test, teardown) OVER(threads, test, teardown), OVER(uring, test, teardown)
 

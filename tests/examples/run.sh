@@ -59,7 +59,7 @@ assert [r["tier"] for r in report["runs"]] == ["disk", "DRAM", "device"], [r["ti
 assert cold["answer"] and cold["answer"] == dram["answer"] == warm["answer"], report["runs"]
 assert all(0 < r["lease_ms"] < r["first_token_ms"] <= r["total_ms"] and r["tokens"] > 3 for r in report["runs"])
 assert dram["lease_ms"] < cold["lease_ms"] / 2, (dram["lease_ms"], cold["lease_ms"])
-assert warm["lease_ms"] < 1, warm["lease_ms"]
+assert warm["lease_ms"] < dram["lease_ms"] / 2, (warm["lease_ms"], dram["lease_ms"]) # microseconds, if left alone
 assert cold["bytes"] > 0.9 * report["model"]["file_bytes"] and cold["gib_per_s"] > 0
 steps = {p["step"]: p["ms"] for p in cold["phases"]}
 assert {"read", "prepare", "start"} <= set(steps), steps
@@ -71,7 +71,7 @@ assert all(report["registered"][k] == 0 for k in nothing + ("dram_bytes", "prepa
 assert all(report["idle"][k] == 0 for k in nothing), report["idle"]
 assert report["idle"]["dram_bytes"] >= cold["bytes"] > 0 and report["idle"]["prepared_bytes"] > 0, report["idle"]
 assert report["ready"]["device_bytes"] > report["ready"]["engine_bytes"] > 0, report["ready"]
-assert 100 <= report["idle_after_ms"] < 2000, report["idle_after_ms"]
+assert 100 <= report["idle_after_ms"] < 5000, report["idle_after_ms"]
 
 events = trace["traceEvents"] if isinstance(trace, dict) else trace
 assert any(e.get("name") == "read" for e in events), "the trace has no read"

@@ -153,10 +153,18 @@ static int on_piece(void *user, const void *piece, size_t bytes)
     return 0;
 }
 
+/* What the engine said. The library keeps codes about its own requests for itself, and hands an engine's on beside. */
+static sgi_status engine_said(sgi_status st, const sgi_error *err)
+{
+    return st == SGI_E_ENGINE && err->driver_code < 0 ? err->driver_code : st;
+}
+
 static sgi_status call(struct fixture *f, sgi_lease lease, const char *request, struct reply *reply)
 {
     *reply = (struct reply){ .bytes = 0 };
-    return sgi_lease_call(f->rt, lease, request, strlen(request), SGI_FOREVER, on_piece, reply, &f->err);
+    f->err.driver_code = 0;
+    return engine_said(sgi_lease_call(f->rt, lease, request, strlen(request), SGI_FOREVER, on_piece, reply, &f->err),
+                       &f->err);
 }
 
 static void release(struct fixture *f, sgi_lease lease)
@@ -561,7 +569,7 @@ static void refuse_acquire(struct fixture *f, sgi_status status, uint32_t step, 
     sgi_lease       lease;
 
     for (int i = 0; i < 2; i++) { /* it has to be the same answer again */
-        sgi_status st = sgi_model_acquire_wait(f->rt, f->model, NULL, &lease, &f->err);
+        sgi_status st = engine_said(sgi_model_acquire_wait(f->rt, f->model, NULL, &lease, &f->err), &f->err);
 
         if (st != status || strstr(f->err.message, says) == NULL)
             fail_msg("%s: %s", sgi_status_name(st), f->err.message);
@@ -693,6 +701,9 @@ static void the_engine_is_charged_and_leaves_nothing(void **state)
     uint64_t            first = 0;
 
     (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* what is freed stays in its quarantine */
+#endif
     set_up(&f, &(struct llama_engine_options){ .n_ctx = 512, .n_batch = 64 });
     for (int cycle = 0; cycle < 6; cycle++) {
         sgi_device_info device = { .struct_size = sizeof device };

@@ -96,7 +96,7 @@ static const char *const event_names[] = {
     "LOADED",         "ENGINE_STARTED", "ENGINE_STOPPED", "PREPARED",     "DISCARDED",    "FREED",
     "KEPT",           "DROPPED",        "FOREIGN",        "PLACE_DIED",   "PLACE_UP",
 };
-static const char *const reply_names[] = { "GRANT", "REJECT", "OVERDUE", "DRAINED", "CLOSED" };
+static const char *const reply_names[] = { "GRANT", "REJECT", "OVERDUE", "WEDGED", "DRAINED", "CLOSED" };
 
 /* Short names for 64-bit ids: their serial and slot. */
 static void print_id(FILE *out, const char *what, uint64_t id)
@@ -900,7 +900,10 @@ void sim_call_detach(struct sim *s, sgi_lease lease)
     sim_call_cancel(s, lease); /* if it runs still */
     sim__begin(s, 'u', l->model);
     sim__log(s, 'u', 'y', INT32_MIN, 0, l->model->id, lease, 0);
-    sgi__core_call_detach(s->core, s->now, lease);
+    struct world_call *call = find_call(s, lease, 0);
+    if (call)
+        call->detached = true;
+    sgi__core_call_detach(s->core, s->now, lease, call != NULL);
     l->call_open = false;
     sim__settle(s);
     now_due(s);
@@ -922,7 +925,7 @@ static void call_back(struct sim *s, uint64_t lease, uint64_t instance)
         i->calls--;
         sim__rests(s, i);
     }
-    sgi__core_call_back(s->core, s->now, gone.instance, gone.ending_since != SGI__NEVER);
+    sgi__core_call_back(s->core, s->now, gone.instance, gone.ending_since != SGI__NEVER, gone.detached);
     sim__settle(s);
 }
 

@@ -142,6 +142,7 @@ bool     sim_context_open(const struct sim *s, uint32_t device);
 uint32_t sim_actions(const struct sim *s, enum sgi__core_action_kind kind); /* emitted so far */
 uint32_t sim_actions_of(const struct sim *s, enum sgi__core_action_kind kind, sgi_model model);
 uint32_t sim_overdue(const struct sim *s);                                  /* SGI__REPLY_OVERDUE so far */
+uint32_t sim_wedged(const struct sim *s);                                   /* SGI__REPLY_WEDGED so far */
 uint32_t sim_drained(const struct sim *s);                                  /* SGI__REPLY_DRAINED so far */
 uint32_t sim_closed(const struct sim *s);                                   /* SGI__REPLY_CLOSED so far */
 struct sgi__core *sim_core(struct sim *s);

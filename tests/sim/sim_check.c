@@ -18,7 +18,7 @@ static uint64_t need(const struct world_model *m)
 }
 
 /* What is on a device for good, and what is there that does not leave already. */
-static void look_at(const struct sim *s, uint32_t device, uint64_t *stays_out, uint64_t *held_out)
+static void look_at(struct sim *s, uint32_t device, uint64_t *stays_out, uint64_t *held_out)
 {
     const struct world_device *d = &s->devices[device];
     uint64_t stays = d->foreign, held = d->foreign + d->used;
@@ -27,6 +27,7 @@ static void look_at(const struct sim *s, uint32_t device, uint64_t *stays_out, u
         const struct world_instance *i = s->instances.at[n];
         if (!i || !i->id || i->died || i->device != (int32_t)device)
             continue;
+        sim__mark_hung(s, i->model);
         uint64_t bytes = i->image_bytes + i->engine_bytes;
         bool     unused = i->leases == 0 && i->calls == 0;
         if (sim__instance_hung(s, i->model))
@@ -47,7 +48,7 @@ static bool waits_for_room(const struct world_model *m)
 
 /* Somebody waits whose source is good, who would fit if all that is idle left, and (unless it is too late to tell) not everybody
  * who waits fits without this. */
-static bool makes_room(const struct sim *s, const struct world_instance *i, bool late)
+static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
 {
     const struct world_device *d = &s->devices[i->device];
     uint64_t stays, held, needed = 0;
@@ -55,7 +56,7 @@ static bool makes_room(const struct sim *s, const struct world_instance *i, bool
 
     if (s->refused_event == s->event && s->refused_device == i->device)
         return true;
-    if (late && d->admitted_event == s->event) /* it has its room by now */
+    if (late && s->admitted_event == s->event) /* it has its room by now, here or where something else left in the same moment */
         return true;
     look_at(s, (uint32_t)i->device, &stays, &held);
     for (uint32_t n = 0; n < s->models.size; n++) {
@@ -123,11 +124,9 @@ static void check_keep_waiters(struct sim *s)
     for (uint32_t n = 0; dropping && n < s->instances.size; n++) {
         struct world_instance *i = s->instances.at[n];
         struct sgi__core_model_view v;
-        if (!i || !i->id || i->died || i->leaving || sgi__core_model_view(s->core, i->model->id, &v) != SGI_OK)
+        if (!i || !i->id || i->leaving || !sim__idle(i) || sgi__core_model_view(s->core, i->model->id, &v) != SGI_OK)
             continue;
-        if (!sim__idle(i))
-            sim__mark_hung(s, i->model);
-        else if (v.state == SGI_MODEL_STOPPING)
+        if (v.state == SGI_MODEL_STOPPING)
             check_leaves(s, i, true); /* who was chosen after it counts as leaving already */
     }
 }
@@ -142,7 +141,7 @@ static void check_reserve(const struct sim *s, const struct sgi__core_action *a,
         sim__broken(s, "a RESERVE asks for the image");
     if (a->tier == SGI_TIER_DRAM ? m->dram_bytes == 0 || m->dropping : m->checked != DONE)
         sim__broken(s, "a source is checked, or the bytes are in DRAM, before memory is taken");
-    if (m->wants == 0)
+    if (m->wants == 0 && !sim__hung(s, m)) /* a timer that was late may have ended them in this same event */
         sim__broken(s, "nothing is loaded that nobody wants");
     if (a->device < 0) {
         if (s->dram_used + a->bytes > s->dram_max)
@@ -316,9 +315,13 @@ void sim__check_action(struct sim *s, const struct sgi__core_action *a)
 
 static void check_up(const struct sim *s, const struct world_instance *i)
 {
+    uint32_t given_up = 0; /* calls that are out still, and take the place of a lease */
+
     if (!i || i->died || i->lost || i->failed || i->leaving)
         sim__broken(s, "what is granted is there");
-    if (i->leases >= i->model->config.leases_max)
+    for (uint32_t n = 0; n < s->calls_count; n++)
+        given_up += s->calls[n].instance == i->id && s->calls[n].detached;
+    if (i->leases + given_up >= i->model->config.leases_max)
         sim__broken(s, "leases on one instance stay within leases_max");
 }
 
@@ -485,6 +488,14 @@ static void check_overdue(struct sim *s, const struct sgi__core_reply *r)
     s->overdue++;
 }
 
+static void check_wedged(struct sim *s, const struct sgi__core_reply *r)
+{
+    struct world_model *m = sim__model(s, r->model);
+    if (!m || !m->instance || m->instance->id != r->instance || !sim__instance_hung(s, m))
+        sim__broken(s, "an instance is wedged when a callback of it is out for too long");
+    s->wedged++;
+}
+
 static void check_drained(struct sim *s, const struct sgi__core_reply *r)
 {
     struct world_model *m = sim__model(s, r->model);
@@ -514,6 +525,9 @@ void sim__check_reply(struct sim *s, const struct sgi__core_reply *r)
         break;
     case SGI__REPLY_OVERDUE:
         check_overdue(s, r);
+        break;
+    case SGI__REPLY_WEDGED:
+        check_wedged(s, r);
         break;
     case SGI__REPLY_DRAINED:
         check_drained(s, r);

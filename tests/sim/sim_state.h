@@ -84,12 +84,12 @@ struct world_call {
     uint64_t  instance;
     struct world_model *model;
     uint64_t  ending_since; /* canceled or detached; NEVER: not */
+    bool      detached;
 };
 
 struct world_device {
     uint64_t bytes_max, foreign;
     uint64_t used, used_engine; /* over the instances there */
-    uint64_t admitted_event;    /* of the last RESERVE there */
     enum fact context;          /* DONE: open */
     bool     lost, closing;
 };
@@ -194,7 +194,7 @@ struct sim {
     struct sim_outcome outcomes[SIM_OUTCOMES];
     sgi_ticket outcome_tickets[SIM_OUTCOMES];
     uint64_t   outcomes_count;
-    uint32_t   overdue, drained, closed;
+    uint32_t   overdue, wedged, drained, closed;
 
     uint64_t event;    /* number of the one being handled */
     char     event_type;
@@ -202,6 +202,7 @@ struct sim {
     struct world_model *event_model;
     uint64_t last_op;
     uint64_t tick_at;  /* when the late timer thread will run */
+    uint64_t admitted_event; /* of the last RESERVE */
     uint64_t refused_event; /* of the last refused reserve, */
     int32_t  refused_device;
     uint64_t refused_image; /* of a prefetch into DRAM for which there was no room in this event */

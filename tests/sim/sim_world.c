@@ -295,8 +295,7 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         .id = action->instance, .model = m, .device = action->device, .tier = action->tier, .reserve = UNDER_WAY
     };
     m->instance = i;
-    if (i->device >= 0)
-        s->devices[i->device].admitted_event = s->event;
+    s->admitted_event = s->event;
     if (action->tier == SGI_TIER_DRAM)
         sim__keep(s, m, 0); /* it is the same memory */
     sim__charge(s, i, action->bytes, action->device < 0 ? 0 : m->engine_bytes);
@@ -763,6 +762,11 @@ uint32_t sim_actions_of(const struct sim *s, enum sgi__core_action_kind kind, sg
 uint32_t sim_overdue(const struct sim *s)
 {
     return s->overdue;
+}
+
+uint32_t sim_wedged(const struct sim *s)
+{
+    return s->wedged;
 }
 
 uint32_t sim_drained(const struct sim *s)

@@ -4,8 +4,9 @@
  *
  *     load PATH [--engine uring|threads|auto] [--memory reused|fresh] [--fd] [--cold] [--repeat N] [--stdin]
  *
- * One JSON object per repetition on stdout, flushed at once, with raw's field names. With --stdin each repetition waits for a line of
- * input, so that programs can take turns on one disk. The first repetition with reused memory pays for its pages and is marked.
+ * One JSON object per repetition on stdout, flushed at once, with raw's field names. With --stdin each repetition waits
+ * for a line of input, so that programs can take turns on one disk. The first repetition with reused memory pays for
+ * its pages and is marked.
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -32,7 +33,9 @@ static _Noreturn void die(const char *what, const sgi_error *err)
 
 static void usage(void)
 {
-    fputs("usage: load PATH [--engine uring|threads|auto] [--memory reused|fresh] [--fd] [--cold] [--repeat N] [--stdin]\n", stderr);
+    fputs("usage: load PATH [--engine uring|threads|auto] [--memory reused|fresh] [--fd] [--cold] [--repeat N] "
+          "[--stdin]\n",
+          stderr);
     exit(2);
 }
 
@@ -111,9 +114,11 @@ static void once(sgi_runtime *rt, sgi_model model, const struct options *o, uint
 
     bool   fresh = strcmp(o->memory, "fresh") == 0 || number == 0;
     double seconds = (double)t.load_ns / 1e9, gib = (double)t.bytes / (double)(1u << 30);
-    printf("{\"engine\": \"%s\", \"memory\": \"%s\", \"bytes\": %llu, \"seconds\": %.6f, \"gib_s\": %.4f, \"cpu_core_s_per_gib\": %.4f, "
+    printf("{\"engine\": \"%s\", \"memory\": \"%s\", \"bytes\": %llu, \"seconds\": %.6f, \"gib_s\": %.4f, "
+           "\"cpu_core_s_per_gib\": %.4f, "
            "\"direct\": %u, \"total_seconds\": %.6f}\n",
-           t.engine, fresh ? "fresh" : "reused", (unsigned long long)t.bytes, seconds, gib / seconds, cpu / gib, t.direct, (double)t.total_ns / 1e9);
+           t.engine, fresh ? "fresh" : "reused", (unsigned long long)t.bytes, seconds, gib / seconds, cpu / gib,
+           t.direct, (double)t.total_ns / 1e9);
     fflush(stdout);
 }
 
@@ -128,7 +133,9 @@ int main(int argc, char **argv)
 
     parse(argc, argv, &o);
     sgi_runtime_config_init(&rc, sizeof rc);
-    rc.io_engine = strcmp(o.engine, "uring") == 0 ? SGI_IO_URING : strcmp(o.engine, "threads") == 0 ? SGI_IO_THREADS : SGI_IO_AUTO;
+    rc.io_engine = strcmp(o.engine, "uring") == 0     ? SGI_IO_URING
+                   : strcmp(o.engine, "threads") == 0 ? SGI_IO_THREADS
+                                                      : SGI_IO_AUTO;
     if (strcmp(o.memory, "fresh") != 0)
         rc.spare_bytes_max = UINT64_MAX - 1;
     rc.dram_bytes_max = UINT64_C(1) << 40; /* the spare memory's ceiling; nothing else stays */

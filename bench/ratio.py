@@ -4,7 +4,7 @@
 
     bench/ratio.py [--rounds N] [--bytes N] [--file PATH] [--json]
 
-Every round runs each program once, in turn, on a cold file; a ratio is taken within its round, since disks here drift by a
+Every round runs each program once, in turn, on a cold file; a ratio is taken within its round, since disks drift by a
 factor of two over minutes. Median, minimum and maximum of the ratios are what is reported.
 """
 import argparse
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not (BENCH / "load").exists():
-        sys.exit("ratio.py: build/release/bench/load is missing: cmake --preset release && cmake --build --preset release")
+        sys.exit("ratio.py: build/release/bench/load is missing; build the release preset first")
 
     with tempfile.TemporaryDirectory(dir=os.environ.get("SGI_BENCH_DIR", "/var/tmp")) as folder:
         path = options.file or os.path.join(folder, "model.safetensors")
@@ -97,12 +97,14 @@ def main():
             rows[name]["reference"] = reference
             rows[name]["ratio"] = summary([r[name]["gib_s"] / r[reference]["gib_s"] for r in rounds])
     if options.json:
-        print(json.dumps({"rounds": options.rounds, "cpus": os.cpu_count(), "kernel": os.uname().release, "rows": rows}))
+        machine = {"cpus": os.cpu_count(), "kernel": os.uname().release}
+        print(json.dumps({"rounds": options.rounds, "machine": machine, "rows": rows}))
         return
     print(f"{'':20} {'GiB/s':>22} {'core-s/GiB':>11}   ratio to its reference, median [min-max]")
     for name, row in rows.items():
         rate = row["gib_s"]
-        line = f"{name:20} {rate['median']:7.2f} [{rate['min']:5.2f}-{rate['max']:5.2f}] {row['cpu_core_s_per_gib']['median']:11.3f}"
+        cpu = row["cpu_core_s_per_gib"]["median"]
+        line = f"{name:20} {rate['median']:7.2f} [{rate['min']:5.2f}-{rate['max']:5.2f}] {cpu:11.3f}"
         if "ratio" in row:
             ratio = row["ratio"]
             line += f"   {ratio['median']:.2f} [{ratio['min']:.2f}-{ratio['max']:.2f}] of {row['reference']}"

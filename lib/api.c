@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public functions that take a runtime: check the arguments, call in. What they promise stands in sgi.h. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -8,15 +9,15 @@
 #include "model/describe.h"
 #include "runtime/runtime.h"
 
-#define NOT_NULL(argument)                                                                                  \
-    do {                                                                                                    \
-        if (!(argument))                                                                                    \
-            return sgi__error(err, SGI_E_INVALID, "%s: " #argument " is NULL", __func__);                   \
+#define NOT_NULL(argument)                                                                \
+    do {                                                                                  \
+        if (!(argument))                                                                  \
+            return sgi__error(err, SGI_E_INVALID, "%s: " #argument " is NULL", __func__); \
     } while (0)
 
-#define SIZED(out)                                                                                          \
-    do {                                                                                                    \
-        if (!(out) || (out)->struct_size == 0)                                                              \
+#define SIZED(out)                                                                                                 \
+    do {                                                                                                           \
+        if (!(out) || (out)->struct_size == 0)                                                                     \
             return sgi__error(err, SGI_E_INVALID, "%s: " #out " is NULL or its struct_size is not set", __func__); \
     } while (0)
 
@@ -80,7 +81,7 @@ sgi_status sgi_runtime_query(sgi_runtime *rt, sgi_runtime_info *info_out)
     info.dram_bytes_max = t.dram_bytes_max;
     info.spare_bytes = spare;
     info.prepared_bytes = t.prepared_bytes;
-    strncpy(info.io_engine, rt->io_name, sizeof info.io_engine - 1);
+    snprintf(info.io_engine, sizeof info.io_engine, "%s", rt->io_name);
     sgi__sized_out(info_out, &info, sizeof info);
     return SGI_OK;
 }
@@ -96,9 +97,13 @@ sgi_status sgi_device_query(sgi_runtime *rt, uint32_t index, sgi_device_info *in
     pthread_mutex_lock(&rt->mutex);
     sgi__core_device_view(rt->core, index, &v);
     pthread_mutex_unlock(&rt->mutex);
-    sgi_device_info info = { .context = v.context_open ? SGI_CONTEXT_OURS : SGI_CONTEXT_NONE, .bytes_max = v.bytes_max,
-                             .bytes_used = v.bytes_used, .bytes_engine = v.bytes_engine, .bytes_foreign = v.bytes_foreign,
-                             .instances_count = v.instances, .lost = v.lost };
+    sgi_device_info info = { .context = v.context_open ? SGI_CONTEXT_OURS : SGI_CONTEXT_NONE,
+                             .bytes_max = v.bytes_max,
+                             .bytes_used = v.bytes_used,
+                             .bytes_engine = v.bytes_engine,
+                             .bytes_foreign = v.bytes_foreign,
+                             .instances_count = v.instances,
+                             .lost = v.lost };
     memcpy(info.name, rt->device_names[index], sizeof info.name);
     sgi__sized_out(info_out, &info, sizeof info);
     return SGI_OK;
@@ -174,9 +179,13 @@ sgi_status sgi_model_describe(sgi_runtime *rt, sgi_model model, sgi_model_info *
     const struct record *r = sgi__rt_record(rt, model);
     if (r) {
         sgi__core_model_view(rt->core, model, &v);
-        sgi_model_info info = { .parts_count = r->manifest->files_count, .name = r->name, .format = r->manifest->format,
-                                .tensors_count = r->manifest->tensors_count, .file_bytes = sum_bytes(r->manifest, true),
-                                .tensor_bytes = sum_bytes(r->manifest, false), .image_bytes = r->layout->image_bytes,
+        sgi_model_info info = { .parts_count = r->manifest->files_count,
+                                .name = r->name,
+                                .format = r->manifest->format,
+                                .tensors_count = r->manifest->tensors_count,
+                                .file_bytes = sum_bytes(r->manifest, true),
+                                .tensor_bytes = sum_bytes(r->manifest, false),
+                                .image_bytes = r->layout->image_bytes,
                                 .engine_bytes = v.engine_bytes };
         sgi__sized_out(info_out, &info, sizeof info);
     }
@@ -208,7 +217,8 @@ sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *st
         return st;
     bool backing_off = v.state == SGI_MODEL_COLD && v.failed_until > now;
     if (v.state == SGI_MODEL_LOADING)
-        rt->place_ops->progress(rt->place, v.instance, &progress); /* stale: it has just ended, and zeros are as true as anything */
+        rt->place_ops->progress(rt->place, v.instance,
+                                &progress); /* stale: it has just ended, and zeros are as true as anything */
     sgi_model_state state = {
         .state = backing_off ? SGI_MODEL_FAILED : v.state,
         .device = v.device,
@@ -332,13 +342,15 @@ sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier)
 /* ---- acquire ---- */
 
 /* NULL: defaults. */
-static sgi_status take_options(const sgi_runtime *rt, const sgi_acquire_options *given, sgi_acquire_options *o, sgi_error *err)
+static sgi_status take_options(const sgi_runtime *rt, const sgi_acquire_options *given, sgi_acquire_options *o,
+                               sgi_error *err)
 {
     *o = (sgi_acquire_options){ .struct_size = sizeof *o, .device_hint = SGI_DEVICE_ANY };
     if (!given)
         return SGI_OK;
     if (!sgi__sized_in(given, o, sizeof *o))
-        return sgi__error(err, SGI_E_INVALID, "sgi_acquire_options: struct_size is not set, or it is from a newer library");
+        return sgi__error(err, SGI_E_INVALID,
+                          "sgi_acquire_options: struct_size is not set, or it is from a newer library");
     if (given->struct_size <= offsetof(sgi_acquire_options, device_hint))
         o->device_hint = SGI_DEVICE_ANY;
     if (o->flags & ~(uint32_t)(SGI_ACQUIRE_EARLY | SGI_PREFETCH_SILENT))
@@ -346,12 +358,13 @@ static sgi_status take_options(const sgi_runtime *rt, const sgi_acquire_options 
     if (o->reserved0)
         return sgi__error(err, SGI_E_INVALID, "sgi_acquire_options: reserved0 is not 0");
     if (o->device_hint < SGI_DEVICE_ANY || o->device_hint >= (int32_t)rt->core_config.devices_count)
-        return sgi__error(err, SGI_E_INVALID, "sgi_acquire_options: device_hint %d: the runtime has devices 0 to %u", o->device_hint,
-                          rt->core_config.devices_count - 1);
+        return sgi__error(err, SGI_E_INVALID, "sgi_acquire_options: device_hint %d: the runtime has devices 0 to %u",
+                          o->device_hint, rt->core_config.devices_count - 1);
     return SGI_OK;
 }
 
-sgi_status sgi_model_try_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, sgi_lease *lease_out)
+sgi_status sgi_model_try_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                                 sgi_lease *lease_out)
 {
     sgi_error          *err = NULL;
     sgi_acquire_options o;
@@ -367,7 +380,8 @@ sgi_status sgi_model_try_acquire(sgi_runtime *rt, sgi_model model, const sgi_acq
     return st;
 }
 
-sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, sgi_lease *lease_out, sgi_error *err)
+sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                                  sgi_lease *lease_out, sgi_error *err)
 {
     sgi_acquire_options o;
     NOT_NULL(rt);
@@ -378,8 +392,8 @@ sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_ac
     return st == SGI_OK ? sgi__rt_acquire_wait(rt, model, &o, lease_out, err) : st;
 }
 
-sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, sgi_ticket *ticket_out, sgi_done_fn done,
-                             void *user)
+sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                             sgi_ticket *ticket_out, sgi_done_fn done, void *user)
 {
     sgi_error          *err = NULL;
     sgi_acquire_options o;
@@ -390,8 +404,8 @@ sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire
     return st == SGI_OK ? sgi__rt_acquire(rt, model, &o, SGI_TIER_DEVICE, false, ticket_out, done, user) : st;
 }
 
-sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, const sgi_acquire_options *options, sgi_ticket *ticket_out,
-                              sgi_done_fn done, void *user)
+sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, const sgi_acquire_options *options,
+                              sgi_ticket *ticket_out, sgi_done_fn done, void *user)
 {
     sgi_error          *err = NULL;
     sgi_acquire_options o;
@@ -414,7 +428,8 @@ sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket)
     return st;
 }
 
-sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out, sgi_error *err)
+sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out,
+                           sgi_error *err)
 {
     NOT_NULL(rt);
     NOT_NULL(lease_out);
@@ -439,8 +454,8 @@ sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease)
 static sgi_status hold(sgi_runtime *rt, sgi_lease lease, struct sgi__core_lease_view *v, sgi_error *err)
 {
     pthread_mutex_lock(&rt->mutex);
-    sgi_status st = sgi__core_lease_hold(rt->core, lease, v);
-    bool       lost = st == SGI_OK && v->lost;
+    sgi_status           st = sgi__core_lease_hold(rt->core, lease, v);
+    bool                 lost = st == SGI_OK && v->lost;
     const struct record *r = lost ? sgi__rt_record(rt, v->model) : NULL;
     if (lost)
         sgi__core_lease_unhold(rt->core, lease);
@@ -552,7 +567,8 @@ sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out)
     return st;
 }
 
-/* What was done for an earlier start cost this request nothing: only steps that ended after the request count, from the request on. */
+/* What was done for an earlier start cost this request nothing: only steps that ended after the request count, from the
+ * request on. */
 static void fill_phases(const struct sgi__report *report, uint64_t request, uint64_t grant, sgi_timing *t)
 {
     for (uint32_t step = 0; step < SGI_STEP_COUNT; step++) {
@@ -578,7 +594,9 @@ sgi_status sgi_lease_timing(sgi_runtime *rt, sgi_lease lease, sgi_timing *timing
     sgi_status st = hold(rt, lease, &v, err);
     if (st != SGI_OK)
         return st;
-    sgi_timing t = { .tier = v.tier, .joined = v.joined, .request_ns = v.requested_at, .total_ns = v.granted_at - v.requested_at };
+    sgi_timing t = {
+        .tier = v.tier, .joined = v.joined, .request_ns = v.requested_at, .total_ns = v.granted_at - v.requested_at
+    };
     if (v.loading)
         st = SGI_E_BUSY;
     else if (v.tier != SGI_TIER_DEVICE)
@@ -601,8 +619,8 @@ sgi_status sgi_lease_timing(sgi_runtime *rt, sgi_lease lease, sgi_timing *timing
 
 /* ---- calls ---- */
 
-sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes, uint64_t tag, sgi_call *call_out,
-                          sgi_error *err)
+sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes, uint64_t tag,
+                          sgi_call *call_out, sgi_error *err)
 {
     NOT_NULL(rt);
     NOT_NULL(call_out);
@@ -611,7 +629,8 @@ sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request,
     return sgi__rt_call_begin(rt, lease, request, request_bytes, tag, false, call_out, err);
 }
 
-sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out, sgi_error *err)
+sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out,
+                         sgi_error *err)
 {
     NOT_NULL(rt);
     NOT_NULL(buffer);
@@ -643,8 +662,8 @@ sgi_status sgi_call_end(sgi_runtime *rt, sgi_call call)
     return sgi__rt_call_end(rt, call);
 }
 
-sgi_status sgi_lease_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes, uint32_t timeout_ms,
-                          sgi_piece_fn on_piece, void *user, sgi_error *err)
+sgi_status sgi_lease_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes,
+                          uint32_t timeout_ms, sgi_piece_fn on_piece, void *user, sgi_error *err)
 {
     NOT_NULL(rt);
     if (request_bytes > 0)

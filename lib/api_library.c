@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The public functions that need no runtime: names, init functions, features, inspect. */
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <sgi/ext.h>
 
 #include "base/error.h"
@@ -92,122 +87,20 @@ sgi_status sgi_acquire_options_init(sgi_acquire_options *options, size_t size)
     return SGI_OK;
 }
 
-/* ---- features ---- */
-
-typedef bool (*probe_fn)(char *detail, size_t bytes);
-
-static bool probe_uring(char *detail, size_t bytes)
-{
-    const struct sgi__io_engine *uring = sgi__io_uring();
-    sgi_error                    err;
-
-    sgi__error_init(&err);
-    if (!uring) {
-        snprintf(detail, bytes, "this build has no liburing");
-        return false;
-    }
-    if (uring->probe(&err) != SGI_OK) {
-        snprintf(detail, bytes, "%.180s", err.message);
-        return false;
-    }
-    snprintf(detail, bytes, "reads go through io_uring");
-    return true;
-}
-
-static bool probe_threads(char *detail, size_t bytes)
-{
-    snprintf(detail, bytes, "reads through a few threads, where io_uring is refused");
-    return true;
-}
-
-static bool probe_populate(char *detail, size_t bytes)
-{
-    enum { POPULATE_WRITE = 23, BYTES = 4096 }; /* Linux 5.14 */
-    void *page = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    bool  ok = page != MAP_FAILED && madvise(page, BYTES, POPULATE_WRITE) == 0;
-    if (page != MAP_FAILED)
-        munmap(page, BYTES);
-    snprintf(detail, bytes, ok ? "memory is touched ahead of the reads" : "the kernel is older than 5.14: reads touch memory themselves");
-    return ok;
-}
-
-static void first_line(const char *path, char *text, size_t bytes)
-{
-    FILE *file = fopen(path, "re");
-    text[0] = '\0';
-    if (file && fgets(text, (int)bytes, file))
-        text[strcspn(text, "\n")] = '\0';
-    if (file)
-        fclose(file);
-}
-
-static bool probe_huge_anon(char *detail, size_t bytes)
-{
-    char setting[96];
-    first_line("/sys/kernel/mm/transparent_hugepage/enabled", setting, sizeof setting);
-    bool ok = setting[0] && !strstr(setting, "[never]");
-    snprintf(detail, bytes, "transparent huge pages: %s", setting[0] ? setting : "not in this kernel");
-    return ok;
-}
-
-static bool probe_huge_memfd(char *detail, size_t bytes)
-{
-    char setting[96];
-    first_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled", setting, sizeof setting);
-    bool ok = strstr(setting, "[advise]") || strstr(setting, "[always]") || strstr(setting, "[within_size]") || strstr(setting, "[force]");
-    snprintf(detail, bytes, "huge pages for memfd images: %s", setting[0] ? setting : "not in this kernel");
-    return ok;
-}
-
-static bool probe_hugetlb(char *detail, size_t bytes)
-{
-    char count[32];
-    first_line("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", count, sizeof count);
-    bool ok = count[0] && strcmp(count, "0") != 0;
-    snprintf(detail, bytes, "reserved 2 MiB pages that are free: %s", count[0] ? count : "none");
-    return ok;
-}
-
-static bool probe_cuda(char *detail, size_t bytes)
-{
-    snprintf(detail, bytes, "not in this version of the library");
-    return false;
-}
-
-static const struct {
-    const char *name;
-    probe_fn    probe;
-} features[] = {
-    { "io_uring", probe_uring },           { "io_threads", probe_threads },           { "populate", probe_populate },
-    { "huge_pages", probe_huge_anon },     { "huge_pages_memfd", probe_huge_memfd }, { "hugetlb", probe_hugetlb },
-    { "cuda", probe_cuda },
-};
-
-sgi_status sgi_feature_at(uint32_t index, sgi_feature *feature_out)
-{
-    sgi_feature feature = { 0 };
-
-    if (!feature_out || feature_out->struct_size == 0)
-        return SGI_E_INVALID;
-    if (index >= sizeof features / sizeof features[0])
-        return SGI_E_NOT_FOUND;
-    snprintf(feature.name, sizeof feature.name, "%s", features[index].name);
-    feature.usable = features[index].probe(feature.detail, sizeof feature.detail);
-    sgi__sized_out(feature_out, &feature, sizeof feature);
-    return SGI_OK;
-}
-
 /* ---- inspect ---- */
 
 sgi_status sgi_inspect(const char *path, uint32_t flags, sgi_write_fn write, void *user, sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
-    struct sgi__fs             fs = sgi__fs_posix_table(&everywhere);
-    struct sgi__format_options options = { .flags = SGI__FORMAT_METADATA };
-    struct sgi__manifest      *manifest;
+    struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
+    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA };
+    struct sgi__manifest             *manifest;
 
     if (!path || !*path || !write || (flags & ~(uint32_t)SGI_INSPECT_TEXT))
-        return sgi__error(err, SGI_E_INVALID, "sgi_inspect: %s", !path || !*path ? "path is missing" : !write ? "write is NULL" : "unknown flags");
+        return sgi__error(err, SGI_E_INVALID, "sgi_inspect: %s",
+                          !path || !*path ? "path is missing"
+                          : !write        ? "write is NULL"
+                                          : "unknown flags");
     sgi_status st = sgi__format_open(&fs, path, &options, &manifest, err);
     if (st != SGI_OK)
         return st;

@@ -4,12 +4,14 @@
  *
  * Order for one instance, each on a thread of the library, none under a lock:
  *
- *     prefix_bytes (at register) · prepare (first need, once) · prefix_fill · start · call... · stop · discard (at the end)
+ *     prefix_bytes (at register) · prepare (first need, once) · prefix_fill · start · call... · stop
+ *     · discard (at the end)
  *
  * `prepare`, `prefix_fill` and the reading of the weights run beside each other. A slow callback delays
- * its own model only. A callback that is out for longer than the model's hang_timeout_ms makes the model WEDGED: its
- * memory stays where it is, its requests are refused, everything else goes on; should the callback come
- * back after all, the instance is stopped in order and the model is usable again.
+ * its own model only. A callback that is out for longer than the model's hang_timeout_ms (`call`: counted from its
+ * cancel, for an answer may take as long as it likes) makes the model WEDGED: its memory stays where it is, its
+ * requests are refused, everything else goes on; should the callback come back after all, the instance is stopped in
+ * order and the model is usable again.
  */
 #ifndef SGI_EXT_H
 #define SGI_EXT_H
@@ -42,14 +44,15 @@ typedef struct sgi_source {
 SGI_API sgi_status sgi_source_tensor_at(const sgi_source *source, uint64_t index, sgi_tensor *tensor_out);
 SGI_API sgi_status sgi_source_tensor_find(const sgi_source *source, const char *name, sgi_tensor *tensor_out);
 
-typedef struct sgi_stage sgi_stage; /**< an instance being started; valid from `start` to the end of `stop` */
+typedef struct sgi_stage sgi_stage; /**< an instance; valid from `start` to the end of `stop`, in `call` too */
 typedef struct sgi_reply sgi_reply; /**< where a call's pieces go; valid during its `call` */
 
 /**
  * The callbacks. Any of them may be NULL except `start`, `call` and `stop`, which come together.
- * Each fills `err` when it fails (err is never NULL here; sgi_error_set() helps) and returns a status: SGI_E_ENGINE, one that
- * speaks of the request (SGI_E_INVALID, _NOT_FOUND, _UNSUPPORTED), SGI_E_CANCELED when it was, or any from -100 on. It is
- * reported with the step and the model's name. Anything else is reported as SGI_E_ENGINE, and stands in sgi_error.driver_code.
+ * Each fills `err` when it fails (err is never NULL here; sgi_error_set() helps) and returns a status: SGI_E_ENGINE,
+ * one that speaks of the request (SGI_E_INVALID, _NOT_FOUND, _UNSUPPORTED), SGI_E_CANCELED when it was, or any from
+ * -100 on. It is reported with the step and the model's name. Anything else is reported as SGI_E_ENGINE, and stands in
+ * sgi_error.driver_code.
  */
 struct sgi_engine {
     uint32_t    struct_size;
@@ -62,7 +65,7 @@ struct sgi_engine {
      * model, kept while the model is cold. *bytes: host memory it holds, for the reports.
      */
     sgi_status (*prepare)(void *user, const sgi_source *source, void **prepared, uint64_t *bytes, sgi_error *err);
-    /** Free what `prepare` made: at unregister, on SGI_EVICT_ALL. No instance exists. */
+    /** Free what `prepare` made: at unregister, at close, on SGI_EVICT_ALL. No instance exists. */
     void (*discard)(void *user, void *prepared);
 
     /**
@@ -71,7 +74,8 @@ struct sgi_engine {
      */
     sgi_status (*prefix_bytes)(void *user, const sgi_source *source, uint32_t part, uint64_t *bytes, sgi_error *err);
     /** Fill exactly `bytes` bytes at `dst`. Runs beside the load, once per load from disk. */
-    sgi_status (*prefix_fill)(void *user, const sgi_source *source, uint32_t part, void *dst, uint64_t bytes, sgi_error *err);
+    sgi_status (*prefix_fill)(void *user, const sgi_source *source, uint32_t part, void *dst, uint64_t bytes,
+                              sgi_error *err);
 
     /**
      * Bring an instance up. Weights may still be arriving: wait for what you need with the stage
@@ -79,7 +83,8 @@ struct sgi_engine {
      * `start` that returned SGI_OK.
      */
     sgi_status (*start)(void *user, void *prepared, sgi_stage *stage, void **instance, sgi_error *err);
-    /** One inference: read the request, emit pieces, come back soon after sgi_reply_canceled(). */
+    /** One inference. On several threads at once only where the model's leases_max is above 1. Read the request, emit
+     * pieces, come back soon after sgi_reply_canceled(). */
     sgi_status (*call)(void *user, void *instance, const void *request, size_t bytes, sgi_reply *reply, sgi_error *err);
     /** Take an instance down, before its memory goes. Unmap and close all that came from the stage. */
     void (*stop)(void *user, void *instance);
@@ -125,14 +130,15 @@ SGI_API sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memo
 
 /**
  * Say how many bytes the engine takes from the device by other ways than sgi_stage_alloc(). Replaces the
- * estimate in engine_bytes: beyond it the difference is reserved, and if that does not fit this fails and `start` should too.
+ * estimate in engine_bytes: beyond it the difference is reserved, and if that does not fit this fails and `start`
+ * should too.
  *
  * @return SGI_OK · SGI_E_DEVICE_MEMORY with the numbers
  */
 SGI_API sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *err);
 
 /**
- * Hand a piece of the answer over. Waits while the reader's buffer is full.
+ * Hand a piece of the answer over. Waits while the reader's buffer is full. An empty piece is nothing, and SGI_OK.
  *
  * @return SGI_OK · SGI_E_CANCELED: nobody wants more
  */

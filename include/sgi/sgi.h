@@ -20,15 +20,19 @@
  *  - *Threads.* Any function may be called from any thread, several at once. sgi_runtime_close() must be
  *    the last call on its runtime once it has returned SGI_OK.
  *  - *Blocking.* "Blocks: never" means microseconds: a lock that is held for short sections only.
- *    A blocking call from a thread of the library (an engine callback, a `done` callback) returns
- *    SGI_E_DEADLOCK rather than wait for itself.
+ *    From a thread of the library (an engine callback, a `done` callback) the functions that wait for the library
+ *    return
+ *    SGI_E_DEADLOCK rather than wait for themselves, even where they would not have to: sgi_runtime_close, _unregister,
+ *    _acquire_wait, sgi_ticket_wait, sgi_lease_tensor_wait, _tensor_digest, _lease_call, sgi_call_wait.
+ *  - *Signals.* Threads of the library block all signals: your handlers run on your threads.
  *  - *Structs* begin with `struct_size`. Input structs are set up by their init function, which takes
  *    the caller's sizeof; output structs have `struct_size` set by the caller before the call (0 is
  *    refused) and are filled up to that size. Zero in a field means its default.
  *  - *Outputs* are written only on success. Strings in output structs belong to the library; each
  *    struct says how long they live.
  *  - *Errors.* `err` may be NULL. When given, it says what happened, at which step, with the operating
- *    system's and the driver's own codes. Set err->struct_size = sizeof *err once. No thread-local state.
+ *    system's and the driver's own codes. Start it as `sgi_error err = SGI_ERROR_INIT;` (a struct_size of 0 counts as
+ *    that of version 0.1). On SGI_OK it is left as it was. No thread-local state.
  *  - *Units.* `_ms`, `_ns`, `_bytes` end a name. Times are CLOCK_MONOTONIC. GiB are 2^30.
  */
 #ifndef SGI_SGI_H
@@ -67,6 +71,8 @@ typedef struct sgi_error {
     char       message[256];   /**< one sentence in UTF-8 naming the thing, always terminated */
 } sgi_error;
 
+#define SGI_ERROR_INIT { (uint32_t)sizeof(sgi_error), 0, 0, 0, 0, 0, { 0 } }
+
 /* ------------------------------------------------------------------ library */
 
 /** The version of the library that is running, in the form of SGI_VERSION. Threads: any. Blocks: never. */
@@ -85,7 +91,7 @@ SGI_API const char *sgi_step_name(uint32_t step);
 typedef struct sgi_feature {
     uint32_t struct_size;
     uint32_t usable;      /**< 1 or 0 */
-    char     name[32];    /**< "io_uring", "direct_io", "hugetlb", ... stable, for scripts */
+    char     name[32];    /**< "io_uring", "huge_pages", "hugetlb", "cuda", ... stable, for scripts */
     char     detail[192]; /**< what was found, or why it is not usable */
 } sgi_feature;
 
@@ -137,7 +143,7 @@ SGI_API void sgi_log_set_sink(sgi_log_fn sink, void *user, uint32_t severity_max
 
 /** Idle times with a meaning of their own, for every `idle_timeout_ms` field. */
 #define SGI_IDLE_DEFAULT 0u         /**< as the next larger scope says; 10 s in the end */
-#define SGI_IDLE_NOW     0xfffffffeu /**< give everything back at the last release */
+#define SGI_IDLE_NOW     0xfffffffeu /**< leave the device at the last release; host memory follows the DRAM budget */
 #define SGI_IDLE_NEVER   0xffffffffu /**< stay until evicted */
 
 /** For every `timeout_ms` and `deadline_ms`: wait as long as it takes. */
@@ -147,7 +153,7 @@ SGI_API void sgi_log_set_sink(sgi_log_fn sink, void *user, uint32_t severity_max
 
 /** How model files are read. */
 enum {
-    SGI_IO_AUTO = 0,   /**< io_uring where it works, else threads */
+    SGI_IO_AUTO = 0,   /**< io_uring where it works, else threads; threads for files that are in the page cache */
     SGI_IO_URING = 1,  /**< io_uring; opening the runtime fails with the reason where it does not work */
     SGI_IO_THREADS = 2 /**< a few reading threads */
 };
@@ -157,7 +163,8 @@ typedef struct sgi_device_config {
     uint32_t    struct_size;
     uint32_t    reserved0;
     const char *name;      /**< "host:0", "host:1", ... ("host" is short for "host:0") */
-    uint64_t    bytes_max; /**< what models may take there; 0: for host half of RAM, shared evenly by the host devices */
+    uint64_t    bytes_max; /**< what models may take there; 0: for host half of RAM, shared evenly by the host devices
+                                */
 } sgi_device_config;
 
 typedef struct sgi_runtime_config {
@@ -166,16 +173,22 @@ typedef struct sgi_runtime_config {
     const sgi_device_config *devices; /**< NULL: one "host" */
     uint32_t devices_count;      /**< at most 16 */
     uint32_t idle_timeout_ms;    /**< default for models; SGI_IDLE_DEFAULT: 10 s */
-    uint64_t dram_bytes_max;     /**< models kept in host memory when no device uses them. 0: a quarter of RAM; SGI_NONE: none */
-    uint64_t spare_bytes_max;    /**< freed image memory kept for the next load, counted inside the DRAM budget. 0: none */
-    uint32_t context_linger_ms;  /**< from a device's last instance to closing its context. 0: 1 s; SGI_IDLE_NOW: at once */
-    uint32_t requests_max;       /**< acquires and prefetches waiting at once; more are refused with SGI_E_BUSY. 0: 1024 */
+    uint64_t dram_bytes_max;     /**< models kept in host memory when no device uses them, until others need the room:
+                                      there is no time limit on them. 0: a quarter of RAM; SGI_NONE: none */
+    uint64_t spare_bytes_max;    /**< freed image memory kept for the next load, counted inside the DRAM budget. 0: none
+                                      */
+    uint32_t context_linger_ms;  /**< from a device's last instance to closing its context. 0: 1 s; SGI_IDLE_NOW: at
+                                      once */
+    uint32_t requests_max;       /**< acquires and prefetches waiting at once; more are refused with SGI_E_BUSY. 0: 1024
+                                      */
     uint32_t calls_max;          /**< calls open at once. 0: 256 */
     uint32_t loads_max;          /**< loads running at once. 0: 4 */
     uint32_t starve_ms;          /**< how long smaller models may pass a request that waits for room. 0: 5 s */
-    uint32_t backoff_ms;         /**< a model failing again and again is not tried more often than this, doubling. 0: 100 ms */
+    uint32_t backoff_ms;         /**< a model failing again and again is not tried more often than this, doubling. 0:
+                                      100 ms */
     uint32_t backoff_max_ms;     /**< the doubling ends here. 0: 10 s */
-    uint32_t hang_timeout_ms;    /**< an engine callback out for longer makes its model WEDGED. 0: 60 s; SGI_IDLE_NEVER: no limit */
+    uint32_t hang_timeout_ms;    /**< an engine callback out for longer makes its model WEDGED. 0: 60 s; SGI_IDLE_NEVER:
+                                      no limit */
     uint32_t read_block_bytes;   /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB */
     uint32_t read_depth;         /**< reads in flight per load. 0: 8; at most 64 */
     uint32_t allowed_roots_count;
@@ -198,8 +211,9 @@ SGI_API sgi_status sgi_device_config_init(sgi_device_config *config, size_t size
 SGI_API sgi_status sgi_runtime_open(const sgi_runtime_config *config, sgi_runtime **rt_out, sgi_error *err);
 
 /**
- * The first half of closing: refuse new requests, end waiting ones with SGI_E_CLOSED, give back what nobody uses. Nothing is
- * freed that anybody may still ask about: leases go on working, with new calls, until they are released. There is no way back.
+ * The first half of closing: refuse new requests, end waiting ones with SGI_E_CLOSED, give back what nobody uses.
+ * Nothing is freed that anybody may still ask about: leases go on working, with new calls, until they are released.
+ * There is no way back.
  *
  * @return SGI_OK · SGI_E_INVALID
  * Threads: any. Blocks: never.
@@ -215,8 +229,13 @@ SGI_API sgi_status sgi_runtime_drain(sgi_runtime *rt);
  * when it returns SGI_OK, and the completion fd is closed.
  *
  * @param timeout_ms  SGI_FOREVER: until everybody let go
+ * When it returns SGI_OK, `stop` and `discard` have been called for everything there was, and every `done` callback has
+ * returned.
+ * Calls that other threads are in when it begins are waited for; no call may begin once it may have succeeded. Where
+ * threads cannot know that, call sgi_runtime_drain() first, let them see SGI_E_CLOSED, join them, then close.
+ *
  * @return SGI_OK · SGI_E_TIMEOUT · SGI_E_DEADLOCK · SGI_E_BUSY if another thread is closing it
- * Threads: any, but no other call may still be running or come after SGI_OK. Blocks: up to `timeout_ms`.
+ * Threads: any. Blocks: up to `timeout_ms`.
  */
 SGI_API sgi_status sgi_runtime_close(sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err);
 
@@ -273,7 +292,8 @@ SGI_API sgi_status sgi_device_query(sgi_runtime *rt, uint32_t index, sgi_device_
 enum {
     SGI_COMPLETION_ACQUIRE = 1,  /**< an sgi_model_acquire() ended; on SGI_OK `lease` is yours */
     SGI_COMPLETION_PREFETCH = 2, /**< an sgi_model_prefetch() ended */
-    SGI_COMPLETION_READABLE = 3, /**< a call has pieces to read; at most one such record waits per call */
+    SGI_COMPLETION_READABLE = 3, /**< a piece has come and no such record was waiting: read until SGI_E_WOULD_BLOCK.
+                                      It is not said again for pieces that are there already */
     SGI_COMPLETION_CALL = 4      /**< a call has ended; read what is left, then sgi_call_end() */
 };
 
@@ -285,13 +305,14 @@ typedef struct sgi_completion {
     sgi_ticket ticket; /**< for ACQUIRE and PREFETCH */
     sgi_lease  lease;  /**< for ACQUIRE with SGI_OK: yours; for READABLE and CALL: the call's lease */
     sgi_call   call;   /**< for READABLE and CALL */
-    uint64_t   tag;    /**< as given in the options */
+    uint64_t   tag;    /**< as given. After sgi_call_end() no completion names that call or its tag any more */
     sgi_error  error;  /**< when status is not SGI_OK */
 } sgi_completion;
 
 /**
- * An eventfd that polls readable while completions wait. It belongs to the runtime: add it to your
- * epoll set, do not read or close it. With a level-triggered poll, draining sgi_completion_next() until
+ * An eventfd (non-blocking, close-on-exec, the same one each time) that polls readable while completions wait. It
+ * belongs to the runtime: add it to your epoll set, do not read or close it. With a level-triggered poll, draining
+ * sgi_completion_next() until
  * SGI_E_WOULD_BLOCK is all there is to do.
  *
  * @return SGI_OK · SGI_E_SYSTEM (no descriptors left)
@@ -321,8 +342,8 @@ typedef struct sgi_engine sgi_engine; /**< the callbacks that turn weights into 
 enum {
     SGI_IMAGE_ANY = 0,    /**< anonymous memory in huge pages: the fastest to fill and to free */
     SGI_IMAGE_FD = 1u << 0,     /**< a sealed memfd for each part, for consumers that open files */
-    SGI_IMAGE_HUGETLB = 1u << 1 /**< that memfd may be of 2 MiB pages where the system has them reserved. Not for consumers that unmap
-                                     pieces of it at other steps than 2 MiB */
+    SGI_IMAGE_HUGETLB = 1u << 1 /**< that memfd may be of 2 MiB pages where the system has them reserved. Not for
+                                     consumers that unmap pieces of it at other steps than 2 MiB */
 };
 
 /** Tiers, from far to near. */
@@ -338,11 +359,14 @@ typedef struct sgi_model_config {
     uint32_t    struct_size;
     uint32_t    flags;             /**< SGI_IMAGE_FD, SGI_IMAGE_HUGETLB */
     const char *name;              /**< unique in the runtime, 1 to 255 bytes of UTF-8 without control characters */
-    const char *path;              /**< a .safetensors or .gguf file, a *.safetensors.index.json, or a folder with one model */
+    const char *path;              /**< a .safetensors or .gguf file, a *.safetensors.index.json, or a folder with one
+                                        model */
     const sgi_engine *engine;      /**< NULL: weights only. The table is copied; its `user` must outlive the model */
     uint64_t    engine_bytes;      /**< device memory the engine will take beside the weights; reserved with them */
     uint32_t    idle_timeout_ms;   /**< SGI_IDLE_DEFAULT: the runtime's */
-    uint32_t    leases_max;        /**< leases on one instance at once. 0: 1 with an engine, no limit without */
+    uint32_t    leases_max;        /**< leases at once on its instance, of which there is one; above 1 the engine's
+                                        `call` runs on several threads at once. 0: 1 with an engine, no limit without
+                                        */
     uint32_t    tenant;            /**< image memory is zeroed before another tenant's model gets it */
     uint32_t    hang_timeout_ms;   /**< 0: the runtime's */
     const char *const *order;      /**< tensor names to load first, in this order; names it does not have are refused */
@@ -367,8 +391,8 @@ SGI_API sgi_status sgi_model_register(sgi_runtime *rt, const sgi_model_config *c
                                       sgi_error *err);
 
 /**
- * Unregister: refuse new requests, end waiting ones with SGI_E_STALE, wait until leases are released,
- * give back everything it holds, call the engine's discard.
+ * Unregister: refuse new requests and end waiting ones with SGI_E_STALE, wait until leases are released,
+ * give back everything it holds, call the engine's discard. The name stays taken until this has returned SGI_OK.
  *
  * @return SGI_OK · SGI_E_STALE · SGI_E_TIMEOUT naming the holders: the model stays closed to new requests;
  *         call again · SGI_E_DEADLOCK
@@ -388,7 +412,8 @@ typedef struct sgi_model_info {
     uint64_t    tensors_count;
     uint64_t    file_bytes;     /**< of all files together */
     uint64_t    tensor_bytes;   /**< of all tensors together */
-    uint64_t    image_bytes;    /**< memory an instance takes, engine apart */
+    uint64_t    image_bytes;    /**< memory an instance takes, engine apart: each part's prefix and data, rounded up to
+                                     4096 */
     uint64_t    engine_bytes;   /**< as configured, or as the engine last reported */
 } sgi_model_info;
 
@@ -454,12 +479,14 @@ typedef struct sgi_tensor {
     uint32_t    rank;
     const char *name;
     const char *dtype;          /**< the file's own name for it: "BF16", "F8_E4M3", "Q4_K", ... */
-    uint64_t    shape[SGI_RANK_MAX]; /**< in the file's own order: outermost first in safetensors, innermost first in GGUF */
+    uint64_t    shape[SGI_RANK_MAX]; /**< in the file's own order: outermost first in safetensors, innermost first in
+                                          GGUF */
     uint64_t    bytes;
     uint64_t    file_offset;    /**< of its first byte, in file number `part` */
     uint64_t    index;          /**< 0 .. tensors_count - 1, in the file's order */
     uint32_t    part;
-    uint32_t    block_elements; /**< elements in the smallest unit of the dtype: 1 for F32, 32 for Q4_0; 0: dtype not known */
+    uint32_t    block_elements; /**< elements in the smallest unit of the dtype: 1 for F32, 32 for Q4_0; 0: dtype not
+                                     known */
     uint32_t    block_bytes;    /**< bytes of that unit; 0: dtype not known, element-wise use is not possible */
     uint32_t    reserved0;
 } sgi_tensor;
@@ -481,12 +508,14 @@ SGI_API sgi_status sgi_model_tensor_find(sgi_runtime *rt, sgi_model model, const
  * SGI_EVICT_ALL as `tier`: what `prepare` made goes too.
  * A pin does not protect from this call: it is the stronger word.
  *
- * @return SGI_OK (it has begun; the state shows when it is done; nothing to do is SGI_OK too) · SGI_E_BUSY (leased or loading) · SGI_E_STALE · SGI_E_INVALID
+ * @return SGI_OK (it has begun; the state shows when it is done; nothing to do is SGI_OK too) · SGI_E_BUSY (leased or
+ * loading) · SGI_E_STALE · SGI_E_INVALID
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_model_evict(sgi_runtime *rt, sgi_model model, uint32_t tier);
 
-/** sgi_model_evict() for every model that nobody uses, waits for, or pinned. SGI_OK · SGI_E_INVALID. Threads: any. Blocks: never. */
+/** sgi_model_evict() for every model that nobody uses, waits for, or pinned. SGI_OK · SGI_E_INVALID. Threads: any.
+ * Blocks: never. */
 SGI_API sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier);
 
 /**
@@ -501,7 +530,8 @@ SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier
 /* ------------------------------------------------------------------ acquire */
 
 enum {
-    SGI_ACQUIRE_EARLY = 1u << 0,   /**< grant as soon as memory is there; each tensor must be waited for. Only without an engine */
+    SGI_ACQUIRE_EARLY = 1u << 0,   /**< grant as soon as memory is there; each tensor must be waited for. Only without
+                                        an engine */
     SGI_PREFETCH_SILENT = 1u << 1  /**< for sgi_model_prefetch(): nobody is told how it ended */
 };
 
@@ -512,9 +542,13 @@ typedef struct sgi_acquire_options {
     uint32_t flags;           /**< SGI_ACQUIRE_EARLY, SGI_PREFETCH_SILENT */
     uint32_t deadline_ms;     /**< from now, for the grant. SGI_FOREVER: none */
     int32_t  priority;        /**< higher goes first; never interrupts anybody */
-    uint32_t idle_timeout_ms; /**< for this use: the instance stays at least this long after the release. SGI_IDLE_DEFAULT: the model's */
-    int32_t  device_hint;     /**< where to load it if it is not loaded: an index. SGI_DEVICE_ANY is what init sets */
-    uint32_t lease_ms;        /**< the lease is reported as overdue, and its calls are canceled, this long after the grant. SGI_FOREVER: never */
+    uint32_t idle_timeout_ms; /**< the idle time that its release begins. SGI_IDLE_DEFAULT: the model's. Of several
+                                   leases the one released last decides */
+    int32_t  device_hint;     /**< where to load it if it is not loaded: an index. SGI_DEVICE_ANY is what init sets. A
+                                   model that is loaded is used where it is */
+    uint32_t lease_ms;        /**< this long after the grant the lease is overdue: its call is canceled, new ones are
+                                   refused, and it is named so (leases_overdue, close). Its memory stays. SGI_FOREVER:
+                                   never */
     uint32_t reserved0;
     uint64_t tag;             /**< comes back in the completion */
 } sgi_acquire_options;
@@ -522,7 +556,8 @@ typedef struct sgi_acquire_options {
 SGI_API sgi_status sgi_acquire_options_init(sgi_acquire_options *options, size_t size);
 
 /**
- * Take a lease if the model is loaded and free right now. Never loads, never waits.
+ * Take a lease if the model is loaded and free right now. Never loads, never waits; deadline, priority and hint do not
+ * matter.
  *
  * @return SGI_OK · SGI_E_WOULD_BLOCK · SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
  * Threads: any. Blocks: never; well under a microsecond.
@@ -546,7 +581,8 @@ SGI_API sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, cons
 /**
  * Ask for a lease. Ends exactly once: in a completion, or in `done` if that is given.
  *
- * @param done  NULL: the end comes through sgi_completion_next()
+ * @param done        NULL: the end comes through sgi_completion_next() or sgi_ticket_wait()
+ * @param ticket_out  may be NULL
  * @return SGI_OK: accepted · SGI_E_BUSY (requests_max reached, or that many completions wait unread)
  *         · SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
  * Threads: any. Blocks: never.
@@ -557,13 +593,16 @@ SGI_API sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi
 /**
  * Bring a model's bytes to a tier ahead of need. At SGI_TIER_DEVICE it is loaded, started, and its idle timer
  * set; at SGI_TIER_DRAM its bytes are read into host memory within the budget. Ends exactly once, like an
- * acquire, with lease 0. options: deadline, priority, device_hint, idle_timeout_ms, tag.
+ * acquire, with lease 0: in SGI_E_NO_ROOM where the tier's whole budget is too small. options: deadline, priority,
+ * device_hint, idle_timeout_ms, tag, SGI_PREFETCH_SILENT.
  *
- * @return as sgi_model_acquire(). SGI_E_NO_ROOM when `tier` has no such budget
+ * @param ticket_out  may be NULL
+ * @return as sgi_model_acquire() · SGI_E_INVALID for SGI_TIER_DISK
  * Threads: any. Blocks: never.
  */
-SGI_API sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, const sgi_acquire_options *options,
-                                      sgi_ticket *ticket_out, sgi_done_fn done, void *user);
+SGI_API sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier,
+                                      const sgi_acquire_options *options, sgi_ticket *ticket_out, sgi_done_fn done,
+                                      void *user);
 
 /**
  * Ask that an acquire or prefetch ends. It still ends exactly once: with SGI_E_CANCELED, or with what
@@ -580,18 +619,22 @@ SGI_API sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket);
  *
  * @param timeout_ms  SGI_FOREVER: until it ends. On SGI_E_TIMEOUT the request goes on, and may be waited for again
  * @param lease_out   written on SGI_OK; 0 for a prefetch
- * @return as sgi_model_acquire_wait() · SGI_E_TIMEOUT here or of its deadline: err says which · SGI_E_STALE (it has ended and
- *         its completion was taken) · SGI_E_BUSY (another thread waits for it) · SGI_E_INVALID (it has a `done` callback)
+ * @return as sgi_model_acquire_wait() · SGI_E_TIMEOUT here or of its deadline: err says which · SGI_E_STALE (it has
+ * ended and
+ *         its completion was taken) · SGI_E_BUSY (another thread waits for it) · SGI_E_INVALID (it has a `done`
+ *         callback)
  * Threads: any. Blocks: until it ends, or `timeout_ms`.
  */
-SGI_API sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out, sgi_error *err);
+SGI_API sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out,
+                                   sgi_error *err);
 
 /* -------------------------------------------------------------------- lease */
 
 /**
  * Give a lease back. With the last one the idle timer starts.
  *
- * @return SGI_OK · SGI_E_STALE · SGI_E_BUSY while a call is open on it, or another thread is inside one of the sgi_lease_
+ * @return SGI_OK · SGI_E_STALE · SGI_E_BUSY while a call is open on it, or another thread is inside one of the
+ * sgi_lease_
  *         functions with it (sgi_lease_run() too)
  * Threads: any. Blocks: never.
  */
@@ -601,7 +644,8 @@ SGI_API sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease);
 typedef struct sgi_view {
     uint32_t    struct_size;
     uint32_t    reserved0;
-    const void *data;  /**< on a host device a pointer to read; on others a device address. NULL for a tensor of 0 bytes */
+    const void *data;  /**< on a host device a pointer to read; on others a device address. NULL for a tensor of 0 bytes
+                            */
     uint64_t    bytes;
 } sgi_view;
 
@@ -612,7 +656,8 @@ typedef struct sgi_view {
  *         · SGI_E_DEVICE_LOST
  * Threads: any. Blocks: never.
  */
-SGI_API sgi_status sgi_lease_tensor(sgi_runtime *rt, sgi_lease lease, uint64_t index, sgi_view *view_out, sgi_error *err);
+SGI_API sgi_status sgi_lease_tensor(sgi_runtime *rt, sgi_lease lease, uint64_t index, sgi_view *view_out,
+                                    sgi_error *err);
 
 /**
  * Wait until a tensor's bytes are there and verified. Returns at once on a lease granted without EARLY.
@@ -629,7 +674,8 @@ SGI_API sgi_status sgi_lease_tensor_wait(sgi_runtime *rt, sgi_lease lease, uint6
  * @return as sgi_lease_tensor_wait()
  * Threads: any. Blocks: until the tensor is there, then while hashing.
  */
-SGI_API sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint64_t *xxh3_out, sgi_error *err);
+SGI_API sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint64_t *xxh3_out,
+                                           sgi_error *err);
 
 /** One part of an image: [prefix][the file's bytes from its data start on]. */
 typedef struct sgi_image {
@@ -637,8 +683,8 @@ typedef struct sgi_image {
     int32_t     fd;           /**< with SGI_IMAGE_FD: read-only and sealed, yours to close; else -1 */
     const void *base;         /**< first byte of the prefix */
     uint64_t    bytes;        /**< prefix and data */
-    uint64_t    prefix_bytes; /**< before the data: what the engine filled; without such an engine a few bytes of no meaning that
-                                   keep the data at its offset modulo 4096 */
+    uint64_t    prefix_bytes; /**< before the data: what the engine filled; without such an engine a few bytes of no
+                                   meaning that keep the data at its offset modulo 4096 */
     uint64_t    file_offset;  /**< where in the source file the byte after the prefix stands */
 } sgi_image;
 
@@ -651,7 +697,8 @@ typedef struct sgi_image {
  *         · SGI_E_UNSUPPORTED
  * Threads: any. Blocks: never.
  */
-SGI_API sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out, sgi_error *err);
+SGI_API sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out,
+                                   sgi_error *err);
 
 /** Runs with the lease's device current on the calling thread. */
 typedef sgi_status (*sgi_run_fn)(void *user, void *stream, sgi_error *err);
@@ -705,18 +752,19 @@ SGI_API sgi_status sgi_lease_timing(sgi_runtime *rt, sgi_lease lease, sgi_timing
  *         · SGI_E_UNSUPPORTED (the model has no engine) · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_DEVICE_LOST
  * Threads: any. Blocks: never.
  */
-SGI_API sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes, uint64_t tag,
-                                  sgi_call *call_out, sgi_error *err);
+SGI_API sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes,
+                                  uint64_t tag, sgi_call *call_out, sgi_error *err);
 
 /**
- * Read the next piece. A piece larger than `capacity` comes in several reads. When the call's buffer
- * (64 KiB) is full the engine waits for you.
+ * Read the next piece. A piece larger than `capacity`, or than 32 KiB, comes in several reads; one read never joins
+ * two. When the call's buffer (64 KiB) is full the engine waits for you.
  *
  * @return SGI_OK · SGI_E_WOULD_BLOCK (none yet) · SGI_E_END (finished well) · SGI_E_CANCELED or what the
  *         engine failed with, once all pieces are read · SGI_E_STALE · SGI_E_INVALID
  * Threads: any. Blocks: never.
  */
-SGI_API sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out, sgi_error *err);
+SGI_API sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out,
+                                 sgi_error *err);
 
 /**
  * Wait until sgi_call_read() has something to say other than SGI_E_WOULD_BLOCK: a piece, or the end.
@@ -726,13 +774,19 @@ SGI_API sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, s
  */
 SGI_API sgi_status sgi_call_wait(sgi_runtime *rt, sgi_call call, uint32_t timeout_ms, sgi_error *err);
 
-/** Ask the engine to stop; the call still ends through its CALL completion. SGI_OK · SGI_E_STALE. Blocks: never. */
+/**
+ * Ask the engine to stop; the call still ends in its CALL completion, whether its pieces are read or not. If the engine
+ * does not come back within the model's hang_timeout_ms it ends in SGI_E_WEDGED.
+ *
+ * @return SGI_OK · SGI_E_STALE
+ * Threads: any. Blocks: never.
+ */
 SGI_API sgi_status sgi_call_cancel(sgi_runtime *rt, sgi_call call);
 
 /**
- * Give a call's id up, canceling it if it still runs. Pieces and completions not read are dropped. The
- * lease may be released at once: the instance stays BUSY until the engine has come back, and becomes
- * WEDGED if it does not.
+ * Give a call's id up, canceling it if it still runs. Pieces and completions not read are dropped, so it may come as
+ * soon as sgi_call_read() has said SGI_E_END. The lease may be released at once: the instance stays BUSY until the
+ * engine has come back (the next call waits for that: SGI_E_BUSY), and becomes WEDGED if it does not.
  *
  * @return SGI_OK · SGI_E_STALE
  * Threads: any. Blocks: never.
@@ -745,7 +799,8 @@ typedef int (*sgi_piece_fn)(void *user, const void *piece, size_t bytes);
 /**
  * One inference from begin to end, pieces handed over as they come. No completions are made for it.
  *
- * @return SGI_OK · SGI_E_CANCELED · SGI_E_TIMEOUT (canceled at timeout_ms) · what the engine failed with · as sgi_call_begin() · SGI_E_DEADLOCK
+ * @return SGI_OK · SGI_E_CANCELED · SGI_E_TIMEOUT (canceled at timeout_ms) · what the engine failed with · as
+ * sgi_call_begin() · SGI_E_DEADLOCK
  * Threads: any. Blocks: until the call has ended, or `timeout_ms`.
  */
 SGI_API sgi_status sgi_lease_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes,

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-void *sgi__alloc(size_t bytes);                  /* not zeroed; NULL when out of memory */
+void *sgi__alloc(size_t bytes);                    /* not zeroed; NULL when out of memory */
 void *sgi__alloc_zero(size_t count, size_t bytes); /* zeroed; NULL also when count * bytes overflows */
 void *sgi__realloc_array(void *old, size_t count, size_t bytes);
 char *sgi__strdup(const char *text);

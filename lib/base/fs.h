@@ -28,10 +28,12 @@ struct sgi__fs {
     sgi_status (*kind)(void *user, const char *path, enum sgi__fs_kind *kind_out, sgi_error *err);
     /* Calls `each` for the names in a folder, in no order; stops with SGI_E_FORMAT past `names_max`. */
     sgi_status (*list)(void *user, const char *path, uint32_t names_max,
-                       sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user, sgi_error *err);
+                       sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user,
+                       sgi_error *err);
     /* Opens a regular file for reading; SGI_E_DENIED when its resolved path is outside the allowed roots.
      * `resolved_out` is allocated with sgi__alloc and the caller's. */
-    sgi_status (*open)(void *user, const char *path, void **file_out, struct sgi__file_id *id_out, char **resolved_out, sgi_error *err);
+    sgi_status (*open)(void *user, const char *path, void **file_out, struct sgi__file_id *id_out, char **resolved_out,
+                       sgi_error *err);
     /* Reads exactly `bytes` at `offset`; fewer is an error. */
     sgi_status (*read)(void *user, void *file, uint64_t offset, void *dst, size_t bytes, sgi_error *err);
     void (*close)(void *user, void *file);

@@ -14,11 +14,11 @@ struct sgi__pool {
     pthread_cond_t  none; /* threads became 0 */
     /* under the mutex */
     struct sgi__job *head, *tail;
-    uint32_t        queued;
-    uint32_t        threads; /* alive: they have work, or are about to look for it */
-    uint32_t        looking; /* of them: will take a queued job without being told */
-    bool            has_left; /* the last one that left; whoever comes next joins it */
-    pthread_t       left;
+    uint32_t         queued;
+    uint32_t         threads;  /* alive: they have work, or are about to look for it */
+    uint32_t         looking;  /* of them: will take a queued job without being told */
+    bool             has_left; /* the last one that left; whoever comes next joins it */
+    pthread_t        left;
 };
 
 struct sgi__pool *sgi__pool_new(const char *thread_name, uint32_t threads_max)

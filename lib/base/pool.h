@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads that exist only while there is work: one is started for a job when none is free, and leaves when there is none
- * left. A job may take as long as it likes; up to `threads_max` others are not held up by it. */
+/* Threads that exist only while there is work: one is started for a job when none is free, and leaves when there is
+ * none left. A job may take as long as it likes; up to `threads_max` others are not held up by it. */
 #ifndef SGI_BASE_POOL_H
 #define SGI_BASE_POOL_H
 
@@ -14,9 +14,10 @@ struct sgi__job {
 };
 
 struct sgi__pool *sgi__pool_new(const char *thread_name, uint32_t threads_max); /* NULL: out of memory */
-void              sgi__pool_free(struct sgi__pool *pool);                       /* runs what is queued, joins; not from a job */
+void              sgi__pool_free(struct sgi__pool *pool); /* runs what is queued, joins; not from a job */
 
-/* 0: it will run on a thread of the pool. An errno: no thread could be started and none is there; the job was not taken. */
+/* 0: it will run on a thread of the pool. An errno: no thread could be started and none is there; the job was not
+ * taken. */
 int      sgi__pool_submit(struct sgi__pool *pool, struct sgi__job *job);
 uint32_t sgi__pool_threads(struct sgi__pool *pool);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Structs of the public interface grow at the end. What a caller compiled against an older header gets or gives ends where its
- * struct ends. Every such struct begins with a uint32_t struct_size. */
+/* Structs of the public interface grow at the end. What a caller compiled against an older header gets or gives ends
+ * where its struct ends. Every such struct begins with a uint32_t struct_size. */
 #ifndef SGI_BASE_SIZED_H
 #define SGI_BASE_SIZED_H
 
@@ -12,8 +12,8 @@
 bool sgi__sized_init(void *object, size_t size);
 /* *out = *full, as far as out->struct_size goes; that field stays. false: out is NULL or its struct_size is not set. */
 bool sgi__sized_out(void *out, const void *full, size_t full_size);
-/* *full = *in with zeros (defaults) for what it does not have. false: its struct_size is not set, or it is larger than we know
- * and what we do not know is not zero: the caller asks for something this library cannot do. */
+/* *full = *in with zeros (defaults) for what it does not have. false: its struct_size is not set, or it is larger than
+ * we know and what we do not know is not zero: the caller asks for something this library cannot do. */
 bool sgi__sized_in(const void *in, void *full, size_t full_size);
 
 #endif

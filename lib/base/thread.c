@@ -24,7 +24,7 @@ int sgi__thread_start(pthread_t *thread, const char *name, void *(*run)(void *),
 int sgi__cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attr;
-    int e = pthread_condattr_init(&attr);
+    int                e = pthread_condattr_init(&attr);
     if (e)
         return e;
     e = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -40,7 +40,8 @@ bool sgi__cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadl
         pthread_cond_wait(cond, mutex);
         return true;
     }
-    struct timespec ts = { .tv_sec = (time_t)(deadline_ns / 1000000000u), .tv_nsec = (long)(deadline_ns % 1000000000u) };
+    struct timespec ts = { .tv_sec = (time_t)(deadline_ns / 1000000000u),
+                           .tv_nsec = (long)(deadline_ns % 1000000000u) };
     return pthread_cond_timedwait(cond, mutex, &ts) != ETIMEDOUT;
 }
 

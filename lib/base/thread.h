@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Threads and conditions as the library uses them: named threads with signals blocked, conditions on the monotonic clock. */
+/* Threads and conditions as the library uses them: named threads with signals blocked, conditions on the monotonic
+ * clock. */
 #ifndef SGI_BASE_THREAD_H
 #define SGI_BASE_THREAD_H
 
@@ -10,7 +11,7 @@
 /* The host's signal handlers never run on a thread of ours. 0, or an errno. `name`: at most 15 bytes. */
 int sgi__thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg);
 
-int  sgi__cond_init(pthread_cond_t *cond);
+int sgi__cond_init(pthread_cond_t *cond);
 /* deadline_ns on CLOCK_MONOTONIC, UINT64_MAX: none. false: the deadline passed. */
 bool sgi__cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t deadline_ns);
 

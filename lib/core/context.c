@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Device contexts: opened when the first instance is admitted, beside its memory; closed a while after the last one has gone. And the
- * ways a device leaves us: lost alone, or with the whole place. */
+/* Device contexts: opened when the first instance is admitted, beside its memory; closed a while after the last one has
+ * gone. And the ways a device leaves us: lost alone, or with the whole place. */
 #include <assert.h>
 
 #include "core/state.h"

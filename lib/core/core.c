@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The core's doors: every event comes in here, and everything that follows from it is settled before the call returns. */
+/* The core's doors: every event comes in here, and everything that follows from it is settled before the call returns.
+ * */
 #include "core/core.h"
 
 #include <assert.h>
@@ -14,7 +15,8 @@
  * CHECK, PREPARE, DISCARD, DROP and one instance's RESERVE, LOAD, START, CANCEL, STOP, FREE. */
 enum { ACTIONS_PER_MODEL = 12, ACTIONS_PER_DEVICE = 2, TIMERS_PER_MODEL = 4 };
 
-static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uint32_t count, uint32_t needed, size_t bytes)
+static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uint32_t count, uint32_t needed,
+                            size_t bytes)
 {
     if (needed <= *capacity)
         return SGI_OK;
@@ -36,12 +38,13 @@ static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uin
 /* Room for so many models and leases in everything that must not allocate later. */
 static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t leases)
 {
-    uint32_t devices = core->config.devices_count, wants = core->config.wants_max;
-    void    *actions = core->actions, *replies = core->replies;
+    uint32_t   devices = core->config.devices_count, wants = core->config.wants_max;
+    void      *actions = core->actions, *replies = core->replies;
     sgi_status st;
 
-    if ((st = sgi__slots_room(&core->models, models)) != SGI_OK || (st = sgi__slots_room(&core->leases, leases)) != SGI_OK
-        || (st = sgi__slots_room(&core->wants, wants)) != SGI_OK)
+    if ((st = sgi__slots_room(&core->models, models)) != SGI_OK ||
+        (st = sgi__slots_room(&core->leases, leases)) != SGI_OK ||
+        (st = sgi__slots_room(&core->wants, wants)) != SGI_OK)
         return st;
     st = sgi__timer_room(core, models * TIMERS_PER_MODEL + leases + wants + devices);
     if (st != SGI_OK)
@@ -51,9 +54,10 @@ static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t leases)
     core->actions = actions;
     if (st != SGI_OK)
         return st;
-    /* Replies are taken after each event; one event can end every want, mark every lease, and wedge and drain every model. */
-    st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count, wants + leases + 2 * models + 1,
-                   sizeof *core->replies);
+    /* Replies are taken after each event; one event can end every want, mark every lease, and wedge and drain every
+     * model. */
+    st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count,
+                   wants + leases + 2 * models + 1, sizeof *core->replies);
     core->replies = replies;
     return st;
 }
@@ -101,7 +105,8 @@ static uint32_t models_in_use(const struct sgi__core *core)
     return core->models.count - core->models.free_count;
 }
 
-sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_model_config *config, sgi_model *model_out)
+sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_model_config *config,
+                               sgi_model *model_out)
 {
     if (core->draining)
         return SGI_E_CLOSED;
@@ -150,7 +155,7 @@ struct instance *sgi__core_instance(const struct sgi__core *core, sgi_model mode
 }
 
 /* By its id alone: an instance's slot is its model's. */
-static struct instance *instance_of(const struct sgi__core *core, uint64_t id)
+struct instance *sgi__core_instance_of(const struct sgi__core *core, uint64_t id)
 {
     uint32_t slot = sgi__core_slot(id);
     if (!id || slot >= core->models.count)
@@ -170,9 +175,12 @@ static void put_action(struct sgi__core *core, const struct sgi__core_action *ac
     core->actions[(core->actions_head + core->actions_count++) % core->actions_capacity] = *action;
 }
 
-uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, const struct model *m, const struct instance *i)
+uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, const struct model *m,
+                       const struct instance *i)
 {
-    struct sgi__core_action action = { .kind = kind, .op = ++core->op, .model = m->id, .bytes = m->config.image_bytes, .device = SGI__DRAM };
+    struct sgi__core_action action = {
+        .kind = kind, .op = ++core->op, .model = m->id, .bytes = m->config.image_bytes, .device = SGI__DRAM
+    };
     if (i) {
         action.instance = i->id;
         action.tier = i->tier;
@@ -186,7 +194,8 @@ uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, 
 void sgi__core_act_context(struct sgi__core *core, enum sgi__core_action_kind kind, struct device *d)
 {
     d->op_context = ++core->op;
-    put_action(core, &(struct sgi__core_action){ .kind = kind, .op = d->op_context, .device = (int32_t)(d - core->devices) });
+    put_action(core,
+               &(struct sgi__core_action){ .kind = kind, .op = d->op_context, .device = (int32_t)(d - core->devices) });
 }
 
 void sgi__core_reply(struct sgi__core *core, const struct sgi__core_reply *reply)
@@ -269,7 +278,9 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
         struct lease *l = t->owner;
         l->is_overdue = true;
         l->instance->model->leases_overdue++;
-        sgi__core_reply(core, &(struct sgi__core_reply){ .kind = SGI__REPLY_OVERDUE, .lease = l->id, .model = l->instance->model->id,
+        sgi__core_reply(core, &(struct sgi__core_reply){ .kind = SGI__REPLY_OVERDUE,
+                                                         .lease = l->id,
+                                                         .model = l->instance->model->id,
                                                          .instance = l->instance_id });
         break;
     }
@@ -307,7 +318,7 @@ static void say_closed(struct sgi__core *core)
 }
 
 /* The end of every event: whoever can go goes, then whatever is due happens, until nothing follows. */
-static void settle(struct sgi__core *core, uint64_t now)
+void sgi__core_settle(struct sgi__core *core, uint64_t now)
 {
     struct timer *t;
 
@@ -322,12 +333,13 @@ static void settle(struct sgi__core *core, uint64_t now)
 
 void sgi__core_tick(struct sgi__core *core, uint64_t now)
 {
-    settle(core, now);
+    sgi__core_settle(core, now);
 }
 
 /* ---- events from users ---- */
 
-sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model, const struct sgi__core_want *want, sgi_ticket *ticket_out)
+sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model, const struct sgi__core_want *want,
+                          sgi_ticket *ticket_out)
 {
     struct model *m = sgi__core_model(core, model);
     if (!m)
@@ -351,12 +363,12 @@ sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model,
     *ticket_out = w->id;
     sgi__want_add(core, w);
     m->evict_dram = m->discard_wanted = false; /* somebody needs it after all */
-    settle(core, now);
+    sgi__core_settle(core, now);
     return SGI_OK;
 }
 
-sgi_status sgi__core_try_acquire(struct sgi__core *core, uint64_t now, sgi_model model, uint64_t idle_ns, uint64_t lease_ns,
-                                 sgi_lease *lease_out)
+sgi_status sgi__core_try_acquire(struct sgi__core *core, uint64_t now, sgi_model model, uint64_t idle_ns,
+                                 uint64_t lease_ns, sgi_lease *lease_out)
 {
     struct model *m = sgi__core_model(core, model);
     if (!m)
@@ -385,12 +397,12 @@ sgi_status sgi__core_cancel(struct sgi__core *core, uint64_t now, sgi_ticket tic
     sgi__want_reject(core, w, SGI_E_CANCELED, step_of(m), 0);
     sgi__instance_abandon(core, now, m, true);
     core->dirty = true; /* a device may have been kept for it */
-    settle(core, now);
+    sgi__core_settle(core, now);
     return SGI_OK;
 }
 
 /* The instance has one lease or call fewer. */
-static void less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns)
+void sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns)
 {
     i->last_used = now;
     if (core->pending_head)
@@ -403,7 +415,8 @@ static void less_used(struct sgi__core *core, uint64_t now, struct instance *i, 
             sgi__instance_stop(core, now, i, !i->lost);
         } else {
             sgi__instance_rest(core, now, i, idle_ns);
-            core->dirty = core->dirty || i->closing; /* if somebody starves for its room still, the scheduler stops it */
+            core->dirty = core->dirty ||
+                          i->closing; /* if somebody starves for its room still, the scheduler stops it */
         }
     } else {
         sgi__instance_advance(core, now, i);
@@ -428,8 +441,8 @@ sgi_status sgi__core_release(struct sgi__core *core, uint64_t now, sgi_lease lea
     i->model->leases--;
     i->model->leases_overdue -= was_overdue;
     i->rest_ns = idle_ns;
-    less_used(core, now, i, idle_ns);
-    settle(core, now);
+    sgi__instance_less_used(core, now, i, idle_ns);
+    sgi__core_settle(core, now);
     return SGI_OK;
 }
 
@@ -455,7 +468,7 @@ sgi_status sgi__core_evict(struct sgi__core *core, uint64_t now, sgi_model model
     if (!m)
         return SGI_E_STALE;
     sgi_status st = evict(core, now, m, tier);
-    settle(core, now);
+    sgi__core_settle(core, now);
     return st;
 }
 
@@ -466,7 +479,7 @@ void sgi__core_evict_all(struct sgi__core *core, uint64_t now, uint32_t tier)
         if (m->id && m->pinned_tier == SGI_TIER_DISK)
             evict(core, now, m, tier);
     }
-    settle(core, now);
+    sgi__core_settle(core, now);
 }
 
 sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier)
@@ -481,7 +494,7 @@ sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, 
     if (changes && m->instance.state == ST_READY) /* its idle time begins with the end of the pin */
         sgi__instance_rest(core, now, &m->instance, m->instance.idle_ns);
     core->dirty = true; /* what was pinned may be evicted now */
-    settle(core, now);
+    sgi__core_settle(core, now);
     return SGI_OK;
 }
 
@@ -510,7 +523,7 @@ sgi_status sgi__core_model_drain(struct sgi__core *core, uint64_t now, sgi_model
         return SGI_E_STALE;
     if (!m->draining)
         drain_model(core, now, m, reason);
-    settle(core, now);
+    sgi__core_settle(core, now);
     return SGI_OK;
 }
 
@@ -526,7 +539,7 @@ void sgi__core_drain(struct sgi__core *core, uint64_t now)
         for (uint32_t n = 0; n < core->config.devices_count; n++)
             sgi__context_rest(core, now, &core->devices[n]);
     }
-    settle(core, now);
+    sgi__core_settle(core, now);
 }
 
 sgi_status sgi__core_lease_hold(struct sgi__core *core, sgi_lease lease, struct sgi__core_lease_view *view_out)
@@ -543,85 +556,6 @@ void sgi__core_lease_unhold(struct sgi__core *core, sgi_lease lease)
     struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
     assert(l && l->holds > 0);
     l->holds--;
-}
-
-/* ---- calls ---- */
-
-sgi_status sgi__core_call_begin(struct sgi__core *core, uint64_t now, sgi_lease lease, uint64_t *instance_out)
-{
-    struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
-    (void)now;
-    if (!l)
-        return SGI_E_STALE;
-    struct instance *i = l->instance;
-    if (!i->model->config.has_engine)
-        return SGI_E_UNSUPPORTED;
-    if (i->lost)
-        return SGI_E_DEVICE_LOST;
-    if (i->state == ST_WEDGED)
-        return SGI_E_WEDGED;
-    if (l->is_overdue)
-        return SGI_E_TIMEOUT;
-    if (l->call_open || i->calls >= i->model->config.leases_max) /* one given up may be out still */
-        return SGI_E_BUSY;
-    l->call_open = true;
-    i->calls++;
-    core->calls++;
-    *instance_out = i->id;
-    return SGI_OK;
-}
-
-static void call_ending(struct sgi__core *core, uint64_t now, struct instance *i)
-{
-    i->calls_ending++;
-    i->ending_last = now;
-    if (i->state == ST_WEDGED || i->calls_ending > 1)
-        return;
-    if (i->model->config.hang_ns < SGI__NEVER - now)
-        sgi__timer_set(core, &i->hang, now + i->model->config.hang_ns);
-}
-
-void sgi__core_call_cancel(struct sgi__core *core, uint64_t now, uint64_t instance)
-{
-    struct instance *i = instance_of(core, instance);
-    if (i && i->calls_ending < i->calls)
-        call_ending(core, now, i);
-    settle(core, now);
-}
-
-void sgi__core_call_detach(struct sgi__core *core, uint64_t now, sgi_lease lease, bool out)
-{
-    struct lease *l = sgi__slots_get(&core->leases, lease, ID_LEASE);
-    (void)now;
-    if (!l)
-        return;
-    l->call_open = false;
-    if (out && l->instance->calls > 0) /* 0: it died with its place */
-        l->instance->calls_detached++;
-}
-
-void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance, bool was_canceled, bool was_detached)
-{
-    struct instance *i = instance_of(core, instance);
-
-    if (!i || i->calls == 0) /* it died with its place */
-        return;
-    i->calls--;
-    core->calls--;
-    if (was_canceled && i->calls_ending > 0)
-        i->calls_ending--;
-    if (was_detached && i->calls_detached > 0) {
-        i->calls_detached--;
-        core->dirty = core->dirty || core->pending_head; /* there is room for another lease */
-    }
-    if (i->calls_ending == 0 && !i->op_start && !i->op_stop)
-        sgi__timer_unset(&i->hang);
-    else if (was_canceled && i->hang.due != SGI__NEVER) /* which ones are left is not known: none of them is later than the last */
-        sgi__timer_set(core, &i->hang, i->ending_last + i->model->config.hang_ns);
-    if (sgi__instance_unused(i))
-        less_used(core, now, i, i->rest_ns);
-    sgi__instance_heal(core, now, i);
-    settle(core, now);
 }
 
 /* ---- events from places ---- */
@@ -744,8 +678,8 @@ static bool take_event(struct sgi__core *core, uint64_t now, const struct sgi__c
     struct model *m = sgi__core_model(core, event->model);
     if (!m || !event->op)
         return false;
-    if (event->kind == SGI__EV_SOURCE_CHECKED || event->kind == SGI__EV_PREPARED || event->kind == SGI__EV_DISCARDED
-        || event->kind == SGI__EV_DROPPED)
+    if (event->kind == SGI__EV_SOURCE_CHECKED || event->kind == SGI__EV_PREPARED || event->kind == SGI__EV_DISCARDED ||
+        event->kind == SGI__EV_DROPPED)
         return model_event(core, now, m, event);
     struct instance *i = sgi__core_instance(core, event->model, event->instance);
     if (!i || !instance_expects(i, event))
@@ -757,14 +691,14 @@ static bool take_event(struct sgi__core *core, uint64_t now, const struct sgi__c
 bool sgi__core_event(struct sgi__core *core, uint64_t now, const struct sgi__core_event *event)
 {
     bool taken = take_event(core, now, event);
-    settle(core, now);
+    sgi__core_settle(core, now);
     return taken;
 }
 
-sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t instance, uint64_t bytes, bool at_least,
-                                  uint64_t *free_out)
+sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t instance, uint64_t bytes,
+                                  bool at_least, uint64_t *free_out)
 {
-    struct instance *i = instance_of(core, instance);
+    struct instance *i = sgi__core_instance_of(core, instance);
     (void)now;
     if (!i || i->state == ST_COLD || i->state == ST_QUEUED || i->device == SGI__DRAM)
         return SGI_E_STALE;
@@ -783,6 +717,6 @@ sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t
     i->charged_engine = bytes;
     i->model->engine_bytes = bytes; /* what the next start reserves */
     core->dirty = true;
-    settle(core, now);
+    sgi__core_settle(core, now);
     return SGI_OK;
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The deterministic heart: event + now -> core -> replies and actions. No threads, no clock, no I/O; memory is taken only where a
- * function says so. The caller holds one lock around every call (the runtime's mutex; the simulator needs none).
+ * The deterministic heart: event + now -> core -> replies and actions. No threads, no clock, no I/O; memory is taken
+ * only where a function says so. The caller holds one lock around every call (the runtime's mutex; the simulator needs
+ * none).
  *
  * Each call is an event. What follows from it is queued and taken by the caller afterwards:
  *   replies: ends of requests and drains; cheap, to be handed on before the lock is left;
- *   actions: work for a place, each with an op id that its result must carry. A result whose op is not the one expected is
- *            dropped, so late and double results cannot hurt. An action is emitted only when everything it needs has been
+ *   actions: work for a place, each with an op id that its result must carry. A result whose op is not the one expected
+ *   is
+ *            dropped, so late and double results cannot hurt. An action is emitted only when everything it needs has
+ *            been
  *            reported; actions may therefore be carried out in any order, by any thread.
  */
 #ifndef SGI_CORE_CORE_H
@@ -28,14 +31,14 @@ struct sgi__core_device_config {
 };
 
 struct sgi__core_config {
-    uint32_t devices_count;
+    uint32_t                       devices_count;
     struct sgi__core_device_config devices[SGI__DEVICES_MAX];
-    uint64_t dram_bytes_max;
-    uint32_t wants_max;
-    uint32_t loads_max;
-    uint64_t linger_ns;
-    uint64_t starve_ns;
-    uint64_t backoff_ns, backoff_max_ns, failure_expiry_ns;
+    uint64_t                       dram_bytes_max;
+    uint32_t                       wants_max;
+    uint32_t                       loads_max;
+    uint64_t                       linger_ns;
+    uint64_t                       starve_ns;
+    uint64_t                       backoff_ns, backoff_max_ns, failure_expiry_ns;
     uint64_t id_seed; /* where serial numbers start: differs by runtime, so that foreign ids are stale */
 };
 
@@ -54,15 +57,16 @@ struct sgi__core_model_config {
 struct sgi__core *sgi__core_new(const struct sgi__core_config *config);
 void              sgi__core_free(struct sgi__core *core); /* nothing is held (asserted) */
 
-sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_model_config *config, sgi_model *model_out);
+sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_model_config *config,
+                               sgi_model *model_out);
 /* SGI_E_BUSY until the drain of the model has been replied. */
 sgi_status sgi__core_model_remove(struct sgi__core *core, sgi_model model);
 
 /* ---- events from users ---- */
 
 struct sgi__core_want {
-    uint32_t tier;        /* what is wanted: SGI_TIER_DEVICE, or SGI_TIER_DRAM with `prefetch` */
-    bool     prefetch;    /* ends without a lease */
+    uint32_t tier;     /* what is wanted: SGI_TIER_DEVICE, or SGI_TIER_DRAM with `prefetch` */
+    bool     prefetch; /* ends without a lease */
     bool     early;
     int32_t  priority;
     int32_t  device_hint; /* -1: any */
@@ -74,24 +78,27 @@ struct sgi__core_want {
 
 /* WANT. Ends in exactly one reply, perhaps already queued on return. May allocate room for its lease.
  * SGI_E_STALE, _CLOSED, _BUSY (wants_max), _NO_MEMORY: nothing was queued. */
-sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model, const struct sgi__core_want *want, sgi_ticket *ticket_out);
-sgi_status sgi__core_try_acquire(struct sgi__core *core, uint64_t now, sgi_model model, uint64_t idle_ns, uint64_t lease_ns,
-                                 sgi_lease *lease_out); /* may allocate room for the lease */
+sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model, const struct sgi__core_want *want,
+                          sgi_ticket *ticket_out);
+sgi_status sgi__core_try_acquire(struct sgi__core *core, uint64_t now, sgi_model model, uint64_t idle_ns,
+                                 uint64_t lease_ns, sgi_lease *lease_out); /* may allocate room for the lease */
 sgi_status sgi__core_cancel(struct sgi__core *core, uint64_t now, sgi_ticket ticket);
 sgi_status sgi__core_release(struct sgi__core *core, uint64_t now, sgi_lease lease);
 sgi_status sgi__core_evict(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier);
-void       sgi__core_evict_all(struct sgi__core *core, uint64_t now, uint32_t tier); /* what nobody uses, waits for, or pinned */
+void       sgi__core_evict_all(struct sgi__core *core, uint64_t now,
+                               uint32_t tier); /* what nobody uses, waits for, or pinned */
 sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier);
 /* DRAIN: refuses new wants, ends waiting ones with `reason`; SGI__REPLY_DRAINED follows once nothing is held. */
 sgi_status sgi__core_model_drain(struct sgi__core *core, uint64_t now, sgi_model model, sgi_status reason);
-void       sgi__core_drain(struct sgi__core *core, uint64_t now); /* all models and contexts; SGI__REPLY_CLOSED follows */
+void sgi__core_drain(struct sgi__core *core, uint64_t now); /* all models and contexts; SGI__REPLY_CLOSED follows */
 
 /* A call begins on a lease, is asked to end, is given up by its user (the lease is free of it), has come back. */
 sgi_status sgi__core_call_begin(struct sgi__core *core, uint64_t now, sgi_lease lease, uint64_t *instance_out);
-void       sgi__core_call_cancel(struct sgi__core *core, uint64_t now, uint64_t instance); /* once for a call: from here it may count as hung */
+void       sgi__core_call_cancel(struct sgi__core *core, uint64_t now,
+                                 uint64_t instance); /* once for a call: from here it may count as hung */
 /* Its user has given it up; `out`: the engine has not come back, so it goes on taking the place of a lease. */
-void       sgi__core_call_detach(struct sgi__core *core, uint64_t now, sgi_lease lease, bool out);
-void       sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance, bool was_canceled, bool was_detached);
+void sgi__core_call_detach(struct sgi__core *core, uint64_t now, sgi_lease lease, bool out);
+void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance, bool was_canceled, bool was_detached);
 
 /* ---- events from places ---- */
 
@@ -105,34 +112,34 @@ enum sgi__core_event_kind {
     SGI__EV_LOADED,         /* status: every byte is there and verified, or which step failed */
     SGI__EV_ENGINE_STARTED, /* status */
     SGI__EV_ENGINE_STOPPED,
-    SGI__EV_PREPARED,       /* status, bytes */
+    SGI__EV_PREPARED, /* status, bytes */
     SGI__EV_DISCARDED,
-    SGI__EV_FREED,          /* bytes: residue that could not be given back */
-    SGI__EV_KEPT,           /* the image is a residence now; status not OK: it was freed instead */
+    SGI__EV_FREED, /* bytes: residue that could not be given back */
+    SGI__EV_KEPT,  /* the image is a residence now; status not OK: it was freed instead */
     SGI__EV_DROPPED,
-    SGI__EV_FOREIGN,        /* no op: bytes on `device` are taken by others */
-    SGI__EV_PLACE_DIED,     /* no op: the place and all it held are gone */
-    SGI__EV_PLACE_UP,       /* no op */
+    SGI__EV_FOREIGN,    /* no op: bytes on `device` are taken by others */
+    SGI__EV_PLACE_DIED, /* no op: the place and all it held are gone */
+    SGI__EV_PLACE_UP,   /* no op */
 };
 
 struct sgi__core_event {
     enum sgi__core_event_kind kind;
-    sgi_status status;
-    uint32_t   step;
-    int32_t    device;   /* context and foreign events */
-    uint64_t   op;
-    sgi_model  model;
-    uint64_t   instance; /* 0 where there is none */
-    uint64_t   bytes;
+    sgi_status                status;
+    uint32_t                  step;
+    int32_t                   device; /* context and foreign events */
+    uint64_t                  op;
+    sgi_model                 model;
+    uint64_t                  instance; /* 0 where there is none */
+    uint64_t                  bytes;
 };
 
 /* Returns false when the event was dropped as stale. */
 bool sgi__core_event(struct sgi__core *core, uint64_t now, const struct sgi__core_event *event);
 
-/* ENGINE_BYTES: an instance's engine takes `bytes` altogether; with `at_least` a larger charge stays. SGI_E_DEVICE_MEMORY: the
- * difference does not fit, nothing changed; *free_out says how much there is for it. */
-sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t instance, uint64_t bytes, bool at_least,
-                                  uint64_t *free_out);
+/* ENGINE_BYTES: an instance's engine takes `bytes` altogether; with `at_least` a larger charge stays.
+ * SGI_E_DEVICE_MEMORY: the difference does not fit, nothing changed; *free_out says how much there is for it. */
+sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t instance, uint64_t bytes,
+                                  bool at_least, uint64_t *free_out);
 
 /* TIMER: handle what is due. Call it when sgi__core_wake_at() has passed; earlier or later is harmless. */
 void     sgi__core_tick(struct sgi__core *core, uint64_t now);
@@ -151,42 +158,43 @@ enum sgi__core_reply_kind {
 
 struct sgi__core_reply {
     enum sgi__core_reply_kind kind;
-    sgi_status status;
-    uint32_t   step;
-    uint32_t   tier;    /* where the bytes came from: SGI_TIER_DEVICE when nothing was loaded for it */
-    bool       joined;
-    sgi_ticket ticket;
-    sgi_lease  lease;
-    sgi_model  model;
-    uint64_t   instance;
-    uint64_t   retry_after_ns;
+    sgi_status                status;
+    uint32_t                  step;
+    uint32_t                  tier; /* where the bytes came from: SGI_TIER_DEVICE when nothing was loaded for it */
+    bool                      joined;
+    sgi_ticket                ticket;
+    sgi_lease                 lease;
+    sgi_model                 model;
+    uint64_t                  instance;
+    uint64_t                  retry_after_ns;
 };
 
 enum sgi__core_action_kind {
     SGI__ACT_CHECK_SOURCE,
     SGI__ACT_OPEN_CONTEXT,
     SGI__ACT_CLOSE_CONTEXT,
-    SGI__ACT_RESERVE,      /* instance, device (-1: DRAM), tier the bytes will come from, image bytes */
-    SGI__ACT_START_LOAD,   /* instance, tier */
-    SGI__ACT_CANCEL_LOAD,  /* instance: its load and its engine's start are to end soon; both still report. No result of its own */
+    SGI__ACT_RESERVE,     /* instance, device (-1: DRAM), tier the bytes will come from, image bytes */
+    SGI__ACT_START_LOAD,  /* instance, tier */
+    SGI__ACT_CANCEL_LOAD, /* instance: its load and its engine's start are to end soon; both still report. No result of
+                             its own */
     SGI__ACT_PREPARE,
     SGI__ACT_DISCARD,
     SGI__ACT_START_ENGINE,
     SGI__ACT_STOP_ENGINE,
-    SGI__ACT_FREE,         /* the instance's image and engine memory */
-    SGI__ACT_KEEP,         /* the image becomes the model's DRAM residence; engine memory is freed */
-    SGI__ACT_DROP,         /* free the model's DRAM residence */
-    SGI__ACT_SPARE_LIMIT,  /* bytes: freed image memory may be kept up to this; no result */
+    SGI__ACT_FREE,        /* the instance's image and engine memory */
+    SGI__ACT_KEEP,        /* the image becomes the model's DRAM residence; engine memory is freed */
+    SGI__ACT_DROP,        /* free the model's DRAM residence */
+    SGI__ACT_SPARE_LIMIT, /* bytes: freed image memory may be kept up to this; no result */
 };
 
 struct sgi__core_action {
     enum sgi__core_action_kind kind;
-    int32_t   device;
-    uint32_t  tier;
-    uint64_t  op;
-    sgi_model model;
-    uint64_t  instance;
-    uint64_t  bytes;
+    int32_t                    device;
+    uint32_t                   tier;
+    uint64_t                   op;
+    sgi_model                  model;
+    uint64_t                   instance;
+    uint64_t                   bytes;
 };
 
 bool sgi__core_take_reply(struct sgi__core *core, struct sgi__core_reply *reply_out);
@@ -198,15 +206,15 @@ bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *acti
 uint32_t sgi__core_slot(uint64_t id);
 
 struct sgi__core_lease_view {
-    sgi_model model;
-    uint64_t  instance;
-    int32_t   device;
-    uint64_t  requested_at, granted_at;
-    uint32_t  tier;    /* where its bytes came from: SGI_TIER_DEVICE when nothing was loaded for it */
-    bool      joined;
-    bool      loading; /* granted early, and not every byte is there yet */
-    bool      lost;    /* the device or place is gone, or the load failed: good for release only */
-    bool      call_open, overdue;
+    sgi_model  model;
+    uint64_t   instance;
+    int32_t    device;
+    uint64_t   requested_at, granted_at;
+    uint32_t   tier; /* where its bytes came from: SGI_TIER_DEVICE when nothing was loaded for it */
+    bool       joined;
+    bool       loading; /* granted early, and not every byte is there yet */
+    bool       lost;    /* the device or place is gone, or the load failed: good for release only */
+    bool       call_open, overdue;
     sgi_status lost_status;
 };
 sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, struct sgi__core_lease_view *view_out);

@@ -1,27 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One instance from cold to cold. `state` says where it is, the facts beside it say what has been reported and what is still out;
- * sgi__instance_advance() looks at both and emits what may come next. Every ending, good or bad, goes through STOPPING, which
- * waits for what is out, stops the engine if it is up, gives the memory back or keeps it, and only then uncharges.
+ * One instance from cold to cold. `state` says where it is, the facts beside it say what has been reported and what is
+ * still out; sgi__instance_advance() looks at both and emits what may come next. Every ending, good or bad, goes
+ * through STOPPING, which waits for what is out, stops the engine if it is up, gives the memory back or keeps it, and
+ * only then uncharges.
  */
 #include <assert.h>
 
 #include "core/state.h"
 
 /* XX: no caller can produce this pair. */
-#define XX 0xff
+/* clang-format off */
+enum { XX = 0xff, COLD = ST_COLD, QUEUED = ST_QUEUED, RESERVNG = ST_RESERVING, LOADING = ST_LOADING, READY = ST_READY,
+       BUSY = ST_BUSY, STOPPING = ST_STOPPING, WEDGED = ST_WEDGED };
 
 static const uint8_t next_state[ST_COUNT][EV_COUNT] = {
-    /*               WANTED     ADMITTED      REFUSED    PLACED      READY     LEASED      UNUSED       STOP         HUNG       HEALED       GONE */
-    [ST_COLD]      = { ST_QUEUED, XX,           XX,        XX,         XX,       XX,         XX,          XX,          XX,        XX,          XX },
-    [ST_QUEUED]    = { XX,        ST_RESERVING, XX,        XX,         XX,       XX,         XX,          XX,          XX,        XX,          ST_COLD },
-    [ST_RESERVING] = { XX,        XX,           ST_QUEUED, ST_LOADING, XX,       XX,         XX,          ST_STOPPING, XX,        XX,          XX },
-    [ST_LOADING]   = { XX,        XX,           XX,        XX,         ST_READY, ST_LOADING, ST_LOADING,  ST_STOPPING, ST_WEDGED, XX,          XX },
-    [ST_READY]     = { XX,        XX,           XX,        XX,         XX,       ST_BUSY,    XX,          ST_STOPPING, XX,        XX,          XX },
-    [ST_BUSY]      = { XX,        XX,           XX,        XX,         XX,       ST_BUSY,    ST_READY,    ST_STOPPING, ST_WEDGED, XX,          XX },
-    [ST_STOPPING]  = { XX,        XX,           XX,        XX,         XX,       XX,         ST_STOPPING, ST_STOPPING, ST_WEDGED, XX,          ST_COLD },
-    [ST_WEDGED]    = { XX,        XX,           XX,        XX,         XX,       XX,         ST_WEDGED,   ST_WEDGED,   ST_WEDGED, ST_STOPPING, XX },
+    /*                WANTED  ADMITTED  REFUSED  PLACED   READY  LEASED   UNUSED    STOP      HUNG    HEALED    GONE */
+    [ST_COLD]      = { QUEUED, XX,       XX,      XX,      XX,    XX,      XX,       XX,       XX,     XX,       XX },
+    [ST_QUEUED]    = { XX,     RESERVNG, XX,      XX,      XX,    XX,      XX,       XX,       XX,     XX,       COLD },
+    [ST_RESERVING] = { XX,     XX,       QUEUED,  LOADING, XX,    XX,      XX,       STOPPING, XX,     XX,       XX },
+    [ST_LOADING]   = { XX,     XX,       XX,      XX,      READY, LOADING, LOADING,  STOPPING, WEDGED, XX,       XX },
+    [ST_READY]     = { XX,     XX,       XX,      XX,      XX,    BUSY,    XX,       STOPPING, XX,     XX,       XX },
+    [ST_BUSY]      = { XX,     XX,       XX,      XX,      XX,    BUSY,    READY,    STOPPING, WEDGED, XX,       XX },
+    [ST_STOPPING]  = { XX,     XX,       XX,      XX,      XX,    XX,      STOPPING, STOPPING, WEDGED, XX,       COLD },
+    [ST_WEDGED]    = { XX,     XX,       XX,      XX,      XX,    XX,      WEDGED,   WEDGED,   WEDGED, STOPPING, XX },
 };
+/* clang-format on */
 
 void sgi__instance_move(struct instance *i, enum instance_event event)
 {
@@ -144,7 +148,9 @@ void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, 
     struct timer     idle = i->idle, hang = i->hang, starve = i->starve; /* they may stand in the heap still */
 
     assert(i->state == ST_COLD);
-    *i = (struct instance){ .model = m, .idle = idle, .hang = hang, .starve = starve, .to_dram = to_dram, .keep = true };
+    *i = (struct instance){
+        .model = m, .idle = idle, .hang = hang, .starve = starve, .to_dram = to_dram, .keep = true
+    };
     i->id = sgi__core_new_id(core, ID_INSTANCE, sgi__core_slot(m->id));
     sgi__instance_move(i, EV_WANTED);
 
@@ -209,7 +215,8 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     struct model *m = i->model;
 
-    if (i->state == ST_RESERVING && i->memory_ready && (i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN)) {
+    if (i->state == ST_RESERVING && i->memory_ready &&
+        (i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN)) {
         sgi__instance_move(i, EV_PLACED);
         i->op_load = sgi__core_act(core, SGI__ACT_START_LOAD, m, i);
         core->dirty = true; /* early wants can be granted */
@@ -232,9 +239,9 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 static bool end_memory(struct sgi__core *core, struct instance *i)
 {
     struct model *m = i->model;
-    bool          keep = i->keep && i->bytes_ready && !i->lost && !m->draining && !m->evict_dram
-                && (i->device == SGI__DRAM || core->devices[i->device].unified);
-    enum room     room = ROOM_NOW;
+    bool          keep = i->keep && i->bytes_ready && !i->lost && !m->draining && !m->evict_dram &&
+                (i->device == SGI__DRAM || core->devices[i->device].unified);
+    enum room room = ROOM_NOW;
 
     if (keep && m->residence == RES_DROPPING)
         room = ROOM_SOON; /* it has one residence at a time: the one from before goes first */
@@ -317,7 +324,8 @@ void sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sg
     m->failed = m->last_error = status;
     m->failed_step = step;
     m->failures_total++;
-    if (m->failures > 0 && m->failed_until > 0 && now >= m->failed_until && now - m->failed_until >= c->failure_expiry_ns)
+    if (m->failures > 0 && m->failed_until > 0 && now >= m->failed_until &&
+        now - m->failed_until >= c->failure_expiry_ns)
         m->failures = 0;
     m->failures++;
     m->failed_until = now;
@@ -390,8 +398,8 @@ static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, c
     if (i->state != ST_RESERVING)
         return;
     /* The books said there was room. Give back something idle and try once more, then believe it. */
-    if (i->device != SGI__DRAM && !i->retried && m->wants > 0 && event->status == SGI_E_DEVICE_MEMORY
-        && sgi__evict_one(core, now, &core->devices[i->device])) {
+    if (i->device != SGI__DRAM && !i->retried && m->wants > 0 && event->status == SGI_E_DEVICE_MEMORY &&
+        sgi__evict_one(core, now, &core->devices[i->device])) {
         leave_device(core, now, i);
         load_slot_give(core, i);
         i->retried = true;
@@ -532,8 +540,8 @@ void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
         m->prepared = false;
         m->op_discard = sgi__core_act(core, SGI__ACT_DISCARD, m, NULL);
     }
-    if (!m->draining || m->drained_said || !cold || m->residence != RES_NONE || m->prepared || m->op_prepare || m->op_discard
-        || m->op_check)
+    if (!m->draining || m->drained_said || !cold || m->residence != RES_NONE || m->prepared || m->op_prepare ||
+        m->op_discard || m->op_check)
         return;
     m->drained_said = true;
     sgi__core_reply(core, &(struct sgi__core_reply){ .kind = SGI__REPLY_DRAINED, .model = m->id });

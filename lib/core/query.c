@@ -10,8 +10,9 @@ sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, s
     if (!l)
         return SGI_E_STALE;
     const struct instance *i = l->instance;
-    bool ends = i->state == ST_STOPPING || i->state == ST_WEDGED;
-    bool bad = i->lost || (ends && (i->failed != SGI_OK || !i->bytes_ready)); /* a load that was given up never comes to its end */
+    bool                   ends = i->state == ST_STOPPING || i->state == ST_WEDGED;
+    bool                   bad = i->lost ||
+               (ends && (i->failed != SGI_OK || !i->bytes_ready)); /* a load that was given up never comes to its end */
     *view_out = (struct sgi__core_lease_view){
         .model = i->model->id,
         .instance = i->id,
@@ -22,7 +23,10 @@ sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, s
         .joined = l->joined,
         .loading = i->state == ST_LOADING,
         .lost = bad,
-        .lost_status = i->lost ? SGI_E_DEVICE_LOST : !bad ? SGI_OK : i->failed ? i->failed : SGI_E_CANCELED,
+        .lost_status = i->lost     ? SGI_E_DEVICE_LOST
+                       : !bad      ? SGI_OK
+                       : i->failed ? i->failed
+                                   : SGI_E_CANCELED,
         .call_open = l->call_open,
         .overdue = l->is_overdue,
     };
@@ -32,8 +36,8 @@ sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, s
 static uint32_t public_state(const struct instance *i)
 {
     static const uint8_t state[ST_COUNT] = {
-        [ST_COLD] = SGI_MODEL_COLD,       [ST_QUEUED] = SGI_MODEL_QUEUED, [ST_RESERVING] = SGI_MODEL_LOADING,
-        [ST_LOADING] = SGI_MODEL_LOADING, [ST_READY] = SGI_MODEL_READY,   [ST_BUSY] = SGI_MODEL_BUSY,
+        [ST_COLD] = SGI_MODEL_COLD,         [ST_QUEUED] = SGI_MODEL_QUEUED, [ST_RESERVING] = SGI_MODEL_LOADING,
+        [ST_LOADING] = SGI_MODEL_LOADING,   [ST_READY] = SGI_MODEL_READY,   [ST_BUSY] = SGI_MODEL_BUSY,
         [ST_STOPPING] = SGI_MODEL_STOPPING, [ST_WEDGED] = SGI_MODEL_WEDGED,
     };
     return state[i->state];
@@ -50,12 +54,14 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
     if (!m)
         return SGI_E_STALE;
     const struct instance *i = &m->instance;
-    bool on_device = i->state != ST_COLD && i->state != ST_QUEUED && i->device != SGI__DRAM;
-    bool up = i->state == ST_READY || i->state == ST_BUSY;
+    bool                   on_device = i->state != ST_COLD && i->state != ST_QUEUED && i->device != SGI__DRAM;
+    bool                   up = i->state == ST_READY || i->state == ST_BUSY;
     *view_out = (struct sgi__core_model_view){
         .state = m->prepare_hung && i->state == ST_COLD ? SGI_MODEL_WEDGED : public_state(i),
         .device = on_device ? i->device : -1,
-        .tier = up ? SGI_TIER_DEVICE : m->residence == RES_KEPT || m->residence == RES_LENT ? SGI_TIER_DRAM : SGI_TIER_DISK,
+        .tier = up                                                     ? SGI_TIER_DEVICE
+                : m->residence == RES_KEPT || m->residence == RES_LENT ? SGI_TIER_DRAM
+                                                                       : SGI_TIER_DISK,
         .leases = m->leases,
         .leases_overdue = m->leases_overdue,
         .calls = i->calls,
@@ -63,7 +69,8 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         .pinned_tier = m->pinned_tier,
         .idle_deadline = i->state == ST_READY ? i->idle.due : SGI__NEVER,
         .device_bytes = on_device ? i->charged : 0,
-        .dram_bytes = residence_bytes(m) + (i->state != ST_COLD && i->state != ST_QUEUED && i->device == SGI__DRAM ? i->charged : 0),
+        .dram_bytes = residence_bytes(m) +
+                      (i->state != ST_COLD && i->state != ST_QUEUED && i->device == SGI__DRAM ? i->charged : 0),
         .prepared_bytes = m->prepared_bytes,
         .engine_bytes = m->engine_bytes,
         .loads = m->loads_total,
@@ -133,12 +140,14 @@ static void check_instance(const struct sgi__core *core, const struct instance *
     assert(i->state != ST_READY || (sgi__instance_unused(i) && i->bytes_ready));
     assert(i->state != ST_BUSY || (!sgi__instance_unused(i) && i->bytes_ready));
     assert(i->state != ST_READY || !i->model->config.has_engine || i->engine_up || i->to_dram);
-    assert(i->op_end == 0 || (i->op_load == 0 && i->op_start == 0 && i->op_stop == 0 && !i->engine_up && i->leases == 0));
+    assert(i->op_end == 0 ||
+           (i->op_load == 0 && i->op_start == 0 && i->op_stop == 0 && !i->engine_up && i->leases == 0));
     assert(i->state == ST_READY || i->idle.due == SGI__NEVER);
     (void)core;
 }
 
-static void check_model(const struct sgi__core *core, const struct model *m, uint32_t *wants, uint32_t *leases, uint64_t *dram)
+static void check_model(const struct sgi__core *core, const struct model *m, uint32_t *wants, uint32_t *leases,
+                        uint64_t *dram)
 {
     uint32_t own = 0;
 
@@ -185,6 +194,6 @@ void sgi__core_check(const struct sgi__core *core)
         assert(d->used <= d->bytes_max);
     }
     for (uint32_t n = 0; n < core->heap_count; n++)
-        assert(core->heap[n]->at == n && core->heap[n]->key <= core->heap[n]->due
-               && (n == 0 || core->heap[(n - 1) / 2]->key <= core->heap[n]->key));
+        assert(core->heap[n]->at == n && core->heap[n]->key <= core->heap[n]->due &&
+               (n == 0 || core->heap[(n - 1) / 2]->key <= core->heap[n]->key));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The DRAM tier: what stays in host memory when no device uses it. A residence is charged to the DRAM budget from the moment
- * it is decided on (KEEPING) to the moment its memory is gone (DROPPING ends); while an instance has its image (LENT) it is charged
- * there instead, so no byte is counted twice. */
+/* The DRAM tier: what stays in host memory when no device uses it. A residence is charged to the DRAM budget from the
+ * moment it is decided on (KEEPING) to the moment its memory is gone (DROPPING ends); while an instance has its image
+ * (LENT) it is charged there instead, so no byte is counted twice. */
 #include <assert.h>
 
 #include "core/state.h"

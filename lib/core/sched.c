@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who goes next. One pass serves the models that have wants, in the order of their first want: leases on what is up, then
- * starts for what is not, each where there is room, evicting what nobody uses. A small model may pass a larger one that
- * waits for room until that one has waited `starve_ns`; from then on its device is kept for it: nothing else is admitted there, and what runs
- * there grants no more leases than it takes to make the room.
+ * Who goes next. One pass serves the models that have wants, in the order of their first want: leases on what is up,
+ * then starts for what is not, each where there is room, evicting what nobody uses. A small model may pass a larger one
+ * that waits for room until that one has waited `starve_ns`; from then on its device is kept for it: nothing else is
+ * admitted there, and what runs there grants no more leases than it takes to make the room.
  */
 #include <assert.h>
 
@@ -13,11 +13,12 @@
 
 bool sgi__instance_grants(const struct instance *i)
 {
-    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing
-           && i->calls_detached < i->model->config.leases_max - i->leases;
+    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing &&
+           i->calls_detached < i->model->config.leases_max - i->leases;
 }
 
-struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns, uint64_t lease_ns)
+struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns,
+                               uint64_t lease_ns)
 {
     struct lease *l = sgi__slots_take(&core->leases, core, ID_LEASE);
 
@@ -139,9 +140,9 @@ static int32_t device_with_room(const struct sgi__core *core, const struct insta
 
     for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
-        uint64_t need = sgi__instance_need(i);
-        if (!usable(d, i) || kept_for_another(d, i) || free_bytes(d) < need
-            || lacking_bytes(d, need + d->promised, leaving_bytes(d)) > 0)
+        uint64_t             need = sgi__instance_need(i);
+        if (!usable(d, i) || kept_for_another(d, i) || free_bytes(d) < need ||
+            lacking_bytes(d, need + d->promised, leaving_bytes(d)) > 0)
             continue;
         if (i->retried && something_stops(d)) /* the books said yes once before; let what was evicted go first */
             continue;
@@ -171,7 +172,8 @@ static bool can_come_free(const struct device *d, uint64_t need)
     return stuck < d->bytes_max && need <= d->bytes_max - stuck;
 }
 
-/* Where to wait: where evicting is enough, else where leases that end can be, else anywhere; of those where the least is lacking.
+/* Where to wait: where evicting is enough, else where leases that end can be, else anywhere; of those where the least
+ * is lacking.
  * -1: nowhere now. */
 static int32_t device_to_wait_for(const struct sgi__core *core, const struct instance *i, int32_t hint)
 {
@@ -181,8 +183,8 @@ static int32_t device_to_wait_for(const struct sgi__core *core, const struct ins
 
     if (i->blocked && i->blocked_device >= 0) { /* where its room is on the way already */
         const struct device *d = &core->devices[i->blocked_device];
-        if (usable(d, i) && !kept_for_another(d, i)
-            && lacking_bytes(d, sgi__instance_need(i) + d->promised, leaving_bytes(d)) == 0)
+        if (usable(d, i) && !kept_for_another(d, i) &&
+            lacking_bytes(d, sgi__instance_need(i) + d->promised, leaving_bytes(d)) == 0)
             return i->blocked_device;
     }
 
@@ -232,7 +234,8 @@ static bool in_time(const struct model *m, uint64_t now)
     return false;
 }
 
-/* Who waited long enough may have ended meanwhile: then the timer was early, and whoever looks finds nobody starving yet. */
+/* Who waited long enough may have ended meanwhile: then the timer was early, and whoever looks finds nobody starving
+ * yet. */
 static bool starves(const struct sgi__core *core, uint64_t now, const struct model *m)
 {
     for (const struct want *w = m->wants_head; w; w = w->next)
@@ -258,7 +261,7 @@ static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance 
         sgi__instance_admit(core, now, i, SGI__DRAM);
         break;
     case ROOM_SOON:
-        break; /* each drop that ends brings the scheduler back */
+        break;      /* each drop that ends brings the scheduler back */
     case ROOM_NONE: /* pinned or in use: a prefetch is not worth waiting for that */
         sgi__wants_reject(core, i->model, SGI_E_BUSY, SGI_STEP_QUEUE, 0);
         sgi__instance_abandon(core, now, i->model, true);
@@ -296,8 +299,8 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
 
 /* ---- starvation ---- */
 
-/* What has just come up serves those it was brought up for first: two that starve for one device would else take it from each
- * other for ever. And who waits for it may have waited longer than the one that starves. */
+/* What has just come up serves those it was brought up for first: two that starve for one device would else take it
+ * from each other for ever. And who waits for it may have waited longer than the one that starves. */
 static bool yields(const struct device *d, const struct instance *i)
 {
     const struct model *m = i->model;
@@ -307,8 +310,8 @@ static bool yields(const struct device *d, const struct instance *i)
     return m->wants == 0 || (i->served && oldest_want(m)->seq > oldest_want(d->kept_for->model)->seq);
 }
 
-/* Who leaves first: what is unused, then what was chosen before (or two that are busy would take turns for ever), then what was unused
- * longest. */
+/* Who leaves first: what is unused, then what was chosen before (or two that are busy would take turns for ever), then
+ * what was unused longest. */
 static struct instance *first_to_yield(const struct device *d)
 {
     struct instance *first = NULL;
@@ -325,7 +328,8 @@ static struct instance *first_to_yield(const struct device *d)
     return first;
 }
 
-/* For each device: who has starved for it longest; and what there must let go for that. Decided anew in each pass, so that it ends when the want does. */
+/* For each device: who has starved for it longest; and what there must let go for that. Decided anew in each pass, so
+ * that it ends when the want does. */
 static void keep_devices(struct sgi__core *core, uint64_t now)
 {
     core->devices_kept = false;
@@ -344,7 +348,7 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
         i->promised = false;
         if (i->state != ST_QUEUED || !i->blocked || i->blocked_device < 0 || !starves(core, now, m))
             continue;
-        int32_t        here = device_with_room(core, i, m->wants_head->spec.device_hint); /* then it waits for a loader only */
+        int32_t here = device_with_room(core, i, m->wants_head->spec.device_hint); /* then it waits for a loader only */
         struct device *d = &core->devices[here >= 0 ? here : i->blocked_device];
         if (!can_come_free(d, sgi__instance_need(i))) /* letting go would not help */
             continue;
@@ -356,7 +360,7 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
         if (!d->kept_for)
             continue;
         core->devices_kept = true;
-        uint64_t need = sgi__instance_need(d->kept_for), going = leaving_bytes(d);
+        uint64_t         need = sgi__instance_need(d->kept_for), going = leaving_bytes(d);
         struct instance *victim;
         while (lacking_bytes(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
             going += victim->charged;
@@ -385,7 +389,8 @@ static void serve_up(struct sgi__core *core, uint64_t now, struct model *m)
             sgi__want_grant(core, now, w, i);
         }
     }
-    if (m->wants == 0 && i->state == ST_READY) /* only prefetches: those before it in this pass could not have its room */
+    if (m->wants == 0 &&
+        i->state == ST_READY) /* only prefetches: those before it in this pass could not have its room */
         core->dirty = true;
     if (i->lost && m->wants > 0) { /* it is up only for those who still hold it */
         sgi_status why_not;
@@ -399,7 +404,8 @@ static void serve_early(struct sgi__core *core, uint64_t now, struct model *m)
     struct instance *i = &m->instance;
     if (i->to_dram || i->closing)
         return;
-    uint32_t before = 0; /* whose turn is sooner: their leases are set aside, or a stream of early wants would pass them for ever */
+    uint32_t before =
+        0; /* whose turn is sooner: their leases are set aside, or a stream of early wants would pass them for ever */
     for (struct want *w = m->wants_head, *next; w; w = next) {
         next = w->next;
         if (w->spec.prefetch)

@@ -13,22 +13,22 @@ enum { SLOT_BITS = 21, SERIAL_BITS = 41 };
 
 /* Objects of one size behind ids. They are made ahead of need (sgi__slots_room), never moved, and reused. */
 struct slots {
-    void    **items;      /* items[0 .. count): each begins with its uint64_t id, 0 while free */
-    uint32_t *free;       /* stack of free slots */
+    void    **items; /* items[0 .. count): each begins with its uint64_t id, 0 while free */
+    uint32_t *free;  /* stack of free slots */
     uint32_t  count, free_count, capacity;
     size_t    item_bytes;
 };
 
 /*
- * A deadline. `due` is the truth; `key` is where it stands in the heap, at or before `due`: moving a deadline later, which every warm
- * acquire and release does, touches one word, and the heap finds out when `key` comes up.
+ * A deadline. `due` is the truth; `key` is where it stands in the heap, at or before `due`: moving a deadline later,
+ * which every warm acquire and release does, touches one word, and the heap finds out when `key` comes up.
  */
 enum timer_kind { TIMER_IDLE, TIMER_HANG, TIMER_WANT, TIMER_STARVE, TIMER_LEASE, TIMER_LINGER, TIMER_PREPARE };
 
 struct timer {
     uint64_t due; /* SGI__NEVER: not set */
     uint64_t key;
-    uint32_t at;  /* index in the heap, NO_SLOT: not in it */
+    uint32_t at; /* index in the heap, NO_SLOT: not in it */
     uint8_t  kind;
     void    *owner;
 };
@@ -40,8 +40,8 @@ enum instance_state {
     ST_LOADING,   /* bytes and engine on their way; leases only with EARLY */
     ST_READY,     /* nobody uses it */
     ST_BUSY,
-    ST_STOPPING,  /* ending: waits for what is out, then engine, then memory */
-    ST_WEDGED,    /* ending, and a callback does not come back */
+    ST_STOPPING, /* ending: waits for what is out, then engine, then memory */
+    ST_WEDGED,   /* ending, and a callback does not come back */
     ST_COUNT
 };
 
@@ -52,88 +52,88 @@ enum instance_event {
     EV_PLACED,   /* memory and context are there; START_LOAD is out */
     EV_READY,    /* bytes and engine are there */
     EV_LEASED,
-    EV_UNUSED,   /* the last lease and call are gone */
+    EV_UNUSED, /* the last lease and call are gone */
     EV_STOP,
     EV_HUNG,
-    EV_HEALED,   /* what hung has come back */
-    EV_GONE,     /* nothing is held any more */
+    EV_HEALED, /* what hung has come back */
+    EV_GONE,   /* nothing is held any more */
     EV_COUNT
 };
 
 /* One model brought up, or on its way there or back. */
 struct instance {
-    uint64_t      id; /* 0 while COLD */
-    struct model *model;
-    uint8_t       state;
-    int32_t       device; /* SGI__DRAM for a fill of the DRAM tier; meaningful from RESERVING on */
-    uint8_t       tier;   /* where its bytes come from */
-    bool          to_dram; /* wanted only as a residence: no device, no engine */
-    bool          counts_load; /* in core.loads */
+    uint64_t         id; /* 0 while COLD */
+    struct model    *model;
+    uint8_t          state;
+    int32_t          device;      /* SGI__DRAM for a fill of the DRAM tier; meaningful from RESERVING on */
+    uint8_t          tier;        /* where its bytes come from */
+    bool             to_dram;     /* wanted only as a residence: no device, no engine */
+    bool             counts_load; /* in core.loads */
     struct instance *device_prev, *device_next; /* in device.instances from RESERVING on */
 
     /* results that are out: the op each must carry, 0 for none */
     uint64_t op_reserve, op_load, op_start, op_stop, op_end;
 
-    bool source_ok;    /* checked for this start, or not needed */
-    bool memory_ready; /* RESERVED has come: there is an image to give back */
-    bool bytes_ready;  /* every byte is there and verified */
+    bool source_ok;             /* checked for this start, or not needed */
+    bool memory_ready;          /* RESERVED has come: there is an image to give back */
+    bool bytes_ready;           /* every byte is there and verified */
     bool start_sent, engine_up; /* engine_up: `stop` must be called */
-    bool keep_waiting; /* until a dropped residence has made room in the DRAM tier */
-    bool retried;      /* a refused reserve was tried again once */
-    bool served;       /* has given a lease */
-    bool promised;     /* room that is on its way, in this scheduling pass */
-    bool yielding;     /* was chosen to make room for one that starves, as of the pass before */
-    bool closing;      /* grants nothing more; stops when unused */
-    bool keep;         /* its image may become the DRAM residence */
+    bool keep_waiting;          /* until a dropped residence has made room in the DRAM tier */
+    bool retried;               /* a refused reserve was tried again once */
+    bool served;                /* has given a lease */
+    bool promised;              /* room that is on its way, in this scheduling pass */
+    bool yielding;              /* was chosen to make room for one that starves, as of the pass before */
+    bool closing;               /* grants nothing more; stops when unused */
+    bool keep;                  /* its image may become the DRAM residence */
     bool cancel_sent;
-    bool lost;         /* device or place is gone */
+    bool lost; /* device or place is gone */
 
     sgi_status failed; /* why it ends, SGI_OK when it just ends */
     uint32_t   failed_step;
 
-    uint64_t charged;        /* bytes on the device, engine included */
-    uint64_t charged_engine; /* of them */
-    uint32_t leases;
-    uint32_t calls;          /* callbacks out, given up by their users or not */
-    uint32_t calls_detached; /* of them given up: each takes the place of a lease until it has come back */
-    uint32_t calls_ending;   /* of them canceled or detached */
-    uint64_t ending_last;    /* when the last of these was canceled */
-    uint64_t last_used;
-    uint64_t idle_ns;        /* the idle time that runs, for when a pin comes off */
-    uint64_t rest_ns;        /* as the last lease released asked for, when a call outlives it */
-    uint64_t ready_seq;      /* core.seq when it became ready: wants after it found it there */
-    bool     blocked;        /* waits for room, on blocked_device, */
-    int32_t  blocked_device;
+    uint64_t     charged;        /* bytes on the device, engine included */
+    uint64_t     charged_engine; /* of them */
+    uint32_t     leases;
+    uint32_t     calls;          /* callbacks out, given up by their users or not */
+    uint32_t     calls_detached; /* of them given up: each takes the place of a lease until it has come back */
+    uint32_t     calls_ending;   /* of them canceled or detached */
+    uint64_t     ending_last;    /* when the last of these was canceled */
+    uint64_t     last_used;
+    uint64_t     idle_ns;   /* the idle time that runs, for when a pin comes off */
+    uint64_t     rest_ns;   /* as the last lease released asked for, when a call outlives it */
+    uint64_t     ready_seq; /* core.seq when it became ready: wants after it found it there */
+    bool         blocked;   /* waits for room, on blocked_device, */
+    int32_t      blocked_device;
     struct timer idle, hang, starve;
 };
 
 enum residence_state {
     RES_NONE,
-    RES_KEEPING,  /* KEEP is out; charged here already */
+    RES_KEEPING, /* KEEP is out; charged here already */
     RES_KEPT,
     RES_LENT,     /* an instance has the image; it is charged there */
     RES_DROPPING, /* DROP is out; still charged */
 };
 
 struct model {
-    sgi_model id; /* first: see slots */
+    sgi_model                     id; /* first: see slots */
     struct sgi__core_model_config config;
-    struct instance instance; /* one for now: instances_max is 1 */
-    uint64_t engine_bytes;    /* configured, or as last reported */
+    struct instance               instance;     /* one for now: instances_max is 1 */
+    uint64_t                      engine_bytes; /* configured, or as last reported */
 
-    struct want *wants_head, *wants_tail; /* by priority, then age */
-    uint32_t     wants;
-    uint64_t     op_check; /* CHECK_SOURCE is out; outlives an instance that was unqueued */
+    struct want  *wants_head, *wants_tail; /* by priority, then age */
+    uint32_t      wants;
+    uint64_t      op_check;                    /* CHECK_SOURCE is out; outlives an instance that was unqueued */
     struct model *pending_prev, *pending_next; /* in core.pending while it has wants */
     bool          is_pending;
 
     enum residence_state residence;
-    uint64_t residence_used; /* when it was last of use */
-    uint64_t op_drop;
-    bool     evict_dram; /* drop the residence as soon as it is one */
+    uint64_t             residence_used; /* when it was last of use */
+    uint64_t             op_drop;
+    bool                 evict_dram; /* drop the residence as soon as it is one */
 
-    bool     prepared, discard_wanted, prepare_hung;
-    uint64_t prepared_bytes, op_prepare, op_discard;
+    bool         prepared, discard_wanted, prepare_hung;
+    uint64_t     prepared_bytes, op_prepare, op_discard;
     struct timer prepare_hang;
 
     uint32_t   pinned_tier;
@@ -148,65 +148,65 @@ struct model {
 };
 
 struct want {
-    sgi_ticket id;
-    struct model *model;
+    sgi_ticket            id;
+    struct model         *model;
     struct sgi__core_want spec;
-    uint64_t seq;
-    uint64_t since;
-    bool     joined; /* its load had begun for somebody else */
-    struct want *prev, *next;
-    struct timer deadline;
+    uint64_t              seq;
+    uint64_t              since;
+    bool                  joined; /* its load had begun for somebody else */
+    struct want          *prev, *next;
+    struct timer          deadline;
 };
 
 struct lease {
-    sgi_lease id;
+    sgi_lease        id;
     struct instance *instance;
-    uint64_t instance_id;
-    uint64_t idle_ns;
-    uint64_t requested_at, granted_at;
-    uint8_t  tier;
-    bool     joined;
-    bool     call_open, is_overdue;
-    uint32_t holds;
-    struct timer overdue;
+    uint64_t         instance_id;
+    uint64_t         idle_ns;
+    uint64_t         requested_at, granted_at;
+    uint8_t          tier;
+    bool             joined;
+    bool             call_open, is_overdue;
+    uint32_t         holds;
+    struct timer     overdue;
 };
 
 enum context_state { CTX_CLOSED, CTX_OPENING, CTX_OPEN, CTX_CLOSING };
 
 struct device {
-    uint64_t bytes_max, used, used_engine, foreign;
-    bool     unified, lost;
+    uint64_t           bytes_max, used, used_engine, foreign;
+    bool               unified, lost;
     enum context_state context;
-    uint64_t op_context;
-    struct instance *instances; /* admitted to it, newest first */
-    uint32_t instances_count;
-    struct timer linger;
-    uint64_t promised;         /* during one scheduling pass: to those for whom it is being emptied */
-    struct instance *kept_for; /* during one scheduling pass: the one that starved longest */
+    uint64_t           op_context;
+    struct instance   *instances; /* admitted to it, newest first */
+    uint32_t           instances_count;
+    struct timer       linger;
+    uint64_t           promised; /* during one scheduling pass: to those for whom it is being emptied */
+    struct instance   *kept_for; /* during one scheduling pass: the one that starved longest */
 };
 
 #define SGI__DRAM (-1)
 
 struct sgi__core {
     struct sgi__core_config config;
-    struct device devices[SGI__DEVICES_MAX];
-    struct device dram; /* only bytes_max, used, and lost while the place is gone */
-    uint64_t dram_lending;     /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
-    uint64_t spare_limit_said; /* as of the last SPARE_LIMIT taken */
-    uint32_t keep_waiters;     /* instances with keep_waiting */
+    struct device           devices[SGI__DEVICES_MAX];
+    struct device           dram; /* only bytes_max, used, and lost while the place is gone */
+    uint64_t dram_lending;        /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
+    uint64_t spare_limit_said;    /* as of the last SPARE_LIMIT taken */
+    uint32_t keep_waiters;        /* instances with keep_waiting */
 
-    struct slots models, wants, leases;
+    struct slots  models, wants, leases;
     struct model *pending_head, *pending_tail; /* models with wants, by their first want */
-    uint32_t wants_count, leases_count, loads, calls;
-    uint64_t prepared_bytes;
+    uint32_t      wants_count, leases_count, loads, calls;
+    uint64_t      prepared_bytes;
 
     struct timer **heap;
-    uint32_t heap_count, heap_capacity;
+    uint32_t       heap_count, heap_capacity;
 
     struct sgi__core_action *actions; /* rings */
-    uint32_t actions_capacity, actions_head, actions_count;
-    struct sgi__core_reply *replies;
-    uint32_t replies_capacity, replies_head, replies_count;
+    uint32_t                 actions_capacity, actions_head, actions_count;
+    struct sgi__core_reply  *replies;
+    uint32_t                 replies_capacity, replies_head, replies_count;
 
     uint64_t serial, op, seq;
     bool     devices_kept; /* as of the last pass, for somebody who starves */
@@ -215,28 +215,32 @@ struct sgi__core {
 };
 
 /* slots.c */
-void  *sgi__slots_get(const struct slots *s, uint64_t id, enum id_kind kind); /* NULL: stale, foreign, of another kind */
+void *sgi__slots_get(const struct slots *s, uint64_t id, enum id_kind kind); /* NULL: stale, foreign, of another kind */
 sgi_status sgi__slots_room(struct slots *s, uint32_t items); /* so many can be taken without allocating */
-void  *sgi__slots_take(struct slots *s, struct sgi__core *core, enum id_kind kind); /* zeroed, its id set */
-void   sgi__slots_give(struct slots *s, void *item);
-void   sgi__slots_fini(struct slots *s);
-uint64_t sgi__core_new_id(struct sgi__core *core, enum id_kind kind, uint32_t slot);
+void      *sgi__slots_take(struct slots *s, struct sgi__core *core, enum id_kind kind); /* zeroed, its id set */
+void       sgi__slots_give(struct slots *s, void *item);
+void       sgi__slots_fini(struct slots *s);
+uint64_t   sgi__core_new_id(struct sgi__core *core, enum id_kind kind, uint32_t slot);
 
 /* core.c */
-struct model *sgi__core_model(const struct sgi__core *core, sgi_model id);
+struct model    *sgi__core_model(const struct sgi__core *core, sgi_model id);
 struct instance *sgi__core_instance(const struct sgi__core *core, sgi_model model, uint64_t id);
-struct device *sgi__core_device(struct sgi__core *core, int32_t device); /* SGI__DRAM too */
+struct device   *sgi__core_device(struct sgi__core *core, int32_t device);         /* SGI__DRAM too */
+struct instance *sgi__core_instance_of(const struct sgi__core *core, uint64_t id); /* by its own id alone */
+/* The end of every event: whoever can go goes, then whatever is due happens, until nothing follows. */
+void sgi__core_settle(struct sgi__core *core, uint64_t now);
 /* Emits an action and returns its op. instance may be NULL. */
-uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, const struct model *m, const struct instance *i);
-void sgi__core_act_context(struct sgi__core *core, enum sgi__core_action_kind kind, struct device *d);
-void sgi__core_reply(struct sgi__core *core, const struct sgi__core_reply *reply);
+uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, const struct model *m,
+                       const struct instance *i);
+void     sgi__core_act_context(struct sgi__core *core, enum sgi__core_action_kind kind, struct device *d);
+void     sgi__core_reply(struct sgi__core *core, const struct sgi__core_reply *reply);
 
 /* timer.c */
-void sgi__timer_init(struct timer *t, enum timer_kind kind, void *owner);
-sgi_status sgi__timer_room(struct sgi__core *core, uint32_t timers); /* so many more never allocate */
-void sgi__timer_set(struct sgi__core *core, struct timer *t, uint64_t due); /* later is lazy, earlier is not */
-void sgi__timer_unset(struct timer *t);                                    /* lazy: leaves the heap when its key comes up */
-void sgi__timer_remove(struct sgi__core *core, struct timer *t);           /* before its owner goes */
+void          sgi__timer_init(struct timer *t, enum timer_kind kind, void *owner);
+sgi_status    sgi__timer_room(struct sgi__core *core, uint32_t timers);              /* so many more never allocate */
+void          sgi__timer_set(struct sgi__core *core, struct timer *t, uint64_t due); /* later is lazy, earlier is not */
+void          sgi__timer_unset(struct timer *t); /* lazy: leaves the heap when its key comes up */
+void          sgi__timer_remove(struct sgi__core *core, struct timer *t); /* before its owner goes */
 struct timer *sgi__timer_pop_due(struct sgi__core *core, uint64_t now);
 
 /* lifecycle.c: one instance through its states, and the context under it */
@@ -246,17 +250,21 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
 void sgi__instance_advance(struct sgi__core *core, uint64_t now, struct instance *i); /* do what its facts allow next */
 void sgi__instance_stop(struct sgi__core *core, uint64_t now, struct instance *i, bool keep);
 void sgi__instance_fail(struct sgi__core *core, uint64_t now, struct instance *i, sgi_status status, uint32_t step);
-void sgi__instance_abandon(struct sgi__core *core, uint64_t now, struct model *m, bool canceled); /* the last want has gone */
-void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns); /* unused from now on */
+void sgi__instance_abandon(struct sgi__core *core, uint64_t now, struct model *m,
+                           bool canceled); /* the last want has gone */
+void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i,
+                        uint64_t idle_ns); /* unused from now on */
 void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event);
 void sgi__instance_heal(struct sgi__core *core, uint64_t now, struct instance *i);
 void sgi__instance_hung(struct sgi__core *core, struct instance *i);
 void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i);
+void sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns);
 bool sgi__instance_unused(const struct instance *i);
-uint64_t sgi__instance_need(const struct instance *i); /* bytes on a device */
-void sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m); /* if it has to be, and is not */
-void sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sgi_status status, uint32_t step);
-void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m); /* what a drain or an evict still waits for */
+uint64_t sgi__instance_need(const struct instance *i);                        /* bytes on a device */
+void     sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m); /* if it has to be, and is not */
+void     sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sgi_status status, uint32_t step);
+void     sgi__model_advance(struct sgi__core *core, uint64_t now,
+                            struct model *m); /* what a drain or an evict still waits for */
 
 /* context.c */
 void sgi__context_need(struct sgi__core *core, uint64_t now, struct device *d);
@@ -268,21 +276,26 @@ void sgi__place_died(struct sgi__core *core, uint64_t now);
 /* residence.c: the DRAM tier */
 enum room { ROOM_NOW, ROOM_SOON, ROOM_NONE }; /* soon: residences are being dropped for it */
 enum room sgi__residence_room(struct sgi__core *core, const struct model *for_model, uint64_t bytes);
-void sgi__residence_drop(struct sgi__core *core, struct model *m);
-void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m);
-void sgi__residence_clear(struct sgi__core *core, struct model *m);
+void      sgi__residence_drop(struct sgi__core *core, struct model *m);
+void      sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m);
+void      sgi__residence_clear(struct sgi__core *core, struct model *m);
 
 /* sched.c: who goes next */
-void sgi__sched_run(struct sgi__core *core, uint64_t now);
-struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns, uint64_t lease_ns); /* room was made */
-bool sgi__evict_one(struct sgi__core *core, uint64_t now, struct device *d); /* begins to stop the idle one unused longest */
-bool sgi__instance_grants(const struct instance *i); /* it would give a lease now */
+void          sgi__sched_run(struct sgi__core *core, uint64_t now);
+struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns,
+                               uint64_t lease_ns); /* room was made */
+bool          sgi__evict_one(struct sgi__core *core, uint64_t now,
+                             struct device *d);               /* begins to stop the idle one unused longest */
+bool          sgi__instance_grants(const struct instance *i); /* it would give a lease now */
 bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not);
 
 /* want.c */
 void sgi__want_add(struct sgi__core *core, struct want *w);
-void sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w, struct instance *i); /* i NULL: a DRAM prefetch */
-void sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step, uint64_t retry_after_ns);
-void sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step, uint64_t retry_after_ns); /* all of it */
+void sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w,
+                     struct instance *i); /* i NULL: a DRAM prefetch */
+void sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step,
+                      uint64_t retry_after_ns);
+void sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step,
+                       uint64_t retry_after_ns); /* all of it */
 
 #endif

@@ -105,7 +105,8 @@ void sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status,
             .kind = SGI__REPLY_REJECT, .status = status, .step = step, .retry_after_ns = retry_after_ns });
 }
 
-void sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step, uint64_t retry_after_ns)
+void sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step,
+                       uint64_t retry_after_ns)
 {
     while (m->wants_head)
         sgi__want_reject(core, m->wants_head, status, step, retry_after_ns);

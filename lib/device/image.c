@@ -14,16 +14,16 @@
 #include "base/error.h"
 #include "base/fault.h"
 
-#define PAGE_BYTES      UINT64_C(4096)
-#define HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+#define PAGE_BYTES       UINT64_C(4096)
+#define HUGE_PAGE_BYTES  (UINT64_C(2) << 20)
 #define REGION_BYTES_MAX (UINT64_C(1) << 46)
 
 struct sgi__image_memory {
     pthread_mutex_t mutex;
     uint64_t        spare_bytes_max; /* configured */
     /* under the mutex */
-    uint64_t limit; /* what the DRAM budget leaves */
-    uint64_t spare_bytes;
+    uint64_t            limit; /* what the DRAM budget leaves */
+    uint64_t            spare_bytes;
     struct sgi__region *spare; /* newest first */
 };
 
@@ -274,14 +274,16 @@ void sgi__image_memory_free(struct sgi__image_memory *memory)
 static struct sgi__region *take_spare(struct sgi__image_memory *m, uint64_t bytes, uint32_t flags, uint32_t tenant)
 {
     struct sgi__region **best = NULL;
-    bool fd = (flags & SGI_IMAGE_FD) != 0;
+    bool                 fd = (flags & SGI_IMAGE_FD) != 0;
 
     pthread_mutex_lock(&m->mutex);
     for (struct sgi__region **at = &m->spare; *at; at = &(*at)->next) {
         const struct sgi__region *r = *at;
-        if (r->tenant != tenant || fd != (r->fd >= 0) || (r->kind == SGI__REGION_HUGETLB && !(flags & SGI_IMAGE_HUGETLB)))
+        if (r->tenant != tenant || fd != (r->fd >= 0) ||
+            (r->kind == SGI__REGION_HUGETLB && !(flags & SGI_IMAGE_HUGETLB)))
             continue;
-        if (r->bytes >= bytes && r->bytes - bytes <= bytes / 4 + HUGE_PAGE_BYTES && (!best || r->bytes < (*best)->bytes))
+        if (r->bytes >= bytes && r->bytes - bytes <= bytes / 4 + HUGE_PAGE_BYTES &&
+            (!best || r->bytes < (*best)->bytes))
             best = at;
     }
     struct sgi__region *r = best ? *best : NULL;
@@ -312,8 +314,8 @@ static void region_give(struct sgi__image_memory *m, struct sgi__region *r)
 
 /* ---- images ---- */
 
-sgi_status sgi__image_new(struct sgi__image_memory *memory, const uint64_t *parts_bytes, uint32_t parts_count, uint32_t flags,
-                          uint32_t tenant, struct sgi__image **image_out, sgi_error *err)
+sgi_status sgi__image_new(struct sgi__image_memory *memory, const uint64_t *parts_bytes, uint32_t parts_count,
+                          uint32_t flags, uint32_t tenant, struct sgi__image **image_out, sgi_error *err)
 {
     sgi_status         st = SGI_OK;
     struct sgi__image *image = sgi__alloc_zero(1, sizeof *image);
@@ -361,7 +363,8 @@ sgi_status sgi__scratch_new(uint64_t bytes, void **memory_out, sgi_error *err)
     void *at = fault ? (errno = fault, MAP_FAILED)
                      : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at == MAP_FAILED)
-        return sgi__error_sys(err, SGI_E_DEVICE_MEMORY, errno, "map %llu bytes for the engine", (unsigned long long)bytes);
+        return sgi__error_sys(err, SGI_E_DEVICE_MEMORY, errno, "map %llu bytes for the engine",
+                              (unsigned long long)bytes);
     *memory_out = at;
     return SGI_OK;
 }

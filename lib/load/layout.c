@@ -7,14 +7,15 @@
 
 #define PREFIX_BYTES_MAX (UINT64_C(1) << 32)
 
-/* Data that starts at a multiple of this in its file is usable where it stands: every format aligns tensors to it or does not care. */
+/* Data that starts at a multiple of this in its file is usable where it stands: every format aligns tensors to it or
+ * does not care. */
 enum { DATA_ALIGN = 8 };
 
 static sgi_status lay_part(const struct sgi__file *file, uint64_t wanted_prefix, struct sgi__part *part, sgi_error *err)
 {
     if (wanted_prefix > PREFIX_BYTES_MAX)
-        return sgi__error(err, SGI_E_ENGINE, "%s: the engine asks for a prefix of %llu bytes; the maximum is %llu", file->name,
-                          (unsigned long long)wanted_prefix, (unsigned long long)PREFIX_BYTES_MAX);
+        return sgi__error(err, SGI_E_ENGINE, "%s: the engine asks for a prefix of %llu bytes; the maximum is %llu",
+                          file->name, (unsigned long long)wanted_prefix, (unsigned long long)PREFIX_BYTES_MAX);
     uint64_t lead = file->data_offset % SGI__PLACE_ALIGN;
 
     part->data_offset = file->data_offset;
@@ -32,7 +33,8 @@ static sgi_status lay_part(const struct sgi__file *file, uint64_t wanted_prefix,
     return SGI_OK;
 }
 
-sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix_bytes, struct sgi__layout **layout_out, sgi_error *err)
+sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix_bytes, struct sgi__layout **layout_out,
+                           sgi_error *err)
 {
     struct sgi__layout *layout = sgi__alloc_zero(1, sizeof *layout);
     if (layout)

@@ -100,8 +100,8 @@ void sgi__load_run_done(struct sgi__load *load)
 sgi_status sgi__load_fill_prefixes(struct sgi__load *load, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &load->spec;
-    sgi_status st = SGI_OK;
-    uint64_t   start = sgi__clock_now_ns();
+    sgi_status                   st = SGI_OK;
+    uint64_t                     start = sgi__clock_now_ns();
 
     for (uint32_t n = 0; n < spec->layout->parts_count && st == SGI_OK; n++) {
         const struct sgi__part *part = &spec->layout->parts[n];

@@ -4,8 +4,8 @@
  *
  *     plan -> touch -> read -> verify -> tensor ready ... -> all ready
  *
- * Everything else here may be called from any thread while the load exists: waits, progress, cancel. The image belongs to
- * the load until run has returned; then nothing of it touches the memory any more, whatever the outcome.
+ * Everything else here may be called from any thread while the load exists: waits, progress, cancel. The image belongs
+ * to the load until run has returned; then nothing of it touches the memory any more, whatever the outcome.
  */
 #ifndef SGI_LOAD_LOAD_H
 #define SGI_LOAD_LOAD_H
@@ -20,26 +20,28 @@ struct sgi__check {
 };
 
 struct sgi__load_spec {
-    const char                 *name; /* the model's, for errors */
-    const struct sgi__manifest *manifest;
-    const struct sgi__layout   *layout;
-    const uint64_t             *order; /* tensors wished first */
-    uint64_t                    order_count;
-    const struct sgi__check    *checks; /* sorted by tensor */
-    uint64_t                    checks_count;
-    struct sgi__image          *image;
+    const char                  *name; /* the model's, for errors */
+    const struct sgi__manifest  *manifest;
+    const struct sgi__layout    *layout;
+    const uint64_t              *order; /* tensors wished first */
+    uint64_t                     order_count;
+    const struct sgi__check     *checks; /* sorted by tensor */
+    uint64_t                     checks_count;
+    struct sgi__image           *image;
     const struct sgi__io_engine *engine;     /* for files to be read from the disk */
     const struct sgi__io_engine *hot_engine; /* for files the page cache holds: copies run on several cores */
-    uint64_t                    block_bytes;
-    uint32_t                    depth;
+    uint64_t                     block_bytes;
+    uint32_t                     depth;
     /* NULL: no prefixes */
     sgi_status (*prefix_fill)(void *user, uint32_t part, void *dst, uint64_t bytes, sgi_error *err);
-    void                       *prefix_user;
+    void *prefix_user;
 };
 
 /* Where the time went. Times are absolute (CLOCK_MONOTONIC); a step that was not needed has start 0. */
 struct sgi__report {
-    struct { uint64_t start_ns, ns; } steps[SGI_STEP_COUNT];
+    struct {
+        uint64_t start_ns, ns;
+    } steps[SGI_STEP_COUNT];
     uint64_t load_start_ns, load_end_ns;
     uint64_t bytes, cpu_ns, bounced_bytes, reread_bytes;
     uint32_t tier, direct;
@@ -65,9 +67,9 @@ void       sgi__load_cancel(struct sgi__load *load);
 sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err);
 sgi_status sgi__load_wait_prefixes(struct sgi__load *load, sgi_error *err);
 sgi_status sgi__load_wait(struct sgi__load *load, sgi_error *err); /* run and prefixes */
-void       sgi__load_join_prefixes(struct sgi__load *load); /* until fill_prefixes has returned, failed or not */
+void       sgi__load_join_prefixes(struct sgi__load *load);        /* until fill_prefixes has returned, failed or not */
 bool       sgi__load_canceled(struct sgi__load *load);
 void       sgi__load_progress(struct sgi__load *load, uint64_t *done_out, uint64_t *total_out);
-void       sgi__load_report(struct sgi__load *load, struct sgi__report *report_out); /* complete once run has returned */
+void sgi__load_report(struct sgi__load *load, struct sgi__report *report_out); /* complete once run has returned */
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pipeline of one load, on its loader thread: chunks of the plan are read as soon as their memory is touched, up to `depth` at
- * once; what lands is counted against its tensors; a tensor that is complete is verified and made ready. Chunks land in any order.
+ * The pipeline of one load, on its loader thread: chunks of the plan are read as soon as their memory is touched, up to
+ * `depth` at once; what lands is counted against its tensors; a tensor that is complete is verified and made ready.
+ * Chunks land in any order.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -20,29 +21,29 @@
 enum { HOT_PER_MILLE = 900 }; /* of a file in the page cache: from here on it is read from there */
 
 struct slot {
-    struct sgi__read read;
+    struct sgi__read         read;
     const struct sgi__chunk *chunk;
-    struct slot *next; /* free */
+    struct slot             *next; /* free */
 };
 
 /* A part whose file is open, from its first chunk to its last. */
 struct open_part {
     struct sgi__io_file file;
-    uint64_t chunks_left;
-    bool     open, direct;
+    uint64_t            chunks_left;
+    bool                open, direct;
 };
 
 struct pipeline {
-    struct sgi__load         *load;
-    struct sgi__plan         *plan;
-    struct open_part         *parts;
-    uint64_t                 *missing; /* bytes by tensor */
-    struct sgi__touch        *touch;
-    struct sgi__reader       *reader;
-    struct slot              *slots, *free_slots;
-    void                     *bounce; /* a page for each slot, if the plan needs any */
-    uint64_t                  next;   /* chunk */
-    struct sgi__report        report; /* published at the end */
+    struct sgi__load   *load;
+    struct sgi__plan   *plan;
+    struct open_part   *parts;
+    uint64_t           *missing; /* bytes by tensor */
+    struct sgi__touch  *touch;
+    struct sgi__reader *reader;
+    struct slot        *slots, *free_slots;
+    void               *bounce; /* a page for each slot, if the plan needs any */
+    uint64_t            next;   /* chunk */
+    struct sgi__report  report; /* published at the end */
 };
 
 static void begin(struct pipeline *p, uint32_t step)
@@ -78,8 +79,8 @@ static sgi_status open_part(struct pipeline *p, uint32_t number, sgi_error *err)
     if (st != SGI_OK)
         return sgi__error_step(err, st, SGI_STEP_OPEN);
     part->open = true;
-    part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN && !layout->realigned
-                && sgi__io_file_cached(&part->file, layout->data_offset, layout->data_bytes) < HOT_PER_MILLE;
+    part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN && !layout->realigned &&
+                   sgi__io_file_cached(&part->file, layout->data_offset, layout->data_bytes) < HOT_PER_MILLE;
     p->report.direct |= part->direct ? 1u : 2u;
     if (layout->realigned)
         p->report.bounced_bytes += layout->data_bytes;
@@ -99,7 +100,8 @@ static sgi_status close_part(struct pipeline *p, uint32_t number, sgi_error *err
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_READ);
 }
 
-/* The reader is made for the first file's way of reading: a hot file is copied on several cores, a cold one waits for its disk. */
+/* The reader is made for the first file's way of reading: a hot file is copied on several cores, a cold one waits for
+ * its disk. */
 static sgi_status open_reader(struct pipeline *p, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &p->load->spec;
@@ -108,8 +110,8 @@ static sgi_status open_reader(struct pipeline *p, sgi_error *err)
     uint64_t                     since = sgi__clock_now_ns();
 
     sgi_status st = sgi__reader_open(engine, spec->depth, &reader, err);
-    if (st != SGI_OK && engine != &sgi__io_threads) { /* it was probed, but there may be no room for another ring now */
-        engine = &sgi__io_threads;
+    if (st != SGI_OK && engine != spec->hot_engine) { /* it was probed, but there may be no room for another ring now */
+        engine = spec->hot_engine;
         st = sgi__reader_open(engine, spec->depth, &reader, err);
     }
     if (st != SGI_OK)
@@ -141,13 +143,18 @@ static const struct sgi__check *check_of(const struct sgi__load_spec *spec, uint
 static sgi_status read_again(struct pipeline *p, const struct sgi__tensor *t, uint8_t *dst, sgi_error *err)
 {
     const struct open_part *part = &p->parts[t->file];
-    uint64_t from = sgi__align_down(t->offset, SGI__PLACE_ALIGN);
-    uint64_t bytes = sgi__align_up(t->offset + t->bytes, SGI__PLACE_ALIGN) - from;
-    struct sgi__reader *reader = NULL;
-    struct sgi__read    read = { .file = &part->file, .path = file_of(p, t->file)->path, .offset = from, .bytes = bytes,
-                                 .direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN };
-    struct sgi__read   *done = NULL;
-    void               *aside;
+    uint64_t                from = sgi__align_down(t->offset, SGI__PLACE_ALIGN);
+    uint64_t                bytes = sgi__align_up(t->offset + t->bytes, SGI__PLACE_ALIGN) - from;
+    struct sgi__reader     *reader = NULL;
+    struct sgi__read        read = {
+               .file = &part->file,
+               .path = file_of(p, t->file)->path,
+               .offset = from,
+               .bytes = bytes,
+               .direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN,
+    };
+    struct sgi__read *done = NULL;
+    void             *aside;
 
     sgi_status st = sgi__scratch_new(bytes, &aside, err);
     if (st != SGI_OK)
@@ -155,7 +162,7 @@ static sgi_status read_again(struct pipeline *p, const struct sgi__tensor *t, ui
     read.dst = aside;
     if (!read.direct)
         sgi__io_file_uncache(&part->file, from, bytes);
-    st = sgi__reader_open(&sgi__io_threads, 1, &reader, err);
+    st = sgi__reader_open(p->load->spec.hot_engine, 1, &reader, err);
     if (st == SGI_OK) {
         sgi__reader_submit(reader, &read);
         do
@@ -175,9 +182,9 @@ static sgi_status verify(struct pipeline *p, uint64_t tensor, const struct sgi__
 {
     const struct sgi__load_spec *spec = &p->load->spec;
     const struct sgi__tensor    *t = &spec->manifest->tensors[tensor];
-    uint8_t *at = spec->image->parts[t->file]->base + sgi__layout_tensor(spec->layout, t);
-    uint64_t since = sgi__clock_now_ns();
-    sgi_status st = SGI_OK;
+    uint8_t                     *at = spec->image->parts[t->file]->base + sgi__layout_tensor(spec->layout, t);
+    uint64_t                     since = sgi__clock_now_ns();
+    sgi_status                   st = SGI_OK;
 
     uint64_t got = sgi__hash(at, t->bytes);
     if (got != check->xxh3) {
@@ -197,8 +204,8 @@ static sgi_status landed(struct pipeline *p, const struct sgi__chunk *c, sgi_err
 {
     const struct sgi__manifest *m = p->load->spec.manifest;
     const struct sgi__file     *file = file_of(p, c->part);
-    uint64_t end = c->offset + c->bytes, low = file->tensor_first, high = low + file->tensor_count;
-    uint64_t stop = high;
+    uint64_t                    end = c->offset + c->bytes, low = file->tensor_first, high = low + file->tensor_count;
+    uint64_t                    stop = high;
 
     while (low < high) { /* the first tensor that ends after the chunk begins; they are sorted and do not overlap */
         uint64_t mid = low + (high - low) / 2;
@@ -217,7 +224,7 @@ static sgi_status landed(struct pipeline *p, const struct sgi__chunk *c, sgi_err
         if (p->missing[low] > 0)
             continue;
         const struct sgi__check *check = check_of(&p->load->spec, low);
-        sgi_status st = check ? verify(p, low, check, err) : SGI_OK;
+        sgi_status               st = check ? verify(p, low, check, err) : SGI_OK;
         if (st != SGI_OK)
             return st;
         sgi__load_ready(p->load, low);
@@ -243,8 +250,13 @@ static void start_read(struct pipeline *p, const struct sgi__chunk *c)
     }
     if (part->direct)
         bytes = sgi__align_up(bytes, SGI__PLACE_ALIGN); /* to the end of the last block; the region has room for it */
-    s->read = (struct sgi__read){ .file = &part->file, .path = file_of(p, c->part)->path, .offset = offset, .dst = dst, .bytes = bytes,
-                                  .direct = part->direct, .user = s };
+    s->read = (struct sgi__read){ .file = &part->file,
+                                  .path = file_of(p, c->part)->path,
+                                  .offset = offset,
+                                  .dst = dst,
+                                  .bytes = bytes,
+                                  .direct = part->direct,
+                                  .user = s };
     begin(p, SGI_STEP_READ);
     sgi__reader_submit(p->reader, &s->read);
 }
@@ -262,7 +274,8 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
     sgi_status st = landed(p, c, err);
     if (st == SGI_OK && --p->parts[c->part].chunks_left == 0)
         st = close_part(p, c->part, err);
-    uint64_t data_offset = p->load->spec.layout->parts[c->part].data_offset; /* the header's tail came along with the first block */
+    uint64_t data_offset =
+        p->load->spec.layout->parts[c->part].data_offset; /* the header's tail came along with the first block */
     atomic_fetch_add(&p->load->done_bytes, c->offset < data_offset ? c->bytes - (data_offset - c->offset) : c->bytes);
     return st;
 }
@@ -340,9 +353,10 @@ static void close_reader(struct pipeline *p)
 static sgi_status set_up(struct pipeline *p, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &p->load->spec;
-    bool bounce = false;
+    bool                         bounce = false;
 
-    sgi_status st = sgi__plan_new(spec->manifest, spec->layout, spec->block_bytes, spec->order, spec->order_count, &p->plan, err);
+    sgi_status st = sgi__plan_new(spec->manifest, spec->layout, spec->block_bytes, spec->order, spec->order_count,
+                                  &p->plan, err);
     if (st != SGI_OK)
         return st;
     p->parts = sgi__alloc_zero(spec->layout->parts_count, sizeof *p->parts);
@@ -386,8 +400,8 @@ static void take_down(struct pipeline *p)
 
 static void publish(struct pipeline *p, sgi_status st)
 {
-    static const uint32_t direct[] = { 0, 1, 0, 2 }; /* from the bits: past the cache 1, through it 2 */
-    struct sgi__load     *load = p->load;
+    static const uint32_t        direct[] = { 0, 1, 0, 2 }; /* from the bits: past the cache 1, through it 2 */
+    struct sgi__load            *load = p->load;
     const struct sgi__load_spec *spec = &load->spec;
 
     p->report.load_end_ns = sgi__clock_now_ns();

@@ -7,12 +7,14 @@
 #include "base/bytes.h"
 #include "base/error.h"
 
-/* Cuts one part at multiples of the block, counted from the aligned start of its data. With `chunks` NULL it only counts. */
+/* Cuts one part at multiples of the block, counted from the aligned start of its data. With `chunks` NULL it only
+ * counts. */
 static uint64_t cut_part(const struct sgi__part *part, uint32_t number, uint64_t block, struct sgi__chunk *chunks)
 {
     uint64_t count = 0, end = part->data_offset + part->data_bytes;
     uint64_t lead = part->realigned ? 0 : part->data_offset % SGI__PLACE_ALIGN;
-    /* Without an engine's prefix the block that data begins in is read whole: the header's tail lands before the data. */
+    /* Without an engine's prefix the block that data begins in is read whole: the header's tail lands before the data.
+     * */
     bool     aside = part->engine_prefix && lead > 0;
     uint64_t at = aside || part->realigned ? part->data_offset : part->data_offset - lead;
 
@@ -43,7 +45,7 @@ static uint64_t first_chunk_of(const struct sgi__chunk *chunks, uint64_t count, 
 {
     uint64_t low = 0, high = count;
     while (low < high) {
-        uint64_t mid = low + (high - low) / 2;
+        uint64_t                 mid = low + (high - low) / 2;
         const struct sgi__chunk *c = &chunks[mid];
         if (c->part < t->file || (c->part == t->file && c->offset + c->bytes <= t->offset))
             low = mid + 1;
@@ -53,7 +55,8 @@ static uint64_t first_chunk_of(const struct sgi__chunk *chunks, uint64_t count, 
     return low;
 }
 
-static sgi_status put_first(const struct sgi__manifest *m, struct sgi__plan *plan, const uint64_t *order, uint64_t order_count, sgi_error *err)
+static sgi_status put_first(const struct sgi__manifest *m, struct sgi__plan *plan, const uint64_t *order,
+                            uint64_t order_count, sgi_error *err)
 {
     struct sgi__chunk *sorted = sgi__alloc_zero(plan->chunks_count, sizeof *sorted);
     uint8_t           *taken = sgi__alloc_zero(plan->chunks_count, 1);
@@ -62,12 +65,15 @@ static sgi_status put_first(const struct sgi__manifest *m, struct sgi__plan *pla
     if (!sorted || !taken) {
         sgi__free(sorted);
         sgi__free(taken);
-        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for a plan of %llu chunks", (unsigned long long)plan->chunks_count);
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for a plan of %llu chunks",
+                          (unsigned long long)plan->chunks_count);
     }
     for (uint64_t n = 0; n < order_count; n++) {
         const struct sgi__tensor *t = &m->tensors[order[n]];
         for (uint64_t c = first_chunk_of(plan->chunks, plan->chunks_count, t);
-             t->bytes > 0 && c < plan->chunks_count && plan->chunks[c].part == t->file && plan->chunks[c].offset < t->offset + t->bytes; c++)
+             t->bytes > 0 && c < plan->chunks_count && plan->chunks[c].part == t->file &&
+             plan->chunks[c].offset < t->offset + t->bytes;
+             c++)
             if (!taken[c]) {
                 taken[c] = 1;
                 sorted[count++] = plan->chunks[c];
@@ -82,8 +88,8 @@ static sgi_status put_first(const struct sgi__manifest *m, struct sgi__plan *pla
     return SGI_OK;
 }
 
-sgi_status sgi__plan_new(const struct sgi__manifest *m, const struct sgi__layout *layout, uint64_t block_bytes, const uint64_t *order,
-                         uint64_t order_count, struct sgi__plan **plan_out, sgi_error *err)
+sgi_status sgi__plan_new(const struct sgi__manifest *m, const struct sgi__layout *layout, uint64_t block_bytes,
+                         const uint64_t *order, uint64_t order_count, struct sgi__plan **plan_out, sgi_error *err)
 {
     struct sgi__plan *plan = sgi__alloc_zero(1, sizeof *plan);
     uint64_t          count = 0;

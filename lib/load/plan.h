@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What to read, in which order, to where: a flat list of chunks. Made once when a model is registered; the order of reading is
- * the files' own, except that chunks with wished tensors come first. */
+/* What to read, in which order, to where: a flat list of chunks. Made once when a model is registered; the order of
+ * reading is the files' own, except that chunks with wished tensors come first. */
 #ifndef SGI_LOAD_PLAN_H
 #define SGI_LOAD_PLAN_H
 
 #include "load/layout.h"
 
 struct sgi__chunk {
-    uint64_t offset;       /* in the file */
-    uint64_t dst;          /* in the part */
-    uint64_t bytes;        /* of the file */
+    uint64_t offset; /* in the file */
+    uint64_t dst;    /* in the part */
+    uint64_t bytes;  /* of the file */
     uint32_t part;
-    bool     bounce;       /* shares its block with the engine's prefix: read aside, then copied */
-    bool     unaligned;    /* realigned part: only through the page cache */
+    bool     bounce;    /* shares its block with the engine's prefix: read aside, then copied */
+    bool     unaligned; /* realigned part: only through the page cache */
 };
 
 struct sgi__plan {
     struct sgi__chunk *chunks;
-    uint64_t chunks_count;
+    uint64_t           chunks_count;
 };
 
 /* A window of the plan on the fly would do too, but a chunk costs 40 bytes for each 2 MiB: 20 MiB for a terabyte.
  * order: indices of tensors wished first, NULL: none. SGI_E_NO_MEMORY. */
-sgi_status sgi__plan_new(const struct sgi__manifest *m, const struct sgi__layout *layout, uint64_t block_bytes, const uint64_t *order,
-                         uint64_t order_count, struct sgi__plan **plan_out, sgi_error *err);
+sgi_status sgi__plan_new(const struct sgi__manifest *m, const struct sgi__layout *layout, uint64_t block_bytes,
+                         const uint64_t *order, uint64_t order_count, struct sgi__plan **plan_out, sgi_error *err);
 void       sgi__plan_free(struct sgi__plan *plan);
 
 #endif

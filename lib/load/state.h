@@ -11,21 +11,21 @@
 
 struct sgi__load {
     struct sgi__load_spec spec;
-    uint64_t        total_bytes;
-    bool            has_prefixes;
-    atomic_bool     canceled;   /* written by anybody, read by the pipeline between chunks */
-    atomic_uint_fast64_t done_bytes; /* for progress only */
+    uint64_t              total_bytes;
+    bool                  has_prefixes;
+    atomic_bool           canceled;   /* written by anybody, read by the pipeline between chunks */
+    atomic_uint_fast64_t  done_bytes; /* for progress only */
 
     pthread_mutex_t mutex;
     pthread_cond_t  changed;
     /* under the mutex */
     struct sgi__reader *reader; /* while run has it open: so that cancel can wake it */
-    uint8_t        *ready;      /* by tensor; NULL: all of them, from the start */
-    bool            run_done, prefixes_done;
-    uint32_t        waiters;
-    sgi_status      failed;
-    sgi_error       error;
-    struct sgi__report report;
+    uint8_t            *ready;  /* by tensor; NULL: all of them, from the start */
+    bool                run_done, prefixes_done;
+    uint32_t            waiters;
+    sgi_status          failed;
+    sgi_error           error;
+    struct sgi__report  report;
 };
 
 void sgi__load_failed(struct sgi__load *load, sgi_status status, const sgi_error *err);

@@ -11,8 +11,8 @@
 #include "base/error.h"
 #include "base/thread.h"
 
-#define AHEAD_BYTES     (UINT64_C(64) << 20)
-#define WORTH_A_THREAD  (UINT64_C(4) << 20)
+#define AHEAD_BYTES    (UINT64_C(64) << 20)
+#define WORTH_A_THREAD (UINT64_C(4) << 20)
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
@@ -20,14 +20,14 @@
 struct sgi__touch {
     const struct sgi__plan  *plan;
     const struct sgi__image *image;
-    pthread_t        thread;
-    atomic_uint_fast64_t touched; /* chunks; written by the thread, read by the loader without the mutex */
-    pthread_mutex_t  mutex;
-    pthread_cond_t   changed;
+    pthread_t                thread;
+    atomic_uint_fast64_t     touched; /* chunks; written by the thread, read by the loader without the mutex */
+    pthread_mutex_t          mutex;
+    pthread_cond_t           changed;
     /* under the mutex */
-    uint64_t         submitted;
-    bool             stop;
-    int              failed; /* errno */
+    uint64_t                submitted;
+    bool                    stop;
+    int                     failed; /* errno */
     struct sgi__touch_times times;
 };
 
@@ -60,8 +60,8 @@ static void *run(void *arg)
 {
     struct sgi__touch      *t = arg;
     const struct sgi__plan *plan = t->plan;
-    uint64_t ahead = 0, counted = 0; /* bytes touched beyond what was submitted; chunks taken off it */
-    uint64_t busy = 0;
+    uint64_t                ahead = 0, counted = 0; /* bytes touched beyond what was submitted; chunks taken off it */
+    uint64_t                busy = 0;
 
     t->times.start_ns = sgi__clock_now_ns();
     for (uint64_t n = 0; n < plan->chunks_count; n++) {
@@ -97,7 +97,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-sgi_status sgi__touch_start(const struct sgi__plan *plan, const struct sgi__image *image, struct sgi__touch **touch_out, sgi_error *err)
+sgi_status sgi__touch_start(const struct sgi__plan *plan, const struct sgi__image *image, struct sgi__touch **touch_out,
+                            sgi_error *err)
 {
     *touch_out = NULL;
     if (!worth_it(image))

@@ -21,7 +21,7 @@ static struct sgi__registry_entry **bucket(const struct sgi__registry *r, const 
 static sgi_status grow(struct sgi__registry *r)
 {
     struct sgi__registry old = *r;
-    uint32_t count = old.buckets_count ? old.buckets_count * 2 : 16;
+    uint32_t             count = old.buckets_count ? old.buckets_count * 2 : 16;
 
     void *buckets = sgi__alloc_zero(count, sizeof(struct sgi__registry_entry *));
     if (!buckets)

@@ -8,19 +8,19 @@
 #include <sgi/sgi.h>
 
 struct sgi__registry_entry {
-    const char *name; /* the owner's */
+    const char                 *name; /* the owner's */
     struct sgi__registry_entry *next;
 };
 
 struct sgi__registry {
     struct sgi__registry_entry **buckets;
-    uint32_t buckets_count, count;
+    uint32_t                     buckets_count, count;
 };
 
 /* SGI_E_EXISTS, SGI_E_NO_MEMORY. */
-sgi_status sgi__registry_add(struct sgi__registry *r, struct sgi__registry_entry *entry);
-void       sgi__registry_remove(struct sgi__registry *r, struct sgi__registry_entry *entry);
+sgi_status                  sgi__registry_add(struct sgi__registry *r, struct sgi__registry_entry *entry);
+void                        sgi__registry_remove(struct sgi__registry *r, struct sgi__registry_entry *entry);
 struct sgi__registry_entry *sgi__registry_find(const struct sgi__registry *r, const char *name); /* NULL */
-void       sgi__registry_fini(struct sgi__registry *r);
+void                        sgi__registry_fini(struct sgi__registry *r);
 
 #endif

@@ -14,18 +14,21 @@ struct sgi__trace_start {
     uint32_t tier;
     int32_t  device;
     char     engine[16];
-    struct { uint64_t start_ns, ns; } steps[SGI_STEP_COUNT]; /* start 0: not needed */
+    struct {
+        uint64_t start_ns, ns;
+    } steps[SGI_STEP_COUNT]; /* start 0: not needed */
 };
 
 struct sgi__trace {
     struct sgi__trace_start starts[SGI__TRACE_STARTS];
-    uint64_t count; /* ever */
+    uint64_t                count; /* ever */
 };
 
 struct sgi__trace *sgi__trace_new(void); /* empty; NULL: out of memory */
-void sgi__trace_free(struct sgi__trace *trace);
-void sgi__trace_add(struct sgi__trace *trace, const struct sgi__trace_start *start);
-/* Chrome's trace event format: a process for each runtime, a row for each start's steps. SGI_E_CANCELED when `write` stops it. */
+void               sgi__trace_free(struct sgi__trace *trace);
+void               sgi__trace_add(struct sgi__trace *trace, const struct sgi__trace_start *start);
+/* Chrome's trace event format: a process for each runtime, a row for each start's steps. SGI_E_CANCELED when `write`
+ * stops it. */
 sgi_status sgi__trace_write(const struct sgi__trace *trace, sgi_write_fn write, void *user);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The place in this process: image memory of the host, loads and engine callbacks on threads that exist while they run. Cheap ops
- * are done on the thread that asks; what reads, calls out, or frees gigabytes is a job. */
+/* The place in this process: image memory of the host, loads and engine callbacks on threads that exist while they run.
+ * Cheap ops are done on the thread that asks; what reads, calls out, or frees gigabytes is a job. */
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/thread.h"
-#include "load/hash.h"
 #include "place/instance.h"
 
 /* ---- tables ---- */
@@ -30,7 +29,7 @@ static struct place_model *find_model(struct sgi__place *p, sgi_model id)
     return m;
 }
 
-static struct place_instance *find_instance_locked(struct sgi__place *p, uint64_t id)
+struct place_instance *sgi__place_instance_locked(struct sgi__place *p, uint64_t id)
 {
     struct place_instance *i = p->instances[bucket_of(id)];
     while (i && i->id != id)
@@ -38,10 +37,10 @@ static struct place_instance *find_instance_locked(struct sgi__place *p, uint64_
     return i;
 }
 
-static struct place_instance *find_instance(struct sgi__place *p, uint64_t id)
+struct place_instance *sgi__place_instance(struct sgi__place *p, uint64_t id)
 {
     pthread_mutex_lock(&p->mutex);
-    struct place_instance *i = find_instance_locked(p, id);
+    struct place_instance *i = sgi__place_instance_locked(p, id);
     pthread_mutex_unlock(&p->mutex);
     return i;
 }
@@ -100,11 +99,11 @@ static void instance_end(struct sgi__place *p, struct place_instance *i)
 /* ---- jobs ---- */
 
 struct job {
-    struct sgi__job        job; /* first */
-    struct sgi__place     *place;
+    struct sgi__job         job; /* first */
+    struct sgi__place      *place;
     struct sgi__place_event event; /* what it will report */
-    struct place_model    *model;
-    struct place_instance *instance;
+    struct place_model     *model;
+    struct place_instance  *instance;
     void (*work)(struct job *job, sgi_error *err);
     bool on_stack;
 };
@@ -179,8 +178,11 @@ static void work_check(struct job *job, sgi_error *err)
 
 static void check_source(struct sgi__place *p, uint64_t op, sgi_model model)
 {
-    start_job(p, &(struct job){ .model = find_model(p, model), .work = work_check,
-                                .event = { .kind = SGI__PLACE_SOURCE_CHECKED, .op = op, .model = model } }, false);
+    start_job(p,
+              &(struct job){ .model = find_model(p, model),
+                             .work = work_check,
+                             .event = { .kind = SGI__PLACE_SOURCE_CHECKED, .op = op, .model = model } },
+              false);
 }
 
 /* The host has no context to open; the op is there so that its life is the same as a GPU's. */
@@ -205,10 +207,11 @@ static void context_close(struct sgi__place *p, uint64_t op, int32_t device)
 
 /* ---- prepare ---- */
 
-/* What a callback said, or did not say, with its step and its model. An error of ours that it handed on has its step. */
-/* A callback may return anything. What would read as the library's own word (a deadline, a stale id, no more pieces) or is
- * no status of ours becomes SGI_E_ENGINE, with the callback's own in driver_code; what speaks of the request, or of a
- * model's, a device's or the runtime's trouble stays. */
+/* What a callback said, or did not say, with its step and its model. An error of ours that it handed on has its step.
+ * */
+/* A callback may return anything. What would read as the library's own word (a deadline, a stale id, no more pieces) or
+ * is no status of ours becomes SGI_E_ENGINE, with the callback's own in driver_code; what speaks of the request, or of
+ * a model's, a device's or the runtime's trouble stays. */
 static sgi_status callback_status(sgi_status status, bool canceled, sgi_error *err)
 {
     bool ours = status <= -100 && strcmp(sgi_status_name(status), "SGI_E_?") != 0;
@@ -254,8 +257,11 @@ static void work_prepare(struct job *job, sgi_error *err)
 
 static void prepare(struct sgi__place *p, uint64_t op, sgi_model model)
 {
-    start_job(p, &(struct job){ .model = find_model(p, model), .work = work_prepare,
-                                .event = { .kind = SGI__PLACE_PREPARED, .op = op, .model = model } }, false);
+    start_job(p,
+              &(struct job){ .model = find_model(p, model),
+                             .work = work_prepare,
+                             .event = { .kind = SGI__PLACE_PREPARED, .op = op, .model = model } },
+              false);
 }
 
 static void work_discard(struct job *job, sgi_error *err)
@@ -270,8 +276,11 @@ static void work_discard(struct job *job, sgi_error *err)
 
 static void discard(struct sgi__place *p, uint64_t op, sgi_model model)
 {
-    start_job(p, &(struct job){ .model = find_model(p, model), .work = work_discard,
-                                .event = { .kind = SGI__PLACE_DISCARDED, .op = op, .model = model } }, true);
+    start_job(p,
+              &(struct job){ .model = find_model(p, model),
+                             .work = work_discard,
+                             .event = { .kind = SGI__PLACE_DISCARDED, .op = op, .model = model } },
+              true);
 }
 
 /* ---- memory and load ---- */
@@ -288,14 +297,24 @@ static sgi_status prefix_fill(void *user, uint32_t part, void *dst, uint64_t byt
 static void load_spec(const struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec)
 {
     const struct sgi__place_model *m = &i->model->spec;
-    *spec = (struct sgi__load_spec){ .name = m->name, .manifest = m->manifest, .layout = m->layout, .order = m->order,
-                                     .order_count = m->order_count, .checks = m->checks, .checks_count = m->checks_count,
-                                     .image = i->image, .engine = p->config.engine, .hot_engine = p->config.hot_engine,
-                                     .block_bytes = p->config.block_bytes, .depth = p->config.depth,
-                                     .prefix_fill = prefix_fill, .prefix_user = i->model };
+    *spec = (struct sgi__load_spec){ .name = m->name,
+                                     .manifest = m->manifest,
+                                     .layout = m->layout,
+                                     .order = m->order,
+                                     .order_count = m->order_count,
+                                     .checks = m->checks,
+                                     .checks_count = m->checks_count,
+                                     .image = i->image,
+                                     .engine = p->config.engine,
+                                     .hot_engine = p->config.hot_engine,
+                                     .block_bytes = p->config.block_bytes,
+                                     .depth = p->config.depth,
+                                     .prefix_fill = prefix_fill,
+                                     .prefix_user = i->model };
 }
 
-static sgi_status new_image(struct sgi__place *p, const struct sgi__place_model *m, struct sgi__image **image_out, sgi_error *err)
+static sgi_status new_image(struct sgi__place *p, const struct sgi__place_model *m, struct sgi__image **image_out,
+                            sgi_error *err)
 {
     uint32_t  parts = m->layout->parts_count;
     uint64_t *bytes = sgi__alloc_zero(parts, sizeof *bytes);
@@ -310,7 +329,8 @@ static sgi_status new_image(struct sgi__place *p, const struct sgi__place_model 
     return st;
 }
 
-static sgi_status make_instance(struct sgi__place *p, struct place_model *m, uint64_t id, int32_t device, uint32_t tier, sgi_error *err)
+static sgi_status make_instance(struct sgi__place *p, struct place_model *m, uint64_t id, int32_t device, uint32_t tier,
+                                sgi_error *err)
 {
     struct place_instance *i = sgi__alloc_zero(1, sizeof *i);
     struct sgi__load_spec  spec;
@@ -351,10 +371,13 @@ undo_instance:
     return st;
 }
 
-static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device, uint32_t tier)
+static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
+                    uint32_t tier)
 {
-    sgi_error err;
-    struct sgi__place_event event = { .kind = SGI__PLACE_RESERVED, .op = op, .model = model, .instance = instance, .error = &err };
+    sgi_error               err;
+    struct sgi__place_event event = {
+        .kind = SGI__PLACE_RESERVED, .op = op, .model = model, .instance = instance, .error = &err
+    };
 
     sgi__error_init(&err);
     event.status = make_instance(p, find_model(p, model), instance, device, tier, &err);
@@ -415,7 +438,7 @@ static void work_load(struct job *job, sgi_error *err)
 
 static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
 {
-    struct place_instance  *i = find_instance(p, instance);
+    struct place_instance  *i = sgi__place_instance(p, instance);
     struct sgi__place_event event = { .kind = SGI__PLACE_LOADED, .op = op, .model = model, .instance = instance };
 
     if (i->from_dram)
@@ -427,7 +450,7 @@ static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t in
 static void cancel(struct sgi__place *p, uint64_t instance)
 {
     pthread_mutex_lock(&p->mutex);
-    struct place_instance *i = find_instance_locked(p, instance);
+    struct place_instance *i = sgi__place_instance_locked(p, instance);
     if (i) {
         pthread_mutex_lock(&i->mutex);
         i->canceled = true;
@@ -455,14 +478,18 @@ static void work_free(struct job *job, sgi_error *err)
 
 static void free_instance(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
 {
-    struct place_instance *i = find_instance(p, instance);
-    start_job(p, &(struct job){ .model = i->model, .instance = i, .work = work_free,
-                                .event = { .kind = SGI__PLACE_FREED, .op = op, .model = model, .instance = instance } }, true);
+    struct place_instance *i = sgi__place_instance(p, instance);
+    start_job(p,
+              &(struct job){ .model = i->model,
+                             .instance = i,
+                             .work = work_free,
+                             .event = { .kind = SGI__PLACE_FREED, .op = op, .model = model, .instance = instance } },
+              true);
 }
 
 static void keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
 {
-    struct place_instance *i = find_instance(p, instance);
+    struct place_instance *i = sgi__place_instance(p, instance);
 
     i->model->residence = i->image;
     if (!i->from_dram)
@@ -481,8 +508,11 @@ static void work_drop(struct job *job, sgi_error *err)
 
 static void drop(struct sgi__place *p, uint64_t op, sgi_model model)
 {
-    start_job(p, &(struct job){ .model = find_model(p, model), .work = work_drop,
-                                .event = { .kind = SGI__PLACE_DROPPED, .op = op, .model = model } }, true);
+    start_job(p,
+              &(struct job){ .model = find_model(p, model),
+                             .work = work_drop,
+                             .event = { .kind = SGI__PLACE_DROPPED, .op = op, .model = model } },
+              true);
 }
 
 static void spare_limit(struct sgi__place *p, uint64_t bytes)
@@ -511,9 +541,14 @@ static void work_start(struct job *job, sgi_error *err)
 
 static void engine_start(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
 {
-    struct place_instance *i = find_instance(p, instance);
-    start_job(p, &(struct job){ .model = i->model, .instance = i, .work = work_start,
-                                .event = { .kind = SGI__PLACE_ENGINE_STARTED, .op = op, .model = model, .instance = instance } }, false);
+    struct place_instance *i = sgi__place_instance(p, instance);
+    start_job(p,
+              &(struct job){
+                  .model = i->model,
+                  .instance = i,
+                  .work = work_start,
+                  .event = { .kind = SGI__PLACE_ENGINE_STARTED, .op = op, .model = model, .instance = instance } },
+              false);
 }
 
 static void work_stop(struct job *job, sgi_error *err)
@@ -527,9 +562,14 @@ static void work_stop(struct job *job, sgi_error *err)
 
 static void engine_stop(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
 {
-    struct place_instance *i = find_instance(p, instance);
-    start_job(p, &(struct job){ .model = i->model, .instance = i, .work = work_stop,
-                                .event = { .kind = SGI__PLACE_ENGINE_STOPPED, .op = op, .model = model, .instance = instance } }, true);
+    struct place_instance *i = sgi__place_instance(p, instance);
+    start_job(p,
+              &(struct job){
+                  .model = i->model,
+                  .instance = i,
+                  .work = work_stop,
+                  .event = { .kind = SGI__PLACE_ENGINE_STOPPED, .op = op, .model = model, .instance = instance } },
+              true);
 }
 
 struct call_job {
@@ -555,13 +595,14 @@ static void call_ended(struct call_job *job)
 
 static void run_call(struct sgi__job *base)
 {
-    struct call_job       *job = (struct call_job *)base;
-    struct place_instance *i = job->instance;
-    const sgi_engine      *e = i->model->spec.engine;
-    struct sgi__place     *p = job->reply.place;
-    sgi_error              err;
-    struct sgi__place_event event = { .kind = SGI__PLACE_CALLED, .op = job->reply.call, .instance = i->id, .model = i->model->spec.id,
-                                      .error = &err };
+    struct call_job        *job = (struct call_job *)base;
+    struct place_instance  *i = job->instance;
+    const sgi_engine       *e = i->model->spec.engine;
+    struct sgi__place      *p = job->reply.place;
+    sgi_error               err;
+    struct sgi__place_event event = {
+        .kind = SGI__PLACE_CALLED, .op = job->reply.call, .instance = i->id, .model = i->model->spec.id, .error = &err
+    };
     sgi__error_init(&err);
     sgi__thread_enter_library();
     sgi_status st = e->call(e->user, i->engine_instance, job->request, job->bytes, &job->reply, &err);
@@ -572,14 +613,18 @@ static void run_call(struct sgi__job *base)
     report(p, &event);
 }
 
-static sgi_status call(struct sgi__place *p, uint64_t call_id, uint64_t instance, const void *request, size_t bytes, sgi_error *err)
+static sgi_status call(struct sgi__place *p, uint64_t call_id, uint64_t instance, const void *request, size_t bytes,
+                       sgi_error *err)
 {
-    struct place_instance *i = find_instance(p, instance);
+    struct place_instance *i = sgi__place_instance(p, instance);
     struct call_job       *job = bytes > SIZE_MAX - sizeof *job ? NULL : sgi__alloc(sizeof *job + bytes);
 
     if (!job)
-        return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for a request of %zu bytes", i->model->spec.name, bytes);
-    *job = (struct call_job){ .job.run = run_call, .reply = { .place = p, .call = call_id }, .instance = i, .bytes = bytes };
+        return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for a request of %zu bytes",
+                          i->model->spec.name, bytes);
+    *job = (struct call_job){
+        .job.run = run_call, .reply = { .place = p, .call = call_id }, .instance = i, .bytes = bytes
+    };
     if (bytes > 0)
         memcpy(job->request, request, bytes);
     pthread_mutex_lock(&i->mutex);
@@ -596,7 +641,7 @@ static sgi_status call(struct sgi__place *p, uint64_t call_id, uint64_t instance
 static void call_cancel(struct sgi__place *p, uint64_t call_id, uint64_t instance)
 {
     pthread_mutex_lock(&p->mutex);
-    struct place_instance *i = find_instance_locked(p, instance);
+    struct place_instance *i = sgi__place_instance_locked(p, instance);
     if (i) {
         pthread_mutex_lock(&i->mutex);
         for (struct sgi_reply *r = i->replies; r; r = r->next)
@@ -605,98 +650,6 @@ static void call_cancel(struct sgi__place *p, uint64_t call_id, uint64_t instanc
         pthread_mutex_unlock(&i->mutex);
     }
     pthread_mutex_unlock(&p->mutex);
-}
-
-/* ---- looking ---- */
-
-static sgi_status tensor(struct sgi__place *p, uint64_t instance, uint64_t index, sgi_view *view_out, sgi_error *err)
-{
-    struct place_instance      *i = find_instance(p, instance);
-    const struct sgi__manifest *m = i->model->spec.manifest;
-
-    if (index >= m->tensors_count)
-        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %llu tensors, no number %llu", i->model->spec.name,
-                          (unsigned long long)m->tensors_count, (unsigned long long)index);
-    const struct sgi__tensor *t = &m->tensors[index];
-    view_out->bytes = t->bytes;
-    view_out->data = t->bytes ? i->image->parts[t->file]->base + sgi__layout_tensor(i->model->spec.layout, t) : NULL;
-    return SGI_OK;
-}
-
-static sgi_status tensor_wait(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t deadline_ns, sgi_error *err)
-{
-    struct place_instance *i = find_instance(p, instance);
-    sgi_view               view;
-    sgi_status             st = tensor(p, instance, index, &view, err);
-    return st == SGI_OK ? sgi__load_wait_tensor(i->load, index, deadline_ns, err) : st;
-}
-
-static sgi_status tensor_digest(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t *xxh3_out, sgi_error *err)
-{
-    sgi_view   view;
-    sgi_status st = tensor_wait(p, instance, index, UINT64_MAX, err);
-    if (st != SGI_OK)
-        return st;
-    tensor(p, instance, index, &view, NULL);
-    *xxh3_out = sgi__hash(view.data, view.bytes);
-    return SGI_OK;
-}
-
-static sgi_status image(struct sgi__place *p, uint64_t instance, uint32_t part, sgi_image *image_out, sgi_error *err)
-{
-    struct place_instance    *i = find_instance(p, instance);
-    const struct sgi__layout *layout = i->model->spec.layout;
-
-    if (part >= layout->parts_count)
-        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u parts, no number %u", i->model->spec.name, layout->parts_count, part);
-    struct sgi__region *region = i->image->parts[part];
-    pthread_mutex_lock(&i->mutex);
-    sgi_status st = sgi__region_share(region, &image_out->fd, err);
-    pthread_mutex_unlock(&i->mutex);
-    if (st != SGI_OK)
-        return st;
-    image_out->base = region->base;
-    image_out->bytes = layout->parts[part].bytes;
-    image_out->prefix_bytes = layout->parts[part].prefix_bytes;
-    image_out->file_offset = layout->parts[part].data_offset;
-    return SGI_OK;
-}
-
-/* Nothing has to be made current for the host. */
-static sgi_status run(struct sgi__place *p, uint64_t instance, sgi_run_fn fn, void *user, sgi_error *err)
-{
-    (void)p;
-    (void)instance;
-    return fn(user, NULL, err);
-}
-
-static sgi_status instance_report(struct sgi__place *p, uint64_t instance, struct sgi__report *report_out)
-{
-    pthread_mutex_lock(&p->mutex);
-    struct place_instance *i = find_instance_locked(p, instance);
-    if (i) {
-        sgi__load_report(i->load, report_out);
-        report_out->steps[SGI_STEP_SOURCE].start_ns = i->from_dram ? 0 : i->model->check_begin_ns;
-        report_out->steps[SGI_STEP_SOURCE].ns = i->model->check_ns;
-        report_out->steps[SGI_STEP_PREPARE].start_ns = i->model->prepare_begin_ns;
-        report_out->steps[SGI_STEP_PREPARE].ns = i->model->prepare_ns;
-        pthread_mutex_lock(&i->mutex);
-        report_out->steps[SGI_STEP_START].start_ns = i->start_begin_ns;
-        report_out->steps[SGI_STEP_START].ns = i->start_ns;
-        pthread_mutex_unlock(&i->mutex);
-    }
-    pthread_mutex_unlock(&p->mutex);
-    return i ? SGI_OK : SGI_E_STALE;
-}
-
-static sgi_status progress(struct sgi__place *p, uint64_t instance, struct sgi__place_progress *progress_out)
-{
-    pthread_mutex_lock(&p->mutex);
-    struct place_instance *i = find_instance_locked(p, instance);
-    if (i)
-        sgi__load_progress(i->load, &progress_out->done, &progress_out->total);
-    pthread_mutex_unlock(&p->mutex);
-    return i ? SGI_OK : SGI_E_STALE;
 }
 
 static uint64_t spare_bytes(struct sgi__place *p)
@@ -763,13 +716,13 @@ const struct sgi__place_ops sgi__place_local = {
     .spare_limit = spare_limit,
     .call = call,
     .call_cancel = call_cancel,
-    .tensor = tensor,
-    .tensor_wait = tensor_wait,
-    .tensor_digest = tensor_digest,
-    .image = image,
-    .run = run,
-    .report = instance_report,
-    .progress = progress,
+    .tensor = sgi__local_tensor,
+    .tensor_wait = sgi__local_tensor_wait,
+    .tensor_digest = sgi__local_tensor_digest,
+    .image = sgi__local_image,
+    .run = sgi__local_run,
+    .report = sgi__local_report,
+    .progress = sgi__local_progress,
     .spare_bytes = spare_bytes,
     .threads = threads,
 };

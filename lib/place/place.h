@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where instances run: one table. The runtime carries the core's actions here; what comes of them is reported to the sink, from
- * any thread, under no lock of the place, perhaps before the op has returned. What goes in and out is plain data and ids,
- * so that a place may be another process. Looking at an instance (tensor, image, timing) is for places in this process;
- * others answer SGI_E_UNSUPPORTED.
+ * Where instances run: one table. The runtime carries the core's actions here; what comes of them is reported to the
+ * sink, from any thread, under no lock of the place, perhaps before the op has returned. What goes in and out is plain
+ * data and ids, so that a place may be another process. Looking at an instance (tensor, image, timing) is for places in
+ * this process; others answer SGI_E_UNSUPPORTED.
  */
 #ifndef SGI_PLACE_PLACE_H
 #define SGI_PLACE_PLACE_H
@@ -36,13 +36,13 @@ enum sgi__place_event_kind {
 
 struct sgi__place_event {
     enum sgi__place_event_kind kind;
-    sgi_status status;
-    int32_t    device;
-    uint64_t   op;       /* of a call: its id */
-    sgi_model  model;
-    uint64_t   instance;
-    uint64_t   bytes;
-    const sgi_error *error; /* when status is not SGI_OK; valid during the event */
+    sgi_status                 status;
+    int32_t                    device;
+    uint64_t                   op; /* of a call: its id */
+    sgi_model                  model;
+    uint64_t                   instance;
+    uint64_t                   bytes;
+    const sgi_error           *error; /* when status is not SGI_OK; valid during the event */
 };
 
 /* What a place needs from its owner. */
@@ -58,9 +58,9 @@ struct sgi__place_sink {
 
 /* A model, as far as a place has to know it. Everything it points to outlives model_remove. */
 struct sgi__place_model {
-    sgi_model   id;
-    const char *name;
-    uint32_t    flags, tenant;
+    sgi_model                   id;
+    const char                 *name;
+    uint32_t                    flags, tenant;
     const struct sgi__manifest *manifest;
     const struct sgi__layout   *layout;
     const sgi_engine           *engine; /* NULL: weights only */
@@ -72,13 +72,13 @@ struct sgi__place_model {
 };
 
 struct sgi__place_config {
-    struct sgi__place_sink sink;
-    uint32_t devices_count;
-    uint32_t threads_max;
+    struct sgi__place_sink       sink;
+    uint32_t                     devices_count;
+    uint32_t                     threads_max;
     const struct sgi__io_engine *engine, *hot_engine;
-    uint64_t block_bytes;
-    uint32_t depth;
-    uint64_t spare_bytes_max;
+    uint64_t                     block_bytes;
+    uint32_t                     depth;
+    uint64_t                     spare_bytes_max;
 };
 
 struct sgi__place_progress {
@@ -101,26 +101,33 @@ struct sgi__place_ops {
     void (*prepare)(struct sgi__place *p, uint64_t op, sgi_model model);
     void (*discard)(struct sgi__place *p, uint64_t op, sgi_model model);
     /* Makes the instance. tier DRAM: it takes the model's residence; device -1: it is to become one. */
-    void (*reserve)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device, uint32_t tier);
+    void (*reserve)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
+                    uint32_t tier);
     void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*engine_start)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*engine_stop)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*free)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* ends the instance */
-    void (*keep)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* likewise; its image becomes the residence */
+    void (*keep)(struct sgi__place *p, uint64_t op, sgi_model model,
+                 uint64_t instance); /* likewise; its image becomes the residence */
     void (*drop)(struct sgi__place *p, uint64_t op, sgi_model model);
     /* A hurry-up for the instance's load and its engine's start; no event of its own. */
     void (*cancel)(struct sgi__place *p, uint64_t instance);
     void (*spare_limit)(struct sgi__place *p, uint64_t bytes); /* no event */
 
     /* One inference; ends in SGI__PLACE_CALLED. The request is copied. */
-    sgi_status (*call)(struct sgi__place *p, uint64_t call, uint64_t instance, const void *request, size_t bytes, sgi_error *err);
-    void (*call_cancel)(struct sgi__place *p, uint64_t call, uint64_t instance); /* a wish; the call still ends in its event */
+    sgi_status (*call)(struct sgi__place *p, uint64_t call, uint64_t instance, const void *request, size_t bytes,
+                       sgi_error *err);
+    void (*call_cancel)(struct sgi__place *p, uint64_t call,
+                        uint64_t instance); /* a wish; the call still ends in its event */
 
     /* Looking. The caller holds a lease, so the instance stays. */
     sgi_status (*tensor)(struct sgi__place *p, uint64_t instance, uint64_t tensor, sgi_view *view_out, sgi_error *err);
-    sgi_status (*tensor_wait)(struct sgi__place *p, uint64_t instance, uint64_t tensor, uint64_t deadline_ns, sgi_error *err);
-    sgi_status (*tensor_digest)(struct sgi__place *p, uint64_t instance, uint64_t tensor, uint64_t *xxh3_out, sgi_error *err);
-    sgi_status (*image)(struct sgi__place *p, uint64_t instance, uint32_t part, sgi_image *image_out, sgi_error *err); /* fd is the caller's */
+    sgi_status (*tensor_wait)(struct sgi__place *p, uint64_t instance, uint64_t tensor, uint64_t deadline_ns,
+                              sgi_error *err);
+    sgi_status (*tensor_digest)(struct sgi__place *p, uint64_t instance, uint64_t tensor, uint64_t *xxh3_out,
+                                sgi_error *err);
+    sgi_status (*image)(struct sgi__place *p, uint64_t instance, uint32_t part, sgi_image *image_out,
+                        sgi_error *err); /* fd is the caller's */
     sgi_status (*run)(struct sgi__place *p, uint64_t instance, sgi_run_fn fn, void *user, sgi_error *err);
     /* These may find the instance gone: SGI_E_STALE. */
     sgi_status (*report)(struct sgi__place *p, uint64_t instance, struct sgi__report *report_out);

@@ -49,7 +49,8 @@ sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *image_out
     if (!image_out || image_out->struct_size == 0)
         return sgi__error(err, SGI_E_INVALID, "sgi_stage_image: image_out is NULL or its struct_size is not set");
     if (part >= layout->parts_count)
-        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u parts, no number %u", i->model->spec.name, layout->parts_count, part);
+        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u parts, no number %u", i->model->spec.name,
+                          layout->parts_count, part);
     sgi_status st = sgi__load_wait_prefixes(i->load, err);
     if (st != SGI_OK)
         return st;
@@ -81,7 +82,7 @@ sgi_status sgi_stage_tensor(sgi_stage *stage, uint64_t index, sgi_view *view_out
     if (st != SGI_OK)
         return st;
     const struct sgi__tensor *t = &m->tensors[index];
-    sgi_view full = { .bytes = t->bytes };
+    sgi_view                  full = { .bytes = t->bytes };
     if (t->bytes > 0)
         full.data = i->image->parts[t->file]->base + sgi__layout_tensor(i->model->spec.layout, t);
     sgi__sized_out(view_out, &full, sizeof full);
@@ -100,12 +101,13 @@ int sgi_stage_canceled(sgi_stage *stage)
 
 sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
 {
-    struct place_instance         *i = stage->instance;
-    const struct sgi__place_sink  *sink = &stage->place->config.sink;
-    struct scratch                *s;
+    struct place_instance        *i = stage->instance;
+    const struct sgi__place_sink *sink = &stage->place->config.sink;
+    struct scratch               *s;
 
     if (!memory_out || bytes == 0 || bytes > UINT64_MAX / 4)
-        return sgi__error(err, SGI_E_INVALID, "sgi_stage_alloc: %s", memory_out ? "bytes is 0 or absurd" : "memory_out is NULL");
+        return sgi__error(err, SGI_E_INVALID, "sgi_stage_alloc: %s",
+                          memory_out ? "bytes is 0 or absurd" : "memory_out is NULL");
     bytes = (bytes + SGI__PLACE_ALIGN - 1) & ~(SGI__PLACE_ALIGN - 1);
     s = sgi__alloc_zero(1, sizeof *s);
     if (!s)
@@ -140,7 +142,8 @@ sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *e
     const struct sgi__place_sink *sink = &stage->place->config.sink;
 
     if (bytes > UINT64_MAX / 4)
-        return sgi__error(err, SGI_E_INVALID, "sgi_stage_report_bytes: %llu bytes are absurd", (unsigned long long)bytes);
+        return sgi__error(err, SGI_E_INVALID, "sgi_stage_report_bytes: %llu bytes are absurd",
+                          (unsigned long long)bytes);
     pthread_mutex_lock(&i->mutex);
     uint64_t total = i->scratch_bytes + bytes;
     pthread_mutex_unlock(&i->mutex);

@@ -88,7 +88,8 @@ static void ring_skip(struct call *c, uint32_t bytes)
     c->used -= bytes;
 }
 
-/* The next piece, or as much of it as fits; the rest gets a length of its own, where its first bytes' room has become free. */
+/* The next piece, or as much of it as fits; the rest gets a length of its own, where its first bytes' room has become
+ * free. */
 static size_t ring_read(struct call *c, void *buffer, size_t capacity)
 {
     uint32_t length;
@@ -179,7 +180,8 @@ static sgi_status begin_refused(const sgi_runtime *rt, sgi_status st, bool full,
 
 static void finish_dead(sgi_runtime *rt, struct call *c);
 
-/* Under the mutex: the place has it. What happened to the call while it was on its way there did not reach the place. */
+/* Under the mutex: the place has it. What happened to the call while it was on its way there did not reach the place.
+ * */
 static void handed_over(sgi_runtime *rt, struct call *c)
 {
     c->handed = true;
@@ -191,8 +193,8 @@ static void handed_over(sgi_runtime *rt, struct call *c)
     }
 }
 
-sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, uint64_t tag, bool blocking,
-                              sgi_call *call_out, sgi_error *err)
+sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, uint64_t tag,
+                              bool blocking, sgi_call *call_out, sgi_error *err)
 {
     if (bytes > REQUEST_BYTES_MAX)
         return sgi__error(err, SGI_E_INVALID, "a request of %zu bytes; the maximum is %zu", bytes, REQUEST_BYTES_MAX);
@@ -408,7 +410,8 @@ static bool wait_changed(struct call *c, uint64_t deadline)
     return in_time;
 }
 
-sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out, sgi_error *err)
+sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out,
+                             sgi_error *err)
 {
     sgi_status st = SGI_OK;
 

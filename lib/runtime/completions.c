@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How asynchronous requests end: records in a queue behind an eventfd, or `done` callbacks on threads of their own. Each record was
- * allocated when its request was submitted, so none can be lost. */
+/* How asynchronous requests end: records in a queue behind an eventfd, or `done` callbacks on threads of their own.
+ * Each record was allocated when its request was submitted, so none can be lost. */
 #include "runtime/runtime.h"
 
 #include <errno.h>
@@ -164,7 +164,7 @@ sgi_status sgi__completion_next(sgi_runtime *rt, sgi_completion *completion_out)
         return SGI_E_INVALID;
     pthread_mutex_lock(&rt->mutex);
     struct completion *c = rt->completions_head;
-    bool found = c != NULL;
+    bool               found = c != NULL;
     if (c) {
         rt->completions_head = c->next;
         if (!rt->completions_head) {

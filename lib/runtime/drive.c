@@ -121,14 +121,17 @@ static void keep_traces(sgi_runtime *rt, const struct trace_pending *pending, ui
     for (uint32_t n = 0; n < count; n++) {
         const struct trace_pending *t = &pending[n];
         struct sgi__report          report;
-        struct sgi__trace_start     start = { .request_ns = t->request_ns, .grant_ns = t->grant_ns, .device = t->device, .tier = t->tier };
+        struct sgi__trace_start     start = {
+                .request_ns = t->request_ns, .grant_ns = t->grant_ns, .device = t->device, .tier = t->tier
+        };
 
         if (rt->place_ops->report(rt->place, t->instance, &report) != SGI_OK)
             continue;
         start.bytes = report.bytes;
         memcpy(start.engine, report.engine, sizeof start.engine);
         for (uint32_t step = 0; step < SGI_STEP_COUNT; step++)
-            if (report.steps[step].start_ns >= t->request_ns) { /* what was prepared for an earlier start cost this one nothing */
+            if (report.steps[step].start_ns >=
+                t->request_ns) { /* what was prepared for an earlier start cost this one nothing */
                 start.steps[step].start_ns = report.steps[step].start_ns;
                 start.steps[step].ns = report.steps[step].ns;
             }
@@ -189,14 +192,22 @@ void sgi__rt_leave(sgi_runtime *rt)
 static enum sgi__core_event_kind core_kind(enum sgi__place_event_kind kind)
 {
     static const uint8_t map[] = {
-        [SGI__PLACE_SOURCE_CHECKED] = SGI__EV_SOURCE_CHECKED, [SGI__PLACE_CONTEXT_OPENED] = SGI__EV_CONTEXT_OPENED,
-        [SGI__PLACE_CONTEXT_CLOSED] = SGI__EV_CONTEXT_CLOSED, [SGI__PLACE_CONTEXT_LOST] = SGI__EV_CONTEXT_LOST,
-        [SGI__PLACE_CONTEXT_BACK] = SGI__EV_CONTEXT_BACK,     [SGI__PLACE_RESERVED] = SGI__EV_RESERVED,
-        [SGI__PLACE_LOADED] = SGI__EV_LOADED,                 [SGI__PLACE_ENGINE_STARTED] = SGI__EV_ENGINE_STARTED,
-        [SGI__PLACE_ENGINE_STOPPED] = SGI__EV_ENGINE_STOPPED, [SGI__PLACE_PREPARED] = SGI__EV_PREPARED,
-        [SGI__PLACE_DISCARDED] = SGI__EV_DISCARDED,           [SGI__PLACE_FREED] = SGI__EV_FREED,
-        [SGI__PLACE_KEPT] = SGI__EV_KEPT,                     [SGI__PLACE_DROPPED] = SGI__EV_DROPPED,
-        [SGI__PLACE_DIED] = SGI__EV_PLACE_DIED,               [SGI__PLACE_UP] = SGI__EV_PLACE_UP,
+        [SGI__PLACE_SOURCE_CHECKED] = SGI__EV_SOURCE_CHECKED,
+        [SGI__PLACE_CONTEXT_OPENED] = SGI__EV_CONTEXT_OPENED,
+        [SGI__PLACE_CONTEXT_CLOSED] = SGI__EV_CONTEXT_CLOSED,
+        [SGI__PLACE_CONTEXT_LOST] = SGI__EV_CONTEXT_LOST,
+        [SGI__PLACE_CONTEXT_BACK] = SGI__EV_CONTEXT_BACK,
+        [SGI__PLACE_RESERVED] = SGI__EV_RESERVED,
+        [SGI__PLACE_LOADED] = SGI__EV_LOADED,
+        [SGI__PLACE_ENGINE_STARTED] = SGI__EV_ENGINE_STARTED,
+        [SGI__PLACE_ENGINE_STOPPED] = SGI__EV_ENGINE_STOPPED,
+        [SGI__PLACE_PREPARED] = SGI__EV_PREPARED,
+        [SGI__PLACE_DISCARDED] = SGI__EV_DISCARDED,
+        [SGI__PLACE_FREED] = SGI__EV_FREED,
+        [SGI__PLACE_KEPT] = SGI__EV_KEPT,
+        [SGI__PLACE_DROPPED] = SGI__EV_DROPPED,
+        [SGI__PLACE_DIED] = SGI__EV_PLACE_DIED,
+        [SGI__PLACE_UP] = SGI__EV_PLACE_UP,
     };
     return (enum sgi__core_event_kind)map[kind];
 }
@@ -215,8 +226,13 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
         sgi__rt_called(rt, event);
         return;
     }
-    struct sgi__core_event e = { .kind = core_kind(event->kind), .status = own_status(event->status), .device = event->device,
-                                 .op = event->op, .model = event->model, .instance = event->instance, .bytes = event->bytes };
+    struct sgi__core_event e = { .kind = core_kind(event->kind),
+                                 .status = own_status(event->status),
+                                 .device = event->device,
+                                 .op = event->op,
+                                 .model = event->model,
+                                 .instance = event->instance,
+                                 .bytes = event->bytes };
     if (event->error)
         e.step = event->error->step;
 
@@ -233,7 +249,8 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
     sgi__rt_leave(rt);
 
     if (e.status != SGI_OK && e.status != SGI_E_CANCELED && event->error)
-        sgi__log(SGI_LOG_WARN, "%s: %s (%s)", sgi_step_name(e.step), sgi__error_message(event->error, e.status), sgi_status_name(e.status));
+        sgi__log(SGI_LOG_WARN, "%s: %s (%s)", sgi_step_name(e.step), sgi__error_message(event->error, e.status),
+                 sgi_status_name(e.status));
 }
 
 sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, sgi_error *err)
@@ -245,8 +262,8 @@ sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, b
     sgi_status st = sgi__core_engine_bytes(rt->core, sgi__rt_now(rt), instance, bytes, at_least, &left);
     sgi__rt_leave(rt);
     if (st == SGI_E_DEVICE_MEMORY)
-        return sgi__error(err, st, "the engine needs %llu bytes beside the weights; the device has %llu for it", (unsigned long long)bytes,
-                          (unsigned long long)left);
+        return sgi__error(err, st, "the engine needs %llu bytes beside the weights; the device has %llu for it",
+                          (unsigned long long)bytes, (unsigned long long)left);
     if (st != SGI_OK)
         return sgi__error(err, st, "the instance is gone");
     return SGI_OK;

@@ -14,7 +14,7 @@ enum { NAME_BYTES_MAX = 255 };
 
 struct record *sgi__rt_record(const sgi_runtime *rt, sgi_model model)
 {
-    uint32_t slot = sgi__core_slot(model);
+    uint32_t       slot = sgi__core_slot(model);
     struct record *r = slot < rt->records_capacity ? rt->records[slot] : NULL;
     return r && r->id == model ? r : NULL;
 }
@@ -49,7 +49,8 @@ static sgi_status check_name(const char *name, sgi_error *err)
 static sgi_status check_engine(const sgi_engine *given, sgi_engine *engine, sgi_error *err)
 {
     if (!sgi__sized_in(given, engine, sizeof *engine))
-        return sgi__error(err, SGI_E_INVALID, "sgi_model_config: engine: struct_size is not set, or it is from a newer library");
+        return sgi__error(err, SGI_E_INVALID,
+                          "sgi_model_config: engine: struct_size is not set, or it is from a newer library");
     engine->struct_size = sizeof *engine;
     if (!engine->start || !engine->call || !engine->stop)
         return sgi__error(err, SGI_E_INVALID, "sgi_model_config: engine: start, call and stop are needed");
@@ -61,7 +62,8 @@ static sgi_status check_engine(const sgi_engine *given, sgi_engine *engine, sgi_
 static sgi_status check_config(const sgi_model_config *given, sgi_model_config *c, sgi_error *err)
 {
     if (!given || !sgi__sized_in(given, c, sizeof *c))
-        return sgi__error(err, SGI_E_INVALID, "sgi_model_config: it is NULL, its struct_size is not set, or it is from a newer library");
+        return sgi__error(err, SGI_E_INVALID,
+                          "sgi_model_config: it is NULL, its struct_size is not set, or it is from a newer library");
     sgi_status st = check_name(c->name, err);
     if (st != SGI_OK)
         return st;
@@ -70,7 +72,8 @@ static sgi_status check_config(const sgi_model_config *given, sgi_model_config *
     if (c->flags & ~(uint32_t)(SGI_IMAGE_FD | SGI_IMAGE_HUGETLB))
         return sgi__error(err, SGI_E_INVALID, "model '%s': flags has unknown bits: 0x%x", c->name, c->flags);
     if (c->engine_bytes > UINT64_MAX / 4)
-        return sgi__error(err, SGI_E_INVALID, "model '%s': engine_bytes is absurd: %llu", c->name, (unsigned long long)c->engine_bytes);
+        return sgi__error(err, SGI_E_INVALID, "model '%s': engine_bytes is absurd: %llu", c->name,
+                          (unsigned long long)c->engine_bytes);
     if ((c->order_count && !c->order) || (c->checks_count && !c->checks))
         return sgi__error(err, SGI_E_INVALID, "model '%s': %s is NULL and its count is not 0", c->name,
                           c->order_count && !c->order ? "order" : "checks");
@@ -84,11 +87,13 @@ static sgi_status out_of_memory(const struct record *r, sgi_error *err)
     return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory", r->name);
 }
 
-static sgi_status find_tensor(const struct record *r, const char *field, const char *name, uint64_t *index_out, sgi_error *err)
+static sgi_status find_tensor(const struct record *r, const char *field, const char *name, uint64_t *index_out,
+                              sgi_error *err)
 {
     int64_t index = name ? sgi__manifest_find(r->manifest, name) : -1;
     if (index < 0)
-        return sgi__error(err, SGI_E_INVALID, "model '%s': %s names a tensor it does not have: '%.100s'", r->name, field, name ? name : "(NULL)");
+        return sgi__error(err, SGI_E_INVALID, "model '%s': %s names a tensor it does not have: '%.100s'", r->name,
+                          field, name ? name : "(NULL)");
     *index_out = (uint64_t)index;
     return SGI_OK;
 }
@@ -126,17 +131,25 @@ static sgi_status take_order_and_checks(struct record *r, const sgi_model_config
 static sgi_status make_source(struct record *r, sgi_error *err)
 {
     const struct sgi__manifest *m = r->manifest;
-    sgi_source_file *files = sgi__alloc_zero(m->files_count, sizeof *files);
+    sgi_source_file            *files = sgi__alloc_zero(m->files_count, sizeof *files);
     if (!files)
         return out_of_memory(r, err);
     for (uint32_t n = 0; n < m->files_count; n++)
-        files[n] = (sgi_source_file){ .path = m->files[n].path, .bytes = m->files[n].id.bytes, .data_offset = m->files[n].data_offset };
-    r->source = (sgi_source){ .struct_size = sizeof r->source, .files_count = m->files_count, .name = r->name, .format = m->format,
-                              .files = files, .tensors_count = m->tensors_count, .library = m };
+        files[n] = (sgi_source_file){ .path = m->files[n].path,
+                                      .bytes = m->files[n].id.bytes,
+                                      .data_offset = m->files[n].data_offset };
+    r->source = (sgi_source){ .struct_size = sizeof r->source,
+                              .files_count = m->files_count,
+                              .name = r->name,
+                              .format = m->format,
+                              .files = files,
+                              .tensors_count = m->tensors_count,
+                              .library = m };
     return SGI_OK;
 }
 
-/* The engine's prefixes are asked for now, so that how much room the model needs is known before anything is evicted for it. */
+/* The engine's prefixes are asked for now, so that how much room the model needs is known before anything is evicted
+ * for it. */
 static sgi_status make_layout(struct record *r, sgi_error *err)
 {
     uint32_t   parts = r->manifest->files_count;
@@ -154,11 +167,12 @@ static sgi_status make_layout(struct record *r, sgi_error *err)
             st = r->engine.prefix_bytes(r->engine.user, &r->source, n, &prefixes[n], &own);
         sgi__thread_leave_library();
         if (st != SGI_OK) {
+            if (!own.message[0])
+                sgi__error(&own, SGI_E_ENGINE, "its engine's prefix_bytes said %s", sgi_status_name(st));
+            st = own.code = SGI_E_ENGINE;
+            sgi__error_name_model(&own, r->name);
             sgi__error_step(&own, st, SGI_STEP_PREFIX);
             sgi__error_copy(err, &own);
-            st = SGI_E_ENGINE;
-            if (err)
-                err->code = st;
         }
     }
     if (st == SGI_OK)
@@ -183,15 +197,23 @@ static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct recor
         if ((st = check_engine(c->engine, &r->engine, err)) != SGI_OK)
             return st;
     }
-    if ((st = sgi__format_open(&fs, c->path, &options, &r->manifest, err)) != SGI_OK
-        || (st = take_order_and_checks(r, c, err)) != SGI_OK || (st = make_source(r, err)) != SGI_OK || (st = make_layout(r, err)) != SGI_OK)
+    if ((st = sgi__format_open(&fs, c->path, &options, &r->manifest, err)) != SGI_OK ||
+        (st = take_order_and_checks(r, c, err)) != SGI_OK || (st = make_source(r, err)) != SGI_OK ||
+        (st = make_layout(r, err)) != SGI_OK)
         return st;
     if (r->layout->image_bytes > UINT64_MAX / 4 - c->engine_bytes)
         return sgi__error(err, SGI_E_FORMAT, "model '%s': it is absurdly large", r->name);
     r->hang_ns = c->hang_timeout_ms ? sgi__rt_idle_ns(c->hang_timeout_ms, 0) : rt->hang_ns;
-    r->place_model = (struct sgi__place_model){ .name = r->name, .flags = c->flags, .tenant = c->tenant, .manifest = r->manifest,
-                                                .layout = r->layout, .engine = r->has_engine ? &r->engine : NULL, .source = &r->source,
-                                                .order = r->order, .order_count = c->order_count, .checks = r->checks,
+    r->place_model = (struct sgi__place_model){ .name = r->name,
+                                                .flags = c->flags,
+                                                .tenant = c->tenant,
+                                                .manifest = r->manifest,
+                                                .layout = r->layout,
+                                                .engine = r->has_engine ? &r->engine : NULL,
+                                                .source = &r->source,
+                                                .order = r->order,
+                                                .order_count = c->order_count,
+                                                .checks = r->checks,
                                                 .checks_count = c->checks_count };
     return SGI_OK;
 }
@@ -229,14 +251,17 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
         .engine_bytes = r->has_engine ? c->engine_bytes : 0,
         .idle_ns = sgi__rt_idle_ns(c->idle_timeout_ms, rt->idle_ns),
         .hang_ns = r->hang_ns,
-        .leases_max = c->leases_max ? c->leases_max : r->has_engine ? 1 : UINT32_MAX,
+        .leases_max = c->leases_max   ? c->leases_max
+                      : r->has_engine ? 1
+                                      : UINT32_MAX,
         .has_engine = r->has_engine,
         .has_prepare = r->has_engine && r->engine.prepare,
     };
 
     /* The id comes first, the name last: nobody can ask for the model before its place knows it. */
     sgi__rt_enter(rt);
-    sgi_status st = sgi__registry_find(&rt->registry, r->name) ? SGI_E_EXISTS : sgi__core_model_add(rt->core, &core_config, &r->id);
+    sgi_status st = sgi__registry_find(&rt->registry, r->name) ? SGI_E_EXISTS
+                                                               : sgi__core_model_add(rt->core, &core_config, &r->id);
     if (st == SGI_OK && (st = room_for(rt, r->id)) != SGI_OK)
         forget(rt, r->id);
     sgi__rt_leave(rt);
@@ -293,8 +318,8 @@ static sgi_status still_held(const struct record *r, const struct sgi__core_mode
 
 sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout_ms, sgi_error *err)
 {
-    uint64_t       deadline = sgi__rt_wait_deadline(timeout_ms);
-    struct record *r = NULL;
+    uint64_t                    deadline = sgi__rt_wait_deadline(timeout_ms);
+    struct record              *r = NULL;
     struct sgi__core_model_view view;
 
     sgi__rt_enter(rt);

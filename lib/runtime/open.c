@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The composition root: from a config to a runtime, the only file that names concrete places and readers. And its end. */
+/* The composition root: from a config to a runtime, the only file that names concrete places and readers. And its end.
+ * */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,35 +68,40 @@ static bool host_name(const char *name, char *full, size_t full_size)
 {
     if (strcmp(name, "host") == 0)
         name = "host:0";
-    if (strncmp(name, "host:", 5) != 0 || strlen(name + 5) < 1 || strlen(name + 5) > 3 || strspn(name + 5, "0123456789") != strlen(name + 5))
+    if (strncmp(name, "host:", 5) != 0 || strlen(name + 5) < 1 || strlen(name + 5) > 3 ||
+        strspn(name + 5, "0123456789") != strlen(name + 5))
         return false;
     snprintf(full, full_size, "%s", name);
     return true;
 }
 
-static sgi_status set_device(sgi_runtime *rt, uint32_t n, const sgi_device_config *given, uint64_t share, sgi_error *err)
+static sgi_status set_device(sgi_runtime *rt, uint32_t n, const sgi_device_config *given, uint64_t share,
+                             sgi_error *err)
 {
     sgi_device_config d;
 
     if (!sgi__sized_in(given, &d, sizeof d))
-        return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: struct_size is not set, or it is from a newer library", n);
+        return sgi__error(err, SGI_E_INVALID,
+                          "sgi_device_config %u: struct_size is not set, or it is from a newer library", n);
     if (!d.name || !*d.name)
         return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: name is missing", n);
     if (!host_name(d.name, rt->device_names[n], sizeof rt->device_names[n]))
-        return sgi__error(err, SGI_E_UNSUPPORTED, "device '%.64s': this version of the library drives 'host' and 'host:N' only", d.name);
+        return sgi__error(err, SGI_E_UNSUPPORTED,
+                          "device '%.64s': this version of the library drives 'host' and 'host:N' only", d.name);
     for (uint32_t other = 0; other < n; other++)
         if (strcmp(rt->device_names[other], rt->device_names[n]) == 0)
             return sgi__error(err, SGI_E_INVALID, "device '%s' is given twice", rt->device_names[n]);
-    rt->core_config.devices[n] = (struct sgi__core_device_config){ .bytes_max = d.bytes_max ? d.bytes_max : share, .unified = true };
+    rt->core_config.devices[n] = (struct sgi__core_device_config){ .bytes_max = d.bytes_max ? d.bytes_max : share,
+                                                                   .unified = true };
     return SGI_OK;
 }
 
 static sgi_status set_devices(sgi_runtime *rt, const sgi_runtime_config *c, uint64_t ram, sgi_error *err)
 {
     static const sgi_device_config host = { .struct_size = sizeof host, .name = "host" };
-    uint32_t   count = c->devices ? c->devices_count : 0;
-    uint64_t   share = ram / 2 / (count ? count : 1);
-    sgi_status st = SGI_OK;
+    uint32_t                       count = c->devices ? c->devices_count : 0;
+    uint64_t                       share = ram / 2 / (count ? count : 1);
+    sgi_status                     st = SGI_OK;
 
     rt->core_config.devices_count = count ? count : 1;
     if (count == 0)
@@ -122,9 +128,10 @@ static sgi_status set_roots(sgi_runtime *rt, const sgi_runtime_config *c, sgi_er
     for (uint32_t n = 0; n < c->allowed_roots_count; n++) {
         char *resolved = c->allowed_roots[n] ? realpath(c->allowed_roots[n], NULL) : NULL;
         if (!resolved)
-            return sgi__error(err, SGI_E_INVALID, "allowed_roots: '%.128s' does not exist", c->allowed_roots[n] ? c->allowed_roots[n] : "(NULL)");
+            return sgi__error(err, SGI_E_INVALID, "allowed_roots: '%.128s' does not exist",
+                              c->allowed_roots[n] ? c->allowed_roots[n] : "(NULL)");
         rt->roots[n] = sgi__strdup(resolved);
-        free(resolved); /* realpath's own */
+        free(resolved); /* lint: allow free: realpath's own */
         if (!rt->roots[n])
             return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
         rt->roots_count = n + 1;
@@ -137,7 +144,7 @@ static sgi_status set_roots(sgi_runtime *rt, const sgi_runtime_config *c, sgi_er
 static sgi_status choose_readers(const sgi_runtime_config *c, struct sgi__place_config *place, sgi_error *err)
 {
     const struct sgi__io_engine *uring = sgi__io_uring();
-    sgi_status st = SGI_OK;
+    sgi_status                   st = SGI_OK;
 
     place->engine = place->hot_engine = &sgi__io_threads;
     if (c->io_engine == SGI_IO_THREADS)
@@ -171,8 +178,9 @@ static uint64_t random_seed(void)
 {
     uint64_t seed;
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
-        seed = sgi__clock_now_ns() ^ (uint64_t)(uintptr_t)&seed; /* ids stay unique; foreign ones are only less sure to be told */
-    return seed >> 24; /* room to count up in an id's serial */
+        seed = sgi__clock_now_ns() ^
+               (uint64_t)(uintptr_t)&seed; /* ids stay unique; foreign ones are only less sure to be told */
+    return seed >> 24;                     /* room to count up in an id's serial */
 }
 
 static void free_fields(sgi_runtime *rt)
@@ -197,25 +205,30 @@ static void free_fields(sgi_runtime *rt)
 
 static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error *err)
 {
-    uint64_t   ram = sgi__ram_bytes();
-    sgi_status st = check_limits(c, err);
+    uint64_t                 ram = sgi__ram_bytes();
+    sgi_status               st = check_limits(c, err);
     struct sgi__place_config place = {
-        .sink = { .user = rt, .event = sgi__rt_place_event, .engine_bytes = sgi__rt_engine_bytes, .piece = sgi__rt_piece },
+        .sink = { .user = rt,
+                  .event = sgi__rt_place_event,
+                  .engine_bytes = sgi__rt_engine_bytes,
+                  .piece = sgi__rt_piece },
         .threads_max = WORK_THREADS_MAX,
         .block_bytes = or_default(c->read_block_bytes, READ_BLOCK_DEFAULT),
         .depth = or_default(c->read_depth, READ_DEPTH_DEFAULT),
         .spare_bytes_max = c->spare_bytes_max == SGI_NONE ? 0 : c->spare_bytes_max,
     };
 
-    if (st != SGI_OK || (st = set_devices(rt, c, ram, err)) != SGI_OK || (st = set_roots(rt, c, err)) != SGI_OK
-        || (st = choose_readers(c, &place, err)) != SGI_OK)
+    if (st != SGI_OK || (st = set_devices(rt, c, ram, err)) != SGI_OK || (st = set_roots(rt, c, err)) != SGI_OK ||
+        (st = choose_readers(c, &place, err)) != SGI_OK)
         return st;
     set_times(rt, c);
     rt->io_name = place.engine->name;
     rt->calls_max = or_default(c->calls_max, CALLS_MAX_DEFAULT);
     rt->core_config.wants_max = or_default(c->requests_max, REQUESTS_MAX_DEFAULT);
     rt->core_config.loads_max = or_default(c->loads_max, LOADS_MAX_DEFAULT);
-    rt->core_config.dram_bytes_max = c->dram_bytes_max == SGI_NONE ? 0 : c->dram_bytes_max ? c->dram_bytes_max : ram / 4;
+    rt->core_config.dram_bytes_max = c->dram_bytes_max == SGI_NONE ? 0
+                                     : c->dram_bytes_max           ? c->dram_bytes_max
+                                                                   : ram / 4;
     rt->core_config.id_seed = rt->call_serial = random_seed();
     place.devices_count = rt->core_config.devices_count;
 
@@ -229,13 +242,14 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
     return st == SGI_OK ? sgi__rt_thread_start(rt, err) : st;
 }
 
-sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct sgi__place_ops *place, const struct sgi__clock *clock,
-                                  sgi_runtime **rt_out, sgi_error *err)
+sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct sgi__place_ops *place,
+                                  const struct sgi__clock *clock, sgi_runtime **rt_out, sgi_error *err)
 {
     sgi_runtime_config c = { .struct_size = sizeof c };
 
     if (config && !sgi__sized_in(config, &c, sizeof c))
-        return sgi__error(err, SGI_E_INVALID, "sgi_runtime_config: struct_size is not set, or it is from a newer library");
+        return sgi__error(err, SGI_E_INVALID,
+                          "sgi_runtime_config: struct_size is not set, or it is from a newer library");
     sgi_runtime *rt = sgi__alloc_zero(1, sizeof *rt);
     if (!rt)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
@@ -249,8 +263,9 @@ sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct
     sgi__cond_init(&rt->changed);
     sgi__cond_init(&rt->wake);
 
-    sgi_status st = rt->place_ops->abi == SGI__PLACE_ABI ? set_up(rt, &c, err)
-                                                         : sgi__error(err, SGI_E_UNSUPPORTED, "place '%s' is for another build", rt->place_ops->name);
+    sgi_status st = rt->place_ops->abi == SGI__PLACE_ABI
+                        ? set_up(rt, &c, err)
+                        : sgi__error(err, SGI_E_UNSUPPORTED, "place '%s' is for another build", rt->place_ops->name);
     if (st != SGI_OK) {
         free_fields(rt);
         return st;
@@ -264,19 +279,22 @@ sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct
 void sgi__rt_holder(const struct sgi__core_model_view *view, char *text, size_t bytes)
 {
     if (view->leases > 0 && view->leases_overdue > 0)
-        snprintf(text, bytes, "%u lease%s, %u overdue", view->leases, view->leases == 1 ? "" : "s", view->leases_overdue);
+        snprintf(text, bytes, "%u lease%s, %u overdue", view->leases, view->leases == 1 ? "" : "s",
+                 view->leases_overdue);
     else if (view->leases > 0)
         snprintf(text, bytes, "%u lease%s", view->leases, view->leases == 1 ? "" : "s");
     else
-        snprintf(text, bytes, "%s", view->calls > 0 ? "a call its engine is in" : "a callback of its engine, or its memory on the way back");
+        snprintf(text, bytes, "%s",
+                 view->calls > 0 ? "a call its engine is in"
+                                 : "a callback of its engine, or its memory on the way back");
 }
 
 /* "model 'a': 2 leases; model 'b': a callback of its engine; and 3 more" */
 static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err)
 {
-    char     text[160] = "";
-    size_t   used = 0;
-    uint32_t named = 0, others = 0;
+    char                        text[160] = "";
+    size_t                      used = 0;
+    uint32_t                    named = 0, others = 0;
     struct sgi__core_model_view view;
 
     for (uint32_t slot = 0; slot < rt->records_capacity; slot++) {
@@ -296,7 +314,8 @@ static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *
     if (others)
         sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s; and %u more", timeout_ms, text, others);
     else
-        sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s", timeout_ms, named ? text : "calls on their way back");
+        sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s", timeout_ms,
+                   named ? text : "calls on their way back");
 }
 
 static void remove_models(sgi_runtime *rt)

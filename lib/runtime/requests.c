@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Acquires and prefetches: from the caller's options to the core's want, and from its reply to the one end each request has. */
+/* Acquires and prefetches: from the caller's options to the core's want, and from its reply to the one end each request
+ * has. */
 #include "runtime/runtime.h"
 
 #include <string.h>
@@ -66,8 +67,9 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
         if (st == SGI_OK) {
             if (c)
                 c->body.ticket = ticket;
-            rt->tickets[sgi__core_slot(ticket)] =
-                (struct ticket){ .id = ticket, .completion = c, .request_ns = now, .deadline_ms = options->deadline_ms };
+            rt->tickets[sgi__core_slot(ticket)] = (struct ticket){
+                .id = ticket, .completion = c, .request_ns = now, .deadline_ms = options->deadline_ms
+            };
             rt->completions_count += queued;
             if (ticket_out)
                 *ticket_out = ticket; /* before any reply can be seen */
@@ -88,7 +90,8 @@ static sgi_status refused(const sgi_runtime *rt, sgi_status st, sgi_error *err)
     return sgi__error(err, st, "%s", sgi_status_text(st));
 }
 
-sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, sgi_lease *lease_out, sgi_error *err)
+sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                                sgi_lease *lease_out, sgi_error *err)
 {
     struct waiter waiter = { .status = SGI_OK };
     sgi_ticket    ticket;
@@ -111,8 +114,9 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
     sgi__error_init(&waiter.error);
     st = sgi__core_want(rt->core, now, model, &want, &ticket);
     if (st == SGI_OK)
-        rt->tickets[sgi__core_slot(ticket)] =
-            (struct ticket){ .id = ticket, .waiter = &waiter, .request_ns = now, .deadline_ms = options->deadline_ms };
+        rt->tickets[sgi__core_slot(ticket)] = (struct ticket){
+            .id = ticket, .waiter = &waiter, .request_ns = now, .deadline_ms = options->deadline_ms
+        };
     rt->inside += st == SGI_OK;
     sgi__rt_leave(rt);
     if (st == SGI_OK) {
@@ -178,7 +182,8 @@ static sgi_status join_ticket(sgi_runtime *rt, sgi_ticket ticket, struct waiter 
     return SGI_OK;
 }
 
-sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out, sgi_error *err)
+sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out,
+                               sgi_error *err)
 {
     uint64_t      deadline = sgi__rt_wait_deadline(timeout_ms);
     struct waiter waiter = { .status = SGI_OK };
@@ -224,9 +229,14 @@ void sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply)
         sgi__core_model_view(rt->core, reply->model, &view);
         if (!rt->trace)
             rt->trace = sgi__trace_new(); /* without it there is no trace, and that is all */
-        rt->traces[rt->traces_count++] =
-            (struct trace_pending){ .model = reply->model, .instance = reply->instance, .tier = reply->tier, .device = view.device,
-                                    .request_ns = rt->tickets[sgi__core_slot(reply->ticket)].request_ns, .grant_ns = sgi__rt_now(rt) };
+        rt->traces[rt->traces_count++] = (struct trace_pending){
+            .model = reply->model,
+            .instance = reply->instance,
+            .tier = reply->tier,
+            .device = view.device,
+            .request_ns = rt->tickets[sgi__core_slot(reply->ticket)].request_ns,
+            .grant_ns = sgi__rt_now(rt)
+        };
     }
     end(rt, reply->ticket, SGI_OK, reply->lease, NULL);
 }
@@ -240,18 +250,22 @@ static void describe_no_room(const sgi_runtime *rt, const struct record *record,
     for (uint32_t n = 0; n < rt->core_config.devices_count; n++)
         if (rt->core_config.devices[n].bytes_max > largest)
             largest = rt->core_config.devices[n].bytes_max;
-    sgi__error(err, SGI_E_NO_ROOM, "model '%s' needs %llu bytes for its weights and %llu for its engine; the largest device has %llu, DRAM %llu",
-               record->name, (unsigned long long)record->layout->image_bytes, (unsigned long long)view.engine_bytes,
-               (unsigned long long)largest, (unsigned long long)rt->core_config.dram_bytes_max);
+    sgi__error(
+        err, SGI_E_NO_ROOM,
+        "model '%s' needs %llu bytes for its weights and %llu for its engine; the largest device has %llu, DRAM %llu",
+        record->name, (unsigned long long)record->layout->image_bytes, (unsigned long long)view.engine_bytes,
+        (unsigned long long)largest, (unsigned long long)rt->core_config.dram_bytes_max);
 }
 
-static void describe(const sgi_runtime *rt, const struct sgi__core_reply *reply, const struct record *record, uint32_t deadline_ms, sgi_error *err)
+static void describe(const sgi_runtime *rt, const struct sgi__core_reply *reply, const struct record *record,
+                     uint32_t deadline_ms, sgi_error *err)
 {
     const char *name = record ? record->name : "?", *step = sgi_step_name(reply->step);
 
     switch (reply->status) {
     case SGI_E_TIMEOUT:
-        sgi__error(err, reply->status, "model '%s' was not ready within %u ms; it was at step '%s'", name, deadline_ms, step);
+        sgi__error(err, reply->status, "model '%s' was not ready within %u ms; it was at step '%s'", name, deadline_ms,
+                   step);
         break;
     case SGI_E_CANCELED:
         sgi__error(err, reply->status, "the request for model '%s' was canceled", name);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The runtime: the core under its mutex, the place that does the work, the tables of what users hold, and the one thread that sleeps until
- * the next deadline. Only lib/runtime and lib/api include this.
+ * The runtime: the core under its mutex, the place that does the work, the tables of what users hold, and the one
+ * thread that sleeps until the next deadline. Only lib/runtime and lib/api include this.
  *
- * How anything happens: a thread takes the mutex, tells the core an event, and leaves through sgi__rt_leave(), which hands replies
- * to those who wait and carries the actions out, in their order, without the mutex. Whoever finds another thread
- * carrying actions out leaves its own to it. Places report back through sgi__rt_place_event(), which is the same again.
+ * How anything happens: a thread takes the mutex, tells the core an event, and leaves through sgi__rt_leave(), which
+ * hands replies to those who wait and carries the actions out, in their order, without the mutex. Whoever finds another
+ * thread carrying actions out leaves its own to it. Places report back through sgi__rt_place_event(), which is the same
+ * again.
  */
 #ifndef SGI_RUNTIME_RUNTIME_H
 #define SGI_RUNTIME_RUNTIME_H
@@ -25,18 +26,18 @@ enum { CALL_BUFFER_BYTES = 64 * 1024, DONE_THREADS_MAX = 64, WORK_THREADS_MAX = 
 /* A registered model. Everything but last_error is fixed when it is registered. */
 struct record {
     struct sgi__registry_entry entry; /* first */
-    sgi_model  id;
-    char      *name;
-    struct sgi__manifest *manifest;
-    struct sgi__layout   *layout;
-    sgi_engine  engine;
-    bool        has_engine;
-    sgi_source  source;
-    uint64_t   *order;
-    struct sgi__check *checks;
-    struct sgi__place_model place_model;
-    uint64_t    hang_ns;
-    sgi_error   last_error; /* under the runtime's mutex: how its last failure reads */
+    sgi_model                  id;
+    char                      *name;
+    struct sgi__manifest      *manifest;
+    struct sgi__layout        *layout;
+    sgi_engine                 engine;
+    bool                       has_engine;
+    sgi_source                 source;
+    uint64_t                  *order;
+    struct sgi__check         *checks;
+    struct sgi__place_model    place_model;
+    uint64_t                   hang_ns;
+    sgi_error                  last_error; /* under the runtime's mutex: how its last failure reads */
 };
 
 /* The end of a request or a call, allocated when it is submitted, so that reporting it cannot fail. */
@@ -67,121 +68,133 @@ struct ticket {
 };
 
 struct call {
-    sgi_call   id;
-    sgi_lease  lease;
-    uint64_t   instance;
-    uint64_t   tag;
+    sgi_call  id;
+    sgi_lease lease;
+    uint64_t  instance;
+    uint64_t  tag;
     /* Under the runtime's mutex */
-    uint32_t   refs;      /* the table's, the engine's, and each thread that looks at it */
-    bool       canceled;  /* the core has been told */
-    bool       handed;    /* the place has it */
-    bool       died;      /* the place died before that */
-    bool       detached;  /* its user has given it up */
-    bool       back;       /* the engine has come back, or died with its place */
-    bool       cancel_due; /* the place has not been told yet */
-    bool       blocking;   /* sgi_lease_call(): no completions */
-    bool       readable_queued;
+    uint32_t           refs;       /* the table's, the engine's, and each thread that looks at it */
+    bool               canceled;   /* the core has been told */
+    bool               handed;     /* the place has it */
+    bool               died;       /* the place died before that */
+    bool               detached;   /* its user has given it up */
+    bool               back;       /* the engine has come back, or died with its place */
+    bool               cancel_due; /* the place has not been told yet */
+    bool               blocking;   /* sgi_lease_call(): no completions */
+    bool               readable_queued;
     struct completion *readable; /* used again and again */
     struct completion *ended;    /* NULL once taken */
     /* Under its own mutex, taken after the runtime's or without it */
     pthread_mutex_t mutex;
     pthread_cond_t  changed;
-    bool       done, unwanted;
-    sgi_status status;
-    sgi_error  error;
-    uint32_t   head, used; /* of the ring; pieces, each behind its length */
-    uint8_t   *ring;
+    bool            done, unwanted;
+    sgi_status      status;
+    sgi_error       error;
+    uint32_t        head, used; /* of the ring; pieces, each behind its length */
+    uint8_t        *ring;
 };
 
 struct sgi_runtime {
     /* fixed after open */
-    struct sgi__core_config core_config;
-    struct sgi__clock clock;
+    struct sgi__core_config      core_config;
+    struct sgi__clock            clock;
     const struct sgi__place_ops *place_ops;
-    struct sgi__place *place;
-    struct sgi__pool  *done_pool;
-    const char        *io_name;
-    uint32_t  calls_max;
-    uint64_t  hang_ns, idle_ns;
-    char      device_names[SGI__DEVICES_MAX][32];
-    char    **roots;
-    uint32_t  roots_count;
-    struct sgi__fs_posix fs_config;
+    struct sgi__place           *place;
+    struct sgi__pool            *done_pool;
+    const char                  *io_name;
+    uint32_t                     calls_max;
+    uint64_t                     hang_ns, idle_ns;
+    char                         device_names[SGI__DEVICES_MAX][32];
+    char                       **roots;
+    uint32_t                     roots_count;
+    struct sgi__fs_posix         fs_config;
 
-    pthread_mutex_t mutex; /* the core mutex: everything below */
-    struct sgi__core *core;
-    struct record   **records; /* by slot */
-    uint32_t          records_capacity;
+    pthread_mutex_t      mutex; /* the core mutex: everything below */
+    struct sgi__core    *core;
+    struct record      **records; /* by slot */
+    uint32_t             records_capacity;
     struct sgi__registry registry;
-    struct ticket    *tickets; /* by slot */
-    struct call     **calls;   /* calls_max of them, NULL when free */
-    uint32_t          calls_count, cancels_due;
-    uint64_t          overdue_count; /* leases that outlived their time, ever */
-    uint64_t          call_serial;
+    struct ticket       *tickets; /* by slot */
+    struct call        **calls;   /* calls_max of them, NULL when free */
+    uint32_t             calls_count, cancels_due;
+    uint64_t             overdue_count; /* leases that outlived their time, ever */
+    uint64_t             call_serial;
 
     struct completion *completions_head, *completions_tail;
-    uint32_t           completions_count; /* waiting, or on their way to be */
-    int                completion_fd;     /* -1 until asked for */
-    struct completion *done_head, *done_tail; /* to be given to the pool once the mutex is left */
+    uint32_t           completions_count;           /* waiting, or on their way to be */
+    int                completion_fd;               /* -1 until asked for */
+    struct completion *done_head, *done_tail;       /* to be given to the pool once the mutex is left */
     struct completion *orphans_head, *orphans_tail; /* the pool had no thread: the library's own runs them */
 
-    bool     dispatching;
-    uint32_t inside; /* threads that will touch the runtime again: close waits for them */
-    bool     closing, closed; /* a thread is in close; the core has said CLOSED */
-    pthread_cond_t changed;   /* drains and closes wait here */
+    bool           dispatching;
+    uint32_t       inside;          /* threads that will touch the runtime again: close waits for them */
+    bool           closing, closed; /* a thread is in close; the core has said CLOSED */
+    pthread_cond_t changed;         /* drains and closes wait here */
 
-    sgi_error context_error; /* how the last context that did not open reads */
-    struct sgi__trace *trace; /* NULL until the first cold start */
-    struct trace_pending { sgi_model model; uint64_t instance, request_ns, grant_ns; int32_t device; uint32_t tier; } traces[TRACES_PENDING];
+    sgi_error          context_error; /* how the last context that did not open reads */
+    struct sgi__trace *trace;         /* NULL until the first cold start */
+    struct trace_pending {
+        sgi_model model;
+        uint64_t  instance, request_ns, grant_ns;
+        int32_t   device;
+        uint32_t  tier;
+    } traces[TRACES_PENDING];
     uint32_t traces_count;
 
     pthread_t      thread; /* the library's own */
     pthread_cond_t wake;
-    uint64_t       armed;  /* it sleeps until then at the latest */
+    uint64_t       armed; /* it sleeps until then at the latest */
     bool           stop;
 };
 
 /* drive.c */
-uint64_t sgi__rt_now(const sgi_runtime *rt);
-void     sgi__rt_enter(sgi_runtime *rt);
-void     sgi__rt_leave(sgi_runtime *rt);
-void     sgi__rt_outside(sgi_runtime *rt); /* for who waits inside: under the mutex, after raising `inside` by hand */
-void     sgi__rt_place_event(void *user, const struct sgi__place_event *event);
+uint64_t   sgi__rt_now(const sgi_runtime *rt);
+void       sgi__rt_enter(sgi_runtime *rt);
+void       sgi__rt_leave(sgi_runtime *rt);
+void       sgi__rt_outside(sgi_runtime *rt); /* for who waits inside: under the mutex, after raising `inside` by hand */
+void       sgi__rt_place_event(void *user, const struct sgi__place_event *event);
 sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, sgi_error *err);
 sgi_status sgi__rt_thread_start(sgi_runtime *rt, sgi_error *err);
-void     sgi__rt_thread_stop(sgi_runtime *rt);
-void     sgi__rt_poke(sgi_runtime *rt); /* a clock that is not the real one has moved */
-uint64_t sgi__rt_wait_deadline(uint32_t timeout_ms); /* for condition waits: real time */
+void       sgi__rt_thread_stop(sgi_runtime *rt);
+void       sgi__rt_poke(sgi_runtime *rt);              /* a clock that is not the real one has moved */
+uint64_t   sgi__rt_wait_deadline(uint32_t timeout_ms); /* for condition waits: real time */
 
 /* models.c: all of them enter and leave by themselves */
-sgi_status sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out, sgi_error *err);
-sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout_ms, sgi_error *err);
-void       sgi__rt_record_free(struct record *record);
+sgi_status     sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out, sgi_error *err);
+sgi_status     sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout_ms, sgi_error *err);
+void           sgi__rt_record_free(struct record *record);
 struct record *sgi__rt_record(const sgi_runtime *rt, sgi_model model); /* under the mutex; NULL: stale */
 
 /* requests.c */
-sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier, bool prefetch,
-                           sgi_ticket *ticket_out, sgi_done_fn done, void *user);
-sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, sgi_lease *lease_out, sgi_error *err);
-sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out, sgi_error *err);
+sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier,
+                           bool prefetch, sgi_ticket *ticket_out, sgi_done_fn done, void *user);
+sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                                sgi_lease *lease_out, sgi_error *err);
+sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out,
+                               sgi_error *err);
 void       sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply);  /* under the mutex */
 void       sgi__rt_rejected(sgi_runtime *rt, const struct sgi__core_reply *reply); /* likewise */
 uint64_t   sgi__rt_idle_ns(uint32_t idle_timeout_ms, uint64_t of_default);
 
 /* completions.c: under the mutex unless said otherwise */
 struct completion *sgi__completion_new(uint32_t kind, uint64_t tag); /* NULL: out of memory; needs no mutex */
-void       sgi__completion_post(sgi_runtime *rt, struct completion *c); /* to the queue, or to its `done` */
-struct completion *sgi__completion_take_ticket(sgi_runtime *rt, sgi_ticket ticket); /* out of the queue; NULL: it is not there */
-void       sgi__completion_drop(sgi_runtime *rt, struct completion *c); /* takes it out of the queue if it is there, and frees it */
-void       sgi__completions_run_orphans(sgi_runtime *rt); /* on the library thread; leaves the mutex and takes it again */
-void       sgi__completions_hand_over(sgi_runtime *rt, struct completion *list); /* `done` callbacks to their threads; without the mutex */
+void               sgi__completion_post(sgi_runtime *rt, struct completion *c); /* to the queue, or to its `done` */
+struct completion *sgi__completion_take_ticket(sgi_runtime *rt,
+                                               sgi_ticket   ticket); /* out of the queue; NULL: it is not there */
+void               sgi__completion_drop(sgi_runtime       *rt,
+                                        struct completion *c); /* takes it out of the queue if it is there, and frees it
+                                                                  */
+void sgi__completions_run_orphans(sgi_runtime *rt); /* on the library thread; leaves the mutex and takes it again */
+void sgi__completions_hand_over(sgi_runtime       *rt,
+                                struct completion *list); /* `done` callbacks to their threads; without the mutex */
 sgi_status sgi__completion_fd(sgi_runtime *rt, int *fd_out);
 sgi_status sgi__completion_next(sgi_runtime *rt, sgi_completion *completion_out);
 
 /* calls.c */
-sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, uint64_t tag, bool blocking,
-                              sgi_call *call_out, sgi_error *err);
-sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out, sgi_error *err);
+sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, uint64_t tag,
+                              bool blocking, sgi_call *call_out, sgi_error *err);
+sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out,
+                             sgi_error *err);
 sgi_status sgi__rt_call_wait_piece(sgi_runtime *rt, sgi_call call, uint32_t timeout_ms, sgi_error *err);
 sgi_status sgi__rt_lease_cancel(sgi_runtime *rt, sgi_lease lease);
 sgi_status sgi__rt_call_cancel(sgi_runtime *rt, sgi_call call);
@@ -191,9 +204,9 @@ sgi_status sgi__rt_call_wait(sgi_runtime *rt, sgi_lease lease, const void *reque
 sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t bytes);
 void       sgi__rt_called(sgi_runtime *rt, const struct sgi__place_event *event);
 void       sgi__rt_calls_wedged(sgi_runtime *rt, sgi_model model, uint64_t instance); /* under the mutex */
-void       sgi__rt_calls_died(sgi_runtime *rt); /* under the mutex: the place has, and they with it */
+void       sgi__rt_calls_died(sgi_runtime *rt);                 /* under the mutex: the place has, and they with it */
 void       sgi__rt_call_completion_taken(struct completion *c); /* under the mutex */
-void       sgi__rt_calls_tell_canceled(sgi_runtime *rt); /* under the mutex, which it leaves and takes again */
+void       sgi__rt_calls_tell_canceled(sgi_runtime *rt);        /* under the mutex, which it leaves and takes again */
 void       sgi__rt_lease_overdue(sgi_runtime *rt, sgi_lease lease); /* under the mutex */
 
 /* open.c */
@@ -201,8 +214,8 @@ void       sgi__rt_lease_overdue(sgi_runtime *rt, sgi_lease lease); /* under the
 void sgi__rt_holder(const struct sgi__core_model_view *view, char *text, size_t bytes);
 
 /* As sgi_runtime_open(), with another place or clock: for tests of the seams. NULL: the real ones. */
-sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct sgi__place_ops *place, const struct sgi__clock *clock,
-                                  sgi_runtime **rt_out, sgi_error *err);
+sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct sgi__place_ops *place,
+                                  const struct sgi__clock *clock, sgi_runtime **rt_out, sgi_error *err);
 sgi_status sgi__runtime_close(sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err);
 
 /* ram.c */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Acquiring: one load for everybody, leases counted, ends that come exactly once, and models that come and go by tier. */
+/* Acquiring: one load for everybody, leases counted, ends that come exactly once, and models that come and go by tier.
+ * */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -243,7 +244,8 @@ static void a_deadline_ends_the_wait_and_says_where_it_was(void **state)
     host_wait_state(f.rt, f.model, SGI_MODEL_READY);
     lease = host_acquire(f.rt, f.model);
     assert_int_equal(host_state(f.rt, f.model).loads_count, 1);
-    assert_int_equal(sgi_model_acquire_wait(f.rt, f.model, &o, &f.plain, &f.err), SGI_E_TIMEOUT); /* waiting for a lease */
+    assert_int_equal(sgi_model_acquire_wait(f.rt, f.model, &o, &f.plain, &f.err),
+                     SGI_E_TIMEOUT); /* waiting for a lease */
     host_release(f.rt, lease);
     tear_down(&f);
 }
@@ -388,14 +390,14 @@ static void on_done(void *user, const sgi_completion *c)
 
     d->on_submitter |= pthread_equal(pthread_self(), d->submitter);
     d->last = *c;
-    d->deadlocks_told = sgi_model_acquire_wait(d->f->rt, d->f->plain, NULL, &lease, &err) == SGI_E_DEADLOCK
-                        && err.code == SGI_E_DEADLOCK && sgi_runtime_close(d->f->rt, 1, NULL) == SGI_E_DEADLOCK
-                        && sgi_model_unregister(d->f->rt, d->f->plain, 1, NULL) == SGI_E_DEADLOCK
-                        && sgi_lease_call(d->f->rt, c->lease, NULL, 0, 1, NULL, NULL, NULL) == SGI_E_DEADLOCK
-                        && sgi_lease_tensor_wait(d->f->rt, c->lease, 0, 1, NULL) == SGI_E_DEADLOCK
-                        && sgi_lease_tensor_digest(d->f->rt, c->lease, 0, &digest, NULL) == SGI_E_DEADLOCK;
+    d->deadlocks_told = sgi_model_acquire_wait(d->f->rt, d->f->plain, NULL, &lease, &err) == SGI_E_DEADLOCK &&
+                        err.code == SGI_E_DEADLOCK && sgi_runtime_close(d->f->rt, 1, NULL) == SGI_E_DEADLOCK &&
+                        sgi_model_unregister(d->f->rt, d->f->plain, 1, NULL) == SGI_E_DEADLOCK &&
+                        sgi_lease_call(d->f->rt, c->lease, NULL, 0, 1, NULL, NULL, NULL) == SGI_E_DEADLOCK &&
+                        sgi_lease_tensor_wait(d->f->rt, c->lease, 0, 1, NULL) == SGI_E_DEADLOCK &&
+                        sgi_lease_tensor_digest(d->f->rt, c->lease, 0, &digest, NULL) == SGI_E_DEADLOCK;
     if (c->lease)
-        sgi_lease_release(d->f->rt, c->lease); /* it may release, */
+        sgi_lease_release(d->f->rt, c->lease);                        /* it may release, */
     sgi_model_acquire(d->f->rt, d->f->plain, NULL, NULL, NULL, NULL); /* and submit */
     atomic_fetch_add(&d->calls, 1);
     gate_pass(&d->gate);
@@ -413,7 +415,8 @@ static void done_comes_once_on_a_thread_of_the_library(void **state)
 
     o.tag = 99;
     for (uint32_t n = 1; n <= 20; n++) {
-        assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &ticket, on_done, &d), SGI_OK); /* warm from the second on */
+        assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &ticket, on_done, &d),
+                         SGI_OK); /* warm from the second on */
         gate_wait_arrived(&d.gate, n);
         assert_int_equal(atomic_load(&d.calls), n);
         assert_true(d.last.kind == SGI_COMPLETION_ACQUIRE && d.last.status == SGI_OK && d.last.tag == 99);
@@ -493,11 +496,13 @@ static void a_failed_acquire_tells_its_callback_why(void **state)
 static void early_grants_before_the_bytes_and_each_tensor_is_waited_for(void **state)
 {
     (void)state;
-    struct fixture     f;
-    sgi_runtime_config config = host_config();
+    struct fixture           f;
+    sgi_runtime_config       config = host_config();
     static const char *const order[] = { "last", "middle" };
-    const struct test_tensor tensors[] = { { "first", MIB(12) }, { "middle", MIB(1) }, { "none", 0 }, { "last", MIB(3) + 5 } };
-    struct test_file         many;
+    const struct test_tensor tensors[] = {
+        { "first", MIB(12) }, { "middle", MIB(1) }, { "none", 0 }, { "last", MIB(3) + 5 }
+    };
+    struct test_file many;
     config.read_block_bytes = 4096;
     config.read_depth = 1;
     set_up_with(&f, &config, 0);
@@ -588,7 +593,8 @@ static void the_first_failure_is_tried_again_at_once_and_the_next_ones_less_ofte
     assert_true(f.err.retry_after_ms > 50000 && f.err.retry_after_ms <= 60000);
     assert_int_equal(test_engine_count(&f.engine, ENGINE_START), 2);
     host_wait_state(f.rt, f.model, SGI_MODEL_FAILED);
-    assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_ENGINE); /* refused without a try, with the cause */
+    assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err),
+                     SGI_E_ENGINE); /* refused without a try, with the cause */
     host_error_is(&f.err, SGI_E_ENGINE, SGI_STEP_START, "'engine'");
     assert_int_equal(test_engine_count(&f.engine, ENGINE_START), 2);
     sgi_model_state s = host_state(f.rt, f.model);

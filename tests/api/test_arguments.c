@@ -262,7 +262,8 @@ static void unknown_bits_and_values_are_refused_by_name(void **state)
     INVALID(sgi_model_acquire_wait(f.rt, f.model, &o, &lease, &err));
     assert_non_null(strstr(err.message, "SGI_ACQUIRE_EARLY"));
     INVALID(sgi_model_acquire(f.rt, f.model, &o, NULL, NULL, NULL));
-    INVALID(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, &o, NULL, NULL, NULL)); /* there is no lease to grant early */
+    INVALID(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, &o, NULL, NULL,
+                               NULL)); /* there is no lease to grant early */
     INVALID(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DISK, NULL, NULL, NULL, NULL));
     INVALID(sgi_model_prefetch(f.rt, f.plain, 7, NULL, NULL, NULL, NULL));
     INVALID(sgi_model_evict(f.rt, f.plain, SGI_TIER_DEVICE));
@@ -371,10 +372,11 @@ static void ids_of_another_kind_time_or_runtime_are_stale(void **state)
 
     assert_int_equal(sgi_call_begin(f.rt, lease, &request, sizeof request, 0, &call, &err), SGI_OK);
     assert_int_equal(sgi_call_begin(g.rt, other_lease, &request, sizeof request, 0, &other_call, &err), SGI_OK);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK); /* waits: one lease at once */
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL),
+                     SGI_OK); /* waits: one lease at once */
 
-    const uint64_t never[] = { 0, 1, 2, UINT64_MAX, UINT64_C(1) << 63, g.model, g.plain, other_lease, other_call, f.model + 1,
-                               lease + (1u << 21), call + 1 };
+    const uint64_t never[] = { 0,       1,           2,          UINT64_MAX,  UINT64_C(1) << 63,  g.model,
+                               g.plain, other_lease, other_call, f.model + 1, lease + (1u << 21), call + 1 };
     for (size_t n = 0; n < sizeof never / sizeof *never; n++)
         is_nothing(f.rt, never[n]);
     is_no_model(f.rt, lease);
@@ -420,9 +422,19 @@ static void an_older_callers_structs_end_earlier(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    struct { uint32_t struct_size, parts_count; uint64_t after; } info = { .struct_size = 8, .after = 0x77 };
-    struct { uint32_t struct_size, state; uint64_t after; } model_state = { .struct_size = 8, .after = 0x77 };
-    struct { uint32_t struct_size; int32_t code; uint64_t after; } err = { .struct_size = 8, .after = 0x77 };
+    struct {
+        uint32_t struct_size, parts_count;
+        uint64_t after;
+    } info = { .struct_size = 8, .after = 0x77 };
+    struct {
+        uint32_t struct_size, state;
+        uint64_t after;
+    } model_state = { .struct_size = 8, .after = 0x77 };
+    struct {
+        uint32_t struct_size;
+        int32_t  code;
+        uint64_t after;
+    } err = { .struct_size = 8, .after = 0x77 };
 
     assert_int_equal(sgi_model_describe(f.rt, f.plain, (sgi_model_info *)&info), SGI_OK);
     assert_true(info.parts_count == 1 && info.after == 0x77);
@@ -432,13 +444,18 @@ static void an_older_callers_structs_end_earlier(void **state)
     assert_true(err.code == SGI_E_STALE && err.after == 0x77);
 
     /* Options that end before device_hint: any device, not the first. */
-    struct { uint32_t struct_size, flags, deadline_ms; } o = { .struct_size = 12 };
+    struct {
+        uint32_t struct_size, flags, deadline_ms;
+    } o = { .struct_size = 12 };
     sgi_lease lease = 0;
     assert_int_equal(sgi_model_acquire_wait(f.rt, f.plain, (sgi_acquire_options *)&o, &lease, NULL), SGI_OK);
     host_release(f.rt, lease);
 
     /* Devices are as far apart as the caller's struct is large. */
-    struct { uint32_t struct_size, reserved0; const char *name; } devices[] = { { 16, 0, "host:0" }, { 16, 0, "host:1" } };
+    struct {
+        uint32_t    struct_size, reserved0;
+        const char *name;
+    } devices[] = { { 16, 0, "host:0" }, { 16, 0, "host:1" } };
     sgi_runtime_config config = host_config();
     config.devices = (const sgi_device_config *)devices;
     config.devices_count = 2;
@@ -455,9 +472,18 @@ static void a_newer_callers_structs_are_fine_while_they_ask_nothing_new(void **s
     (void)state;
     struct fixture f;
     set_up(&f);
-    struct { sgi_model_info now; uint64_t more; } info = { .now.struct_size = sizeof info, .more = 5 };
-    struct { sgi_acquire_options now; uint64_t more; } o = { .more = 0 };
-    struct { sgi_model_config now; uint64_t more; } mc = { .more = 1 };
+    struct {
+        sgi_model_info now;
+        uint64_t       more;
+    } info = { .now.struct_size = sizeof info, .more = 5 };
+    struct {
+        sgi_acquire_options now;
+        uint64_t            more;
+    } o = { .more = 0 };
+    struct {
+        sgi_model_config now;
+        uint64_t         more;
+    } mc = { .more = 1 };
     sgi_lease lease = 0;
     sgi_model model = 0;
     sgi_error err = { .struct_size = sizeof err };
@@ -504,9 +530,9 @@ static void statuses_and_steps_have_names_and_texts(void **state)
     assert_string_equal(sgi_status_name(1), "SGI_E_?");
     assert_string_equal(sgi_step_name(SGI_STEP_READ), "read");
     assert_string_equal(sgi_step_name(99), "?");
-#define CHECK(name, code, text)                           \
-    assert_string_equal(sgi_status_name(code), #name);    \
-    assert_string_equal(sgi_status_text(code), text);     \
+#define CHECK(name, code, text)                        \
+    assert_string_equal(sgi_status_name(code), #name); \
+    assert_string_equal(sgi_status_text(code), text);  \
     assert_true(text[strlen(text) - 1] != '.');
     SGI_STATUS_LIST(CHECK)
 #undef CHECK

@@ -74,9 +74,12 @@ static void an_answer_is_the_request_back(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    struct { struct test_request r; char text[20]; } request = { { .kind = REQUEST_ECHO }, "what is a lease?" };
-    char                                             out[64];
-    size_t                                           bytes;
+    struct {
+        struct test_request r;
+        char                text[20];
+    } request = { { .kind = REQUEST_ECHO }, "what is a lease?" };
+    char   out[64];
+    size_t bytes;
 
     assert_int_equal(host_call(f.rt, f.lease, &request, sizeof request, out, sizeof out, &bytes, &f.err), SGI_OK);
     assert_int_equal(bytes, sizeof request.text);
@@ -107,15 +110,30 @@ static bool read_some(struct fixture *f, sgi_call call, void *buffer, size_t roo
 static void pieces_of_every_size_come_whole_and_in_order(void **state)
 {
     (void)state;
-    static const uint32_t sizes[] = { 1, 3, 4, 5, 4095, 4096, 4097, RING_BYTES / 2 - 4, RING_BYTES / 2, RING_BYTES / 2 + 1,
-                                      RING_BYTES - 4, RING_BYTES - 3, RING_BYTES, RING_BYTES + 1, 3 * RING_BYTES + 17, 1000000 };
+    static const uint32_t sizes[] = { 1,
+                                      3,
+                                      4,
+                                      5,
+                                      4095,
+                                      4096,
+                                      4097,
+                                      RING_BYTES / 2 - 4,
+                                      RING_BYTES / 2,
+                                      RING_BYTES / 2 + 1,
+                                      RING_BYTES - 4,
+                                      RING_BYTES - 3,
+                                      RING_BYTES,
+                                      RING_BYTES + 1,
+                                      3 * RING_BYTES + 17,
+                                      1000000 };
     struct fixture        f;
     uint8_t              *buffer = malloc(1 << 21);
     set_up(&f);
 
     for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++) {
         uint32_t   pieces = sizes[n] < 5000 ? 50 : 3;
-        sgi_call   call = begin(&f, (struct test_request){ .kind = REQUEST_EMIT, .pieces = pieces, .piece_bytes = sizes[n] });
+        sgi_call   call = begin(&f,
+                                (struct test_request){ .kind = REQUEST_EMIT, .pieces = pieces, .piece_bytes = sizes[n] });
         uint64_t   at = 0;
         size_t     bytes;
         sgi_status st;
@@ -273,7 +291,8 @@ static void a_call_can_follow_a_canceled_one_on_the_same_lease(void **state)
     assert_true(second == 0 && strlen(f.err.message) > 0);
     assert_int_equal(sgi_call_cancel(f.rt, call), SGI_OK);
     wait_end(&f, call);
-    assert_int_equal(sgi_call_begin(f.rt, f.lease, NULL, 0, 0, &second, &f.err), SGI_E_BUSY); /* ended, but not given up */
+    assert_int_equal(sgi_call_begin(f.rt, f.lease, NULL, 0, 0, &second, &f.err),
+                     SGI_E_BUSY); /* ended, but not given up */
     assert_int_equal(sgi_call_end(f.rt, call), SGI_OK);
     assert_int_equal(host_call(f.rt, f.lease, &request, sizeof request, out, sizeof out, &bytes, &f.err), SGI_OK);
     assert_int_equal(bytes, 4);
@@ -418,16 +437,20 @@ static void the_blocking_form_can_be_stopped_by_its_reader_or_its_time(void **st
     set_up(&f);
     struct collected   *c = calloc(1, sizeof *c);
     struct test_request endless = { .kind = REQUEST_UNTIL_CANCELED }, silent = { .kind = REQUEST_POLL };
-    struct test_request failing = { .kind = REQUEST_EMIT, .pieces = 1, .piece_bytes = 2, .status = SGI_E_DEVICE_MEMORY };
+    struct test_request failing = {
+        .kind = REQUEST_EMIT, .pieces = 1, .piece_bytes = 2, .status = SGI_E_DEVICE_MEMORY
+    };
 
     c->stop_after = 10;
-    assert_int_equal(sgi_lease_call(f.rt, f.lease, &endless, sizeof endless, SGI_FOREVER, collect, c, &f.err), SGI_E_CANCELED);
+    assert_int_equal(sgi_lease_call(f.rt, f.lease, &endless, sizeof endless, SGI_FOREVER, collect, c, &f.err),
+                     SGI_E_CANCELED);
     assert_true(c->count >= 10);
     test_wait_until(nothing_is_out, &f, "a call does not come back");
     assert_int_equal(sgi_lease_call(f.rt, f.lease, &silent, sizeof silent, 20, NULL, NULL, &f.err), SGI_E_TIMEOUT);
     assert_non_null(strstr(f.err.message, "20 ms"));
     test_wait_until(nothing_is_out, &f, "a call does not come back");
-    assert_int_equal(sgi_lease_call(f.rt, f.lease, &failing, sizeof failing, SGI_FOREVER, NULL, NULL, &f.err), SGI_E_DEVICE_MEMORY);
+    assert_int_equal(sgi_lease_call(f.rt, f.lease, &failing, sizeof failing, SGI_FOREVER, NULL, NULL, &f.err),
+                     SGI_E_DEVICE_MEMORY);
     host_error_is(&f.err, SGI_E_DEVICE_MEMORY, SGI_STEP_CALL, "asked for this end");
     free(c);
     tear_down(&f);
@@ -451,8 +474,8 @@ static void *work(void *arg)
         sgi_call            call = 0;
         uint8_t             buffer[500];
         size_t              bytes;
-        if (sgi_model_acquire_wait(w->f->rt, w->f->model, NULL, &lease, &err) != SGI_OK
-            || sgi_call_begin(w->f->rt, lease, &request, sizeof request, 0, &call, &err) != SGI_OK) {
+        if (sgi_model_acquire_wait(w->f->rt, w->f->model, NULL, &lease, &err) != SGI_OK ||
+            sgi_call_begin(w->f->rt, lease, &request, sizeof request, 0, &call, &err) != SGI_OK) {
             w->bad++;
             break;
         }

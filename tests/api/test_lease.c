@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a lease gives: tensors, digests, the image and its descriptors, the run of the host's own code, and the timing. */
+/* What a lease gives: tensors, digests, the image and its descriptors, the run of the host's own code, and the timing.
+ * */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,7 +84,8 @@ static void an_image_without_fd_is_memory_only(void **state)
     assert_int_equal(sgi_lease_image(f.rt, lease, 0, &image, &f.err), SGI_OK);
     assert_int_equal(image.fd, -1);
     assert_int_equal(image.file_offset, file.data_offset);
-    assert_memory_equal((const uint8_t *)image.base + image.prefix_bytes, file.data + file.data_offset, file.bytes - file.data_offset);
+    assert_memory_equal((const uint8_t *)image.base + image.prefix_bytes, file.data + file.data_offset,
+                        file.bytes - file.data_offset);
     assert_int_equal(sgi_lease_image(f.rt, lease, 1, &image, &f.err), SGI_E_NOT_FOUND);
     host_release(f.rt, lease);
     tear_down(&f);
@@ -130,7 +132,8 @@ static void a_descriptor_holds_prefix_and_data_and_cannot_be_written(void **stat
     }
     void *map = mmap(NULL, image.bytes, PROT_READ, MAP_SHARED, image.fd, 0);
     assert_ptr_not_equal(map, MAP_FAILED);
-    assert_memory_equal((uint8_t *)map + image.prefix_bytes, file.data + file.data_offset, file.bytes - file.data_offset);
+    assert_memory_equal((uint8_t *)map + image.prefix_bytes, file.data + file.data_offset,
+                        file.bytes - file.data_offset);
     munmap(map, image.bytes);
     close(image.fd);
     host_same_bytes(f.rt, f.fd_model, lease, &file); /* whoever reads by pointer does not notice */
@@ -156,7 +159,7 @@ static void a_descriptor_outlives_the_lease_and_its_memory_is_not_reused(void **
     host_wait_threads(f.rt, 1);
     assert_int_equal(host_info(f.rt).device_bytes, 0);
     assert_int_equal(host_info(f.rt).dram_bytes, 0); /* counted against nobody */
-    for (int n = 0; n < 3; n++) { /* the same model again, into other memory */
+    for (int n = 0; n < 3; n++) {                    /* the same model again, into other memory */
         lease = host_acquire(f.rt, f.fd_model);
         assert_descriptor(&f, &image);
         host_same_bytes(f.rt, f.fd_model, lease, &file);
@@ -258,8 +261,8 @@ static void a_cold_starts_timing_adds_up(void **state)
     for (uint32_t step = 0; step < 16; step++) {
         if (t.phases[step].duration_ns == 0)
             continue;
-        if (t.phases[step].start_ns > t.total_ns || t.phases[step].duration_ns > t.total_ns
-            || t.phases[step].start_ns + t.phases[step].duration_ns > t.total_ns)
+        if (t.phases[step].start_ns > t.total_ns || t.phases[step].duration_ns > t.total_ns ||
+            t.phases[step].start_ns + t.phases[step].duration_ns > t.total_ns)
             fail_msg("step %s does not lie within the total", sgi_step_name(step));
     }
     assert_true(t.phases[SGI_STEP_READ].duration_ns > 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Registering: what a model may be, what is said about it, and what happens when its files are no longer what they were. */
+/* Registering: what a model may be, what is said about it, and what happens when its files are no longer what they
+ * were. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -99,7 +100,8 @@ static void a_model_is_described_as_its_file(void **state)
     assert_int_equal(sgi_model_tensor_at(f.rt, model, UINT64_MAX, &t), SGI_E_NOT_FOUND);
     assert_int_equal(sgi_model_tensor_find(f.rt, model, "d", &t), SGI_E_NOT_FOUND);
     sgi_model_state s = host_state(f.rt, model);
-    assert_true(s.state == SGI_MODEL_COLD && s.device == -1 && s.tier == SGI_TIER_DISK && s.loads_count == 0 && s.device_bytes == 0);
+    assert_true(s.state == SGI_MODEL_COLD && s.device == -1 && s.tier == SGI_TIER_DISK && s.loads_count == 0 &&
+                s.device_bytes == 0);
     assert_int_equal(host_info(f.rt).device_bytes, 0); /* registering holds nothing */
     assert_int_equal(host_info(f.rt).threads_count, 1);
     tear_down(&f);
@@ -283,7 +285,8 @@ static void allowed_roots_are_kept(void **state)
 
 /* ---- shapes of files ---- */
 
-static void load_and_compare(struct fixture *f, const char *name, const char *path, const struct test_file *files, sgi_timing *timing)
+static void load_and_compare(struct fixture *f, const char *name, const char *path, const struct test_file *files,
+                             sgi_timing *timing)
 {
     sgi_model model = host_add(f->rt, name, path, NULL);
     sgi_lease lease = host_acquire(f->rt, model);
@@ -410,7 +413,7 @@ static void every_way_of_reading_gives_the_same_bytes(void **state)
             config.io_engine = engines[e];
             config.read_block_bytes = blocks[n];
             config.read_depth = depths[n];
-            sgi_error err = { .struct_size = sizeof err };
+            sgi_error  err = { .struct_size = sizeof err };
             sgi_status st = sgi_runtime_open(&config, &probe, &err);
             if (engines[e] == SGI_IO_URING && st == SGI_E_UNSUPPORTED) {
                 assert_true(strlen(err.message) > 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the runtime must do over any place: the same suite over the local one and over the test place, which is as awkward as
- * places get. Time is the test's; what only an awkward place can do (die, hold its answers back) is at the end.
+ * What the runtime must do over any place: the same suite over the local one and over the test place, which is as
+ * awkward as places get. Time is the test's; what only an awkward place can do (die, hold its answers back) is at the
+ * end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,9 +25,9 @@ enum { IDLE_MS = 500, LINGER_MS = 200, HANG_MS = 5000 };
 static struct test_folder folder;
 
 struct subject {
-    const char                 *name;
+    const char                  *name;
     const struct sgi__place_ops *ops;
-    uint64_t                    seed;
+    uint64_t                     seed;
 };
 
 static const struct subject local = { "local", &sgi__place_local, 0 };
@@ -43,7 +44,9 @@ struct fixture {
     struct test_place *tp; /* NULL over the local one */
 };
 
-static const struct test_tensor tensors[] = { { "embed", KIB(700) + 13 }, { "layer.0", MIB(3) }, { "empty", 0 }, { "head", 4097 } };
+static const struct test_tensor tensors[] = {
+    { "embed", KIB(700) + 13 }, { "layer.0", MIB(3) }, { "empty", 0 }, { "head", 4097 }
+};
 
 static sgi_runtime_config place_config(void)
 {
@@ -420,7 +423,8 @@ static void a_call_given_up_keeps_its_instance_busy_until_it_is_back(void **stat
 
 /* ----------------------------------------------------------------- failures */
 
-/* The next acquire fails with `code` at `step`, names the model or its file, and leaves nothing; once the cause is gone it works. */
+/* The next acquire fails with `code` at `step`, names the model or its file, and leaves nothing; once the cause is gone
+ * it works. */
 static void fails_then_works(struct fixture *f, sgi_status code, uint32_t step, const char *names)
 {
     sgi_error err;
@@ -434,7 +438,7 @@ static void fails_then_works(struct fixture *f, sgi_status code, uint32_t step, 
         atomic_store(&f->engine.fail[n], SGI_OK);
     sgi__fault_clear();
     host_wait_threads(f->rt, 1); /* nothing is out that could count as hung: */
-    advance(f, 60000); /* past any back-off */
+    advance(f, 60000);           /* past any back-off */
     sgi_lease lease = host_acquire(f->rt, f->model);
     host_same_bytes(f->rt, f->model, lease, &f->file);
     assert_int_equal(host_state(f->rt, f->model).last_error, SGI_OK);
@@ -498,7 +502,8 @@ static void a_failed_call_leaves_the_lease_good(void **state)
     sgi_error           err = { .struct_size = sizeof err };
 
     sgi_lease lease = host_acquire(f.rt, f.model);
-    assert_int_equal(host_call(f.rt, lease, &request, sizeof request, out, sizeof out, &bytes, &err), SGI_E_UNSUPPORTED);
+    assert_int_equal(host_call(f.rt, lease, &request, sizeof request, out, sizeof out, &bytes, &err),
+                     SGI_E_UNSUPPORTED);
     assert_int_equal(bytes, 6); /* its pieces come before its end */
     host_error_is(&err, SGI_E_UNSUPPORTED, SGI_STEP_CALL, "'m'");
     request.status = SGI_OK;
@@ -567,8 +572,9 @@ static void close_drains_what_is_on_its_way(void **state)
 
 static void results_may_take_their_time(void **state)
 {
-    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED, SGI__PLACE_RESERVED,
-                                                        SGI__PLACE_LOADED, SGI__PLACE_PREPARED, SGI__PLACE_ENGINE_STARTED };
+    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED,
+                                                        SGI__PLACE_RESERVED,       SGI__PLACE_LOADED,
+                                                        SGI__PLACE_PREPARED,       SGI__PLACE_ENGINE_STARTED };
     for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
         struct fixture f;
         sgi_ticket     ticket;
@@ -591,8 +597,9 @@ static void results_may_take_their_time(void **state)
 
 static void a_cancel_while_a_result_is_out_gives_everything_back(void **state)
 {
-    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED, SGI__PLACE_RESERVED,
-                                                        SGI__PLACE_LOADED, SGI__PLACE_PREPARED, SGI__PLACE_ENGINE_STARTED };
+    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED,
+                                                        SGI__PLACE_RESERVED,       SGI__PLACE_LOADED,
+                                                        SGI__PLACE_PREPARED,       SGI__PLACE_ENGINE_STARTED };
     for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
         struct fixture f;
         sgi_ticket     ticket;
@@ -666,8 +673,9 @@ static void a_place_that_dies_takes_its_leases_and_calls_and_nothing_else(void *
 
 static void a_place_that_dies_in_the_middle_of_anything_can_be_used_again(void **state)
 {
-    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED, SGI__PLACE_RESERVED,
-                                                        SGI__PLACE_LOADED, SGI__PLACE_PREPARED, SGI__PLACE_ENGINE_STARTED };
+    static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED,
+                                                        SGI__PLACE_RESERVED,       SGI__PLACE_LOADED,
+                                                        SGI__PLACE_PREPARED,       SGI__PLACE_ENGINE_STARTED };
     for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++) {
         struct fixture f;
         sgi_ticket     ticket;
@@ -714,7 +722,8 @@ static void a_runtime_closes_over_a_dead_place(void **state)
     tear_down(&f);
 }
 
-/* The pieces of a call whose place has died have no way out: whoever writes them is told so, and does not wait for a reader. */
+/* The pieces of a call whose place has died have no way out: whoever writes them is told so, and does not wait for a
+ * reader. */
 static void nobody_writes_into_a_call_that_died(void **state)
 {
     struct fixture f;
@@ -842,8 +851,11 @@ static int clear_faults(void **state)
     return 0;
 }
 
-#define OVER(subject, test) { #test " (" #subject ")", test, NULL, clear_faults, (void *)(uintptr_t)&(subject) }
-#define OVER_ALL(test)      OVER(local, test), OVER(awkward, test), OVER(other, test)
+#define OVER(subject, test)                                                                \
+    {                                                                                      \
+#test " (" #subject ")", test, NULL, clear_faults, (void *)(uintptr_t) & (subject) \
+    }
+#define OVER_ALL(test) OVER(local, test), OVER(awkward, test), OVER(other, test)
 
 int main(int argc, char **argv)
 {

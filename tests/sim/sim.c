@@ -88,8 +88,8 @@ uint64_t sim__between(struct sim *s, struct range r)
 /* ---- log ---- */
 
 static const char *const action_names[SIM_ACTS] = {
-    "CHECK_SOURCE", "OPEN_CONTEXT", "CLOSE_CONTEXT", "RESERVE",     "START_LOAD", "CANCEL_LOAD", "PREPARE",
-    "DISCARD",      "START_ENGINE", "STOP_ENGINE",   "FREE",        "KEEP",       "DROP",        "SPARE_LIMIT",
+    "CHECK_SOURCE", "OPEN_CONTEXT", "CLOSE_CONTEXT", "RESERVE", "START_LOAD", "CANCEL_LOAD", "PREPARE",
+    "DISCARD",      "START_ENGINE", "STOP_ENGINE",   "FREE",    "KEEP",       "DROP",        "SPARE_LIMIT",
 };
 static const char *const event_names[] = {
     "SOURCE_CHECKED", "CONTEXT_OPENED", "CONTEXT_CLOSED", "CONTEXT_LOST", "CONTEXT_BACK", "RESERVED",
@@ -142,7 +142,8 @@ static uint64_t mix(uint64_t hash, uint64_t value)
     return hash * UINT64_C(0xff51afd7ed558ccd);
 }
 
-void sim__log(struct sim *s, char type, uint8_t kind, int32_t device, sgi_status status, uint64_t a, uint64_t b, uint64_t c)
+void sim__log(struct sim *s, char type, uint8_t kind, int32_t device, sgi_status status, uint64_t a, uint64_t b,
+              uint64_t c)
 {
     struct record *r = &s->log[s->log_count++ % SIM_LOG];
     *r = (struct record){ s->now, s->event, type, kind, device, status, a, b, c };
@@ -162,32 +163,38 @@ static void print_state(FILE *out, const struct sim *s)
     static const char facts[] = { [NOT] = '-', [UNDER_WAY] = '~', [DONE] = '+', [FAILED] = '!' };
 
     for (uint32_t d = 0; d < s->devices_count; d++)
-        fprintf(out, "  device %u: %" PRIu64 " of %" PRIu64 " MiB, foreign %" PRIu64 "%s\n", d, s->devices[d].used >> 20,
-                s->devices[d].bytes_max >> 20, s->devices[d].foreign >> 20, s->devices[d].lost ? ", lost" : "");
-    fprintf(out, "  starve %" PRIu64 " ms, loads %u at most, wants %u at most, ticks %s\n", s->config.starve_ms, s->config.loads_max,
-            s->config.wants_max, s->habits.tick_late ? "late" : "in time");
-    fprintf(out, "  dram: %" PRIu64 " of %" PRIu64 " MiB%s\n", s->dram_used >> 20, s->dram_max >> 20, s->up ? "" : "; the place is gone");
+        fprintf(out, "  device %u: %" PRIu64 " of %" PRIu64 " MiB, foreign %" PRIu64 "%s\n", d,
+                s->devices[d].used >> 20, s->devices[d].bytes_max >> 20, s->devices[d].foreign >> 20,
+                s->devices[d].lost ? ", lost" : "");
+    fprintf(out, "  starve %" PRIu64 " ms, loads %u at most, wants %u at most, ticks %s\n", s->config.starve_ms,
+            s->config.loads_max, s->config.wants_max, s->habits.tick_late ? "late" : "in time");
+    fprintf(out, "  dram: %" PRIu64 " of %" PRIu64 " MiB%s\n", s->dram_used >> 20, s->dram_max >> 20,
+            s->up ? "" : "; the place is gone");
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *m = s->models.at[n];
         if (!m || !m->id || !(m->wants || m->leases || m->instance || m->dram_bytes))
             continue;
         const struct world_instance *i = m->instance;
         fprintf(out, "  model %u: %" PRIu64 "+%" PRIu64 " MiB, wants %u, leases %u, checked %c, prepare %c%s%s%s", n,
-                m->config.image_bytes >> 20, m->engine_bytes >> 20, m->wants, m->leases, facts[m->checked], facts[m->prepare],
-                m->dram_bytes ? m->dropping ? ", dropping" : ", in DRAM" : "", m->pinned_tier ? ", pinned" : "",
-                m->draining ? ", draining" : "");
+                m->config.image_bytes >> 20, m->engine_bytes >> 20, m->wants, m->leases, facts[m->checked],
+                facts[m->prepare], m->dram_bytes ? m->dropping ? ", dropping" : ", in DRAM" : "",
+                m->pinned_tier ? ", pinned" : "", m->draining ? ", draining" : "");
         if (i)
-            fprintf(out, "; on %d: reserve %c load %c engine %c stop %c end %c, leases %u, calls %u, idle for %.3f ms%s%s%s%s%s",
-                    i->device, facts[i->reserve], facts[i->load], facts[i->engine], facts[i->stop], facts[i->end], i->leases,
-                    i->calls, i->rest_known ? ((double)i->idle_until - (double)s->now) / 1e6 : -1, i->failed ? ", failed" : "",
-                    i->lost ? ", lost" : "", i->hung ? ", hung" : "", i->canceled ? ", canceled" : "", i->leaving ? ", leaving" : "");
+            fprintf(
+                out,
+                "; on %d: reserve %c load %c engine %c stop %c end %c, leases %u, calls %u, idle for %.3f ms%s%s%s%s%s",
+                i->device, facts[i->reserve], facts[i->load], facts[i->engine], facts[i->stop], facts[i->end],
+                i->leases, i->calls, i->rest_known ? ((double)i->idle_until - (double)s->now) / 1e6 : -1,
+                i->failed ? ", failed" : "", i->lost ? ", lost" : "", i->hung ? ", hung" : "",
+                i->canceled ? ", canceled" : "", i->leaving ? ", leaving" : "");
         fputc('\n', out);
     }
     for (uint32_t n = 0; n < s->wants.size; n++) {
         const struct world_want *w = s->wants.at[n];
         if (w && w->id)
-            fprintf(out, "  want %u: model %u, waits for %.3f ms, priority %d, hint %d%s%s%s\n", n, sgi__core_slot(w->model->id),
-                    (double)(s->now - w->since) / 1e6, w->spec.priority, w->spec.device_hint, w->spec.prefetch ? ", prefetch" : "",
+            fprintf(out, "  want %u: model %u, waits for %.3f ms, priority %d, hint %d%s%s%s\n", n,
+                    sgi__core_slot(w->model->id), (double)(s->now - w->since) / 1e6, w->spec.priority,
+                    w->spec.device_hint, w->spec.prefetch ? ", prefetch" : "",
                     w->spec.tier == SGI_TIER_DRAM ? " to DRAM" : "", w->spec.early ? ", early" : "");
     }
 }
@@ -195,7 +202,7 @@ static void print_state(FILE *out, const struct sim *s)
 _Noreturn void sim__broken(const struct sim *s, const char *rule, ...)
 {
     if (!s->config.quiet) {
-        va_list args;
+        va_list  args;
         uint64_t first = s->log_count > 30 ? s->log_count - 30 : 0;
         for (uint64_t n = first; n < s->log_count; n++)
             print_record(stderr, &s->log[n % SIM_LOG]);
@@ -221,7 +228,7 @@ static void requeue(struct sim *s, const struct queued *q)
 {
     s->queue = sim__array_add(s->queue, &s->queue_count, &s->queue_capacity, sizeof *s->queue);
     struct queued item = *q;
-    uint32_t at = s->queue_count - 1;
+    uint32_t      at = s->queue_count - 1;
     while (at > 0 && queued_before(&item, &s->queue[(at - 1) / 2])) {
         s->queue[at] = s->queue[(at - 1) / 2];
         at = (at - 1) / 2;
@@ -512,9 +519,13 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
     struct sgi__core_model_config c = {
         .image_bytes = model->bytes,
         .engine_bytes = model->engine_bytes,
-        .idle_ns = model->idle_ms == 0 ? MS(10000) : model->idle_ms == SIM_IDLE_NOW ? 0 : ms_or_never(model->idle_ms),
+        .idle_ns = model->idle_ms == 0              ? MS(10000)
+                   : model->idle_ms == SIM_IDLE_NOW ? 0
+                                                    : ms_or_never(model->idle_ms),
         .hang_ns = model->hang_ms == 0 ? MS(60000) : ms_or_never(model->hang_ms),
-        .leases_max = model->leases_max ? model->leases_max : model->engine ? 1 : UINT32_MAX,
+        .leases_max = model->leases_max ? model->leases_max
+                      : model->engine   ? 1
+                                        : UINT32_MAX,
         .has_engine = model->engine,
         .has_prepare = model->prepare,
     };
@@ -593,17 +604,19 @@ void sim_run_out(struct sim *s)
 sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *ask, sgi_ticket *ticket_out)
 {
     static const struct sim_ask plain;
-    struct world_model *m = sim__model(s, model);
-    const struct sim_ask *a = ask ? ask : &plain;
-    struct sgi__core_want want = {
-        .tier = a->tier ? a->tier : SGI_TIER_DEVICE,
-        .prefetch = a->prefetch,
-        .early = a->early,
-        .priority = a->priority,
-        .device_hint = (int32_t)a->device - 1,
-        .deadline = a->deadline_ms ? s->now + MS(a->deadline_ms) : SGI__NEVER,
-        .idle_ns = a->idle_ms == 0 ? SGI__IDLE_OF_MODEL : a->idle_ms == SIM_IDLE_NOW ? 0 : ms_or_never(a->idle_ms),
-        .lease_ns = a->lease_ms ? MS(a->lease_ms) : SGI__NEVER,
+    struct world_model         *m = sim__model(s, model);
+    const struct sim_ask       *a = ask ? ask : &plain;
+    struct sgi__core_want       want = {
+              .tier = a->tier ? a->tier : SGI_TIER_DEVICE,
+              .prefetch = a->prefetch,
+              .early = a->early,
+              .priority = a->priority,
+              .device_hint = (int32_t)a->device - 1,
+              .deadline = a->deadline_ms ? s->now + MS(a->deadline_ms) : SGI__NEVER,
+              .idle_ns = a->idle_ms == 0              ? SGI__IDLE_OF_MODEL
+                         : a->idle_ms == SIM_IDLE_NOW ? 0
+                                                      : ms_or_never(a->idle_ms),
+              .lease_ns = a->lease_ms ? MS(a->lease_ms) : SGI__NEVER,
     };
     sgi_ticket ticket = 0;
 
@@ -701,7 +714,7 @@ void sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint
 sgi_status sim__try_acquire(struct sim *s, sgi_model model, uint64_t idle_ns, uint64_t lease_ns, sgi_lease *lease_out)
 {
     struct world_model *m = sim__model(s, model);
-    sgi_lease lease = 0;
+    sgi_lease           lease = 0;
 
     sim__begin(s, 'u', m);
     sgi_status st = sgi__core_try_acquire(s->core, s->now, model, idle_ns, lease_ns, &lease);
@@ -858,7 +871,7 @@ static struct world_call *find_call(struct sim *s, uint64_t lease, uint64_t inst
 sgi_status sim_call_begin(struct sim *s, sgi_lease lease)
 {
     struct world_lease *l = sim__get(&s->leases, lease);
-    uint64_t instance = 0;
+    uint64_t            instance = 0;
 
     sim__begin(s, 'u', l ? l->model : NULL);
     sgi_status st = sgi__core_call_begin(s->core, s->now, lease, &instance);
@@ -871,8 +884,9 @@ sgi_status sim_call_begin(struct sim *s, sgi_lease lease)
         i->calls++;
         i->rest_known = false;
         s->calls = sim__array_add(s->calls, &s->calls_count, &s->calls_capacity, sizeof *s->calls);
-        s->calls[s->calls_count - 1] =
-            (struct world_call){ .lease = lease, .instance = instance, .model = l->model, .ending_since = SGI__NEVER };
+        s->calls[s->calls_count - 1] = (struct world_call){
+            .lease = lease, .instance = instance, .model = l->model, .ending_since = SGI__NEVER
+        };
     }
     sim__settle(s);
     now_due(s);

@@ -6,8 +6,8 @@
  * ledger of what each instance holds and who was promised what. After every event the two are compared and the rules of
  * DESIGN sections 1 and 3 are checked; the first one broken ends the process with the rule and the last events.
  *
- * Tests script it with the functions below: time stands still until sim_advance_ms() or sim_wait() moves it, and what takes
- * no time has happened when a function returns. The seeded clients (sim_play) use the same world.
+ * Tests script it with the functions below: time stands still until sim_advance_ms() or sim_wait() moves it, and what
+ * takes no time has happened when a function returns. The seeded clients (sim_play) use the same world.
  */
 #ifndef SGI_SIM_SIM_H
 #define SGI_SIM_SIM_H
@@ -27,21 +27,21 @@ struct sim; /* opaque */
 /* Zero is the default named in the comment. */
 struct sim_config {
     uint64_t seed;
-    uint32_t devices_count;                    /* 1 */
-    uint64_t vram_bytes;                       /* of every device that the next line leaves out; 1 GiB */
+    uint32_t devices_count; /* 1 */
+    uint64_t vram_bytes;    /* of every device that the next line leaves out; 1 GiB */
     uint64_t device_bytes[SGI__DEVICES_MAX];
-    bool     discrete;                         /* devices have memory of their own; else it is host memory */
-    uint64_t dram_bytes;                       /* no DRAM residences */
-    uint32_t wants_max;                        /* 64 */
-    uint32_t loads_max;                        /* 4 */
-    uint64_t linger_ms;                        /* 1 s */
-    uint64_t starve_ms;                        /* 5 s */
-    uint64_t backoff_ms, backoff_max_ms;       /* 100 ms, 10 s */
-    uint64_t failure_expiry_ms;                /* 60 s */
-    uint64_t disk_mib_s, link_mib_s;           /* shared by the loads running; 0: loads take sim_takes_ms() */
-    uint64_t id_seed;                          /* from the seed */
-    bool     quiet;                            /* print nothing when a rule breaks: for shrinking */
-    bool     verbose;                          /* print every event */
+    bool     discrete;                   /* devices have memory of their own; else it is host memory */
+    uint64_t dram_bytes;                 /* no DRAM residences */
+    uint32_t wants_max;                  /* 64 */
+    uint32_t loads_max;                  /* 4 */
+    uint64_t linger_ms;                  /* 1 s */
+    uint64_t starve_ms;                  /* 5 s */
+    uint64_t backoff_ms, backoff_max_ms; /* 100 ms, 10 s */
+    uint64_t failure_expiry_ms;          /* 60 s */
+    uint64_t disk_mib_s, link_mib_s;     /* shared by the loads running; 0: loads take sim_takes_ms() */
+    uint64_t id_seed;                    /* from the seed */
+    bool     quiet;                      /* print nothing when a rule breaks: for shrinking */
+    bool     verbose;                    /* print every event */
 };
 
 struct sim_model {
@@ -55,12 +55,12 @@ struct sim_model {
 struct sim_ask {
     uint64_t deadline_ms; /* from now; none */
     int32_t  priority;
-    uint32_t device;      /* hint: 1 + index; any */
-    uint64_t idle_ms;     /* the model's; SIM_IDLE_NOW, SIM_IDLE_NEVER */
-    uint64_t lease_ms;    /* no limit */
+    uint32_t device;   /* hint: 1 + index; any */
+    uint64_t idle_ms;  /* the model's; SIM_IDLE_NOW, SIM_IDLE_NEVER */
+    uint64_t lease_ms; /* no limit */
     bool     early;
     bool     prefetch;
-    uint32_t tier;        /* SGI_TIER_DEVICE */
+    uint32_t tier; /* SGI_TIER_DEVICE */
 };
 
 struct sim_outcome {
@@ -78,9 +78,9 @@ struct sim_outcome {
 
 struct sim *sim_new(const struct sim_config *config);
 /* Drains, runs everything out and fails on any leaked byte, context, timer, residence or lease. */
-void        sim_free(struct sim *s);
+void sim_free(struct sim *s);
 /* The same for a sim whose leases the test left open on purpose: releases them first. */
-void        sim_free_releasing(struct sim *s);
+void sim_free_releasing(struct sim *s);
 
 sgi_model  sim_model(struct sim *s, const struct sim_model *model);
 sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_model *model_out);
@@ -92,16 +92,16 @@ uint64_t sim_now(const struct sim *s);
 void     sim_advance_ms(struct sim *s, uint64_t ms);
 void     sim_advance_ns(struct sim *s, uint64_t ns);
 /* Moves the clock from event to event until nothing is under way, not even a timer. */
-void     sim_run_out(struct sim *s);
+void sim_run_out(struct sim *s);
 
 /* ---- requests ---- */
 
 sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *ask, sgi_ticket *ticket_out);
 sgi_ticket sim_ask(struct sim *s, sgi_model model, const struct sim_ask *ask); /* NULL: defaults; must be accepted */
 struct sim_outcome sim_outcome(const struct sim *s, sgi_ticket ticket);
-struct sim_outcome sim_wait(struct sim *s, sgi_ticket ticket); /* moves the clock until it has ended */
-sgi_lease  sim_acquire(struct sim *s, sgi_model model);        /* ask, wait, must be granted */
-sgi_status sim_acquire_status(struct sim *s, sgi_model model); /* ask, wait, how it ended; a lease is released again */
+struct sim_outcome sim_wait(struct sim *s, sgi_ticket ticket);  /* moves the clock until it has ended */
+sgi_lease          sim_acquire(struct sim *s, sgi_model model); /* ask, wait, must be granted */
+sgi_status sim_acquire_status(struct sim *s, sgi_model model);  /* ask, wait, how it ended; a lease is released again */
 sgi_status sim_try_acquire(struct sim *s, sgi_model model, sgi_lease *lease_out);
 sgi_status sim_cancel(struct sim *s, sgi_ticket ticket);
 sgi_status sim_release(struct sim *s, sgi_lease lease);
@@ -121,31 +121,32 @@ void sim_takes_ms(struct sim *s, enum sgi__core_action_kind kind, uint64_t ms); 
 void sim_hold(struct sim *s, enum sgi__core_action_kind kind);                  /* results do not come... */
 void sim_let_go(struct sim *s, enum sgi__core_action_kind kind);                /* ...until now, in their order */
 /* The next `times` actions of a kind end with `status` at `step`. */
-void sim_fail(struct sim *s, enum sgi__core_action_kind kind, sgi_status status, uint32_t step, uint32_t times);
-void sim_break_source(struct sim *s, sgi_model model, sgi_status status); /* SGI_OK mends it */
-void sim_lose_device(struct sim *s, uint32_t device);
-void sim_device_back(struct sim *s, uint32_t device);
-void sim_foreign(struct sim *s, uint32_t device, uint64_t bytes);
-void sim_kill_place(struct sim *s);
-void sim_place_up(struct sim *s);
-sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool at_least, uint64_t *free_out); /* of its instance */
+void       sim_fail(struct sim *s, enum sgi__core_action_kind kind, sgi_status status, uint32_t step, uint32_t times);
+void       sim_break_source(struct sim *s, sgi_model model, sgi_status status); /* SGI_OK mends it */
+void       sim_lose_device(struct sim *s, uint32_t device);
+void       sim_device_back(struct sim *s, uint32_t device);
+void       sim_foreign(struct sim *s, uint32_t device, uint64_t bytes);
+void       sim_kill_place(struct sim *s);
+void       sim_place_up(struct sim *s);
+sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool at_least,
+                            uint64_t *free_out); /* of its instance */
 /* Delivers the last result of a kind once more; true when the core took it. */
 bool sim_repeat(struct sim *s, enum sgi__core_action_kind kind);
 
 /* ---- looking: the world's ledger, and the core's views ---- */
 
-uint64_t sim_vram_used(const struct sim *s); /* over all devices */
-uint64_t sim_device_used(const struct sim *s, uint32_t device);
-uint64_t sim_dram_used(const struct sim *s);
-uint64_t sim_model_dram(const struct sim *s, sgi_model model);
-bool     sim_context_open(const struct sim *s, uint32_t device);
-uint32_t sim_actions(const struct sim *s, enum sgi__core_action_kind kind); /* emitted so far */
-uint32_t sim_actions_of(const struct sim *s, enum sgi__core_action_kind kind, sgi_model model);
-uint32_t sim_overdue(const struct sim *s);                                  /* SGI__REPLY_OVERDUE so far */
-uint32_t sim_wedged(const struct sim *s);                                   /* SGI__REPLY_WEDGED so far */
-uint32_t sim_drained(const struct sim *s);                                  /* SGI__REPLY_DRAINED so far */
-uint32_t sim_closed(const struct sim *s);                                   /* SGI__REPLY_CLOSED so far */
-struct sgi__core *sim_core(struct sim *s);
+uint64_t                    sim_vram_used(const struct sim *s); /* over all devices */
+uint64_t                    sim_device_used(const struct sim *s, uint32_t device);
+uint64_t                    sim_dram_used(const struct sim *s);
+uint64_t                    sim_model_dram(const struct sim *s, sgi_model model);
+bool                        sim_context_open(const struct sim *s, uint32_t device);
+uint32_t                    sim_actions(const struct sim *s, enum sgi__core_action_kind kind); /* emitted so far */
+uint32_t                    sim_actions_of(const struct sim *s, enum sgi__core_action_kind kind, sgi_model model);
+uint32_t                    sim_overdue(const struct sim *s); /* SGI__REPLY_OVERDUE so far */
+uint32_t                    sim_wedged(const struct sim *s);  /* SGI__REPLY_WEDGED so far */
+uint32_t                    sim_drained(const struct sim *s); /* SGI__REPLY_DRAINED so far */
+uint32_t                    sim_closed(const struct sim *s);  /* SGI__REPLY_CLOSED so far */
+struct sgi__core           *sim_core(struct sim *s);
 struct sgi__core_model_view sim_view(struct sim *s, sgi_model model);
 
 /* ---- seeded clients ---- */

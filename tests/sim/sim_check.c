@@ -21,7 +21,7 @@ static uint64_t need(const struct world_model *m)
 static void look_at(struct sim *s, uint32_t device, uint64_t *stays_out, uint64_t *held_out)
 {
     const struct world_device *d = &s->devices[device];
-    uint64_t stays = d->foreign, held = d->foreign + d->used;
+    uint64_t                   stays = d->foreign, held = d->foreign + d->used;
 
     for (uint32_t n = 0; n < s->instances.size; n++) {
         const struct world_instance *i = s->instances.at[n];
@@ -46,17 +46,18 @@ static bool waits_for_room(const struct world_model *m)
     return m->id && m->wants > 0 && !m->instance && (m->checked == DONE || m->dram_bytes > 0);
 }
 
-/* Somebody waits whose source is good, who would fit if all that is idle left, and (unless it is too late to tell) not everybody
- * who waits fits without this. */
+/* Somebody waits whose source is good, who would fit if all that is idle left, and (unless it is too late to tell) not
+ * everybody who waits fits without this. */
 static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
 {
     const struct world_device *d = &s->devices[i->device];
-    uint64_t stays, held, needed = 0;
-    bool     fits = false;
+    uint64_t                   stays, held, needed = 0;
+    bool                       fits = false;
 
     if (s->refused_event == s->event && s->refused_device == i->device)
         return true;
-    if (late && s->admitted_event == s->event) /* it has its room by now, here or where something else left in the same moment */
+    if (late && s->admitted_event ==
+                    s->event) /* it has its room by now, here or where something else left in the same moment */
         return true;
     look_at(s, (uint32_t)i->device, &stays, &held);
     for (uint32_t n = 0; n < s->models.size; n++) {
@@ -74,8 +75,8 @@ static bool yields_to_starving(const struct sim *s, const struct world_instance 
 {
     for (uint32_t n = 0; n < s->wants.size; n++) {
         const struct world_want *w = s->wants.at[n];
-        if (w && w->id && w->model != i->model && waits_for_room(w->model) && s->now - w->since >= MS(s->config.starve_ms) &&
-            need(w->model) <= s->devices[i->device].bytes_max)
+        if (w && w->id && w->model != i->model && waits_for_room(w->model) &&
+            s->now - w->since >= MS(s->config.starve_ms) && need(w->model) <= s->devices[i->device].bytes_max)
             return true;
     }
     return false;
@@ -106,14 +107,15 @@ static void check_leaves(struct sim *s, struct world_instance *i, bool late)
     sim__mark_hung(s, i->model);
     if (!has_to_leave(s, i)) {
         if (!makes_room(s, i, late) && !yields_to_starving(s, i))
-            sim__broken(s, "an idle instance leaves before its time only for one that fits, is good, and needs the room");
+            sim__broken(s,
+                        "an idle instance leaves before its time only for one that fits, is good, and needs the room");
         s->score.evictions++;
     }
     i->leaving = true;
 }
 
-/* An instance that ends may have to wait until a residence that is being dropped has made room for its image: no action shows
- * it, and it had its reason now or never. */
+/* An instance that ends may have to wait until a residence that is being dropped has made room for its image: no action
+ * shows it, and it had its reason now or never. */
 static void check_keep_waiters(struct sim *s)
 {
     bool dropping = false;
@@ -122,7 +124,7 @@ static void check_keep_waiters(struct sim *s)
         dropping = m && m->id && m->dropping;
     }
     for (uint32_t n = 0; dropping && n < s->instances.size; n++) {
-        struct world_instance *i = s->instances.at[n];
+        struct world_instance      *i = s->instances.at[n];
         struct sgi__core_model_view v;
         if (!i || !i->id || i->leaving || !sim__idle(i) || sgi__core_model_view(s->core, i->model->id, &v) != SGI_OK)
             continue;
@@ -186,7 +188,8 @@ static void check_cancel(const struct sim *s, const struct world_model *m, struc
         sim__broken(s, "a load is canceled only when the last who wants it cancels");
 }
 
-static void check_end(struct sim *s, const struct sgi__core_action *a, const struct world_model *m, struct world_instance *i)
+static void check_end(struct sim *s, const struct sgi__core_action *a, const struct world_model *m,
+                      struct world_instance *i)
 {
     if (a->kind == SGI__ACT_STOP_ENGINE) {
         if (i->engine != DONE || i->stop != NOT || i->load == UNDER_WAY || i->end != NOT)
@@ -234,7 +237,7 @@ static void check_for_model(const struct sim *s, const struct sgi__core_action *
 {
     switch (a->kind) {
     case SGI__ACT_CHECK_SOURCE:
-        if (m->checked == UNDER_WAY || m->wants == 0)
+        if (m->checked == UNDER_WAY || (m->wants == 0 && !sim__hung(s, m)))
             sim__broken(s, "a source is checked for somebody, once at a time");
         break;
     case SGI__ACT_PREPARE:
@@ -355,7 +358,8 @@ static void check_grant(struct sim *s, const struct sgi__core_reply *r, const st
     if (w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && m->dram_bytes > 0 && !m->dropping && !(i && i->keeping))
         return;
     if (w->spec.prefetch) { /* it takes no lease, so a full instance is as good */
-        if (!i || i->died || i->load != DONE || i->device < 0 || (m->config.has_engine && i->engine != DONE) || i->stop != NOT)
+        if (!i || i->died || i->load != DONE || i->device < 0 || (m->config.has_engine && i->engine != DONE) ||
+            i->stop != NOT)
             sim__broken(s, "a prefetch ends well when every byte is there");
     } else if (w->spec.early) {
         check_up(s, i);
@@ -406,7 +410,7 @@ static uint64_t lent_bytes(const struct sim *s)
 static void check_reject(struct sim *s, const struct sgi__core_reply *r, const struct world_want *w)
 {
     struct world_model *m = w->model;
-    bool fair = true;
+    bool                fair = true;
 
     if (m->draining && !s->closing && r->status == m->drain_reason)
         return;
@@ -431,7 +435,8 @@ static void check_reject(struct sim *s, const struct sgi__core_reply *r, const s
         s->refused_image = m->config.image_bytes; /* checked when what is kept or lent in this same event is known */
         break;
     case SGI_E_WEDGED:
-        if (sim__hung(s, m) || (m->instance && m->instance->hung && m->instance->calls > 0)) /* until all that ends has come back */
+        if (sim__hung(s, m) ||
+            (m->instance && m->instance->hung && m->instance->calls > 0)) /* until all that ends has come back */
             m->failed_event[-SGI_E_WEDGED] = s->event;
         fair = failed_with(s, m, r);
         break;
@@ -449,7 +454,7 @@ static void check_reject(struct sim *s, const struct sgi__core_reply *r, const s
 static void want_ended(struct sim *s, const struct sgi__core_reply *r, struct world_want *w)
 {
     struct world_want want = *w;
-    bool grant = r->kind == SGI__REPLY_GRANT;
+    bool              grant = r->kind == SGI__REPLY_GRANT;
 
     s->outcome_tickets[s->outcomes_count % SIM_OUTCOMES] = r->ticket;
     s->outcomes[s->outcomes_count++ % SIM_OUTCOMES] = (struct sim_outcome){
@@ -501,7 +506,8 @@ static void check_drained(struct sim *s, const struct sgi__core_reply *r)
     struct world_model *m = sim__model(s, r->model);
     if (!m || m->drained || !(m->draining || s->closing))
         sim__broken(s, "a drain ends once");
-    if (m->instance || m->leases > 0 || m->wants > 0 || m->dram_bytes > 0 || m->prepare != NOT || m->checked == UNDER_WAY)
+    if (m->instance || m->leases > 0 || m->wants > 0 || m->dram_bytes > 0 || m->prepare != NOT ||
+        m->checked == UNDER_WAY)
         sim__broken(s, "a drain ends when nothing is held");
     m->drained = true;
     s->drained++;
@@ -551,8 +557,8 @@ static void check_devices(const struct sim *s)
         if (d->used > d->bytes_max)
             sim__broken(s, "bytes on device %u stay within its capacity", n);
         if (v.bytes_used != d->used || v.bytes_engine != d->used_engine)
-            sim__broken(s, "the books of device %u agree with what it holds (%llu, %llu)", n, (unsigned long long)v.bytes_used,
-                        (unsigned long long)d->used);
+            sim__broken(s, "the books of device %u agree with what it holds (%llu, %llu)", n,
+                        (unsigned long long)v.bytes_used, (unsigned long long)d->used);
         if (v.lost != (d->lost || !s->up) || v.bytes_foreign != d->foreign)
             sim__broken(s, "what is known of device %u is what was reported", n);
     }
@@ -614,9 +620,10 @@ static void check_views(const struct sim *s, const struct world_model *m)
     if (sgi__core_model_view(s->core, m->id, &v) != SGI_OK)
         sim__broken(s, "a model that is there can be looked at");
     const struct world_instance *i = m->instance;
-    uint64_t device = i && i->device >= 0 ? i->image_bytes + i->engine_bytes : 0;
-    uint64_t dram = m->dram_bytes + (i && i->device < 0 ? i->image_bytes : 0);
-    if (v.leases != m->leases || v.wants != m->wants || v.pinned_tier != m->pinned_tier || v.draining != (m->draining || s->closing))
+    uint64_t                     device = i && i->device >= 0 ? i->image_bytes + i->engine_bytes : 0;
+    uint64_t                     dram = m->dram_bytes + (i && i->device < 0 ? i->image_bytes : 0);
+    if (v.leases != m->leases || v.wants != m->wants || v.pinned_tier != m->pinned_tier ||
+        v.draining != (m->draining || s->closing))
         sim__broken(s, "a model's view counts its leases and wants");
     if (v.device_bytes != device || v.dram_bytes != dram)
         sim__broken(s, "a model's view tells what it holds");
@@ -641,7 +648,8 @@ static void check_lease(const struct sim *s, const struct world_lease *l)
         sim__broken(s, "a lease says whether its load goes on");
 }
 
-/* Somebody waits and nothing will ever happen: no result, lease, call or timer is out, and nothing is in the way for good. */
+/* Somebody waits and nothing will ever happen: no result, lease, call or timer is out, and nothing is in the way for
+ * good. */
 static void check_not_stuck(const struct sim *s)
 {
     if (s->wants_count == 0 || s->out_count > 0 || s->leases_count > 0 || s->calls_count > 0)
@@ -657,7 +665,8 @@ static void check_not_stuck(const struct sim *s)
     sim__broken(s, "no want waits for nothing");
 }
 
-/* The oldest want of all is not passed for ever: once it has waited starve_ms, it takes the leases then running and its own start. */
+/* The oldest want of all is not passed for ever: once it has waited starve_ms, it takes the leases then running and its
+ * own start. */
 static void check_starving(struct sim *s)
 {
     const struct world_want *oldest = NULL;
@@ -676,7 +685,9 @@ static void check_starving(struct sim *s)
     if (from < s->oldest_since)
         from = s->oldest_since;
     if (s->now > from + s->habits.patience)
-        sim__broken(s, "the oldest want (%u) is granted or ended within starve_ms, the leases then running and its own start (%.0f ms)",
+        sim__broken(s,
+                    "the oldest want (%u) is granted or ended within starve_ms, the leases then running and its own "
+                    "start (%.0f ms)",
                     sgi__core_slot(oldest->id), (double)s->habits.patience / 1e6);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Seeded clients and seeded trouble: what a busy server, impatient users and failing machines do to a runtime in a day. */
+/* Seeded clients and seeded trouble: what a busy server, impatient users and failing machines do to a runtime in a day.
+ * */
 #include <stdlib.h>
 
 #include <base/fault.h>
@@ -24,7 +25,7 @@ static uint64_t from(struct sim *s, uint64_t min, uint64_t max)
 static struct world_model *some_model(struct sim *s)
 {
     struct world_model *live[64];
-    uint32_t count = 0;
+    uint32_t            count = 0;
     for (uint32_t n = 0; n < s->models.size && count < 64; n++) {
         struct world_model *m = s->models.at[n];
         if (m && m->id)
@@ -71,7 +72,9 @@ static void add_model(struct sim *s)
         if (s->devices[d].bytes_max > most)
             most = s->devices[d].bytes_max;
     struct sim_model spec = {
-        .bytes = one_in(s, 20) ? most + MIB(1) : one_in(s, 3) ? from(s, most / 4, most * 3 / 4) : from(s, most / 64, most / 3),
+        .bytes = one_in(s, 20)  ? most + MIB(1)
+                 : one_in(s, 3) ? from(s, most / 4, most * 3 / 4)
+                                : from(s, most / 64, most / 3),
         .idle_ms = some_idle_ms(s),
         .hang_ms = one_in(s, 3) ? SIM_HANG_NEVER : from(s, 100, 2000),
         .engine = one_in(s, 2),
@@ -312,7 +315,7 @@ static void client(struct sim *s)
 static void trouble(struct sim *s)
 {
     struct habits *h = &s->habits;
-    uint32_t d = (uint32_t)sim__random(s, s->devices_count);
+    uint32_t       d = (uint32_t)sim__random(s, s->devices_count);
 
     if (s->up && !s->devices[d].lost && sim__chance(s, h->device_lost)) {
         sim_lose_device(s, d);
@@ -390,7 +393,8 @@ void sim__client(struct sim *s, const struct queued *q)
         trouble(s);
         sweep(s);
         client(s);
-        sim__queue(s, &(struct queued){ .at = s->now + (one_in(s, 4) ? 0 : sim__between(s, s->habits.pause)), .kind = Q_CLIENT });
+        sim__queue(s, &(struct queued){ .at = s->now + (one_in(s, 4) ? 0 : sim__between(s, s->habits.pause)),
+                                        .kind = Q_CLIENT });
         break;
     case Q_RELEASE:
         release(s, q->a);

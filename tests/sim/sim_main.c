@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sim: many seeds of simulated traffic against the real core. Each share of the seeds runs in a process of its own, so that a broken
- * rule, a failed assertion or a crash ends that process only; its seed is then shrunk to the shortest failing prefix.
+ * sim: many seeds of simulated traffic against the real core. Each share of the seeds runs in a process of its own, so
+ * that a broken rule, a failed assertion or a crash ends that process only; its seed is then shrunk to the shortest
+ * failing prefix.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -24,8 +25,8 @@ struct options {
 
 /* What a worker tells its parent, in shared memory: it survives the worker. */
 struct report {
-    uint64_t seed; /* the one it is at */
-    uint64_t seeds_done;
+    uint64_t         seed; /* the one it is at */
+    uint64_t         seeds_done;
     struct sim_score score; /* summed; hash combined */
 };
 
@@ -57,8 +58,8 @@ static void work(const struct options *o, uint64_t worker, struct report *report
         if (n < 8) { /* the same seed gives the same log */
             struct sim_score again = sim_play(report->seed, o->events, false, false);
             if (memcmp(&again, &score, sizeof score) != 0) {
-                fprintf(stderr, "sim: seed %" PRIu64 " gave two logs: %016" PRIx64 " and %016" PRIx64 "\n", report->seed,
-                        score.hash, again.hash);
+                fprintf(stderr, "sim: seed %" PRIu64 " gave two logs: %016" PRIx64 " and %016" PRIx64 "\n",
+                        report->seed, score.hash, again.hash);
                 abort();
             }
         }
@@ -104,7 +105,8 @@ static void shrink(uint64_t seed, uint64_t events)
 
 static int run(const struct options *o)
 {
-    struct report *reports = mmap(NULL, WORKERS_MAX * sizeof *reports, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct report *reports = mmap(NULL, WORKERS_MAX * sizeof *reports, PROT_READ | PROT_WRITE,
+                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t          pids[WORKERS_MAX];
     double         start = seconds();
     struct report  sum = { 0 };
@@ -134,12 +136,12 @@ static int run(const struct options *o)
             failed_seed = reports[w].seed;
     }
     double took = seconds() - start;
-    printf("sim: %" PRIu64 " seeds, %" PRIu64 " events in %.2f s (%.0f events/s), hash %016" PRIx64 "\n", sum.seeds_done,
-           sum.score.events, took, (double)sum.score.events / took, sum.score.hash);
+    printf("sim: %" PRIu64 " seeds, %" PRIu64 " events in %.2f s (%.0f events/s), hash %016" PRIx64 "\n",
+           sum.seeds_done, sum.score.events, took, (double)sum.score.events / took, sum.score.hash);
     printf("sim: granted %" PRIu64 ", refused %" PRIu64 " (canceled %" PRIu64 ", too late %" PRIu64 "), loads %" PRIu64
            ", evictions %" PRIu64 ", faults %" PRIu64 "\n",
-           sum.score.granted, sum.score.rejected, sum.score.canceled, sum.score.timeouts, sum.score.loads, sum.score.evictions,
-           sum.score.faults);
+           sum.score.granted, sum.score.rejected, sum.score.canceled, sum.score.timeouts, sum.score.loads,
+           sum.score.evictions, sum.score.faults);
     munmap(reports, WORKERS_MAX * sizeof *reports);
     if (failed == 0)
         return 0;
@@ -162,7 +164,7 @@ static bool number(const char *text, uint64_t *out)
 int main(int argc, char **argv)
 {
     struct options o = { .seeds = 1000, .first = 1, .events = 1000, .workers = 1 };
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    long           cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
     if (cpus > 1)
         o.workers = cpus < WORKERS_MAX ? (uint64_t)cpus : WORKERS_MAX;

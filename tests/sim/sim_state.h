@@ -18,91 +18,91 @@ enum fact { NOT, UNDER_WAY, DONE, FAILED }; /* as the core has been told */
 
 /* An instance as the world holds it. */
 struct world_instance {
-    uint64_t id; /* first: see table; 0 while unused */
+    uint64_t            id; /* first: see table; 0 while unused */
     struct world_model *model;
-    int32_t  device; /* -1: DRAM */
-    uint32_t tier;
-    uint64_t image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
-    enum fact reserve, load, engine, stop, end;
-    bool     keeping;
-    bool     lost;       /* with its device; the host side of it still has to be given back */
-    bool     died;       /* with its place; nothing is left but its leases */
-    bool     failed;     /* a step failed: it has to go */
-    bool     canceled;   /* the last want for its load was canceled */
-    bool     hung;       /* a callback was out for too long */
-    bool     leaving;    /* had a reason to go, and goes */
-    uint32_t leases;
-    uint32_t calls;      /* callbacks out in the world */
-    bool     rest_known; /* idle_until is exact */
-    uint64_t idle_ns, idle_until;
+    int32_t             device; /* -1: DRAM */
+    uint32_t            tier;
+    uint64_t            image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
+    enum fact           reserve, load, engine, stop, end;
+    bool                keeping;
+    bool                lost;     /* with its device; the host side of it still has to be given back */
+    bool                died;     /* with its place; nothing is left but its leases */
+    bool                failed;   /* a step failed: it has to go */
+    bool                canceled; /* the last want for its load was canceled */
+    bool                hung;     /* a callback was out for too long */
+    bool                leaving;  /* had a reason to go, and goes */
+    uint32_t            leases;
+    uint32_t            calls;      /* callbacks out in the world */
+    bool                rest_known; /* idle_until is exact */
+    uint64_t            idle_ns, idle_until;
 };
 
 struct world_model {
-    sgi_model id;
-    struct sim_model spec;
+    sgi_model                     id;
+    struct sim_model              spec;
     struct sgi__core_model_config config;
-    struct world_instance *instance; /* that takes memory */
-    sgi_status source;         /* what a check finds */
-    enum fact  checked;        /* for the start under way */
-    enum fact  prepare;
-    uint64_t   prepared_bytes;
-    uint64_t   dram_bytes;     /* held as a residence */
-    bool       dropping, discarding;
-    uint32_t   pinned_tier;
-    uint32_t   wants, leases;
-    bool       draining, drained;
-    sgi_status drain_reason;
-    bool       evicted, evict_dram, evict_prepared; /* asked for, and nobody has wanted it since */
-    uint64_t   engine_bytes; /* as configured, or as the engine said last */
-    uint64_t   failed_event[SIM_STATUSES]; /* when a step of it last failed with -status, by event; 0: never */
-    uint32_t   actions[SIM_ACTS];
+    struct world_instance        *instance; /* that takes memory */
+    sgi_status                    source;   /* what a check finds */
+    enum fact                     checked;  /* for the start under way */
+    enum fact                     prepare;
+    uint64_t                      prepared_bytes;
+    uint64_t                      dram_bytes; /* held as a residence */
+    bool                          dropping, discarding;
+    uint32_t                      pinned_tier;
+    uint32_t                      wants, leases;
+    bool                          draining, drained;
+    sgi_status                    drain_reason;
+    bool                          evicted, evict_dram, evict_prepared; /* asked for, and nobody has wanted it since */
+    uint64_t                      engine_bytes;                        /* as configured, or as the engine said last */
+    uint64_t failed_event[SIM_STATUSES]; /* when a step of it last failed with -status, by event; 0: never */
+    uint32_t actions[SIM_ACTS];
 };
 
 struct world_want {
-    sgi_ticket id;
-    struct world_model *model;
+    sgi_ticket            id;
+    struct world_model   *model;
     struct sgi__core_want spec;
-    uint64_t since;
-    uint64_t seq;
-    bool     canceled;
+    uint64_t              since;
+    uint64_t              seq;
+    bool                  canceled;
 };
 
 struct world_lease {
-    sgi_lease id;
+    sgi_lease           id;
     struct world_model *model;
-    uint64_t instance;
-    uint64_t idle_ns;
-    uint64_t granted_at, due; /* due: of the lease time */
-    bool     overdue, early;
-    bool     call_open;
-    uint64_t release_at;      /* what the client has in mind; NEVER: nothing */
+    uint64_t            instance;
+    uint64_t            idle_ns;
+    uint64_t            granted_at, due; /* due: of the lease time */
+    bool                overdue, early;
+    bool                call_open;
+    uint64_t            release_at; /* what the client has in mind; NEVER: nothing */
 };
 
 /* A callback that is out: outlives its lease. */
 struct world_call {
-    sgi_lease lease;
-    uint64_t  instance;
+    sgi_lease           lease;
+    uint64_t            instance;
     struct world_model *model;
-    uint64_t  ending_since; /* canceled or detached; NEVER: not */
-    bool      detached;
+    uint64_t            ending_since; /* canceled or detached; NEVER: not */
+    bool                detached;
 };
 
 struct world_device {
-    uint64_t bytes_max, foreign;
-    uint64_t used, used_engine; /* over the instances there */
-    enum fact context;          /* DONE: open */
-    bool     lost, closing;
+    uint64_t  bytes_max, foreign;
+    uint64_t  used, used_engine; /* over the instances there */
+    enum fact context;           /* DONE: open */
+    bool      lost, closing;
 };
 
 /* An action that is out, and the result it will have. */
 struct world_op {
     struct sgi__core_action action;
-    uint64_t   since;
-    sgi_status status;
-    uint32_t   step;
-    uint64_t   bytes;     /* to report */
-    uint64_t   load_left; /* of a load that shares bandwidth */
-    bool       shares, hangs;
+    uint64_t                since;
+    sgi_status              status;
+    uint32_t                step;
+    uint64_t                bytes;     /* to report */
+    uint64_t                load_left; /* of a load that shares bandwidth */
+    bool                    shares, hangs;
 };
 
 enum queued_kind {
@@ -124,21 +124,21 @@ enum queued_kind {
 };
 
 struct queued {
-    uint64_t at, seq;
+    uint64_t         at, seq;
     enum queued_kind kind;
-    uint32_t tier;
+    uint32_t         tier;
     struct world_op *op;
-    uint64_t a, b;
+    uint64_t         a, b;
 };
 
 /* One line of the log. */
 struct record {
-    uint64_t at, event;
-    char     type; /* 'u' user, 'e' event, 'a' action, 'r' reply, 't' tick */
-    uint8_t  kind;
-    int32_t  device;
+    uint64_t   at, event;
+    char       type; /* 'u' user, 'e' event, 'a' action, 'r' reply, 't' tick */
+    uint8_t    kind;
+    int32_t    device;
     sgi_status status;
-    uint64_t a, b, c;
+    uint64_t   a, b, c;
 };
 
 struct range {
@@ -147,94 +147,98 @@ struct range {
 
 /* What the seeded clients do and how often; all chances are in 1/10000. */
 struct habits {
-    bool     on, stopped;
-    uint64_t events; /* clients stop at */
-    bool     calm;   /* no trouble, no pins, one priority: then nobody may starve, */
-    uint64_t patience; /* by this bound */
+    bool         on, stopped;
+    uint64_t     events;          /* clients stop at */
+    bool         calm;            /* no trouble, no pins, one priority: then nobody may starve, */
+    uint64_t     patience;        /* by this bound */
     struct range takes[SIM_ACTS]; /* ns */
     struct range pause, use, hang_for;
-    uint64_t image_max;
-    uint32_t fail[SIM_ACTS], hang[SIM_ACTS], repeat, call_hang;
-    uint32_t device_lost, place_dies, foreign, source_breaks, memory_short;
-    uint64_t tick_late; /* the timer thread may be so late */
+    uint64_t     image_max;
+    uint32_t     fail[SIM_ACTS], hang[SIM_ACTS], repeat, call_hang;
+    uint32_t     device_lost, place_dies, foreign, source_breaks, memory_short;
+    uint64_t     tick_late; /* the timer thread may be so late */
 };
 
 struct sim {
     struct sim_config config;
     struct sgi__core *core;
-    uint64_t now, random;
-    bool     up; /* the place */
-    bool     closing, ending;
+    uint64_t          now, random;
+    bool              up; /* the place */
+    bool              closing, ending;
 
-    struct table models, instances, wants, leases;
+    struct table        models, instances, wants, leases;
     struct world_device devices[SGI__DEVICES_MAX];
-    uint32_t devices_count;
-    uint64_t dram_max, dram_used, spare_limit;
-    uint32_t wants_count, leases_count, calls_count, loads_count;
-    struct world_call *calls;
-    uint32_t calls_capacity;
+    uint32_t            devices_count;
+    uint64_t            dram_max, dram_used, spare_limit;
+    uint32_t            wants_count, leases_count, calls_count, loads_count;
+    struct world_call  *calls;
+    uint32_t            calls_capacity;
 
     struct queued *queue;
-    uint32_t queue_count, queue_capacity;
-    uint64_t queue_seq, want_seq;
+    uint32_t       queue_count, queue_capacity;
+    uint64_t       queue_seq, want_seq;
 
     struct world_op **held; /* by sim_hold, in order */
-    uint32_t held_count, held_capacity;
-    struct world_op **out;  /* every op that has not ended */
-    uint32_t out_count, out_capacity;
-    struct world_op done[SIM_DONE_OPS]; /* the last that ended, for repeats */
-    uint64_t done_count;
+    uint32_t          held_count, held_capacity;
+    struct world_op **out; /* every op that has not ended */
+    uint32_t          out_count, out_capacity;
+    struct world_op   done[SIM_DONE_OPS]; /* the last that ended, for repeats */
+    uint64_t          done_count;
 
     bool     hold[SIM_ACTS];
     uint64_t takes[SIM_ACTS];
-    struct { sgi_status status; uint32_t step, times; } fail[SIM_ACTS];
+    struct {
+        sgi_status status;
+        uint32_t   step, times;
+    } fail[SIM_ACTS];
     uint32_t actions[SIM_ACTS];
     uint64_t shared_since[3], shared_generation[3]; /* bandwidth, by source tier */
 
     struct sim_outcome outcomes[SIM_OUTCOMES];
-    sgi_ticket outcome_tickets[SIM_OUTCOMES];
-    uint64_t   outcomes_count;
-    uint32_t   overdue, wedged, drained, closed;
+    sgi_ticket         outcome_tickets[SIM_OUTCOMES];
+    uint64_t           outcomes_count;
+    uint32_t           overdue, wedged, drained, closed;
 
-    uint64_t event;    /* number of the one being handled */
-    char     event_type;
-    enum sgi__core_event_kind event_kind; /* for 'e' */
-    struct world_model *event_model;
-    uint64_t last_op;
-    uint64_t tick_at;  /* when the late timer thread will run */
-    uint64_t admitted_event; /* of the last RESERVE */
-    uint64_t refused_event; /* of the last refused reserve, */
-    int32_t  refused_device;
-    uint64_t refused_image; /* of a prefetch into DRAM for which there was no room in this event */
-    const struct world_instance *early; /* granted early in this event */
-    uint64_t oldest_seq, oldest_since; /* the starvation watch */
-    struct record log[SIM_LOG];
-    uint64_t log_count;
-    struct sim_score score;
-    struct habits habits;
+    uint64_t                     event; /* number of the one being handled */
+    char                         event_type;
+    enum sgi__core_event_kind    event_kind; /* for 'e' */
+    struct world_model          *event_model;
+    uint64_t                     last_op;
+    uint64_t                     tick_at;        /* when the late timer thread will run */
+    uint64_t                     admitted_event; /* of the last RESERVE */
+    uint64_t                     refused_event;  /* of the last refused reserve, */
+    int32_t                      refused_device;
+    uint64_t                     refused_image; /* of a prefetch into DRAM for which there was no room in this event */
+    const struct world_instance *early;         /* granted early in this event */
+    uint64_t                     oldest_seq, oldest_since; /* the starvation watch */
+    struct record                log[SIM_LOG];
+    uint64_t                     log_count;
+    struct sim_score             score;
+    struct habits                habits;
 };
 
 /* sim.c */
 _Noreturn void sim__broken(const struct sim *s, const char *rule, ...) __attribute__((format(printf, 2, 3)));
-void  sim__log(struct sim *s, char type, uint8_t kind, int32_t device, sgi_status status, uint64_t a, uint64_t b, uint64_t c);
-void *sim__slot(struct table *t, uint64_t id); /* of an id, live or not; makes it */
-void *sim__get(const struct table *t, uint64_t id); /* NULL unless live */
-void *sim__array_add(void *array, uint32_t *count, uint32_t *capacity, size_t item_bytes);
+void     sim__log(struct sim *s, char type, uint8_t kind, int32_t device, sgi_status status, uint64_t a, uint64_t b,
+                  uint64_t c);
+void    *sim__slot(struct table *t, uint64_t id);      /* of an id, live or not; makes it */
+void    *sim__get(const struct table *t, uint64_t id); /* NULL unless live */
+void    *sim__array_add(void *array, uint32_t *count, uint32_t *capacity, size_t item_bytes);
 uint64_t sim__random(struct sim *s, uint64_t below);
 bool     sim__chance(struct sim *s, uint32_t in_10000);
 uint64_t sim__between(struct sim *s, struct range r);
-void sim__queue(struct sim *s, const struct queued *q);
-void sim__begin(struct sim *s, char type, struct world_model *m); /* an event for the core begins... */
-void sim__settle(struct sim *s);                                  /* ...and what follows is taken and checked */
-void sim__event(struct sim *s, const struct sgi__core_event *event, bool must_take);
-bool sim__step(struct sim *s, uint64_t until); /* the next queued thing or tick at or before; false: none */
-void sim__rests(const struct sim *s, struct world_instance *i);
-void sim__tick(struct sim *s);
-void sim__finish(struct sim *s, bool releasing); /* drains, runs out, checks, and frees the core */
-void sim__fini(struct sim *s);
+void     sim__queue(struct sim *s, const struct queued *q);
+void     sim__begin(struct sim *s, char type, struct world_model *m); /* an event for the core begins... */
+void     sim__settle(struct sim *s);                                  /* ...and what follows is taken and checked */
+void     sim__event(struct sim *s, const struct sgi__core_event *event, bool must_take);
+bool     sim__step(struct sim *s, uint64_t until); /* the next queued thing or tick at or before; false: none */
+void     sim__rests(const struct sim *s, struct world_instance *i);
+void     sim__tick(struct sim *s);
+void     sim__finish(struct sim *s, bool releasing); /* drains, runs out, checks, and frees the core */
+void     sim__fini(struct sim *s);
 struct world_model *sim__model(const struct sim *s, sgi_model id);
-void sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint64_t idle_ns, uint64_t lease_ns);
-void sim__queue_remove(struct sim *s, const struct world_op *op);
+void       sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint64_t idle_ns, uint64_t lease_ns);
+void       sim__queue_remove(struct sim *s, const struct world_op *op);
 sgi_status sim__try_acquire(struct sim *s, sgi_model model, uint64_t idle_ns, uint64_t lease_ns, sgi_lease *lease_out);
 
 /* sim_world.c */
@@ -244,7 +248,8 @@ void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation);
 void sim__world_repeat(struct sim *s, struct world_op *op);
 void sim__charge(struct sim *s, struct world_instance *i, uint64_t image_bytes, uint64_t engine_bytes);
 void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes);
-bool sim__instance_hung(const struct sim *s, const struct world_model *m); /* start, stop or a call: it keeps the memory */
+bool sim__instance_hung(const struct sim         *s,
+                        const struct world_model *m); /* start, stop or a call: it keeps the memory */
 void sim__mark_hung(struct sim *s, struct world_model *m);
 bool sim__hung(const struct sim *s, const struct world_model *m); /* a callback of it is out for longer than it may */
 

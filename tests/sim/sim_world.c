@@ -51,7 +51,8 @@ bool sim__instance_hung(const struct sim *s, const struct world_model *m)
     for (uint32_t n = 0; n < s->calls_count; n++) {
         const struct world_call     *call = &s->calls[n];
         const struct world_instance *i = sim__get(&s->instances, call->instance); /* not one that died with its place */
-        if (call->model == m && call->ending_since != SGI__NEVER && s->now - call->ending_since >= hang && i && !i->died)
+        if (call->model == m && call->ending_since != SGI__NEVER && s->now - call->ending_since >= hang && i &&
+            !i->died)
             return true;
     }
     return false;
@@ -197,26 +198,40 @@ static const struct failure {
     sgi_status status;
     uint32_t   step;
 } failures[SIM_ACTS][4] = {
-    [SGI__ACT_CHECK_SOURCE] = { { SGI_E_IO, SGI_STEP_SOURCE }, { SGI_E_CHANGED, SGI_STEP_SOURCE },
-                                { SGI_E_DENIED, SGI_STEP_SOURCE }, { SGI_E_IO, SGI_STEP_SOURCE } },
-    [SGI__ACT_OPEN_CONTEXT] = { { SGI_E_DEVICE, SGI_STEP_CONTEXT }, { SGI_E_DEVICE_MEMORY, SGI_STEP_CONTEXT },
-                                { SGI_E_DEVICE, SGI_STEP_CONTEXT }, { SGI_E_DEVICE, SGI_STEP_CONTEXT } },
-    [SGI__ACT_RESERVE] = { { SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY }, { SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY },
-                           { SGI_E_NO_MEMORY, SGI_STEP_MEMORY }, { SGI_E_DEVICE, SGI_STEP_MEMORY } },
-    [SGI__ACT_START_LOAD] = { { SGI_E_IO, SGI_STEP_OPEN }, { SGI_E_IO, SGI_STEP_READ },
-                              { SGI_E_CHECK, SGI_STEP_VERIFY }, { SGI_E_SYSTEM, SGI_STEP_COPY } },
-    [SGI__ACT_PREPARE] = { { SGI_E_ENGINE, SGI_STEP_PREPARE }, { SGI_E_NO_MEMORY, SGI_STEP_PREPARE },
-                           { SGI_E_ENGINE, SGI_STEP_PREPARE }, { SGI_E_ENGINE, SGI_STEP_PREPARE } },
-    [SGI__ACT_START_ENGINE] = { { SGI_E_ENGINE, SGI_STEP_START }, { SGI_E_DEVICE_MEMORY, SGI_STEP_START },
-                                { SGI_E_ENGINE, SGI_STEP_START }, { SGI_E_SYSTEM, SGI_STEP_START } },
-    [SGI__ACT_KEEP] = { { SGI_E_NO_MEMORY, SGI_STEP_STOP }, { SGI_E_SYSTEM, SGI_STEP_STOP },
-                        { SGI_E_SYSTEM, SGI_STEP_STOP }, { SGI_E_SYSTEM, SGI_STEP_STOP } },
+    [SGI__ACT_CHECK_SOURCE] = { { SGI_E_IO, SGI_STEP_SOURCE },
+                                { SGI_E_CHANGED, SGI_STEP_SOURCE },
+                                { SGI_E_DENIED, SGI_STEP_SOURCE },
+                                { SGI_E_IO, SGI_STEP_SOURCE } },
+    [SGI__ACT_OPEN_CONTEXT] = { { SGI_E_DEVICE, SGI_STEP_CONTEXT },
+                                { SGI_E_DEVICE_MEMORY, SGI_STEP_CONTEXT },
+                                { SGI_E_DEVICE, SGI_STEP_CONTEXT },
+                                { SGI_E_DEVICE, SGI_STEP_CONTEXT } },
+    [SGI__ACT_RESERVE] = { { SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY },
+                           { SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY },
+                           { SGI_E_NO_MEMORY, SGI_STEP_MEMORY },
+                           { SGI_E_DEVICE, SGI_STEP_MEMORY } },
+    [SGI__ACT_START_LOAD] = { { SGI_E_IO, SGI_STEP_OPEN },
+                              { SGI_E_IO, SGI_STEP_READ },
+                              { SGI_E_CHECK, SGI_STEP_VERIFY },
+                              { SGI_E_SYSTEM, SGI_STEP_COPY } },
+    [SGI__ACT_PREPARE] = { { SGI_E_ENGINE, SGI_STEP_PREPARE },
+                           { SGI_E_NO_MEMORY, SGI_STEP_PREPARE },
+                           { SGI_E_ENGINE, SGI_STEP_PREPARE },
+                           { SGI_E_ENGINE, SGI_STEP_PREPARE } },
+    [SGI__ACT_START_ENGINE] = { { SGI_E_ENGINE, SGI_STEP_START },
+                                { SGI_E_DEVICE_MEMORY, SGI_STEP_START },
+                                { SGI_E_ENGINE, SGI_STEP_START },
+                                { SGI_E_SYSTEM, SGI_STEP_START } },
+    [SGI__ACT_KEEP] = { { SGI_E_NO_MEMORY, SGI_STEP_STOP },
+                        { SGI_E_SYSTEM, SGI_STEP_STOP },
+                        { SGI_E_SYSTEM, SGI_STEP_STOP },
+                        { SGI_E_SYSTEM, SGI_STEP_STOP } },
 };
 
 static void decide_end(struct sim *s, struct world_op *op)
 {
     enum sgi__core_action_kind kind = op->action.kind;
-    struct world_model *m = sim__model(s, op->action.model);
+    struct world_model        *m = sim__model(s, op->action.model);
 
     if (s->fail[kind].times > 0) {
         s->fail[kind].times--;
@@ -258,8 +273,8 @@ static void start_load(struct sim *s, struct world_op *op)
     share_join(s, op);
 }
 
-/* A load and a start that are asked to end do so soon, mostly as canceled; what was nearly done may still succeed, and a start
- * that hangs does not listen. */
+/* A load and a start that are asked to end do so soon, mostly as canceled; what was nearly done may still succeed, and
+ * a start that hangs does not listen. */
 static void cancel_load(struct sim *s, uint64_t instance)
 {
     struct world_op *load = find_op(s, SGI__ACT_START_LOAD, instance);
@@ -436,12 +451,18 @@ static void kept(struct sim *s, struct world_op *op, struct world_instance *i)
 }
 
 static const enum sgi__core_event_kind event_of[SIM_ACTS] = {
-    [SGI__ACT_CHECK_SOURCE] = SGI__EV_SOURCE_CHECKED, [SGI__ACT_OPEN_CONTEXT] = SGI__EV_CONTEXT_OPENED,
-    [SGI__ACT_CLOSE_CONTEXT] = SGI__EV_CONTEXT_CLOSED, [SGI__ACT_RESERVE] = SGI__EV_RESERVED,
-    [SGI__ACT_START_LOAD] = SGI__EV_LOADED, [SGI__ACT_PREPARE] = SGI__EV_PREPARED,
-    [SGI__ACT_DISCARD] = SGI__EV_DISCARDED, [SGI__ACT_START_ENGINE] = SGI__EV_ENGINE_STARTED,
-    [SGI__ACT_STOP_ENGINE] = SGI__EV_ENGINE_STOPPED, [SGI__ACT_FREE] = SGI__EV_FREED,
-    [SGI__ACT_KEEP] = SGI__EV_KEPT, [SGI__ACT_DROP] = SGI__EV_DROPPED,
+    [SGI__ACT_CHECK_SOURCE] = SGI__EV_SOURCE_CHECKED,
+    [SGI__ACT_OPEN_CONTEXT] = SGI__EV_CONTEXT_OPENED,
+    [SGI__ACT_CLOSE_CONTEXT] = SGI__EV_CONTEXT_CLOSED,
+    [SGI__ACT_RESERVE] = SGI__EV_RESERVED,
+    [SGI__ACT_START_LOAD] = SGI__EV_LOADED,
+    [SGI__ACT_PREPARE] = SGI__EV_PREPARED,
+    [SGI__ACT_DISCARD] = SGI__EV_DISCARDED,
+    [SGI__ACT_START_ENGINE] = SGI__EV_ENGINE_STARTED,
+    [SGI__ACT_STOP_ENGINE] = SGI__EV_ENGINE_STOPPED,
+    [SGI__ACT_FREE] = SGI__EV_FREED,
+    [SGI__ACT_KEEP] = SGI__EV_KEPT,
+    [SGI__ACT_DROP] = SGI__EV_DROPPED,
 };
 
 static struct sgi__core_event event_for(const struct world_op *op)
@@ -597,7 +618,8 @@ static void orphan(struct sim *s, struct world_op *op)
             break;
         }
     }
-    sim__queue(s, &(struct queued){ .at = s->now + (s->habits.on ? sim__random(s, MS(500)) : MS(1)), .kind = Q_REPEAT, .op = op });
+    sim__queue(s, &(struct queued){
+                      .at = s->now + (s->habits.on ? sim__random(s, MS(500)) : MS(1)), .kind = Q_REPEAT, .op = op });
 }
 
 void sim_lose_device(struct sim *s, uint32_t device)
@@ -680,9 +702,9 @@ sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool
     struct world_model    *m = sim__model(s, model);
     struct world_instance *i = m->instance;
     struct world_device   *d = &s->devices[i->device];
-    uint64_t free_bytes = 0;
-    uint64_t others = d->used - i->engine_bytes + d->foreign;
-    uint64_t room = others < d->bytes_max ? d->bytes_max - others : 0;
+    uint64_t               free_bytes = 0;
+    uint64_t               others = d->used - i->engine_bytes + d->foreign;
+    uint64_t               room = others < d->bytes_max ? d->bytes_max - others : 0;
 
     sim__begin(s, 'u', m);
     sgi_status st = sgi__core_engine_bytes(s->core, s->now, i->id, bytes, at_least, &free_bytes);

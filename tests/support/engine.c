@@ -6,7 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const step_names[ENGINE_STEPS] = { "prepare", "discard", "prefix_bytes", "prefix_fill", "start", "call", "stop" };
+static const char *const step_names[ENGINE_STEPS] = { "prepare", "discard", "prefix_bytes", "prefix_fill",
+                                                      "start",   "call",    "stop" };
 
 /* An instance or a prepared object: memory that ASan watches. */
 struct object {
@@ -83,7 +84,8 @@ uint8_t test_engine_prefix_byte(uint32_t part, uint64_t at)
     return (uint8_t)(at * 7 + part * 101 + 13);
 }
 
-static sgi_status prefix_fill(void *user, const sgi_source *source, uint32_t part, void *dst, uint64_t bytes, sgi_error *err)
+static sgi_status prefix_fill(void *user, const sgi_source *source, uint32_t part, void *dst, uint64_t bytes,
+                              sgi_error *err)
 {
     struct test_engine *e = user;
     (void)source;

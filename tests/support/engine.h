@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An engine that does as it is told: counts, notes the order, fails, allocates, and waits at gates. Sees nothing of lib/. */
+/* An engine that does as it is told: counts, notes the order, fails, allocates, and waits at gates. Sees nothing of
+ * lib/. */
 #ifndef TESTS_SUPPORT_ENGINE_H
 #define TESTS_SUPPORT_ENGINE_H
 
@@ -9,7 +10,16 @@
 
 #include "gate.h"
 
-enum engine_step { ENGINE_PREPARE, ENGINE_DISCARD, ENGINE_PREFIX_BYTES, ENGINE_PREFIX_FILL, ENGINE_START, ENGINE_CALL, ENGINE_STOP, ENGINE_STEPS };
+enum engine_step {
+    ENGINE_PREPARE,
+    ENGINE_DISCARD,
+    ENGINE_PREFIX_BYTES,
+    ENGINE_PREFIX_FILL,
+    ENGINE_START,
+    ENGINE_CALL,
+    ENGINE_STOP,
+    ENGINE_STEPS
+};
 
 struct test_engine {
     sgi_engine  table; /* for sgi_model_config.engine */
@@ -21,17 +31,17 @@ struct test_engine {
     /* settings, before the model is registered */
     uint64_t prefix_bytes;
     uint64_t prepared_bytes;
-    uint64_t alloc_bytes;  /* in start, of sgi_stage_alloc(); 0: none */
-    uint64_t report_bytes; /* in start, of sgi_stage_report_bytes(); UINT64_MAX: none */
-    bool     no_wait;      /* start does not wait for the weights */
-    bool     look;         /* start looks at every part and tensor through the stage */
+    uint64_t alloc_bytes;                           /* in start, of sgi_stage_alloc(); 0: none */
+    uint64_t report_bytes;                          /* in start, of sgi_stage_report_bytes(); UINT64_MAX: none */
+    bool     no_wait;                               /* start does not wait for the weights */
+    bool     look;                                  /* start looks at every part and tensor through the stage */
     void (*in_start)(void *user, sgi_stage *stage); /* called in start; NULL: nothing */
     void (*in_call)(void *user);                    /* called in call */
     void *user;
 
     /* what it saw */
     atomic_int  calls_at_once, calls_at_once_max, live; /* instances between start and stop */
-    atomic_int  prepared_live;                              /* objects between prepare and discard */
+    atomic_int  prepared_live;                          /* objects between prepare and discard */
     atomic_int  calls_canceled;                         /* ended because sgi_reply_canceled() or emit said so */
     atomic_int  start_status, alloc_status;             /* what the waits in the last start said */
     sgi_error   start_error;                            /* after the start has returned */

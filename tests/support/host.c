@@ -19,7 +19,8 @@ static sgi_error error_new(void)
 static void good(sgi_status st, const sgi_error *err, const char *what)
 {
     if (st != SGI_OK)
-        fail_msg("%s: %s: step %s: %s", what, sgi_status_name(st), err ? sgi_step_name(err->step) : "?", err ? err->message : "");
+        fail_msg("%s: %s: step %s: %s", what, sgi_status_name(st), err ? sgi_step_name(err->step) : "?",
+                 err ? err->message : "");
 }
 
 sgi_runtime_config host_config(void)
@@ -200,12 +201,13 @@ void host_same_bytes(sgi_runtime *rt, sgi_model model, sgi_lease lease, const st
 void host_error_is(const sgi_error *err, sgi_status code, uint32_t step, const char *names)
 {
     if (err->code != code || err->step != step || !strstr(err->message, names))
-        fail_msg("the error says %s at step %s: '%s'; it should be %s at step %s, naming '%s'", sgi_status_name(err->code),
-                 sgi_step_name(err->step), err->message, sgi_status_name(code), sgi_step_name(step), names);
+        fail_msg("the error says %s at step %s: '%s'; it should be %s at step %s, naming '%s'",
+                 sgi_status_name(err->code), sgi_step_name(err->step), err->message, sgi_status_name(code),
+                 sgi_step_name(step), names);
 }
 
-sgi_status host_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, void *out, size_t room, size_t *bytes_out,
-                     sgi_error *err)
+sgi_status host_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, void *out, size_t room,
+                     size_t *bytes_out, sgi_error *err)
 {
     sgi_call call = 0;
     size_t   total = 0;

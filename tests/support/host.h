@@ -18,13 +18,15 @@ sgi_runtime_config host_config(void); /* init, no DRAM tier, idle and linger NEV
 sgi_runtime       *host_open(const sgi_runtime_config *config);
 void               host_close(sgi_runtime *rt);
 
-sgi_model_config host_model(const char *name, const char *path, const struct test_engine *engine); /* engine NULL: none */
+sgi_model_config host_model(const char *name, const char *path,
+                            const struct test_engine *engine); /* engine NULL: none */
 sgi_model        host_register(sgi_runtime *rt, const sgi_model_config *config);
 sgi_model        host_add(sgi_runtime *rt, const char *name, const char *path, const struct test_engine *engine);
 
 sgi_lease  host_acquire(sgi_runtime *rt, sgi_model model);
 void       host_release(sgi_runtime *rt, sgi_lease lease);
-sgi_status host_acquire_fails(sgi_runtime *rt, sgi_model model, sgi_error *err); /* the status, and it is none of success */
+sgi_status host_acquire_fails(sgi_runtime *rt, sgi_model model,
+                              sgi_error *err); /* the status, and it is none of success */
 
 sgi_model_state  host_state(sgi_runtime *rt, sgi_model model);
 sgi_runtime_info host_info(sgi_runtime *rt);
@@ -43,7 +45,7 @@ void host_error_is(const sgi_error *err, sgi_status code, uint32_t step, const c
 
 /* Begins a call, reads all pieces into `out` (room for `room` bytes), ends it. The status at its end, SGI_OK for
  * SGI_E_END. Takes all completions. */
-sgi_status host_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, void *out, size_t room, size_t *bytes_out,
-                     sgi_error *err);
+sgi_status host_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t bytes, void *out, size_t room,
+                     size_t *bytes_out, sgi_error *err);
 
 #endif

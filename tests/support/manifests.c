@@ -21,8 +21,14 @@ void manifest_add(struct sgi__manifest *m, uint64_t data_offset, const uint64_t 
     uint64_t offset = data_offset;
     for (uint32_t n = 0; n < tensors_count; n++) {
         int                bytes = snprintf(name, sizeof name, "%u.%u", file, n);
-        struct sgi__tensor t = { .name = sgi__manifest_text(m, name, (uint64_t)bytes), .dtype = "U8", .block_elements = 1,
-                                 .block_bytes = 1, .file = file, .rank = 1, .offset = offset, .bytes = tensor_bytes[n] };
+        struct sgi__tensor t = { .name = sgi__manifest_text(m, name, (uint64_t)bytes),
+                                 .dtype = "U8",
+                                 .block_elements = 1,
+                                 .block_bytes = 1,
+                                 .file = file,
+                                 .rank = 1,
+                                 .offset = offset,
+                                 .bytes = tensor_bytes[n] };
         if (sgi__manifest_add_tensor(m, &t, &t.bytes, NULL) != SGI_OK)
             abort();
         offset += t.bytes;

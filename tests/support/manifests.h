@@ -5,8 +5,8 @@
 
 #include "model/manifest.h"
 
-/* A file of `data_offset` bytes of header and tensors of the given sizes one behind the other. Call sgi__manifest_finish()
- * after the last. */
+/* A file of `data_offset` bytes of header and tensors of the given sizes one behind the other. Call
+ * sgi__manifest_finish() after the last. */
 void manifest_add(struct sgi__manifest *m, uint64_t data_offset, const uint64_t *tensor_bytes, uint32_t tensors_count);
 
 #endif

@@ -81,7 +81,8 @@ void test_file_make(struct test_file *file, const struct test_folder *folder, co
     header[at++] = '{';
     for (uint32_t n = 0; n < tensors_count; n++) {
         unsigned long long begin = offset, end = offset + tensors[n].bytes;
-        at += (size_t)snprintf(header + at, 512, "%s\"%s\":{\"dtype\":\"U8\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]}",
+        at += (size_t)snprintf(header + at, 512,
+                               "%s\"%s\":{\"dtype\":\"U8\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]}",
                                n ? "," : "", tensors[n].name, end - begin, begin, end);
         offset = end;
     }

@@ -11,7 +11,7 @@ struct test_folder {
     char path[200];
 };
 
-void test_folder_make(struct test_folder *folder); /* under $TMPDIR */
+void test_folder_make(struct test_folder *folder);   /* under $TMPDIR */
 void test_folder_remove(struct test_folder *folder); /* with the files in it */
 
 struct test_tensor {
@@ -26,8 +26,8 @@ struct test_file {
     size_t   data_offset;
 };
 
-/* Tensors of U8 one behind the other, without holes. `rest`: data starts at 8 * n + rest; 0 is what well-behaved writers
- * do. The same (name, tensors) made twice gives other bytes. */
+/* Tensors of U8 one behind the other, without holes. `rest`: data starts at 8 * n + rest; 0 is what well-behaved
+ * writers do. The same (name, tensors) made twice gives other bytes. */
 void test_file_make(struct test_file *file, const struct test_folder *folder, const char *name, uint32_t rest,
                     const struct test_tensor *tensors, uint32_t tensors_count);
 /* One tensor "w" of `bytes`. */

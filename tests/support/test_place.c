@@ -13,20 +13,20 @@ enum { EVENT_KINDS = SGI__PLACE_CALLED + 1 };
 
 /* What an incarnation holds, learned from the events of the place inside. */
 struct held_instance {
-    uint64_t  id;
-    sgi_model model;
-    bool      up;
+    uint64_t              id;
+    sgi_model             model;
+    bool                  up;
     struct held_instance *next;
 };
 
 struct held_model {
-    sgi_model id;
-    bool      residence, prepared;
+    sgi_model          id;
+    bool               residence, prepared;
     struct held_model *next;
 };
 
 struct held_call {
-    uint64_t id, instance;
+    uint64_t          id, instance;
     struct held_call *next;
 };
 
@@ -36,13 +36,13 @@ struct incarnation {
     struct test_place *tp;
     struct sgi__place *inner;
     /* under tp's mutex */
-    bool     dead, reaped;
-    uint32_t out;    /* ops and calls given to `inner`, or about to be, that have not reported */
-    uint32_t inside; /* threads in one of its functions */
+    bool                  dead, reaped;
+    uint32_t              out;    /* ops and calls given to `inner`, or about to be, that have not reported */
+    uint32_t              inside; /* threads in one of its functions */
     struct held_instance *instances;
     struct held_model    *models;
     struct held_call     *calls;
-    struct incarnation *next; /* in tp->lives */
+    struct incarnation   *next; /* in tp->lives */
 };
 
 struct held_event {
@@ -65,7 +65,7 @@ struct test_place {
     pthread_cond_t           changed;
     /* under the mutex */
     uint64_t            random;
-    struct incarnation *live; /* NULL while dead */
+    struct incarnation *live;  /* NULL while dead */
     struct incarnation *lives; /* all that are not closed yet */
     struct known_model *models;
     bool                hold[EVENT_KINDS];
@@ -252,7 +252,9 @@ static struct incarnation *life_new(struct test_place *tp, sgi_error *err)
     struct sgi__place_config config = tp->config;
 
     life->tp = tp;
-    config.sink = (struct sgi__place_sink){ .user = life, .event = inner_event, .engine_bytes = inner_engine_bytes, .piece = inner_piece };
+    config.sink = (struct sgi__place_sink){
+        .user = life, .event = inner_event, .engine_bytes = inner_engine_bytes, .piece = inner_piece
+    };
     if (inside->open(&config, &life->inner, err) != SGI_OK) {
         free(life);
         return NULL;
@@ -367,7 +369,8 @@ void test_place_up(struct test_place *tp)
 {
     struct incarnation *life = must(life_new(tp, NULL));
 
-    for (const struct known_model *k = tp->models; k; k = k->next) /* no model is added or removed meanwhile: the test sees to it */
+    for (const struct known_model *k = tp->models; k;
+         k = k->next) /* no model is added or removed meanwhile: the test sees to it */
         if (life_add_model(life, &k->spec, NULL) != SGI_OK)
             abort();
     pthread_mutex_lock(&tp->mutex);
@@ -479,7 +482,20 @@ struct test_place *test_place_last(void)
 
 /* ---------------------------------------------------------------------- ops */
 
-enum op { OP_CHECK, OP_CONTEXT_OPEN, OP_CONTEXT_CLOSE, OP_PREPARE, OP_DISCARD, OP_RESERVE, OP_LOAD, OP_START, OP_STOP, OP_FREE, OP_KEEP, OP_DROP };
+enum op {
+    OP_CHECK,
+    OP_CONTEXT_OPEN,
+    OP_CONTEXT_CLOSE,
+    OP_PREPARE,
+    OP_DISCARD,
+    OP_RESERVE,
+    OP_LOAD,
+    OP_START,
+    OP_STOP,
+    OP_FREE,
+    OP_KEEP,
+    OP_DROP
+};
 
 struct op_job {
     struct sgi__job     job; /* first */
@@ -628,9 +644,11 @@ static void discard(struct sgi__place *p, uint64_t op, sgi_model model)
     submit(p, (struct op_job){ .what = OP_DISCARD, .op = op, .model = model });
 }
 
-static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device, uint32_t tier)
+static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
+                    uint32_t tier)
 {
-    submit(p, (struct op_job){ .what = OP_RESERVE, .op = op, .model = model, .instance = instance, .device = device, .tier = tier });
+    submit(p, (struct op_job){
+                  .what = OP_RESERVE, .op = op, .model = model, .instance = instance, .device = device, .tier = tier });
 }
 
 static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
@@ -700,7 +718,8 @@ static void cancel(struct sgi__place *p, uint64_t instance)
     look_away(life);
 }
 
-static sgi_status call(struct sgi__place *p, uint64_t call_id, uint64_t instance, const void *request, size_t bytes, sgi_error *err)
+static sgi_status call(struct sgi__place *p, uint64_t call_id, uint64_t instance, const void *request, size_t bytes,
+                       sgi_error *err)
 {
     struct test_place *tp = (struct test_place *)p;
 
@@ -747,7 +766,8 @@ static sgi_status tensor(struct sgi__place *p, uint64_t instance, uint64_t index
     return st;
 }
 
-static sgi_status tensor_wait(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t deadline_ns, sgi_error *err)
+static sgi_status tensor_wait(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t deadline_ns,
+                              sgi_error *err)
 {
     struct incarnation *life = look(p, instance);
     if (!life)
@@ -757,7 +777,8 @@ static sgi_status tensor_wait(struct sgi__place *p, uint64_t instance, uint64_t 
     return st;
 }
 
-static sgi_status tensor_digest(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t *xxh3_out, sgi_error *err)
+static sgi_status tensor_digest(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t *xxh3_out,
+                                sgi_error *err)
 {
     struct incarnation *life = look(p, instance);
     if (!life)

@@ -31,9 +31,10 @@ void test_place_let_go(struct test_place *tp, enum sgi__place_event_kind kind);
 /* `call` goes through it before it does anything, on the thread that asks. */
 struct gate *test_place_call_gate(struct test_place *tp);
 
-void     test_place_die(struct test_place *tp); /* DIED has been told when it returns */
-void     test_place_up(struct test_place *tp);  /* a fresh one, with all models; UP has been told */
-void     test_place_wait_reaped(struct test_place *tp); /* until nothing of the dead ones is left: their callbacks are back */
+void test_place_die(struct test_place *tp); /* DIED has been told when it returns */
+void test_place_up(struct test_place *tp);  /* a fresh one, with all models; UP has been told */
+void test_place_wait_reaped(
+    struct test_place *tp);                      /* until nothing of the dead ones is left: their callbacks are back */
 uint64_t test_place_lost(struct test_place *tp); /* results that never came out */
 void     test_place_lose_device(struct test_place *tp, int32_t device);
 void     test_place_device_back(struct test_place *tp, int32_t device);

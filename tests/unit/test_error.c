@@ -80,7 +80,11 @@ static void nothing_is_written_past_an_older_struct(void **state)
     (void)state;
     union {
         sgi_error now;
-        struct { uint32_t struct_size; int32_t code, os_errno, driver_code; uint8_t after[64]; } old;
+        struct {
+            uint32_t struct_size;
+            int32_t  code, os_errno, driver_code;
+            uint8_t  after[64];
+        } old;
     } e;
 
     memset(&e, 0x5a, sizeof e);

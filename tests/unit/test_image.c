@@ -170,8 +170,9 @@ static void memory_is_recycled_within_the_limit(void **state)
 {
     (void)state;
     struct sgi__image_memory *memory = sgi__image_memory_new(MIB(3));
-    struct sgi__image        *a = image_new(memory, MIB(1), 0, 0), *b = image_new(memory, MIB(2), 0, 0), *c = image_new(memory, MIB(1), 0, 0);
-    const uint8_t            *base = c->parts[0]->base;
+    struct sgi__image        *a = image_new(memory, MIB(1), 0, 0), *b = image_new(memory, MIB(2), 0, 0),
+                      *c = image_new(memory, MIB(1), 0, 0);
+    const uint8_t *base = c->parts[0]->base;
 
     use(a, 1);
     use(b, 2);
@@ -262,11 +263,12 @@ static uint32_t open_descriptors(void)
 static void what_fails_leaves_nothing(void **state)
 {
     (void)state;
-    static const enum sgi__fault_point points[] = { SGI__FAULT_ALLOC, SGI__FAULT_MAP, SGI__FAULT_MEMFD, SGI__FAULT_RESERVE };
-    static const sgi_status            codes[] = { SGI_E_NO_MEMORY, SGI_E_DEVICE_MEMORY, SGI_E_SYSTEM, SGI_E_DEVICE_MEMORY };
-    struct sgi__image_memory          *memory = sgi__image_memory_new(MIB(64));
-    const uint64_t                     bytes[] = { MIB(1), 4096, MIB(2) };
-    uint32_t                           descriptors = open_descriptors();
+    static const enum sgi__fault_point points[] = { SGI__FAULT_ALLOC, SGI__FAULT_MAP, SGI__FAULT_MEMFD,
+                                                    SGI__FAULT_RESERVE };
+    static const sgi_status   codes[] = { SGI_E_NO_MEMORY, SGI_E_DEVICE_MEMORY, SGI_E_SYSTEM, SGI_E_DEVICE_MEMORY };
+    struct sgi__image_memory *memory = sgi__image_memory_new(MIB(64));
+    const uint64_t            bytes[] = { MIB(1), 4096, MIB(2) };
+    uint32_t                  descriptors = open_descriptors();
 
     for (size_t n = 0; n < sizeof points / sizeof *points; n++)
         for (uint64_t nth = 1;; nth++) {

@@ -55,9 +55,16 @@ static void set_up(struct fixture *f, uint64_t prefix, uint32_t rest)
     assert_int_equal(sgi__layout_new(f->manifest, prefix ? &prefix : NULL, &f->layout, NULL), SGI_OK);
     f->memory = sgi__image_memory_new(0);
     assert_int_equal(sgi__image_new(f->memory, &f->layout->parts[0].region_bytes, 1, 0, 0, &f->image, NULL), SGI_OK);
-    f->spec = (struct sgi__load_spec){ .name = "m", .manifest = f->manifest, .layout = f->layout, .image = f->image,
-                                       .engine = &sgi__io_threads, .hot_engine = &sgi__io_threads, .block_bytes = KIB(64),
-                                       .depth = 4, .prefix_fill = fill_prefix, .prefix_user = f };
+    f->spec = (struct sgi__load_spec){ .name = "m",
+                                       .manifest = f->manifest,
+                                       .layout = f->layout,
+                                       .image = f->image,
+                                       .engine = &sgi__io_threads,
+                                       .hot_engine = &sgi__io_threads,
+                                       .block_bytes = KIB(64),
+                                       .depth = 4,
+                                       .prefix_fill = fill_prefix,
+                                       .prefix_user = f };
 }
 
 static void start(struct fixture *f)
@@ -201,8 +208,10 @@ static void checks_hold_or_name_the_tensor(void **state)
 
     sgi__error_init(&err);
     set_up(&f, 0, 0);
-    checks[0] = (struct sgi__check){ .tensor = 0, .xxh3 = test_xxh3(f.file.data + f.manifest->tensors[0].offset, KIB(300)) };
-    checks[1] = (struct sgi__check){ .tensor = 2, .xxh3 = test_xxh3(f.file.data + f.manifest->tensors[2].offset, MIB(1) + 5) };
+    checks[0] = (struct sgi__check){ .tensor = 0,
+                                     .xxh3 = test_xxh3(f.file.data + f.manifest->tensors[0].offset, KIB(300)) };
+    checks[1] = (struct sgi__check){ .tensor = 2,
+                                     .xxh3 = test_xxh3(f.file.data + f.manifest->tensors[2].offset, MIB(1) + 5) };
     f.spec.checks = checks;
     f.spec.checks_count = 2;
     start(&f);
@@ -233,8 +242,9 @@ static void a_flipped_byte_is_read_again(void **state)
 
     set_up(&f, 0, 0);
     for (uint64_t n = 0; n < 4; n++)
-        checks[n] = (struct sgi__check){ .tensor = n, .xxh3 = test_xxh3(f.file.data + f.manifest->tensors[n].offset,
-                                                                        f.manifest->tensors[n].bytes) };
+        checks[n] = (struct sgi__check){
+            .tensor = n, .xxh3 = test_xxh3(f.file.data + f.manifest->tensors[n].offset, f.manifest->tensors[n].bytes)
+        };
     f.spec.checks = checks;
     f.spec.checks_count = 4;
     start(&f);
@@ -290,8 +300,8 @@ static void a_residence_is_a_load_that_is_done(void **state)
 static void every_failure_leaves_nothing(void **state)
 {
     (void)state;
-    static const enum sgi__fault_point points[] = { SGI__FAULT_ALLOC, SGI__FAULT_OPEN, SGI__FAULT_READ, SGI__FAULT_THREAD,
-                                                    SGI__FAULT_MAP };
+    static const enum sgi__fault_point points[] = { SGI__FAULT_ALLOC, SGI__FAULT_OPEN, SGI__FAULT_READ,
+                                                    SGI__FAULT_THREAD, SGI__FAULT_MAP };
     for (size_t n = 0; n < sizeof points / sizeof *points; n++)
         for (uint64_t nth = 1; nth < 200; nth++) {
             struct fixture f;

@@ -129,7 +129,7 @@ static bool covers(const struct sgi__plan *plan, uint64_t chunks, const struct s
     uint64_t bytes = 0;
     for (uint64_t n = 0; n < chunks; n++) {
         const struct sgi__chunk *c = &plan->chunks[n];
-        uint64_t from = c->offset > t->offset ? c->offset : t->offset;
+        uint64_t                 from = c->offset > t->offset ? c->offset : t->offset;
         uint64_t to = c->offset + c->bytes < t->offset + t->bytes ? c->offset + c->bytes : t->offset + t->bytes;
         if (c->part == t->file && from < to)
             bytes += to - from;

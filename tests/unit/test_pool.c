@@ -16,7 +16,7 @@
 #include "support/gate.h"
 
 struct counted {
-    struct sgi__job job; /* first */
+    struct sgi__job job;  /* first */
     struct gate    *gate; /* NULL: none */
     atomic_int     *done;
 };

@@ -44,7 +44,10 @@ static void out_ends_where_the_callers_struct_ends(void **state)
 {
     (void)state;
     const struct now full = { .struct_size = sizeof full, .a = 1, .b = 2 };
-    struct { struct old old; uint64_t after; } o = { .old.struct_size = sizeof(struct old), .after = 0x5555 };
+    struct {
+        struct old old;
+        uint64_t   after;
+    } o = { .old.struct_size = sizeof(struct old), .after = 0x5555 };
     assert_true(sgi__sized_out(&o.old, &full, sizeof full));
     assert_int_equal(o.old.struct_size, sizeof(struct old));
     assert_int_equal(o.old.a, 1);
@@ -64,7 +67,7 @@ static void out_ends_where_the_callers_struct_ends(void **state)
 static void in_takes_defaults_and_refuses_what_it_does_not_know(void **state)
 {
     (void)state;
-    struct now full;
+    struct now       full;
     const struct old o = { .struct_size = sizeof o, .a = 5 };
     memset(&full, 0xff, sizeof full);
     assert_true(sgi__sized_in(&o, &full, sizeof full));

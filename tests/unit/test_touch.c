@@ -136,7 +136,8 @@ static void memory_that_is_not_there_fails_the_wait(void **state)
 
     sgi__error_init(&err);
     set_up(&f, MIB(16));
-    mprotect(f.image->parts[0]->base + MIB(8), MIB(2), PROT_READ); /* what cannot be written cannot be populated either */
+    mprotect(f.image->parts[0]->base + MIB(8), MIB(2),
+             PROT_READ); /* what cannot be written cannot be populated either */
     assert_int_equal(sgi__touch_start(f.plan, f.image, &touch, NULL), SGI_OK);
     assert_int_equal(sgi__touch_wait(touch, 0, &err), SGI_OK);
     sgi_status st = sgi__touch_wait(touch, f.plan->chunks_count - 1, &err);

@@ -46,7 +46,8 @@ static size_t spans(const json_t *root, const char *name)
 {
     size_t  count = 0, n;
     json_t *event;
-    json_array_foreach(json_object_get(root, "traceEvents"), n, event) {
+    json_array_foreach(json_object_get(root, "traceEvents"), n, event)
+    {
         const char *is = json_string_value(json_object_get(event, "name"));
         const char *ph = json_string_value(json_object_get(event, "ph"));
         count += strcmp(ph, "X") == 0 && strcmp(is, name) == 0;
@@ -68,7 +69,9 @@ static void steps_that_were_needed_are_spans(void **state)
 {
     (void)state;
     struct sgi__trace      *trace = sgi__trace_new();
-    struct sgi__trace_start s = { .name = "m", .request_ns = 1000000, .grant_ns = 5000500, .bytes = 77, .engine = "uring" };
+    struct sgi__trace_start s = {
+        .name = "m", .request_ns = 1000000, .grant_ns = 5000500, .bytes = 77, .engine = "uring"
+    };
 
     s.steps[SGI_STEP_READ].start_ns = 2000000;
     s.steps[SGI_STEP_READ].ns = 1234567;
@@ -79,7 +82,8 @@ static void steps_that_were_needed_are_spans(void **state)
     assert_int_equal(spans(root, "verify"), 0);
     size_t  n;
     json_t *event;
-    json_array_foreach(json_object_get(root, "traceEvents"), n, event) {
+    json_array_foreach(json_object_get(root, "traceEvents"), n, event)
+    {
         if (strcmp(json_string_value(json_object_get(event, "name")), "read") == 0) {
             assert_true(json_number_value(json_object_get(event, "ts")) == 2000.0);
             assert_true(json_number_value(json_object_get(event, "dur")) == 1234.567);
@@ -142,10 +146,8 @@ static void the_reader_can_stop_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_empty_one_is_json_too),
-        cmocka_unit_test(steps_that_were_needed_are_spans),
-        cmocka_unit_test(names_do_not_break_it),
-        cmocka_unit_test(only_the_last_ones_are_kept),
+        cmocka_unit_test(an_empty_one_is_json_too), cmocka_unit_test(steps_that_were_needed_are_spans),
+        cmocka_unit_test(names_do_not_break_it),    cmocka_unit_test(only_the_last_ones_are_kept),
         cmocka_unit_test(the_reader_can_stop_it),
     };
     return cmocka_run_group_tests_name("trace", tests, NULL, NULL);

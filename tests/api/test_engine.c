@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Engines: every callback that fails, hangs or takes its time, and what the stage gives them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "support/host.h"
+
+static struct test_folder folder;
+static struct test_file   file;
+
+struct fixture {
+    struct test_engine engine;
+    sgi_runtime       *rt;
+    sgi_model          model, plain;
+    sgi_error          err;
+};
+
+static sgi_runtime_config engine_config(void)
+{
+    static const sgi_device_config device = { .struct_size = sizeof device, .name = "host", .bytes_max = MIB(64) };
+    sgi_runtime_config             config = host_config();
+    config.devices = &device;
+    config.devices_count = 1;
+    config.backoff_ms = config.backoff_max_ms = 1;
+    return config;
+}
+
+/* Without its model: a test may still change the engine's settings. */
+static void set_up_with(struct fixture *f, const sgi_runtime_config *config)
+{
+    memset(f, 0, sizeof *f);
+    f->err.struct_size = sizeof f->err;
+    test_engine_init(&f->engine, true, true);
+    f->engine.look = true;
+    f->rt = host_open(config);
+    f->plain = host_add(f->rt, "plain", file.path, NULL);
+}
+
+static void add(struct fixture *f)
+{
+    sgi_model_config mc = host_model("m", file.path, &f->engine);
+    mc.engine_bytes = MIB(1);
+    f->model = host_register(f->rt, &mc);
+}
+
+static void set_up(struct fixture *f)
+{
+    sgi_runtime_config config = engine_config();
+    set_up_with(f, &config);
+    add(f);
+}
+
+static void tear_down(struct fixture *f)
+{
+    host_close(f->rt);
+    test_engine_fini(&f->engine);
+}
+
+/* ---- failing ---- */
+
+static void works_again(struct fixture *f)
+{
+    sgi_lease lease = 0;
+    while (sgi_model_acquire_wait(f->rt, f->model, NULL, &lease, &f->err) != SGI_OK)
+        assert_true(f->err.retry_after_ms > 0); /* backing off */
+    host_same_bytes(f->rt, f->model, lease, &file);
+    host_release(f->rt, lease);
+    assert_int_equal(sgi_model_evict(f->rt, f->model, SGI_EVICT_ALL), SGI_OK);
+    host_wait_state(f->rt, f->model, SGI_MODEL_COLD);
+    host_wait_threads(f->rt, 1);
+    assert_int_equal(host_info(f->rt).device_bytes, 0);
+}
+
+static void a_callback_that_fails_is_named_and_undone(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    static const struct { enum engine_step step; uint32_t named; sgi_status status; } cases[] = {
+        { ENGINE_PREPARE, SGI_STEP_PREPARE, SGI_E_ENGINE },        { ENGINE_PREPARE, SGI_STEP_PREPARE, SGI_E_NO_MEMORY },
+        { ENGINE_PREFIX_FILL, SGI_STEP_PREFIX, SGI_E_FORMAT },     { ENGINE_START, SGI_STEP_START, SGI_E_UNSUPPORTED },
+        { ENGINE_START, SGI_STEP_START, SGI_E_DEVICE_MEMORY },
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        atomic_store(&f.engine.fail[cases[n].step], cases[n].status);
+        assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), cases[n].status);
+        host_error_is(&f.err, cases[n].status, cases[n].named, "'m'");
+        assert_non_null(strstr(f.err.message, "was told to fail")); /* its own words */
+        int stops = test_engine_count(&f.engine, ENGINE_STOP);
+        atomic_store(&f.engine.fail[cases[n].step], SGI_OK);
+        works_again(&f);
+        assert_int_equal(test_engine_count(&f.engine, ENGINE_STOP), stops + 1); /* of the good start only */
+    }
+    tear_down(&f);
+}
+
+static void a_prefix_that_cannot_be_sized_is_no_model(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = engine_config();
+    sgi_model          model = 0;
+    set_up_with(&f, &config);
+
+    atomic_store(&f.engine.fail[ENGINE_PREFIX_BYTES], SGI_E_ENGINE);
+    sgi_model_config mc = host_model("m", file.path, &f.engine);
+    assert_int_equal(sgi_model_register(f.rt, &mc, &model, &f.err), SGI_E_ENGINE);
+    host_error_is(&f.err, SGI_E_ENGINE, SGI_STEP_PREFIX, "'m'");
+    atomic_store(&f.engine.fail[ENGINE_PREFIX_BYTES], SGI_OK);
+    f.engine.prefix_bytes = UINT64_C(1) << 40;
+    assert_int_equal(sgi_model_register(f.rt, &mc, &model, &f.err), SGI_E_ENGINE);
+    assert_int_equal(model, 0);
+    f.engine.prefix_bytes = 5;
+    add(&f);
+    works_again(&f);
+    tear_down(&f);
+}
+
+static void a_status_that_is_none_is_an_engine_failure(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    static const sgi_status odd[] = { 1, 77, -9999, SGI_E_WOULD_BLOCK, SGI_E_END, SGI_E_STALE, INT32_MIN };
+
+    f.engine.silent = true;
+    for (size_t n = 0; n < sizeof odd / sizeof *odd; n++) {
+        atomic_store(&f.engine.fail[ENGINE_START], odd[n]);
+        assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_ENGINE);
+        host_error_is(&f.err, SGI_E_ENGINE, SGI_STEP_START, "'m'");
+        atomic_store(&f.engine.fail[ENGINE_START], SGI_OK);
+        works_again(&f);
+    }
+    tear_down(&f);
+}
+
+static void a_load_that_fails_ends_the_starts_waits(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = engine_config();
+    sgi_tensor_check   check = { .name = "b", .xxh3 = 1 };
+    set_up_with(&f, &config);
+    sgi_model_config mc = host_model("m", file.path, &f.engine);
+    mc.checks = &check;
+    mc.checks_count = 1;
+    f.model = host_register(f.rt, &mc);
+
+    assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_CHECK);
+    host_error_is(&f.err, SGI_E_CHECK, SGI_STEP_VERIFY, "'b'");
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(atomic_load(&f.engine.start_status), SGI_E_CHECK); /* it was told why, */
+    host_error_is(&f.engine.start_error, SGI_E_CHECK, SGI_STEP_VERIFY, "'b'");
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_STOP), 0); /* and is not stopped: it never was up */
+    tear_down(&f);
+}
+
+/* ---- the stage ---- */
+
+static void engine_memory_beyond_the_estimate_is_reserved_or_refused(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = engine_config();
+    sgi_model_info     info = { .struct_size = sizeof info };
+    char               number[32];
+    set_up_with(&f, &config);
+    add(&f);
+    sgi_model_describe(f.rt, f.model, &info);
+
+    f.engine.alloc_bytes = KIB(512); /* within the estimate */
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_int_equal(host_device(f.rt, 0).bytes_engine, MIB(1));
+    host_release(f.rt, lease);
+    sgi_model_evict(f.rt, f.model, SGI_TIER_DISK);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+
+    f.engine.alloc_bytes = MIB(20);
+    lease = host_acquire(f.rt, f.model);
+    assert_int_equal(host_device(f.rt, 0).bytes_engine, MIB(20));
+    assert_int_equal(host_device(f.rt, 0).bytes_used, info.image_bytes + MIB(20));
+    host_release(f.rt, lease);
+    sgi_model_evict(f.rt, f.model, SGI_TIER_DISK);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(host_device(f.rt, 0).bytes_used, 0);
+
+    f.engine.alloc_bytes = MIB(80);
+    assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_DEVICE_MEMORY);
+    snprintf(number, sizeof number, "%llu", (unsigned long long)MIB(80));
+    assert_non_null(strstr(f.err.message, number));
+    assert_non_null(strstr(f.err.message, "'m'"));
+    f.engine.alloc_bytes = 0;
+    f.engine.report_bytes = MIB(30);
+    works_again(&f);
+    f.engine.report_bytes = MIB(2); /* less than the last estimate is fine and lowers it */
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    assert_int_equal(host_device(f.rt, 0).bytes_engine, MIB(2));
+    sgi_model_describe(f.rt, f.model, &info);
+    assert_int_equal(info.engine_bytes, MIB(2));
+    tear_down(&f);
+}
+
+struct looks {
+    struct fixture *f;
+    sgi_status      no_part, no_tensor, no_view, no_memory, absurd, huge_report;
+    int32_t         device;
+    void           *stream;
+    int             canceled;
+};
+
+static void look_around(void *user, sgi_stage *stage)
+{
+    struct looks *l = user;
+    sgi_image     image = { .struct_size = sizeof image };
+    sgi_view      view = { .struct_size = sizeof view };
+    void         *memory;
+
+    l->no_part = sgi_stage_image(stage, 1, &image, NULL);
+    l->no_tensor = sgi_stage_tensor(stage, 99, &view, NULL);
+    l->no_view = sgi_stage_tensor(stage, 0, NULL, NULL);
+    l->no_memory = sgi_stage_alloc(stage, 0, &memory, NULL);
+    l->absurd = sgi_stage_alloc(stage, UINT64_MAX, &memory, NULL);
+    l->huge_report = sgi_stage_report_bytes(stage, UINT64_MAX, NULL);
+    l->device = sgi_stage_device(stage);
+    l->stream = sgi_stage_stream(stage);
+    l->canceled = sgi_stage_canceled(stage);
+}
+
+static void the_stage_refuses_what_is_not_there(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = engine_config();
+    set_up_with(&f, &config);
+    struct looks l = { .f = &f, .device = 9, .canceled = 9 };
+    f.engine.in_start = look_around;
+    f.engine.user = &l;
+    add(&f);
+
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    assert_int_equal(l.no_part, SGI_E_NOT_FOUND);
+    assert_int_equal(l.no_tensor, SGI_E_NOT_FOUND);
+    assert_int_equal(l.no_view, SGI_E_INVALID);
+    assert_int_equal(l.no_memory, SGI_E_INVALID);
+    assert_int_equal(l.absurd, SGI_E_INVALID);
+    assert_int_equal(l.huge_report, SGI_E_INVALID);
+    assert_true(l.device == 0 && l.stream == NULL && l.canceled == 0);
+    tear_down(&f);
+}
+
+static void wait_for_cancel(void *user, sgi_stage *stage)
+{
+    struct fixture *f = user;
+    gate_pass(&f->engine.gates[ENGINE_DISCARD]); /* says that it is here */
+    while (!sgi_stage_canceled(stage))
+        sched_yield();
+}
+
+static void a_start_nobody_wants_any_more_is_told(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = engine_config();
+    sgi_ticket         ticket;
+    set_up_with(&f, &config);
+    f.engine.in_start = wait_for_cancel;
+    f.engine.user = &f;
+    add(&f);
+
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    gate_wait_arrived(&f.engine.gates[ENGINE_DISCARD], 1);
+    assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
+    assert_int_equal(host_next(f.rt).status, SGI_E_CANCELED);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD); /* hangs if the start is not told */
+    tear_down(&f);
+}
+
+/* ---- blocking calls from callbacks ---- */
+
+struct blocked {
+    struct fixture *f;
+    sgi_status      acquire, close, unregister, lease_call, wait;
+};
+
+static void try_to_block(void *user)
+{
+    struct blocked *b = user;
+    sgi_lease       lease = 0;
+    b->acquire = sgi_model_acquire_wait(b->f->rt, b->f->plain, NULL, &lease, NULL);
+    b->close = sgi_runtime_close(b->f->rt, 1, NULL);
+    b->unregister = sgi_model_unregister(b->f->rt, b->f->plain, 1, NULL);
+    b->lease_call = sgi_lease_call(b->f->rt, 1, NULL, 0, 1, NULL, NULL, NULL);
+    b->wait = sgi_lease_tensor_wait(b->f->rt, 1, 0, 1, NULL);
+}
+
+static void try_in_start(void *user, sgi_stage *stage)
+{
+    (void)stage;
+    try_to_block(user);
+}
+
+static void assert_all_deadlock(const struct blocked *b)
+{
+    assert_int_equal(b->acquire, SGI_E_DEADLOCK);
+    assert_int_equal(b->close, SGI_E_DEADLOCK);
+    assert_int_equal(b->unregister, SGI_E_DEADLOCK);
+    assert_int_equal(b->lease_call, SGI_E_DEADLOCK);
+    assert_int_equal(b->wait, SGI_E_DEADLOCK);
+}
+
+static void blocking_calls_from_callbacks_are_deadlocks(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = engine_config();
+    char               out[4];
+    size_t             bytes;
+    set_up_with(&f, &config);
+    struct blocked b = { .f = &f };
+    f.engine.user = &b;
+    f.engine.in_start = try_in_start;
+    add(&f);
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    assert_all_deadlock(&b);
+    b = (struct blocked){ .f = &f };
+    f.engine.in_call = try_to_block;
+    assert_int_equal(host_call(f.rt, lease, NULL, 0, out, sizeof out, &bytes, &f.err), SGI_OK);
+    assert_all_deadlock(&b);
+    host_release(f.rt, lease);
+    sgi_lease plain = host_acquire(f.rt, f.plain); /* this thread is nobody's callback */
+    host_release(f.rt, plain);
+    tear_down(&f);
+}
+
+/* ---- slow and hanging ---- */
+
+static void a_slow_callback_delays_its_own_model_only(void **state)
+{
+    (void)state;
+    static const enum engine_step steps[] = { ENGINE_PREPARE, ENGINE_PREFIX_FILL, ENGINE_START, ENGINE_STOP, ENGINE_DISCARD };
+
+    for (size_t n = 0; n < sizeof steps / sizeof *steps; n++) {
+        struct fixture     f;
+        struct test_engine other;
+        sgi_ticket         ticket;
+        set_up(&f);
+        test_engine_init(&other, true, true);
+        sgi_model second = host_add(f.rt, "second", file.path, &other);
+
+        if (steps[n] == ENGINE_STOP || steps[n] == ENGINE_DISCARD)
+            host_release(f.rt, host_acquire(f.rt, f.model));
+        gate_close(&f.engine.gates[steps[n]]);
+        if (steps[n] == ENGINE_STOP || steps[n] == ENGINE_DISCARD)
+            assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_EVICT_ALL), SGI_OK);
+        else
+            assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        gate_wait_arrived(&f.engine.gates[steps[n]], 1);
+
+        sgi_lease lease = host_acquire(f.rt, second);
+        host_same_bytes(f.rt, second, lease, &file);
+        host_release(f.rt, lease);
+        assert_int_equal(sgi_model_unregister(f.rt, second, HOST_WAIT_MS, &f.err), SGI_OK);
+        assert_int_equal(gate_passed(&f.engine.gates[steps[n]]), 0);
+        gate_open(&f.engine.gates[steps[n]]);
+        if (steps[n] != ENGINE_STOP && steps[n] != ENGINE_DISCARD)
+            host_release(f.rt, host_next(f.rt).lease);
+        test_engine_fini(&other);
+        tear_down(&f);
+    }
+}
+
+static void a_hanging_callback_wedges_its_model_and_heals(void **state)
+{
+    (void)state;
+    static const struct { enum engine_step step; uint32_t named; } cases[] = {
+        { ENGINE_PREPARE, SGI_STEP_PREPARE }, { ENGINE_START, SGI_STEP_START }, { ENGINE_STOP, SGI_STEP_STOP },
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        struct fixture     f;
+        sgi_runtime_config config = engine_config();
+        sgi_lease          lease = 0;
+        config.hang_timeout_ms = 50;
+        set_up_with(&f, &config);
+        add(&f);
+
+        if (cases[n].step == ENGINE_STOP)
+            host_release(f.rt, host_acquire(f.rt, f.model));
+        gate_close(&f.engine.gates[cases[n].step]);
+        if (cases[n].step == ENGINE_STOP)
+            assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_OK);
+        assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_WEDGED);
+        host_error_is(&f.err, SGI_E_WEDGED, cases[n].named, "'m'");
+        assert_non_null(strstr(f.err.message, "50 ms"));
+        host_wait_state(f.rt, f.model, SGI_MODEL_WEDGED);
+        assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_WEDGED);
+        assert_int_equal(sgi_model_try_acquire(f.rt, f.model, NULL, &lease), SGI_E_WOULD_BLOCK);
+        if (cases[n].step != ENGINE_PREPARE)
+            assert_true(host_state(f.rt, f.model).device_bytes > 0); /* charged and quarantined */
+        assert_int_equal(sgi_runtime_close(f.rt, 20, &f.err), SGI_E_TIMEOUT); /* it does not hang, and says who does */
+        assert_non_null(strstr(f.err.message, "'m'"));
+        gate_open(&f.engine.gates[cases[n].step]);
+        tear_down(&f);
+
+        set_up_with(&f, &config); /* and healing, in a runtime that is not closing */
+        add(&f);
+        if (cases[n].step == ENGINE_STOP)
+            host_release(f.rt, host_acquire(f.rt, f.model));
+        gate_close(&f.engine.gates[cases[n].step]);
+        if (cases[n].step == ENGINE_STOP)
+            assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_OK);
+        assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_WEDGED);
+        host_release(f.rt, host_acquire(f.rt, f.plain)); /* everything else goes on */
+        assert_int_equal(sgi_model_unregister(f.rt, f.plain, HOST_WAIT_MS, &f.err), SGI_OK);
+        gate_open(&f.engine.gates[cases[n].step]);
+        host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+        host_wait_threads(f.rt, 1);
+        works_again(&f);
+        tear_down(&f);
+    }
+}
+
+static void a_call_that_does_not_end_wedges_its_model(void **state)
+{
+    (void)state;
+    struct fixture      f;
+    sgi_runtime_config  config = engine_config();
+    struct test_request request = { .kind = REQUEST_DEAF };
+    sgi_call            call = 0;
+    config.hang_timeout_ms = 50;
+    set_up_with(&f, &config);
+    add(&f);
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    gate_close(&f.engine.gates[ENGINE_CALL]);
+    assert_int_equal(sgi_call_begin(f.rt, lease, &request, sizeof request, 0, &call, &f.err), SGI_OK);
+    gate_wait_arrived(&f.engine.gates[ENGINE_CALL], 1);
+    assert_int_equal(sgi_call_end(f.rt, call), SGI_OK); /* from here on it may count as hung */
+    host_release(f.rt, lease);
+    host_wait_state(f.rt, f.model, SGI_MODEL_WEDGED);
+    assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_WEDGED);
+    host_error_is(&f.err, SGI_E_WEDGED, SGI_STEP_CALL, "'m'");
+    assert_true(host_state(f.rt, f.model).device_bytes > 0);
+    gate_open(&f.engine.gates[ENGINE_CALL]);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    host_wait_threads(f.rt, 1);
+    works_again(&f);
+    tear_down(&f);
+}
+
+/* ---- prepare ---- */
+
+static void prepare_runs_once_and_is_kept_until_it_is_given_back(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = engine_config();
+    sgi_ticket         ticket;
+    set_up_with(&f, &config);
+    f.engine.prepared_bytes = 12345;
+    sgi_model_config mc = host_model("m", file.path, &f.engine);
+    mc.leases_max = 4;
+    f.model = host_register(f.rt, &mc);
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 0); /* not at register */
+
+    for (int n = 0; n < 4; n++)
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    for (int n = 0; n < 4; n++)
+        host_release(f.rt, host_next(f.rt).lease);
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 1);
+    assert_int_equal(host_info(f.rt).prepared_bytes, 12345);
+    assert_int_equal(host_state(f.rt, f.model).prepared_bytes, 12345);
+    assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_OK);
+    host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    assert_int_equal(host_info(f.rt).prepared_bytes, 12345);
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 1);
+    assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_EVICT_ALL), SGI_OK);
+    gate_wait_arrived(&f.engine.gates[ENGINE_DISCARD], 1);
+    host_wait_threads(f.rt, 1);
+    assert_int_equal(host_info(f.rt).prepared_bytes, 0);
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 2);
+    tear_down(&f);
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_DISCARD), 2);
+}
+
+static int make_files(void **state)
+{
+    (void)state;
+    const struct test_tensor tensors[] = { { "a", MIB(1) + 3 }, { "none", 0 }, { "b", KIB(300) } };
+    test_folder_make(&folder);
+    test_file_make(&file, &folder, "a.safetensors", 0, tensors, 3);
+    return 0;
+}
+
+static int remove_files(void **state)
+{
+    (void)state;
+    test_file_free(&file);
+    test_folder_remove(&folder);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_callback_that_fails_is_named_and_undone),
+        cmocka_unit_test(a_prefix_that_cannot_be_sized_is_no_model),
+        cmocka_unit_test(a_status_that_is_none_is_an_engine_failure),
+        cmocka_unit_test(a_load_that_fails_ends_the_starts_waits),
+        cmocka_unit_test(engine_memory_beyond_the_estimate_is_reserved_or_refused),
+        cmocka_unit_test(the_stage_refuses_what_is_not_there),
+        cmocka_unit_test(a_start_nobody_wants_any_more_is_told),
+        cmocka_unit_test(blocking_calls_from_callbacks_are_deadlocks),
+        cmocka_unit_test(a_slow_callback_delays_its_own_model_only),
+        cmocka_unit_test(a_hanging_callback_wedges_its_model_and_heals),
+        cmocka_unit_test(a_call_that_does_not_end_wedges_its_model),
+        cmocka_unit_test(prepare_runs_once_and_is_kept_until_it_is_given_back),
+    };
+    return cmocka_run_group_tests_name("engine", tests, make_files, remove_files);
+}

@@ -64,12 +64,16 @@ sgi_status sgi_runtime_query(sgi_runtime *rt, sgi_runtime_info *info_out)
     SIZED(info_out);
     struct sgi__core_totals t;
     sgi_runtime_info        info = { 0 };
-    uint64_t                spare = rt->place_ops->spare_bytes(rt->place);
 
-    info.threads_count = rt->place_ops->threads(rt->place) + sgi__pool_threads(rt->done_pool) + 1;
     pthread_mutex_lock(&rt->mutex);
+    rt->inside++; /* the place does not go meanwhile */
     sgi__core_totals(rt->core, &t);
     info.calls_count = rt->calls_count;
+    pthread_mutex_unlock(&rt->mutex);
+    uint64_t spare = rt->place_ops->spare_bytes(rt->place);
+    info.threads_count = rt->place_ops->threads(rt->place) + sgi__pool_threads(rt->done_pool) + 1;
+    pthread_mutex_lock(&rt->mutex);
+    sgi__rt_outside(rt);
     pthread_mutex_unlock(&rt->mutex);
     info.devices_count = rt->core_config.devices_count;
     info.models_count = t.models;
@@ -212,13 +216,19 @@ sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *st
     pthread_mutex_lock(&rt->mutex);
     uint64_t   now = sgi__rt_now(rt);
     sgi_status st = sgi__core_model_view(rt->core, model, &v);
+    bool       loading = st == SGI_OK && v.state == SGI_MODEL_LOADING;
+    rt->inside += loading;
     pthread_mutex_unlock(&rt->mutex);
     if (st != SGI_OK)
         return st;
     bool backing_off = v.state == SGI_MODEL_COLD && v.failed_until > now;
-    if (v.state == SGI_MODEL_LOADING)
+    if (loading) {
         rt->place_ops->progress(rt->place, v.instance,
                                 &progress); /* stale: it has just ended, and zeros are as true as anything */
+        pthread_mutex_lock(&rt->mutex);
+        sgi__rt_outside(rt);
+        pthread_mutex_unlock(&rt->mutex);
+    }
     sgi_model_state state = {
         .state = backing_off ? SGI_MODEL_FAILED : v.state,
         .device = v.device,

@@ -90,7 +90,7 @@ static void finish(server *s, client *c, sgi_status st, const sgi_error *err)
 /* Move the answer from the call to the socket until one of them has to be waited for. */
 static void pump(server *s, client *c)
 {
-    sgi_error  err = { .struct_size = sizeof err };
+    sgi_error  err = SGI_ERROR_INIT;
     sgi_status st;
 
     for (;;) {
@@ -191,7 +191,7 @@ static void on_accept(server *s)
 static void on_acquired(server *s, client *c, const sgi_completion *done)
 {
     const char *rest = c->request + strlen(c->request) + 1;
-    sgi_error   err = { .struct_size = sizeof err };
+    sgi_error   err = SGI_ERROR_INIT;
     sgi_status  st = done->status;
 
     c->ticket = 0;

@@ -70,7 +70,7 @@ static int run(const char *path, const model_folder *models, int self_test)
     static clients    all;
     static toy_counts counts;
     sgi_runtime      *rt;
-    sgi_error         err = { .struct_size = sizeof err };
+    sgi_error         err = SGI_ERROR_INIT;
     int               listener = client_listen(path);
     int               rc = 0;
 

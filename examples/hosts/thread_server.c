@@ -4,8 +4,8 @@
  *     thread_server           test itself: 32 threads on four models, every end checked
  *     thread_server -         read requests from stdin, one a line, "MODEL TENSOR PAUSE_MS REPEAT TEXT" (toy_engine.h)
  *
- * sgi_model_acquire_wait() and sgi_lease_call() cannot be ended from another thread. What to do where that is needed is
- * in acquire_cancelable() and on_piece().
+ * A request is ended from another thread wherever it is: by its ticket while it waits for its lease, by its lease from
+ * then on. See cancel().
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,14 +28,11 @@ typedef struct request {
     uint32_t     deadline_ms; /* for the grant */
     uint32_t     timeout_ms;  /* for the call */
     int32_t      priority;
-    int          cancelable; /* while it waits for its lease, that is: a call can always be canceled */
 
-    pthread_mutex_t lock; /* for what the canceling thread and the library's thread touch */
-    pthread_cond_t  granted;
-    sgi_ticket      ticket; /* while it waits */
-    sgi_lease       lease;
-    atomic_int      canceled;
-    int             ended; /* of the acquire, when cancelable */
+    /* What cancel() looks at, from another thread. Ids are never used again: one that has had its time does no harm. */
+    atomic_int         canceled;
+    _Atomic sgi_ticket ticket;
+    _Atomic sgi_lease  lease;
 
     sgi_status status;
     sgi_error  err;
@@ -46,38 +43,28 @@ typedef struct request {
 
 /* ------------------------------------------------------------ one request */
 
-static void on_granted(void *user, const sgi_completion *completion)
+static sgi_status acquire(request *r)
 {
-    request *r = user;
+    sgi_acquire_options options;
+    sgi_ticket          ticket;
+    sgi_lease           lease;
+    sgi_status          st;
 
-    pthread_mutex_lock(&r->lock);
-    r->lease = completion->lease;
-    r->status = completion->status;
-    r->err = completion->error;
-    r->ended = 1;
-    pthread_cond_signal(&r->granted);
-    pthread_mutex_unlock(&r->lock);
-}
-
-/* sgi_model_acquire_wait(), for a request that another thread may cancel: only a ticket can be canceled. */
-static sgi_status acquire_cancelable(request *r, const sgi_acquire_options *options)
-{
-    sgi_status st;
-
-    pthread_mutex_lock(&r->lock); /* over the call, so that a cancel from now on finds the ticket */
-    st = atomic_load(&r->canceled) ? SGI_E_CANCELED
-                                   : sgi_model_acquire(r->rt, r->model, options, &r->ticket, on_granted, r);
-    if (st == SGI_OK) {
-        while (!r->ended)
-            pthread_cond_wait(&r->granted, &r->lock);
-        st = r->status;
-    }
-    r->ticket = 0;
-    pthread_mutex_unlock(&r->lock);
+    sgi_acquire_options_init(&options, sizeof options);
+    options.deadline_ms = r->deadline_ms;
+    options.priority = r->priority;
+    st = sgi_model_acquire(r->rt, r->model, &options, &ticket, NULL, NULL);
+    if (st != SGI_OK)
+        return st;
+    atomic_store(&r->ticket, ticket);
+    if (atomic_load(&r->canceled)) /* before there was a ticket to be found */
+        sgi_acquire_cancel(r->rt, ticket);
+    st = sgi_ticket_wait(r->rt, ticket, SGI_FOREVER, &lease, &r->err);
+    if (st == SGI_OK)
+        atomic_store(&r->lease, lease);
     return st;
 }
 
-/* A call of sgi_lease_call() has no id, so a cancel is noticed here, when the next piece comes. */
 static int on_piece(void *user, const void *piece, size_t bytes)
 {
     request *r = user;
@@ -86,33 +73,28 @@ static int on_piece(void *user, const void *piece, size_t bytes)
         memcpy(r->answer + r->answer_bytes, piece, bytes);
         r->answer_bytes += bytes;
     }
-    return atomic_load(&r->canceled);
+    return atomic_load(&r->canceled); /* before there was a call to be found on the lease */
 }
 
 static void *serve(void *arg)
 {
-    request            *r = arg;
-    sgi_acquire_options options;
+    request  *r = arg;
+    sgi_lease lease;
 
-    sgi_acquire_options_init(&options, sizeof options);
-    options.deadline_ms = r->deadline_ms;
-    options.priority = r->priority;
-    r->status = r->cancelable ? acquire_cancelable(r, &options)
-                              : sgi_model_acquire_wait(r->rt, r->model, &options, &r->lease, &r->err);
-    if (r->status == SGI_OK) {
-        r->status = sgi_lease_call(r->rt, r->lease, r->text, strlen(r->text), r->timeout_ms, on_piece, r, &r->err);
-        sgi_lease_release(r->rt, r->lease);
-    }
+    r->status = acquire(r);
+    if (r->status != SGI_OK)
+        return NULL;
+    lease = atomic_load(&r->lease);
+    r->status = sgi_lease_call(r->rt, lease, r->text, strlen(r->text), r->timeout_ms, on_piece, r, &r->err);
+    sgi_lease_release(r->rt, lease);
     return NULL;
 }
 
 static void cancel(request *r)
 {
-    pthread_mutex_lock(&r->lock);
     atomic_store(&r->canceled, 1);
-    if (r->ticket)
-        sgi_acquire_cancel(r->rt, r->ticket); /* SGI_E_STALE if it was granted just now: then on_piece() sees it */
-    pthread_mutex_unlock(&r->lock);
+    sgi_acquire_cancel(r->rt, atomic_load(&r->ticket));
+    sgi_lease_cancel(r->rt, atomic_load(&r->lease));
 }
 
 static request *request_new(sgi_runtime *rt, const char *name)
@@ -124,17 +106,8 @@ static request *request_new(sgi_runtime *rt, const char *name)
         return NULL;
     r->rt = rt;
     r->model = model;
-    r->err.struct_size = sizeof r->err;
-    pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->granted, NULL);
+    r->err = (sgi_error)SGI_ERROR_INIT;
     return r;
-}
-
-static void request_free(request *r)
-{
-    pthread_cond_destroy(&r->granted);
-    pthread_mutex_destroy(&r->lock);
-    free(r);
 }
 
 /* ------------------------------------------------------------------- server */
@@ -148,7 +121,7 @@ static int fail(const char *what, const char *detail)
 static int run_stdin(sgi_runtime *rt)
 {
     static request *requests[LINES_MAX];
-    sgi_error       err = { .struct_size = sizeof err };
+    sgi_error       err = SGI_ERROR_INIT;
     char            model[64], line[512], text[256];
     unsigned        count = 0;
 
@@ -165,7 +138,7 @@ static int run_stdin(sgi_runtime *rt)
     for (unsigned i = 0; i < count; i++) { /* before the close, since a thread may not have come to its acquire yet */
         pthread_join(requests[i]->thread, NULL);
         printf("%s: %.*s\n", sgi_status_name(requests[i]->status), (int)requests[i]->answer_bytes, requests[i]->answer);
-        request_free(requests[i]);
+        free(requests[i]);
     }
     return sgi_runtime_close(rt, SGI_FOREVER, &err) == SGI_OK ? 0 : fail("close", err.message);
 }
@@ -186,7 +159,6 @@ static request *make_request(sgi_runtime *rt, const model_file *model, unsigned 
     r->priority = (int32_t)(n % 3);
     r->timeout_ms = k == TIMEOUT ? 30 : SGI_FOREVER;
     r->deadline_ms = k == DEADLINE ? 5 : SGI_FOREVER;
-    r->cancelable = k == CANCEL_WAIT;
     snprintf(r->text, sizeof r->text, "t%u 2 %u request %u", n % MODEL_TENSORS, repeats[k], n);
     return r;
 }
@@ -209,41 +181,54 @@ static int ended_well(const request *r, const model_file *model, unsigned n, kin
     return same;
 }
 
-/* Close while requests run. The lease held here keeps it from succeeding: with SGI_OK the runtime would be freed under
- * the threads that are still to use it. */
-static int close_too_early(sgi_runtime *rt, sgi_lease held)
+static uint32_t calls_open(sgi_runtime *rt)
 {
     sgi_runtime_info info = { .struct_size = sizeof info };
-    sgi_error        err = { .struct_size = sizeof err };
-    sgi_status       st;
 
-    do
+    return sgi_runtime_query(rt, &info) == SGI_OK ? info.calls_count : 0;
+}
+
+/* Close while requests run. With SGI_OK the runtime would be freed under the threads that are still to use it: so it is
+ * drained, which frees nothing, and closed for good when all of them have come back. `endless` is what it runs into
+ * before. */
+static int close_too_early(sgi_runtime *rt, request *endless)
+{
+    sgi_error  err = SGI_ERROR_INIT;
+    sgi_status st;
+
+    while (calls_open(rt) < MODELS)
         usleep(1000);
-    while (sgi_runtime_query(rt, &info) == SGI_OK && info.calls_count < MODELS - 1);
+    if (sgi_runtime_drain(rt) != SGI_OK)
+        return fail("drain", "it cannot fail");
     st = sgi_runtime_close(rt, 5, &err);
-    sgi_lease_release(rt, held);
+    cancel(endless);
     if (st != SGI_E_TIMEOUT || !strstr(err.message, "model-00"))
         return fail("a close while requests run does not say whose", err.message);
     printf("closing: %s\n", err.message);
     return 0;
 }
 
-/* One round: 32 requests at once, each on its thread. `held`: the runtime is closed in the middle, with this lease. */
-static int run_round(sgi_runtime *rt, const model_folder *models, unsigned round, sgi_lease held, unsigned ends[2])
+/* One round: 32 requests at once, each on its thread. `closing`: the runtime is closed in the middle, when the first of
+ * them has its call, which does not end by itself. */
+static int run_round(sgi_runtime *rt, const model_folder *models, unsigned round, int closing, unsigned ends[2])
 {
     request *requests[THREADS];
     kind     kinds[THREADS];
     int      rc = 0;
 
+    while (closing && calls_open(rt) > 0) /* given up in the round before, and not back yet */
+        usleep(1000);
     for (unsigned i = 0; i < THREADS; i++) {
-        kinds[i] = held ? CLOSING : (kind)((i / MODELS + round) % KINDS);
+        kinds[i] = !closing ? (kind)((i / MODELS + round) % KINDS) : i == 0 ? CANCEL_CALL : CLOSING;
         requests[i] = make_request(rt, &models->files[i % MODELS], i, kinds[i]);
         if (!requests[i] || pthread_create(&requests[i]->thread, NULL, serve, requests[i]) != 0)
             exit(fail("no threads", "32 are needed"));
+        while (closing && i == 0 && calls_open(rt) == 0)
+            usleep(1000);
     }
-    if (held)
-        rc = close_too_early(rt, held);
-    for (unsigned i = 0; i < THREADS && !held; i++) {
+    if (closing)
+        rc = close_too_early(rt, requests[0]);
+    for (unsigned i = 0; i < THREADS && !closing; i++) {
         usleep(1000);
         if (kinds[i] == CANCEL_CALL || kinds[i] == CANCEL_WAIT)
             cancel(requests[i]);
@@ -253,28 +238,23 @@ static int run_round(sgi_runtime *rt, const model_folder *models, unsigned round
         if (!ended_well(requests[i], &models->files[i % MODELS], i, kinds[i]))
             rc = fail(sgi_status_name(requests[i]->status), requests[i]->text);
         ends[requests[i]->status != SGI_OK]++;
-        request_free(requests[i]);
+        free(requests[i]);
     }
     return rc;
 }
 
 static int self_test(sgi_runtime *rt, const model_folder *models)
 {
-    sgi_error err = { .struct_size = sizeof err };
+    sgi_error err = SGI_ERROR_INIT;
     unsigned  ends[2] = { 0, 0 }, last_ends[2] = { 0, 0 };
-    sgi_model model;
-    sgi_lease held;
     int       rc = 0;
 
     for (unsigned round = 0; round < ROUNDS && rc == 0; round++)
         rc = run_round(rt, models, round, 0, ends);
     printf("%u requests answered; %u timed out or were canceled\n", ends[0], ends[1]);
-    if (rc == 0 && (sgi_model_find(rt, models->files[0].name, &model) != SGI_OK ||
-                    sgi_model_acquire_wait(rt, model, NULL, &held, &err) != SGI_OK))
-        rc = fail("acquire", err.message);
     if (rc == 0)
-        rc = run_round(rt, models, 0, held, last_ends);
-    printf("closing: %u requests answered, %u refused\n", last_ends[0], last_ends[1]);
+        rc = run_round(rt, models, 0, 1, last_ends);
+    printf("closing: %u requests answered, %u refused or canceled\n", last_ends[0], last_ends[1]);
     if (rc == 0 && (last_ends[0] < MODELS - 1 || last_ends[1] < THREADS / MODELS))
         rc = fail("closing", "the running requests should be answered, and the waiting ones refused");
     return sgi_runtime_close(rt, 5000, &err) == SGI_OK ? rc : fail("close", err.message);
@@ -285,7 +265,7 @@ int main(int argc, char **argv)
     static toy_counts counts;
     model_folder      models;
     sgi_runtime      *rt;
-    sgi_error         err = { .struct_size = sizeof err };
+    sgi_error         err = SGI_ERROR_INIT;
     int               rc;
 
     if (model_folder_make(&models, MODELS, MODEL_BYTES) != 0)

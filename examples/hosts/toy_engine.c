@@ -9,7 +9,7 @@
 
 enum { REQUEST_MAX = 512 };
 
-/* Made once per model. `start` is not told which model it is for, so the name is kept here. */
+/* Made once per model: what a real engine would make from its files without their weights. */
 typedef struct toy_prepared {
     char name[64];
 } toy_prepared;

@@ -7,11 +7,11 @@
  *     prefix_bytes (at register) · prepare (first need, once) · prefix_fill · start · call... · stop
  *     · discard (at the end)
  *
- * `prepare`, `prefix_fill` and the reading of the weights run beside each other. A slow callback delays
- * its own model only. A callback that is out for longer than the model's hang_timeout_ms (`call`: counted from its
- * cancel, for an answer may take as long as it likes) makes the model WEDGED: its memory stays where it is, its
- * requests are refused, everything else goes on; should the callback come back after all, the instance is stopped in
- * order and the model is usable again.
+ * `prepare`, `prefix_fill` and the reading of the weights run beside each other. A slow callback delays its
+ * own model only. A callback that is out for longer than the model's hang_timeout_ms (`call`: counted from
+ * its cancel, for an answer may take as long as it likes) makes the model WEDGED: its memory stays where it
+ * is, its requests are refused, everything else goes on; should the callback come back after all, the
+ * instance is stopped in order and the model is usable again.
  */
 #ifndef SGI_EXT_H
 #define SGI_EXT_H
@@ -48,11 +48,11 @@ typedef struct sgi_stage sgi_stage; /**< an instance; valid from `start` to the 
 typedef struct sgi_reply sgi_reply; /**< where a call's pieces go; valid during its `call` */
 
 /**
- * The callbacks. Any of them may be NULL except `start`, `call` and `stop`, which come together.
- * Each fills `err` when it fails (err is never NULL here; sgi_error_set() helps) and returns a status: SGI_E_ENGINE,
- * one that speaks of the request (SGI_E_INVALID, _NOT_FOUND, _UNSUPPORTED), SGI_E_CANCELED when it was, or any from
- * -100 on. It is reported with the step and the model's name. Anything else is reported as SGI_E_ENGINE, and stands in
- * sgi_error.driver_code.
+ * The callbacks. Any of them may be NULL except `start`, `call` and `stop`, which come together. Each fills
+ * `err` when it fails (err is never NULL here; sgi_error_set() helps) and returns a status: SGI_E_ENGINE, one
+ * that speaks of the request (SGI_E_INVALID, _NOT_FOUND, _UNSUPPORTED), SGI_E_CANCELED when it was, or any
+ * from -100 on. It is reported with the step and the model's name. Anything else is reported as SGI_E_ENGINE,
+ * and stands in sgi_error.driver_code.
  */
 struct sgi_engine {
     uint32_t    struct_size;
@@ -61,16 +61,16 @@ struct sgi_engine {
     void       *user; /**< first argument of every callback */
 
     /**
-     * Make all that needs no weights and no device: tokenizer, graph, config. Single-flight, once per
-     * model, kept while the model is cold. *bytes: host memory it holds, for the reports.
+     * Make all that needs no weights and no device: tokenizer, graph, config. Single-flight, once per model,
+     * kept while the model is cold. *bytes: host memory it holds, for the reports.
      */
     sgi_status (*prepare)(void *user, const sgi_source *source, void **prepared, uint64_t *bytes, sgi_error *err);
     /** Free what `prepare` made: at unregister, at close, on SGI_EVICT_ALL. No instance exists. */
     void (*discard)(void *user, void *prepared);
 
     /**
-     * How many bytes to put before a part's data. Called by sgi_model_register() on its thread. The
-     * library rounds up so that file data keeps its offset modulo 4096.
+     * How many bytes to put before a part's data. Called by sgi_model_register() on its thread. The library
+     * rounds up so that file data keeps its offset modulo 4096.
      */
     sgi_status (*prefix_bytes)(void *user, const sgi_source *source, uint32_t part, uint64_t *bytes, sgi_error *err);
     /** Fill exactly `bytes` bytes at `dst`. Runs beside the load, once per load from disk. */
@@ -78,13 +78,15 @@ struct sgi_engine {
                               sgi_error *err);
 
     /**
-     * Bring an instance up. Weights may still be arriving: wait for what you need with the stage
-     * functions. If the load fails those waits fail, and `start` must return; `stop` follows only a
-     * `start` that returned SGI_OK.
+     * Bring an instance up. Weights may still be arriving: wait for what you need with the stage functions.
+     * If the load fails those waits fail, and `start` must return; `stop` follows only a `start` that
+     * returned SGI_OK.
      */
     sgi_status (*start)(void *user, void *prepared, sgi_stage *stage, void **instance, sgi_error *err);
-    /** One inference. On several threads at once only where the model's leases_max is above 1. Read the request, emit
-     * pieces, come back soon after sgi_reply_canceled(). */
+    /**
+     * One inference. On several threads at once only where the model's leases_max is above 1. Read the
+     * request, emit pieces, come back soon after sgi_reply_canceled().
+     */
     sgi_status (*call)(void *user, void *instance, const void *request, size_t bytes, sgi_reply *reply, sgi_error *err);
     /** Take an instance down, before its memory goes. Unmap and close all that came from the stage. */
     void (*stop)(void *user, void *instance);
@@ -121,26 +123,27 @@ SGI_API sgi_status sgi_stage_wait(sgi_stage *stage, sgi_error *err);
 SGI_API int sgi_stage_canceled(sgi_stage *stage);
 
 /**
- * Device memory for the instance (caches, scratch), zeroed, aligned 4096; freed by the library after `stop`. It comes
- * out of the engine_bytes reserved for the model; beyond that more is reserved, if there is room.
+ * Device memory for the instance (caches, scratch), zeroed, aligned 4096; freed by the library after `stop`.
+ * It comes out of the engine_bytes reserved for the model; beyond that more is reserved, if there is room.
  *
- * @return SGI_OK · SGI_E_DEVICE_MEMORY with the numbers
+ * @return SGI_OK · SGI_E_DEVICE_MEMORY (err has the numbers)
  */
 SGI_API sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err);
 
 /**
  * Say how many bytes the engine takes from the device by other ways than sgi_stage_alloc(). Replaces the
- * estimate in engine_bytes: beyond it the difference is reserved, and if that does not fit this fails and `start`
- * should too.
+ * estimate in engine_bytes: beyond it the difference is reserved, and if that does not fit this fails and
+ * `start` should too.
  *
- * @return SGI_OK · SGI_E_DEVICE_MEMORY with the numbers
+ * @return SGI_OK · SGI_E_DEVICE_MEMORY (err has the numbers)
  */
 SGI_API sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *err);
 
 /**
- * Hand a piece of the answer over. Waits while the reader's buffer is full. An empty piece is nothing, and SGI_OK.
+ * Hand a piece of the answer over. Waits while the reader's buffer is full. An empty piece is SGI_OK and
+ * nothing.
  *
- * @return SGI_OK · SGI_E_CANCELED: nobody wants more
+ * @return SGI_OK · SGI_E_CANCELED (nobody wants more)
  */
 SGI_API sgi_status sgi_reply_emit(sgi_reply *reply, const void *piece, size_t bytes);
 

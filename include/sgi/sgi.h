@@ -17,22 +17,22 @@
  *
  *  - *Handles.* The runtime is the only pointer. Models, leases, tickets and calls are 64-bit ids that are
  *    never used again: a late, double or foreign id gives SGI_E_STALE. 0 is never a valid id.
- *  - *Threads.* Any function may be called from any thread, several at once. sgi_runtime_close() must be
- *    the last call on its runtime once it has returned SGI_OK.
- *  - *Blocking.* "Blocks: never" means microseconds: a lock that is held for short sections only.
- *    From a thread of the library (an engine callback, a `done` callback) the functions that wait for the library
- *    return
- *    SGI_E_DEADLOCK rather than wait for themselves, even where they would not have to: sgi_runtime_close, _unregister,
- *    _acquire_wait, sgi_ticket_wait, sgi_lease_tensor_wait, _tensor_digest, _lease_call, sgi_call_wait.
+ *  - *Threads.* Any function may be called from any thread, several at once. sgi_runtime_close() must be the
+ *    last call on its runtime once it has returned SGI_OK.
+ *  - *Blocking.* "Blocks: never" means microseconds: a lock that is held for short sections only. From a
+ *    thread of the library (an engine callback, a `done` callback) the functions that wait for the library
+ *    return SGI_E_DEADLOCK rather than wait for themselves, even where they would not have to:
+ *    sgi_runtime_close(), sgi_model_unregister(), sgi_model_acquire_wait(), sgi_ticket_wait(),
+ *    sgi_lease_tensor_wait(), sgi_lease_tensor_digest(), sgi_lease_call() and sgi_call_wait().
  *  - *Signals.* Threads of the library block all signals: your handlers run on your threads.
- *  - *Structs* begin with `struct_size`. Input structs are set up by their init function, which takes
- *    the caller's sizeof; output structs have `struct_size` set by the caller before the call (0 is
- *    refused) and are filled up to that size. Zero in a field means its default.
- *  - *Outputs* are written only on success. Strings in output structs belong to the library; each
- *    struct says how long they live.
+ *  - *Structs* begin with `struct_size`. Input structs are set up by their init function, which takes the
+ *    caller's sizeof; output structs have `struct_size` set by the caller before the call (0 is refused) and
+ *    are filled up to that size. Zero in a field means its default.
+ *  - *Outputs* are written only on success. Strings in output structs belong to the library; each struct says
+ *    how long they live.
  *  - *Errors.* `err` may be NULL. When given, it says what happened, at which step, with the operating
- *    system's and the driver's own codes. Start it as `sgi_error err = SGI_ERROR_INIT;` (a struct_size of 0 counts as
- *    that of version 0.1). On SGI_OK it is left as it was. No thread-local state.
+ *    system's and the driver's own codes. Start it as `sgi_error err = SGI_ERROR_INIT;` (a struct_size of 0
+ *    counts as that of version 0.1). On SGI_OK it is left as it was. No thread-local state.
  *  - *Units.* `_ms`, `_ns`, `_bytes` end a name. Times are CLOCK_MONOTONIC. GiB are 2^30.
  */
 #ifndef SGI_SGI_H
@@ -99,7 +99,7 @@ typedef struct sgi_feature {
  * Probe one feature on this machine, now. Nothing is cached and nothing stays open.
  *
  * @param index  0, 1, ... until SGI_E_NOT_FOUND
- * @return SGI_OK · SGI_E_NOT_FOUND past the last · SGI_E_INVALID
+ * @return SGI_OK · SGI_E_NOT_FOUND (past the last) · SGI_E_INVALID
  * Threads: any. Blocks: for the probe, milliseconds.
  */
 SGI_API sgi_status sgi_feature_at(uint32_t index, sgi_feature *feature_out);
@@ -116,10 +116,10 @@ enum {
 /**
  * Describe a model file (or a folder, or an index of shards) without registering it.
  *
- * The JSON has `format`, `files`, `tensors` ([{name, dtype, shape, file, offset, bytes}], offset within
- * its file) and `metadata`, with names and shape order as the format's own Python reader gives them.
+ * The JSON has `format`, `files`, `tensors` ([{name, dtype, shape, file, offset, bytes}], offset within its
+ * file) and `metadata`, with names and shape order as the format's own Python reader gives them.
  *
- * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_NO_MEMORY · SGI_E_CANCELED if `write` stopped it
+ * @return SGI_OK · SGI_E_IO · SGI_E_FORMAT · SGI_E_NO_MEMORY · SGI_E_CANCELED (`write` stopped it)
  * Threads: any. Blocks: reads the headers.
  */
 SGI_API sgi_status sgi_inspect(const char *path, uint32_t flags, sgi_write_fn write, void *user, sgi_error *err);
@@ -133,9 +133,8 @@ typedef void (*sgi_log_fn)(void *user, uint32_t severity, const char *text);
 /**
  * Set where log records of the whole process go. NULL, the default, drops them.
  *
- * This is the one process-wide setting. Set it before the first runtime is opened; a change while
- * others log is safe, but a record being delivered may still reach the old sink.
- * Threads: any. Blocks: never.
+ * This is the one process-wide setting. Set it before the first runtime is opened; a change while others log
+ * is safe, but a record being delivered may still reach the old sink. Threads: any. Blocks: never.
  */
 SGI_API void sgi_log_set_sink(sgi_log_fn sink, void *user, uint32_t severity_max);
 
@@ -162,35 +161,39 @@ enum {
 typedef struct sgi_device_config {
     uint32_t    struct_size;
     uint32_t    reserved0;
-    const char *name;      /**< "host:0", "host:1", ... ("host" is short for "host:0") */
-    uint64_t    bytes_max; /**< what models may take there; 0: for host half of RAM, shared evenly by the host devices
-                                */
+    const char *name;      /**< "host:0", "host:1", ...; "host" is short for "host:0" */
+    uint64_t    bytes_max; /**< what models may take there. 0: half of RAM, shared evenly by the host devices */
 } sgi_device_config;
 
+/**
+ * What a runtime is opened with.
+ *
+ * Models that no device uses stay in host memory, up to dram_bytes_max, until others need the room: there is
+ * no time limit on them. Memory of freed images is kept for the next load up to spare_bytes_max, which counts
+ * inside the DRAM budget.
+ *
+ * A request that waits for room may be passed by smaller models for starve_ms, then no longer. A model that
+ * fails again and again is tried every backoff_ms, doubling up to backoff_max_ms. An engine callback that is
+ * out for longer than hang_timeout_ms makes its model WEDGED (see ext.h).
+ */
 typedef struct sgi_runtime_config {
     uint32_t struct_size;
-    uint32_t io_engine;          /**< SGI_IO_AUTO, ... */
+    uint32_t io_engine;         /**< SGI_IO_AUTO, ... */
     const sgi_device_config *devices; /**< NULL: one "host" */
-    uint32_t devices_count;      /**< at most 16 */
-    uint32_t idle_timeout_ms;    /**< default for models; SGI_IDLE_DEFAULT: 10 s */
-    uint64_t dram_bytes_max;     /**< models kept in host memory when no device uses them, until others need the room:
-                                      there is no time limit on them. 0: a quarter of RAM; SGI_NONE: none */
-    uint64_t spare_bytes_max;    /**< freed image memory kept for the next load, counted inside the DRAM budget. 0: none
-                                      */
-    uint32_t context_linger_ms;  /**< from a device's last instance to closing its context. 0: 1 s; SGI_IDLE_NOW: at
-                                      once */
-    uint32_t requests_max;       /**< acquires and prefetches waiting at once; more are refused with SGI_E_BUSY. 0: 1024
-                                      */
-    uint32_t calls_max;          /**< calls open at once. 0: 256 */
-    uint32_t loads_max;          /**< loads running at once. 0: 4 */
-    uint32_t starve_ms;          /**< how long smaller models may pass a request that waits for room. 0: 5 s */
-    uint32_t backoff_ms;         /**< a model failing again and again is not tried more often than this, doubling. 0:
-                                      100 ms */
-    uint32_t backoff_max_ms;     /**< the doubling ends here. 0: 10 s */
-    uint32_t hang_timeout_ms;    /**< an engine callback out for longer makes its model WEDGED. 0: 60 s; SGI_IDLE_NEVER:
-                                      no limit */
-    uint32_t read_block_bytes;   /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB */
-    uint32_t read_depth;         /**< reads in flight per load. 0: 8; at most 64 */
+    uint32_t devices_count;     /**< at most 16 */
+    uint32_t idle_timeout_ms;   /**< default for models. SGI_IDLE_DEFAULT: 10 s */
+    uint64_t dram_bytes_max;    /**< 0: a quarter of RAM; SGI_NONE: none */
+    uint64_t spare_bytes_max;   /**< 0: none */
+    uint32_t context_linger_ms; /**< a context stays open so long without instances. 0: 1 s; SGI_IDLE_NOW: not at all */
+    uint32_t requests_max;      /**< acquires and prefetches waiting at once; past it SGI_E_BUSY. 0: 1024 */
+    uint32_t calls_max;         /**< calls open at once. 0: 256 */
+    uint32_t loads_max;         /**< loads running at once. 0: 4 */
+    uint32_t starve_ms;         /**< 0: 5 s */
+    uint32_t backoff_ms;        /**< 0: 100 ms */
+    uint32_t backoff_max_ms;    /**< 0: 10 s */
+    uint32_t hang_timeout_ms;   /**< 0: 60 s; SGI_IDLE_NEVER: no limit */
+    uint32_t read_block_bytes;  /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB */
+    uint32_t read_depth;        /**< reads in flight per load. 0: 8; at most 64 */
     uint32_t allowed_roots_count;
     uint32_t reserved0;
     const char *const *allowed_roots; /**< if given: every model file's resolved path must be under one of these */
@@ -204,16 +207,17 @@ SGI_API sgi_status sgi_device_config_init(sgi_device_config *config, size_t size
  * Open a runtime: one sleeping thread, no device context, no memory worth counting.
  *
  * @param config  NULL for defaults; copied
- * @return SGI_OK · SGI_E_INVALID naming the field · SGI_E_UNSUPPORTED (a device or reader that is not
- *         usable here; err says why) · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ * @return SGI_OK · SGI_E_INVALID (err names the field) ·
+ *         SGI_E_UNSUPPORTED (a device or reader that is not usable here; err says why) · SGI_E_NO_MEMORY ·
+ *         SGI_E_SYSTEM
  * Threads: any. Blocks: for probes, milliseconds.
  */
 SGI_API sgi_status sgi_runtime_open(const sgi_runtime_config *config, sgi_runtime **rt_out, sgi_error *err);
 
 /**
- * The first half of closing: refuse new requests, end waiting ones with SGI_E_CLOSED, give back what nobody uses.
- * Nothing is freed that anybody may still ask about: leases go on working, with new calls, until they are released.
- * There is no way back.
+ * The first half of closing: refuse new requests, end waiting ones with SGI_E_CLOSED, give back what nobody
+ * uses. Nothing is freed that anybody may still ask about: leases go on working, with new calls, until they
+ * are released. There is no way back.
  *
  * @return SGI_OK · SGI_E_INVALID
  * Threads: any. Blocks: never.
@@ -221,20 +225,20 @@ SGI_API sgi_status sgi_runtime_open(const sgi_runtime_config *config, sgi_runtim
 SGI_API sgi_status sgi_runtime_drain(sgi_runtime *rt);
 
 /**
- * Close a runtime: refuse new requests, end waiting ones with SGI_E_CLOSED, wait until leases are
- * released and calls have ended, give everything back, free the runtime.
+ * Close a runtime: refuse new requests, end waiting ones with SGI_E_CLOSED, wait until leases are released
+ * and calls have ended, give everything back, free the runtime.
  *
- * On SGI_E_TIMEOUT nothing in use was freed and err names who holds what (the first holders, and how
- * many). The runtime goes on refusing new requests; call this again. Completions not yet read are lost
- * when it returns SGI_OK, and the completion fd is closed.
+ * On SGI_OK `stop` and `discard` have been called for everything there was, and every `done` callback has
+ * returned. Completions not yet read are lost, and the completion fd is closed. On SGI_E_TIMEOUT nothing in
+ * use was freed, and err names who holds what (the first holders, and how many). The runtime goes on refusing
+ * new requests; call this again.
+ *
+ * Calls that other threads are in when it begins are waited for; no call may begin once it may have
+ * succeeded. Where threads cannot know that, call sgi_runtime_drain() first, let them see SGI_E_CLOSED, join
+ * them, then close.
  *
  * @param timeout_ms  SGI_FOREVER: until everybody let go
- * When it returns SGI_OK, `stop` and `discard` have been called for everything there was, and every `done` callback has
- * returned.
- * Calls that other threads are in when it begins are waited for; no call may begin once it may have succeeded. Where
- * threads cannot know that, call sgi_runtime_drain() first, let them see SGI_E_CLOSED, join them, then close.
- *
- * @return SGI_OK · SGI_E_TIMEOUT · SGI_E_DEADLOCK · SGI_E_BUSY if another thread is closing it
+ * @return SGI_OK · SGI_E_TIMEOUT · SGI_E_DEADLOCK · SGI_E_BUSY (another thread is closing it)
  * Threads: any. Blocks: up to `timeout_ms`.
  */
 SGI_API sgi_status sgi_runtime_close(sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err);
@@ -288,12 +292,16 @@ SGI_API sgi_status sgi_device_query(sgi_runtime *rt, uint32_t index, sgi_device_
 
 /* -------------------------------------------------------------- completions */
 
-/** What a completion reports. */
+/**
+ * What a completion reports.
+ *
+ * READABLE says that a piece has come while no such record was waiting. Read until SGI_E_WOULD_BLOCK: it is
+ * not said again for pieces that are there already.
+ */
 enum {
     SGI_COMPLETION_ACQUIRE = 1,  /**< an sgi_model_acquire() ended; on SGI_OK `lease` is yours */
     SGI_COMPLETION_PREFETCH = 2, /**< an sgi_model_prefetch() ended */
-    SGI_COMPLETION_READABLE = 3, /**< a piece has come and no such record was waiting: read until SGI_E_WOULD_BLOCK.
-                                      It is not said again for pieces that are there already */
+    SGI_COMPLETION_READABLE = 3, /**< a call has something to read */
     SGI_COMPLETION_CALL = 4      /**< a call has ended; read what is left, then sgi_call_end() */
 };
 
@@ -310,10 +318,9 @@ typedef struct sgi_completion {
 } sgi_completion;
 
 /**
- * An eventfd (non-blocking, close-on-exec, the same one each time) that polls readable while completions wait. It
- * belongs to the runtime: add it to your epoll set, do not read or close it. With a level-triggered poll, draining
- * sgi_completion_next() until
- * SGI_E_WOULD_BLOCK is all there is to do.
+ * An eventfd (non-blocking, close-on-exec, the same one each time) that polls readable while completions
+ * wait. It belongs to the runtime: add it to your epoll set, do not read or close it. With a level-triggered
+ * poll, draining sgi_completion_next() until SGI_E_WOULD_BLOCK is all there is to do.
  *
  * @return SGI_OK · SGI_E_SYSTEM (no descriptors left)
  * Threads: any. Blocks: never.
@@ -321,29 +328,33 @@ typedef struct sgi_completion {
 SGI_API sgi_status sgi_completion_fd(sgi_runtime *rt, int *fd_out);
 
 /**
- * Take the oldest completion. Every acquire and prefetch submitted without a `done` callback, and every
- * call, ends in exactly one; room for it was set aside when it was submitted, so none is ever lost.
+ * Take the oldest completion. Every acquire and prefetch submitted without a `done` callback, and every call,
+ * ends in exactly one; room for it was set aside when it was submitted, so none is ever lost.
  *
- * @return SGI_OK · SGI_E_WOULD_BLOCK when none waits
+ * @return SGI_OK · SGI_E_WOULD_BLOCK (none waits)
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_completion_next(sgi_runtime *rt, sgi_completion *completion_out);
 
-/** Receives the end of an asynchronous request, exactly once, on a thread of the library, after the
- * submitting call has returned, under no lock. `completion` is valid during the call. It may submit and
- * release; blocking calls give SGI_E_DEADLOCK. */
+/**
+ * Receives the end of an asynchronous request, exactly once, on a thread of the library, after the submitting
+ * call has returned, under no lock. `completion` is valid during the call. It may submit and release;
+ * blocking calls give SGI_E_DEADLOCK.
+ */
 typedef void (*sgi_done_fn)(void *user, const sgi_completion *completion);
 
 /* -------------------------------------------------------------------- model */
 
 typedef struct sgi_engine sgi_engine; /**< the callbacks that turn weights into answers: see ext.h */
 
-/** How image memory is made. */
+/**
+ * How image memory is made. SGI_IMAGE_HUGETLB is not for consumers that unmap pieces of the memfd at other
+ * steps than 2 MiB.
+ */
 enum {
-    SGI_IMAGE_ANY = 0,    /**< anonymous memory in huge pages: the fastest to fill and to free */
+    SGI_IMAGE_ANY = 0,          /**< anonymous memory in huge pages: the fastest to fill and to free */
     SGI_IMAGE_FD = 1u << 0,     /**< a sealed memfd for each part, for consumers that open files */
-    SGI_IMAGE_HUGETLB = 1u << 1 /**< that memfd may be of 2 MiB pages where the system has them reserved. Not for
-                                     consumers that unmap pieces of it at other steps than 2 MiB */
+    SGI_IMAGE_HUGETLB = 1u << 1 /**< that memfd may be of 2 MiB pages, where the system has them reserved */
 };
 
 /** Tiers, from far to near. */
@@ -355,47 +366,51 @@ typedef struct sgi_tensor_check {
     uint64_t    xxh3; /**< XXH3-64, seed 0 */
 } sgi_tensor_check;
 
+/**
+ * What a model is registered with.
+ *
+ * A model has one instance. leases_max says how many may use it at once; above 1 the engine's `call` runs on
+ * several threads at once. Names in `order` that the model does not have are refused.
+ */
 typedef struct sgi_model_config {
     uint32_t    struct_size;
-    uint32_t    flags;             /**< SGI_IMAGE_FD, SGI_IMAGE_HUGETLB */
-    const char *name;              /**< unique in the runtime, 1 to 255 bytes of UTF-8 without control characters */
-    const char *path;              /**< a .safetensors or .gguf file, a *.safetensors.index.json, or a folder with one
-                                        model */
-    const sgi_engine *engine;      /**< NULL: weights only. The table is copied; its `user` must outlive the model */
-    uint64_t    engine_bytes;      /**< device memory the engine will take beside the weights; reserved with them */
-    uint32_t    idle_timeout_ms;   /**< SGI_IDLE_DEFAULT: the runtime's */
-    uint32_t    leases_max;        /**< leases at once on its instance, of which there is one; above 1 the engine's
-                                        `call` runs on several threads at once. 0: 1 with an engine, no limit without
-                                        */
-    uint32_t    tenant;            /**< image memory is zeroed before another tenant's model gets it */
-    uint32_t    hang_timeout_ms;   /**< 0: the runtime's */
-    const char *const *order;      /**< tensor names to load first, in this order; names it does not have are refused */
+    uint32_t    flags;           /**< SGI_IMAGE_FD, SGI_IMAGE_HUGETLB */
+    const char *name;            /**< unique in the runtime, 1 to 255 bytes of UTF-8 without control characters */
+    const char *path;            /**< .safetensors, .gguf, *.safetensors.index.json, or a folder with one model */
+    const sgi_engine *engine;    /**< NULL: weights only. The table is copied; its `user` must outlive the model */
+    uint64_t    engine_bytes;    /**< device memory the engine will take beside the weights; reserved with them */
+    uint32_t    idle_timeout_ms; /**< SGI_IDLE_DEFAULT: the runtime's */
+    uint32_t    leases_max;      /**< leases at once. 0: 1 with an engine, no limit without */
+    uint32_t    tenant;          /**< image memory is zeroed before another tenant's model gets it */
+    uint32_t    hang_timeout_ms; /**< 0: the runtime's */
+    const char *const *order;    /**< tensor names to load first, in this order */
     uint32_t    order_count;
     uint32_t    checks_count;
     const sgi_tensor_check *checks; /**< verified by every load from disk; a mismatch is read again, then refused */
-    uint64_t    header_bytes_max;  /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for GGUF */
+    uint64_t    header_bytes_max; /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for GGUF */
 } sgi_model_config;
 
 SGI_API sgi_status sgi_model_config_init(sgi_model_config *config, size_t size);
 
 /**
- * Register a model: read and check its headers, note its files' identity. Nothing stays open and no
- * device is touched. The files must not change afterwards; every load compares.
+ * Register a model: read and check its headers, note its files' identity. Nothing stays open and no device is
+ * touched. The files must not change afterwards; every load compares.
  *
  * @param config  copied, with everything it points to except engine->user
- * @return SGI_OK · SGI_E_INVALID naming the field · SGI_E_EXISTS · SGI_E_IO · SGI_E_FORMAT · SGI_E_DENIED
- *         · SGI_E_ENGINE (prefix_bytes failed) · SGI_E_NO_MEMORY · SGI_E_CLOSED
+ * @return SGI_OK · SGI_E_INVALID (err names the field) · SGI_E_EXISTS · SGI_E_IO · SGI_E_FORMAT ·
+ *         SGI_E_DENIED · SGI_E_ENGINE (prefix_bytes failed) · SGI_E_NO_MEMORY · SGI_E_CLOSED
  * Threads: any. Blocks: reads the headers, and calls the engine's prefix_bytes for each part.
  */
 SGI_API sgi_status sgi_model_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out,
                                       sgi_error *err);
 
 /**
- * Unregister: refuse new requests and end waiting ones with SGI_E_STALE, wait until leases are released,
- * give back everything it holds, call the engine's discard. The name stays taken until this has returned SGI_OK.
+ * Unregister: refuse new requests and end waiting ones with SGI_E_STALE, wait until leases are released, give
+ * back everything it holds, call the engine's discard. The name stays taken until this has returned SGI_OK.
  *
- * @return SGI_OK · SGI_E_STALE · SGI_E_TIMEOUT naming the holders: the model stays closed to new requests;
- *         call again · SGI_E_DEADLOCK
+ * @return SGI_OK · SGI_E_STALE ·
+ *         SGI_E_TIMEOUT (err names the holders; the model stays closed to new requests: call again) ·
+ *         SGI_E_DEADLOCK
  * Threads: any. Blocks: up to `timeout_ms` (SGI_FOREVER: until everybody let go).
  */
 SGI_API sgi_status sgi_model_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout_ms, sgi_error *err);
@@ -412,8 +427,7 @@ typedef struct sgi_model_info {
     uint64_t    tensors_count;
     uint64_t    file_bytes;     /**< of all files together */
     uint64_t    tensor_bytes;   /**< of all tensors together */
-    uint64_t    image_bytes;    /**< memory an instance takes, engine apart: each part's prefix and data, rounded up to
-                                     4096 */
+    uint64_t    image_bytes;    /**< of an instance without its engine: each part, rounded up to 4096 */
     uint64_t    engine_bytes;   /**< as configured, or as the engine last reported */
 } sgi_model_info;
 
@@ -467,31 +481,35 @@ typedef struct sgi_model_part {
     uint64_t    image_bytes;  /**< memory the part takes */
 } sgi_model_part;
 
-/** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND past the last · SGI_E_INVALID. Threads: any. Blocks: never. */
+/** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND (past the last) · SGI_E_INVALID. Threads: any. Blocks: never. */
 SGI_API sgi_status sgi_model_part_at(sgi_runtime *rt, sgi_model model, uint32_t part, sgi_model_part *part_out);
 
 /** Dimensions of a tensor at most. */
 #define SGI_RANK_MAX 8
 
-/** A tensor as the file describes it. Strings live until the model is unregistered. */
+/**
+ * A tensor as the file describes it. Strings live until the model is unregistered.
+ *
+ * `shape` stands in the file's own order: outermost first in safetensors, innermost first in GGUF. A block is
+ * the smallest unit of the dtype (1 element for F32, 32 for Q4_0); where its numbers are 0 the dtype is not
+ * known, and element-wise use is not possible.
+ */
 typedef struct sgi_tensor {
     uint32_t    struct_size;
     uint32_t    rank;
     const char *name;
     const char *dtype;          /**< the file's own name for it: "BF16", "F8_E4M3", "Q4_K", ... */
-    uint64_t    shape[SGI_RANK_MAX]; /**< in the file's own order: outermost first in safetensors, innermost first in
-                                          GGUF */
+    uint64_t    shape[SGI_RANK_MAX];
     uint64_t    bytes;
     uint64_t    file_offset;    /**< of its first byte, in file number `part` */
     uint64_t    index;          /**< 0 .. tensors_count - 1, in the file's order */
     uint32_t    part;
-    uint32_t    block_elements; /**< elements in the smallest unit of the dtype: 1 for F32, 32 for Q4_0; 0: dtype not
-                                     known */
-    uint32_t    block_bytes;    /**< bytes of that unit; 0: dtype not known, element-wise use is not possible */
+    uint32_t    block_elements;
+    uint32_t    block_bytes;
     uint32_t    reserved0;
 } sgi_tensor;
 
-/** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND past the last · SGI_E_INVALID. Threads: any. Blocks: never. */
+/** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND (past the last) · SGI_E_INVALID. Threads: any. Blocks: never. */
 SGI_API sgi_status sgi_model_tensor_at(sgi_runtime *rt, sgi_model model, uint64_t index, sgi_tensor *tensor_out);
 
 /** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_INVALID. Threads: any. Blocks: never. */
@@ -503,24 +521,29 @@ SGI_API sgi_status sgi_model_tensor_find(sgi_runtime *rt, sgi_model model, const
 /**
  * Give back what a model holds beyond `tier`, if nobody uses it.
  *
- * SGI_TIER_DRAM: leave the device, keep the bytes in host memory as far as the budget allows.
- * SGI_TIER_DISK: keep no bytes.
- * SGI_EVICT_ALL as `tier`: what `prepare` made goes too.
+ *  - SGI_TIER_DRAM: leave the device, keep the bytes in host memory as far as the budget allows.
+ *  - SGI_TIER_DISK: keep no bytes.
+ *  - SGI_EVICT_ALL: what `prepare` made goes too.
+ *
  * A pin does not protect from this call: it is the stronger word.
  *
- * @return SGI_OK (it has begun; the state shows when it is done; nothing to do is SGI_OK too) · SGI_E_BUSY (leased or
- * loading) · SGI_E_STALE · SGI_E_INVALID
+ * @return SGI_OK (it has begun, and the state shows when it is done; also when there is nothing to do) ·
+ *         SGI_E_BUSY (leased or loading) · SGI_E_STALE · SGI_E_INVALID
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_model_evict(sgi_runtime *rt, sgi_model model, uint32_t tier);
 
-/** sgi_model_evict() for every model that nobody uses, waits for, or pinned. SGI_OK · SGI_E_INVALID. Threads: any.
- * Blocks: never. */
+/**
+ * sgi_model_evict() for every model that nobody uses, waits for, or pinned.
+ *
+ * @return SGI_OK · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
 SGI_API sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier);
 
 /**
- * Keep a model at `tier` or nearer once it is there: no idle timer and no other model's need takes it
- * away. It is not loaded by this call (see sgi_model_prefetch()). SGI_TIER_DISK takes the pin off.
+ * Keep a model at `tier` or nearer once it is there: no idle timer and no other model's need takes it away.
+ * It is not loaded by this call (see sgi_model_prefetch()). SGI_TIER_DISK takes the pin off.
  *
  * @return SGI_OK · SGI_E_STALE · SGI_E_INVALID
  * Threads: any. Blocks: never.
@@ -529,26 +552,31 @@ SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier
 
 /* ------------------------------------------------------------------ acquire */
 
+/** Flags of an acquire or a prefetch. SGI_ACQUIRE_EARLY is for models without an engine. */
 enum {
-    SGI_ACQUIRE_EARLY = 1u << 0,   /**< grant as soon as memory is there; each tensor must be waited for. Only without
-                                        an engine */
-    SGI_PREFETCH_SILENT = 1u << 1  /**< for sgi_model_prefetch(): nobody is told how it ended */
+    SGI_ACQUIRE_EARLY = 1u << 0,  /**< grant as soon as memory is there; each tensor must be waited for */
+    SGI_PREFETCH_SILENT = 1u << 1 /**< for sgi_model_prefetch(): nobody is told how it ended */
 };
 
+/** For device_hint, and what init sets there. */
 #define SGI_DEVICE_ANY (-1)
 
+/**
+ * How a lease is asked for.
+ *
+ * Of several leases on an instance, the idle time of the one released last counts. The hint says where to
+ * load a model that is not loaded; one that is loaded is used where it is. lease_ms after its grant a lease
+ * is overdue: its call is canceled, new ones are refused, and it is named so (leases_overdue,
+ * sgi_runtime_close()). Its memory stays.
+ */
 typedef struct sgi_acquire_options {
     uint32_t struct_size;
     uint32_t flags;           /**< SGI_ACQUIRE_EARLY, SGI_PREFETCH_SILENT */
     uint32_t deadline_ms;     /**< from now, for the grant. SGI_FOREVER: none */
     int32_t  priority;        /**< higher goes first; never interrupts anybody */
-    uint32_t idle_timeout_ms; /**< the idle time that its release begins. SGI_IDLE_DEFAULT: the model's. Of several
-                                   leases the one released last decides */
-    int32_t  device_hint;     /**< where to load it if it is not loaded: an index. SGI_DEVICE_ANY is what init sets. A
-                                   model that is loaded is used where it is */
-    uint32_t lease_ms;        /**< this long after the grant the lease is overdue: its call is canceled, new ones are
-                                   refused, and it is named so (leases_overdue, close). Its memory stays. SGI_FOREVER:
-                                   never */
+    uint32_t idle_timeout_ms; /**< the idle time that its release begins. SGI_IDLE_DEFAULT: the model's */
+    int32_t  device_hint;     /**< index of a device, or SGI_DEVICE_ANY */
+    uint32_t lease_ms;        /**< from the grant. SGI_FOREVER: never overdue */
     uint32_t reserved0;
     uint64_t tag;             /**< comes back in the completion */
 } sgi_acquire_options;
@@ -556,8 +584,8 @@ typedef struct sgi_acquire_options {
 SGI_API sgi_status sgi_acquire_options_init(sgi_acquire_options *options, size_t size);
 
 /**
- * Take a lease if the model is loaded and free right now. Never loads, never waits; deadline, priority and hint do not
- * matter.
+ * Take a lease if the model is loaded and free right now. Never loads, never waits; deadline, priority and
+ * hint do not matter.
  *
  * @return SGI_OK · SGI_E_WOULD_BLOCK · SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
  * Threads: any. Blocks: never; well under a microsecond.
@@ -569,10 +597,10 @@ SGI_API sgi_status sgi_model_try_acquire(sgi_runtime *rt, sgi_model model, const
  * Take a lease, loading the model first if need be, and wait for it.
  *
  * @param options  NULL for defaults
- * @return SGI_OK: the lease is yours until sgi_lease_release()
- *         SGI_E_TIMEOUT (the deadline) · SGI_E_BUSY (requests_max) · SGI_E_NO_ROOM (can never fit)
- *         · SGI_E_STALE · SGI_E_CLOSED · SGI_E_DEADLOCK · SGI_E_INVALID
- *         · whatever the load failed with: SGI_E_IO, _CHANGED, _CHECK, _ENGINE, _WEDGED, _DEVICE...
+ * @return SGI_OK (the lease is yours until sgi_lease_release()) · SGI_E_TIMEOUT (the deadline) ·
+ *         SGI_E_BUSY (requests_max) · SGI_E_NO_ROOM (can never fit) · SGI_E_STALE · SGI_E_CLOSED ·
+ *         SGI_E_DEADLOCK · SGI_E_INVALID ·
+ *         what the load failed with: SGI_E_IO, _CHANGED, _CHECK, _ENGINE, _WEDGED, _DEVICE, ...
  * Threads: any. Blocks: until granted or refused.
  */
 SGI_API sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
@@ -583,8 +611,8 @@ SGI_API sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, cons
  *
  * @param done        NULL: the end comes through sgi_completion_next() or sgi_ticket_wait()
  * @param ticket_out  may be NULL
- * @return SGI_OK: accepted · SGI_E_BUSY (requests_max reached, or that many completions wait unread)
- *         · SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
+ * @return SGI_OK (accepted) · SGI_E_BUSY (requests_max reached, or that many completions wait unread) ·
+ *         SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID · SGI_E_NO_MEMORY
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
@@ -593,8 +621,8 @@ SGI_API sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi
 /**
  * Bring a model's bytes to a tier ahead of need. At SGI_TIER_DEVICE it is loaded, started, and its idle timer
  * set; at SGI_TIER_DRAM its bytes are read into host memory within the budget. Ends exactly once, like an
- * acquire, with lease 0: in SGI_E_NO_ROOM where the tier's whole budget is too small. options: deadline, priority,
- * device_hint, idle_timeout_ms, tag, SGI_PREFETCH_SILENT.
+ * acquire, with lease 0: in SGI_E_NO_ROOM where the tier's whole budget is too small. options: deadline,
+ * priority, device_hint, idle_timeout_ms, tag, SGI_PREFETCH_SILENT.
  *
  * @param ticket_out  may be NULL
  * @return as sgi_model_acquire() · SGI_E_INVALID for SGI_TIER_DISK
@@ -605,24 +633,24 @@ SGI_API sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t
                                       void *user);
 
 /**
- * Ask that an acquire or prefetch ends. It still ends exactly once: with SGI_E_CANCELED, or with what
- * had already happened. A load that others wait for too goes on.
+ * Ask that an acquire or prefetch ends. It still ends exactly once: with SGI_E_CANCELED, or with what had
+ * already happened. A load that others wait for too goes on.
  *
- * @return SGI_OK · SGI_E_STALE when it has ended
+ * @return SGI_OK · SGI_E_STALE (it has ended)
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket);
 
 /**
- * Wait for one asynchronous request on this thread instead of taking its completion: for a thread that wants to be
- * canceled from another one by sgi_acquire_cancel(). Consumes the completion.
+ * Wait for one asynchronous request on this thread instead of taking its completion: for a thread that wants
+ * to be canceled from another one by sgi_acquire_cancel(). Consumes the completion.
  *
- * @param timeout_ms  SGI_FOREVER: until it ends. On SGI_E_TIMEOUT the request goes on, and may be waited for again
+ * @param timeout_ms  SGI_FOREVER: until it ends. On SGI_E_TIMEOUT the request goes on: wait again
  * @param lease_out   written on SGI_OK; 0 for a prefetch
- * @return as sgi_model_acquire_wait() · SGI_E_TIMEOUT here or of its deadline: err says which · SGI_E_STALE (it has
- * ended and
- *         its completion was taken) · SGI_E_BUSY (another thread waits for it) · SGI_E_INVALID (it has a `done`
- *         callback)
+ * @return as sgi_model_acquire_wait() · SGI_E_TIMEOUT (here, or its deadline: err says which) ·
+ *         SGI_E_STALE (it has ended, and its completion was taken) ·
+ *         SGI_E_BUSY (another thread waits for it) ·
+ *         SGI_E_INVALID (it ends in a `done` callback, or silently) · SGI_E_CANCELED
  * Threads: any. Blocks: until it ends, or `timeout_ms`.
  */
 SGI_API sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out,
@@ -633,9 +661,9 @@ SGI_API sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t 
 /**
  * Give a lease back. With the last one the idle timer starts.
  *
- * @return SGI_OK · SGI_E_STALE · SGI_E_BUSY while a call is open on it, or another thread is inside one of the
- * sgi_lease_
- *         functions with it (sgi_lease_run() too)
+ * @return SGI_OK · SGI_E_STALE ·
+ *         SGI_E_BUSY (a call is open on it, or another thread is inside one of the sgi_lease_ functions with
+ *         it, sgi_lease_run() too)
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease);
@@ -644,16 +672,15 @@ SGI_API sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease);
 typedef struct sgi_view {
     uint32_t    struct_size;
     uint32_t    reserved0;
-    const void *data;  /**< on a host device a pointer to read; on others a device address. NULL for a tensor of 0 bytes
-                            */
+    const void *data;  /**< host: to read; else a device address. NULL for a tensor of 0 bytes */
     uint64_t    bytes;
 } sgi_view;
 
 /**
  * Where a tensor lies. With SGI_ACQUIRE_EARLY its bytes may be read only after sgi_lease_tensor_wait() on it.
  *
- * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_INVALID · SGI_E_UNSUPPORTED (it lies in another process)
- *         · SGI_E_DEVICE_LOST
+ * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_INVALID ·
+ *         SGI_E_UNSUPPORTED (it lies in another process) · SGI_E_DEVICE_LOST
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_lease_tensor(sgi_runtime *rt, sgi_lease lease, uint64_t index, sgi_view *view_out,
@@ -677,24 +704,28 @@ SGI_API sgi_status sgi_lease_tensor_wait(sgi_runtime *rt, sgi_lease lease, uint6
 SGI_API sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint64_t *xxh3_out,
                                            sgi_error *err);
 
-/** One part of an image: [prefix][the file's bytes from its data start on]. */
+/**
+ * One part of an image: [prefix][the file's bytes from its data start on].
+ *
+ * The prefix is what the engine filled. Without such an engine it is a few bytes of no meaning that keep the
+ * data at its offset modulo 4096.
+ */
 typedef struct sgi_image {
     uint32_t    struct_size;
     int32_t     fd;           /**< with SGI_IMAGE_FD: read-only and sealed, yours to close; else -1 */
     const void *base;         /**< first byte of the prefix */
     uint64_t    bytes;        /**< prefix and data */
-    uint64_t    prefix_bytes; /**< before the data: what the engine filled; without such an engine a few bytes of no
-                                   meaning that keep the data at its offset modulo 4096 */
+    uint64_t    prefix_bytes; /**< before the data */
     uint64_t    file_offset;  /**< where in the source file the byte after the prefix stands */
 } sgi_image;
 
 /**
  * One part of the image a lease holds, as a file descriptor too where the model was registered with
- * SGI_IMAGE_FD. Nothing writes to that memory any more, and what was handed out stays valid, and counted against
- * nobody, until it is closed and unmapped, even after the release.
+ * SGI_IMAGE_FD. Nothing writes to that memory any more, and what was handed out stays valid, and counted
+ * against nobody, until it is closed and unmapped, even after the release.
  *
- * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_BUSY (still loading) · SGI_E_SYSTEM · SGI_E_INVALID
- *         · SGI_E_UNSUPPORTED
+ * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_BUSY (still loading) · SGI_E_SYSTEM ·
+ *         SGI_E_INVALID · SGI_E_UNSUPPORTED
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out,
@@ -744,23 +775,26 @@ SGI_API sgi_status sgi_lease_timing(sgi_runtime *rt, sgi_lease lease, sgi_timing
 /* -------------------------------------------------------------------- calls */
 
 /**
- * Start one inference on a lease. The engine's `call` runs on a thread of the library; its pieces are
- * read with sgi_call_read(). Completions announce READABLE, and CALL at the end.
+ * Start one inference on a lease. The engine's `call` runs on a thread of the library; its pieces are read
+ * with sgi_call_read(). Completions announce READABLE, and CALL at the end.
  *
  * @param request  copied
- * @return SGI_OK · SGI_E_STALE · SGI_E_BUSY (a call is open on this lease, or calls_max)
- *         · SGI_E_UNSUPPORTED (the model has no engine) · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_DEVICE_LOST
+ * @return SGI_OK · SGI_E_STALE ·
+ *         SGI_E_BUSY (a call is open on this lease, one given up has not come back, or calls_max) ·
+ *         SGI_E_TIMEOUT (the lease is overdue) · SGI_E_UNSUPPORTED (the model has no engine) ·
+ *         SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_WEDGED · SGI_E_DEVICE_LOST
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes,
                                   uint64_t tag, sgi_call *call_out, sgi_error *err);
 
 /**
- * Read the next piece. A piece larger than `capacity`, or than 32 KiB, comes in several reads; one read never joins
- * two. When the call's buffer (64 KiB) is full the engine waits for you.
+ * Read the next piece. A piece larger than `capacity`, or than 32 KiB, comes in several reads; one read never
+ * joins two. When the call's buffer (64 KiB) is full the engine waits for you.
  *
- * @return SGI_OK · SGI_E_WOULD_BLOCK (none yet) · SGI_E_END (finished well) · SGI_E_CANCELED or what the
- *         engine failed with, once all pieces are read · SGI_E_STALE · SGI_E_INVALID
+ * @return SGI_OK · SGI_E_WOULD_BLOCK (none yet) · SGI_E_END (finished well) ·
+ *         SGI_E_CANCELED or what the engine failed with, once all pieces are read · SGI_E_STALE ·
+ *         SGI_E_INVALID
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_t capacity, size_t *bytes_out,
@@ -775,8 +809,8 @@ SGI_API sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, s
 SGI_API sgi_status sgi_call_wait(sgi_runtime *rt, sgi_call call, uint32_t timeout_ms, sgi_error *err);
 
 /**
- * Ask the engine to stop; the call still ends in its CALL completion, whether its pieces are read or not. If the engine
- * does not come back within the model's hang_timeout_ms it ends in SGI_E_WEDGED.
+ * Ask the engine to stop; the call still ends in its CALL completion, whether its pieces are read or not. If
+ * the engine does not come back within the model's hang_timeout_ms it ends in SGI_E_WEDGED.
  *
  * @return SGI_OK · SGI_E_STALE
  * Threads: any. Blocks: never.
@@ -784,9 +818,10 @@ SGI_API sgi_status sgi_call_wait(sgi_runtime *rt, sgi_call call, uint32_t timeou
 SGI_API sgi_status sgi_call_cancel(sgi_runtime *rt, sgi_call call);
 
 /**
- * Give a call's id up, canceling it if it still runs. Pieces and completions not read are dropped, so it may come as
- * soon as sgi_call_read() has said SGI_E_END. The lease may be released at once: the instance stays BUSY until the
- * engine has come back (the next call waits for that: SGI_E_BUSY), and becomes WEDGED if it does not.
+ * Give a call's id up, canceling it if it still runs. Pieces and completions not read are dropped, so it may
+ * come as soon as sgi_call_read() has said SGI_E_END. The lease may be released at once: the instance stays
+ * BUSY until the engine has come back (the next call waits for that: SGI_E_BUSY), and becomes WEDGED if it
+ * does not.
  *
  * @return SGI_OK · SGI_E_STALE
  * Threads: any. Blocks: never.
@@ -799,17 +834,18 @@ typedef int (*sgi_piece_fn)(void *user, const void *piece, size_t bytes);
 /**
  * One inference from begin to end, pieces handed over as they come. No completions are made for it.
  *
- * @return SGI_OK · SGI_E_CANCELED · SGI_E_TIMEOUT (canceled at timeout_ms) · what the engine failed with · as
- * sgi_call_begin() · SGI_E_DEADLOCK
+ * @return as sgi_call_begin() · SGI_E_DEADLOCK · SGI_E_TIMEOUT (canceled at timeout_ms) · SGI_E_CANCELED ·
+ *         what the engine failed with
  * Threads: any. Blocks: until the call has ended, or `timeout_ms`.
  */
 SGI_API sgi_status sgi_lease_call(sgi_runtime *rt, sgi_lease lease, const void *request, size_t request_bytes,
                                   uint32_t timeout_ms, sgi_piece_fn on_piece, void *user, sgi_error *err);
 
 /**
- * Cancel whatever call is open on a lease, one in sgi_lease_call() on another thread too: it ends with SGI_E_CANCELED.
+ * Cancel whatever call is open on a lease, one in sgi_lease_call() on another thread too: it ends with
+ * SGI_E_CANCELED.
  *
- * @return SGI_OK, also when none is open · SGI_E_STALE
+ * @return SGI_OK (also when none is open) · SGI_E_STALE
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_lease_cancel(sgi_runtime *rt, sgi_lease lease);
@@ -819,7 +855,7 @@ SGI_API sgi_status sgi_lease_cancel(sgi_runtime *rt, sgi_lease lease);
 /**
  * Write the cold starts of this runtime (the last 256) as Chrome trace JSON, for Perfetto or about:tracing.
  *
- * @return SGI_OK · SGI_E_CANCELED if `write` stopped it · SGI_E_NO_MEMORY
+ * @return SGI_OK · SGI_E_CANCELED (`write` stopped it) · SGI_E_NO_MEMORY
  * Threads: any. Blocks: never on a load.
  */
 SGI_API sgi_status sgi_trace_write(sgi_runtime *rt, sgi_write_fn write, void *user);

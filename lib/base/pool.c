@@ -86,8 +86,6 @@ int sgi__pool_submit(struct sgi__pool *pool, struct sgi__job *job)
         if (e == 0) {
             pool->threads++;
             pool->looking++;
-        } else if (pool->threads > 0) {
-            e = 0; /* one of those takes it when it is done with its own */
         }
     }
     if (e == 0) {

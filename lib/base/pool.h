@@ -16,8 +16,8 @@ struct sgi__job {
 struct sgi__pool *sgi__pool_new(const char *thread_name, uint32_t threads_max); /* NULL: out of memory */
 void              sgi__pool_free(struct sgi__pool *pool); /* runs what is queued, joins; not from a job */
 
-/* 0: it will run on a thread of the pool. An errno: no thread could be started and none is there; the job was not
- * taken. */
+/* 0: it will run on a thread of the pool. An errno: it needs a thread and none could be started; the job was not taken.
+ * It does not wait for one of those that are there: that one may be waiting for just this job. */
 int      sgi__pool_submit(struct sgi__pool *pool, struct sgi__job *job);
 uint32_t sgi__pool_threads(struct sgi__pool *pool);
 

@@ -13,8 +13,8 @@ sgi_status sgi__core_call_begin(struct sgi__core *core, uint64_t now, sgi_lease 
         return SGI_E_UNSUPPORTED;
     if (i->lost)
         return SGI_E_DEVICE_LOST;
-    if (i->state == ST_WEDGED)
-        return SGI_E_WEDGED;
+    if ((i->state == ST_WEDGED || i->state == ST_STOPPING) && i->failed != SGI_OK) /* good for release only */
+        return i->failed;
     if (l->is_overdue)
         return SGI_E_TIMEOUT;
     if (l->call_open || i->calls >= i->model->config.leases_max) /* one given up may be out still */

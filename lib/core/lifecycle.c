@@ -533,7 +533,7 @@ void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
 
     if (m->residence == RES_KEPT && (m->draining || (m->evict_dram && m->wants == 0)))
         sgi__residence_drop(core, m);
-    if (m->residence == RES_NONE)
+    if (cold && m->residence == RES_NONE) /* until then what still stops must not be kept */
         m->evict_dram = false;
     if (cold && m->prepared && !m->op_discard && (m->draining || (m->discard_wanted && m->wants == 0))) {
         m->discard_wanted = false;

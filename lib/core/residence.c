@@ -24,11 +24,11 @@ enum room sgi__residence_room(struct sgi__core *core, const struct model *for_mo
 
     for (uint32_t n = 0; n < core->models.count; n++) {
         const struct model *m = core->models.items[n];
-        if (!m->id || m == for_model)
+        if (!m->id)
             continue;
         if (m->residence == RES_DROPPING)
             leaving += m->config.image_bytes;
-        else if (may_drop(m))
+        else if (m != for_model && may_drop(m))
             droppable += m->config.image_bytes;
     }
     uint64_t lacking = used - (max - bytes);

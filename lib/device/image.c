@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/image.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -328,7 +327,10 @@ sgi_status sgi__image_new(struct sgi__image_memory *memory, const uint64_t *part
     if (sgi__fault(SGI__FAULT_RESERVE))
         st = sgi__error(err, SGI_E_DEVICE_MEMORY, "device memory is not to be had (injected)");
     for (uint32_t n = 0; n < parts_count && st == SGI_OK; n++) {
-        assert(parts_bytes[n] <= REGION_BYTES_MAX);
+        if (parts_bytes[n] > REGION_BYTES_MAX) {
+            st = map_failed(err, ENOMEM, parts_bytes[n]);
+            break;
+        }
         image->parts[n] = parts_bytes[n] ? take_spare(memory, parts_bytes[n], flags, tenant) : NULL;
         if (!image->parts[n])
             st = region_new(parts_bytes[n], flags, tenant, &image->parts[n], err);

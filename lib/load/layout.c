@@ -50,8 +50,11 @@ sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix
             sgi__layout_free(layout);
             return st;
         }
-        layout->image_bytes += layout->parts[n].region_bytes; /* files are smaller than 2^63, and at most 4096 */
-        layout->data_bytes += layout->parts[n].data_bytes;
+        if (!sgi__add_u64(layout->image_bytes, layout->parts[n].region_bytes, &layout->image_bytes)) {
+            sgi__layout_free(layout);
+            return sgi__error(err, SGI_E_FORMAT, "%s: with it the files are absurdly large", m->files[n].name);
+        }
+        layout->data_bytes += layout->parts[n].data_bytes; /* of the image's */
     }
     *layout_out = layout;
     return SGI_OK;

@@ -122,6 +122,12 @@ sgi_status sgi__load_fill_prefixes(struct sgi__load *load, sgi_error *err)
     return st;
 }
 
+void sgi__load_refused(struct sgi__load *load, sgi_status status, const sgi_error *err)
+{
+    sgi__load_failed(load, status, err);
+    sgi__load_run_done(load);
+}
+
 void sgi__load_cancel(struct sgi__load *load)
 {
     atomic_store(&load->canceled, true);

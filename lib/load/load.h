@@ -62,6 +62,8 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err);
 sgi_status sgi__load_fill_prefixes(struct sgi__load *load, sgi_error *err);
 bool       sgi__load_has_prefixes(const struct sgi__load *load);
 void       sgi__load_cancel(struct sgi__load *load);
+/* Instead of run: it will never begin. Whoever waits for it is told why. */
+void sgi__load_refused(struct sgi__load *load, sgi_status status, const sgi_error *err);
 
 /* deadline_ns on CLOCK_MONOTONIC, UINT64_MAX: none. What the load failed with, SGI_E_TIMEOUT. */
 sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err);

@@ -160,8 +160,10 @@ static sgi_status read_again(struct pipeline *p, const struct sgi__tensor *t, ui
     if (st != SGI_OK)
         return st;
     read.dst = aside;
-    if (!read.direct)
+    if (!read.direct) {
         sgi__io_file_uncache(&part->file, from, bytes);
+        read.bytes = t->offset + t->bytes - from; /* the file may end there, inside a block */
+    }
     st = sgi__reader_open(p->load->spec.hot_engine, 1, &reader, err);
     if (st == SGI_OK) {
         sgi__reader_submit(reader, &read);

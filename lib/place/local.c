@@ -156,6 +156,8 @@ static void start_job(struct sgi__place *p, const struct job *prototype, bool mu
     here.event.status = e == ENOMEM ? SGI_E_NO_MEMORY : SGI_E_SYSTEM;
     sgi__error_sys(&err, here.event.status, e, "model '%s': no thread to work on it", here.model->spec.name);
     here.event.error = &err;
+    if (here.event.kind == SGI__PLACE_LOADED) /* its engine's start may be on its way, and wait for it */
+        sgi__load_refused(here.instance->load, here.event.status, &err);
     report(p, &here.event);
 }
 
@@ -537,6 +539,8 @@ static void work_start(struct job *job, sgi_error *err)
     pthread_mutex_unlock(&i->mutex);
     i->engine_instance = instance;
     callback_failed(i->model, job->event.status, SGI_STEP_START, err);
+    if (job->event.status != SGI_OK)
+        sgi__stage_free(i);
 }
 
 static void engine_start(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
@@ -558,6 +562,7 @@ static void work_stop(struct job *job, sgi_error *err)
     (void)err;
     e->stop(e->user, i->engine_instance);
     i->engine_instance = NULL;
+    sgi__stage_free(i); /* here, for it may be gigabytes, and `keep` runs on anybody's thread */
 }
 
 static void engine_stop(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)

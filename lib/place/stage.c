@@ -171,7 +171,10 @@ sgi_status sgi_reply_emit(sgi_reply *reply, const void *piece, size_t bytes)
     const struct sgi__place_sink *sink = &reply->place->config.sink;
     if (bytes > 0 && !piece)
         return SGI_E_INVALID;
-    return sink->piece(sink->user, reply->call, piece, bytes);
+    sgi_status st = sink->piece(sink->user, reply->call, piece, bytes);
+    if (st == SGI_E_CANCELED) /* the reader said so before the place was told: the engine may hand it on */
+        atomic_store_explicit(&reply->canceled, 1, memory_order_relaxed);
+    return st;
 }
 
 int sgi_reply_canceled(sgi_reply *reply)

@@ -57,10 +57,21 @@ static void let_go(sgi_runtime *rt, struct call *c)
     sgi__free(c);
 }
 
+/* The same from outside the mutex, and back: the runtime does not go meanwhile, whoever ends the call. */
+static struct call *hold_outside(sgi_runtime *rt, sgi_call id)
+{
+    pthread_mutex_lock(&rt->mutex);
+    struct call *c = hold(rt, id);
+    rt->inside += c != NULL;
+    pthread_mutex_unlock(&rt->mutex);
+    return c;
+}
+
 static void let_go_outside(sgi_runtime *rt, struct call *c)
 {
     pthread_mutex_lock(&rt->mutex);
     let_go(rt, c);
+    sgi__rt_outside(rt);
     pthread_mutex_unlock(&rt->mutex);
 }
 
@@ -240,8 +251,10 @@ sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t by
 
     pthread_mutex_lock(&rt->mutex);
     struct call *c = find(rt, call);
-    if (c)
+    if (c) {
         c->refs++;
+        rt->inside++;
+    }
     pthread_mutex_unlock(&rt->mutex);
     if (!c)
         return SGI_E_CANCELED;
@@ -261,7 +274,7 @@ sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t by
         pthread_mutex_unlock(&c->mutex);
 
         pthread_mutex_lock(&rt->mutex);
-        if (!c->blocking && !c->detached && !c->readable_queued) {
+        if (!c->blocking && !c->detached && !c->done && !c->readable_queued) { /* done: its end has been said */
             c->readable_queued = true;
             sgi__completion_post(rt, c->readable);
         }
@@ -404,7 +417,7 @@ static bool wait_changed(struct call *c, uint64_t deadline)
 {
     bool in_time = true;
     pthread_mutex_lock(&c->mutex);
-    while (in_time && c->used == 0 && !c->done)
+    while (in_time && c->used == 0 && !c->done && !c->detached)
         in_time = sgi__cond_wait(&c->changed, &c->mutex, deadline);
     pthread_mutex_unlock(&c->mutex);
     return in_time;
@@ -415,9 +428,7 @@ sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_
 {
     sgi_status st = SGI_OK;
 
-    pthread_mutex_lock(&rt->mutex);
-    struct call *c = hold(rt, call);
-    pthread_mutex_unlock(&rt->mutex);
+    struct call *c = hold_outside(rt, call);
     if (!c)
         return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
     pthread_mutex_lock(&c->mutex);
@@ -441,9 +452,7 @@ sgi_status sgi__rt_call_wait_piece(sgi_runtime *rt, sgi_call call, uint32_t time
 {
     uint64_t deadline = sgi__rt_wait_deadline(timeout_ms);
 
-    pthread_mutex_lock(&rt->mutex);
-    struct call *c = hold(rt, call);
-    pthread_mutex_unlock(&rt->mutex);
+    struct call *c = hold_outside(rt, call);
     if (!c)
         return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
     bool in_time = wait_changed(c, deadline);
@@ -481,7 +490,10 @@ sgi_status sgi__rt_call_end(sgi_runtime *rt, sgi_call call)
     sgi__rt_enter(rt);
     struct call *c = hold(rt, call);
     if (c) {
+        pthread_mutex_lock(&c->mutex); /* a thread in sgi_call_wait() waits in vain from here on */
         c->detached = true;
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->mutex);
         cancel(rt, c);
         sgi__core_call_detach(rt->core, sgi__rt_now(rt), c->lease, !c->back);
         if (c->readable) {
@@ -510,9 +522,7 @@ sgi_status sgi__rt_call_wait(sgi_runtime *rt, sgi_lease lease, const void *reque
     if (st != SGI_OK)
         return st;
 
-    pthread_mutex_lock(&rt->mutex);
-    struct call *c = hold(rt, id);
-    pthread_mutex_unlock(&rt->mutex);
+    struct call *c = hold_outside(rt, id);
     for (;;) {
         if (!wait_changed(c, deadline)) {
             st = sgi__error(err, SGI_E_TIMEOUT, "the call took longer than %u ms and was canceled", timeout_ms);

@@ -50,8 +50,12 @@ void sgi__completion_post(sgi_runtime *rt, struct completion *c)
     c->next = NULL;
     *(*tail ? &(*tail)->next : head) = c;
     *tail = c;
-    if (!c->done && *head == c)
+    if (c->done) {
+        c->rt = rt;
+        rt->inside++;
+    } else if (*head == c) {
         fd_set(rt);
+    }
 }
 
 static void counted_off(sgi_runtime *rt, const struct completion *c)
@@ -97,10 +101,14 @@ struct completion *sgi__completion_take_ticket(sgi_runtime *rt, sgi_ticket ticke
 static void run_done(struct sgi__job *job)
 {
     struct completion *c = (struct completion *)job;
+    sgi_runtime       *rt = c->rt;
     sgi__thread_enter_library();
     c->done(c->user, &c->body);
     sgi__thread_leave_library();
     sgi__free(c);
+    pthread_mutex_lock(&rt->mutex);
+    sgi__rt_outside(rt);
+    pthread_mutex_unlock(&rt->mutex);
 }
 
 void sgi__completions_hand_over(sgi_runtime *rt, struct completion *list)

@@ -2,8 +2,6 @@
 /* What drives the core: events in, replies and actions out, and the one thread that wakes for deadlines. */
 #include "runtime/runtime.h"
 
-#include <string.h>
-
 #include "base/error.h"
 #include "base/log.h"
 #include "base/thread.h"
@@ -115,37 +113,6 @@ static void carry_out(sgi_runtime *rt, const struct sgi__core_action *a)
     }
 }
 
-/* How the cold starts that were just granted went: asked of the place without the mutex, then kept. */
-static void keep_traces(sgi_runtime *rt, const struct trace_pending *pending, uint32_t count)
-{
-    for (uint32_t n = 0; n < count; n++) {
-        const struct trace_pending *t = &pending[n];
-        struct sgi__report          report;
-        struct sgi__trace_start     start = {
-                .request_ns = t->request_ns, .grant_ns = t->grant_ns, .device = t->device, .tier = t->tier
-        };
-
-        if (rt->place_ops->report(rt->place, t->instance, &report) != SGI_OK)
-            continue;
-        start.bytes = report.bytes;
-        memcpy(start.engine, report.engine, sizeof start.engine);
-        for (uint32_t step = 0; step < SGI_STEP_COUNT; step++)
-            if (report.steps[step].start_ns >=
-                t->request_ns) { /* what was prepared for an earlier start cost this one nothing */
-                start.steps[step].start_ns = report.steps[step].start_ns;
-                start.steps[step].ns = report.steps[step].ns;
-            }
-        pthread_mutex_lock(&rt->mutex);
-        const struct record *record = sgi__rt_record(rt, t->model);
-        if (record && rt->trace) {
-            size_t bytes = strnlen(record->name, sizeof start.name - 1);
-            memcpy(start.name, record->name, bytes);
-            sgi__trace_add(rt->trace, &start);
-        }
-        pthread_mutex_unlock(&rt->mutex);
-    }
-}
-
 void sgi__rt_leave(sgi_runtime *rt)
 {
     struct sgi__core_action action;
@@ -168,19 +135,14 @@ void sgi__rt_leave(sgi_runtime *rt)
         rt->armed = wake;
         pthread_cond_signal(&rt->wake);
     }
-    if (!rt->done_head && rt->traces_count == 0) {
+    if (!rt->done_head) {
         sgi__rt_outside(rt);
         pthread_mutex_unlock(&rt->mutex);
         return;
     }
-    struct completion   *done = rt->done_head;
-    struct trace_pending traces[TRACES_PENDING];
-    uint32_t             traces_count = rt->traces_count;
-    memcpy(traces, rt->traces, sizeof traces);
+    struct completion *done = rt->done_head;
     rt->done_head = rt->done_tail = NULL;
-    rt->traces_count = 0;
     pthread_mutex_unlock(&rt->mutex);
-    keep_traces(rt, traces, traces_count);
     sgi__completions_hand_over(rt, done);
     pthread_mutex_lock(&rt->mutex);
     sgi__rt_outside(rt);
@@ -236,8 +198,15 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
     if (event->error)
         e.step = event->error->step;
 
+    /* Asked now, for once the core knows of it the instance may be granted, released and gone. */
+    struct sgi__report report = { 0 };
+    bool               reports = e.status == SGI_OK && (e.kind == SGI__EV_LOADED || e.kind == SGI__EV_ENGINE_STARTED) &&
+                   rt->place_ops->report(rt->place, e.instance, &report) == SGI_OK;
+
     sgi__rt_enter(rt);
     struct record *record = event->model ? sgi__rt_record(rt, event->model) : NULL;
+    if (record && (reports || e.kind == SGI__EV_RESERVED))
+        record->report = report;
     if (e.status != SGI_OK && event->error) {
         sgi_error *keep = record ? &record->last_error : &rt->context_error;
         sgi__error_copy(keep, event->error);

@@ -296,14 +296,21 @@ sgi_status sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi
     struct record *r = sgi__alloc_zero(1, sizeof *r);
     if (!r)
         return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory", c.name);
+    pthread_mutex_lock(&rt->mutex); /* headers take a while: a close that begins meanwhile waits */
+    rt->inside++;
+    pthread_mutex_unlock(&rt->mutex);
     st = build(rt, &c, r, err);
     if (st == SGI_OK)
         st = publish(rt, &c, r, err);
+    if (st == SGI_OK)
+        *model_out = r->id;
+    pthread_mutex_lock(&rt->mutex);
+    sgi__rt_outside(rt);
+    pthread_mutex_unlock(&rt->mutex);
     if (st != SGI_OK) {
         sgi__rt_record_free(r);
         return st;
     }
-    *model_out = r->id;
     return SGI_OK;
 }
 

@@ -212,7 +212,8 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
                   .event = sgi__rt_place_event,
                   .engine_bytes = sgi__rt_engine_bytes,
                   .piece = sgi__rt_piece },
-        .threads_max = WORK_THREADS_MAX,
+        .threads_max = WORK_THREADS_MAX +
+                       or_default(c->calls_max, CALLS_MAX_DEFAULT), /* calls keep nobody else waiting */
         .block_bytes = or_default(c->read_block_bytes, READ_BLOCK_DEFAULT),
         .depth = or_default(c->read_depth, READ_DEPTH_DEFAULT),
         .spare_bytes_max = c->spare_bytes_max == SGI_NONE ? 0 : c->spare_bytes_max,
@@ -315,7 +316,7 @@ static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *
         sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s; and %u more", timeout_ms, text, others);
     else
         sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s", timeout_ms,
-                   named ? text : "calls on their way back");
+                   named ? text : "calls on their way back, or `done` callbacks");
 }
 
 static void remove_models(sgi_runtime *rt)
@@ -370,7 +371,7 @@ sgi_status sgi__runtime_close(sgi_runtime *rt, uint32_t timeout_ms, sgi_error *e
     pthread_mutex_lock(&rt->mutex);
     sgi__completions_run_orphans(rt);
     pthread_mutex_unlock(&rt->mutex);
-    sgi__pool_free(rt->done_pool); /* callbacks on their way are let finish: they may use the runtime still */
+    sgi__pool_free(rt->done_pool); /* every callback has returned; its thread may be on its way out */
     rt->done_pool = NULL;
     remove_models(rt);
     free_completions(rt);

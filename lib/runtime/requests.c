@@ -222,22 +222,38 @@ sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t time
     return waiter.status;
 }
 
+/* A cold start has come to its end: this is how it went. */
+static void add_trace(sgi_runtime *rt, const struct record *record, const struct sgi__core_reply *reply)
+{
+    const struct sgi__report   *report = &record->report;
+    struct sgi__core_model_view view;
+    struct sgi__trace_start     start = { .request_ns = rt->tickets[sgi__core_slot(reply->ticket)].request_ns,
+                                          .grant_ns = sgi__rt_now(rt),
+                                          .tier = reply->tier,
+                                          .bytes = report->bytes };
+
+    if (!rt->trace)
+        rt->trace = sgi__trace_new();
+    if (!rt->trace) /* then there is no trace, and that is all */
+        return;
+    sgi__core_model_view(rt->core, reply->model, &view);
+    start.device = view.device;
+    memcpy(start.engine, report->engine, sizeof start.engine);
+    memcpy(start.name, record->name, strnlen(record->name, sizeof start.name - 1));
+    for (uint32_t step = 0; step < SGI_STEP_COUNT; step++)
+        if (report->steps[step].start_ns >= start.request_ns) { /* what was prepared for an earlier start cost this one
+                                                                   nothing */
+            start.steps[step].start_ns = report->steps[step].start_ns;
+            start.steps[step].ns = report->steps[step].ns;
+        }
+    sgi__trace_add(rt->trace, &start);
+}
+
 void sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply)
 {
-    if (reply->tier != SGI_TIER_DEVICE && !reply->joined && rt->traces_count < TRACES_PENDING) {
-        struct sgi__core_model_view view;
-        sgi__core_model_view(rt->core, reply->model, &view);
-        if (!rt->trace)
-            rt->trace = sgi__trace_new(); /* without it there is no trace, and that is all */
-        rt->traces[rt->traces_count++] = (struct trace_pending){
-            .model = reply->model,
-            .instance = reply->instance,
-            .tier = reply->tier,
-            .device = view.device,
-            .request_ns = rt->tickets[sgi__core_slot(reply->ticket)].request_ns,
-            .grant_ns = sgi__rt_now(rt)
-        };
-    }
+    const struct record *record = sgi__rt_record(rt, reply->model);
+    if (record && reply->tier != SGI_TIER_DEVICE && !reply->joined)
+        add_trace(rt, record, reply);
     end(rt, reply->ticket, SGI_OK, reply->lease, NULL);
 }
 

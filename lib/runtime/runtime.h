@@ -21,7 +21,7 @@
 #include "observe/trace.h"
 #include "place/place.h"
 
-enum { CALL_BUFFER_BYTES = 64 * 1024, DONE_THREADS_MAX = 64, WORK_THREADS_MAX = 256, TRACES_PENDING = 16 };
+enum { CALL_BUFFER_BYTES = 64 * 1024, DONE_THREADS_MAX = 64, WORK_THREADS_MAX = 256 };
 
 /* A registered model. Everything but last_error is fixed when it is registered. */
 struct record {
@@ -38,11 +38,13 @@ struct record {
     struct sgi__place_model    place_model;
     uint64_t                   hang_ns;
     sgi_error                  last_error; /* under the runtime's mutex: how its last failure reads */
+    struct sgi__report         report;     /* likewise: how its last start went, for the trace */
 };
 
 /* The end of a request or a call, allocated when it is submitted, so that reporting it cannot fail. */
 struct completion {
     struct sgi__job    job; /* first: a `done` callback is one */
+    sgi_runtime       *rt;  /* from when its `done` is due: counted in `inside` until that has returned */
     sgi_completion     body;
     sgi_done_fn        done;
     void              *user;
@@ -77,7 +79,7 @@ struct call {
     bool               canceled;   /* the core has been told */
     bool               handed;     /* the place has it */
     bool               died;       /* the place died before that */
-    bool               detached;   /* its user has given it up */
+    bool               detached;   /* its user has given it up; written under both, read under either */
     bool               back;       /* the engine has come back, or died with its place */
     bool               cancel_due; /* the place has not been told yet */
     bool               blocking;   /* sgi_lease_call(): no completions */
@@ -127,19 +129,12 @@ struct sgi_runtime {
     struct completion *orphans_head, *orphans_tail; /* the pool had no thread: the library's own runs them */
 
     bool           dispatching;
-    uint32_t       inside;          /* threads that will touch the runtime again: close waits for them */
+    uint32_t       inside; /* threads that will touch the runtime again, `done` callbacks due: close waits for them */
     bool           closing, closed; /* a thread is in close; the core has said CLOSED */
     pthread_cond_t changed;         /* drains and closes wait here */
 
     sgi_error          context_error; /* how the last context that did not open reads */
     struct sgi__trace *trace;         /* NULL until the first cold start */
-    struct trace_pending {
-        sgi_model model;
-        uint64_t  instance, request_ns, grant_ns;
-        int32_t   device;
-        uint32_t  tier;
-    } traces[TRACES_PENDING];
-    uint32_t traces_count;
 
     pthread_t      thread; /* the library's own */
     pthread_cond_t wake;

@@ -84,9 +84,13 @@ static void a_callback_that_fails_is_named_and_undone(void **state)
     (void)state;
     struct fixture f;
     set_up(&f);
-    static const struct { enum engine_step step; uint32_t named; sgi_status status; } cases[] = {
-        { ENGINE_PREPARE, SGI_STEP_PREPARE, SGI_E_ENGINE },        { ENGINE_PREPARE, SGI_STEP_PREPARE, SGI_E_NO_MEMORY },
-        { ENGINE_PREFIX_FILL, SGI_STEP_PREFIX, SGI_E_FORMAT },     { ENGINE_START, SGI_STEP_START, SGI_E_UNSUPPORTED },
+    static const struct {
+        enum engine_step step;
+        uint32_t         named;
+        sgi_status       status;
+    } cases[] = {
+        { ENGINE_PREPARE, SGI_STEP_PREPARE, SGI_E_ENGINE },    { ENGINE_PREPARE, SGI_STEP_PREPARE, SGI_E_NO_MEMORY },
+        { ENGINE_PREFIX_FILL, SGI_STEP_PREFIX, SGI_E_FORMAT }, { ENGINE_START, SGI_STEP_START, SGI_E_UNSUPPORTED },
         { ENGINE_START, SGI_STEP_START, SGI_E_DEVICE_MEMORY },
     };
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
@@ -256,6 +260,50 @@ static void the_stage_refuses_what_is_not_there(void **state)
     tear_down(&f);
 }
 
+struct asked {
+    sgi_status at, past, found, not_found, sizeless;
+    uint64_t   count, bytes, found_index;
+    char       name[16];
+};
+
+static void ask(void *user, sgi_stage *stage)
+{
+    struct asked     *a = user;
+    const sgi_source *source = sgi_stage_source(stage);
+    sgi_tensor        t = { .struct_size = sizeof t };
+
+    a->count = source->tensors_count;
+    a->at = sgi_source_tensor_at(source, 0, &t);
+    a->bytes = t.bytes;
+    strncat(a->name, source->name, sizeof a->name - 1);
+    a->past = sgi_source_tensor_at(source, source->tensors_count, &t);
+    a->found = sgi_source_tensor_find(source, "b", &t);
+    a->found_index = t.index;
+    a->not_found = sgi_source_tensor_find(source, "x", &t);
+    a->sizeless = sgi_source_tensor_at(source, 0, &(sgi_tensor){ 0 });
+}
+
+static void an_engine_sees_the_tensors_of_its_source(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = engine_config();
+    struct asked       a = { .found_index = 9 };
+    set_up_with(&f, &config);
+    f.engine.in_start = ask;
+    f.engine.user = &a;
+    add(&f);
+
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    assert_true(a.at == SGI_OK && a.found == SGI_OK && a.found_index == 2 && a.count == 3);
+    assert_int_equal(a.bytes, MIB(1) + 3);
+    assert_string_equal(a.name, "m");
+    assert_int_equal(a.past, SGI_E_NOT_FOUND);
+    assert_int_equal(a.not_found, SGI_E_NOT_FOUND);
+    assert_int_equal(a.sizeless, SGI_E_INVALID);
+    tear_down(&f);
+}
+
 static void wait_for_cancel(void *user, sgi_stage *stage)
 {
     struct fixture *f = user;
@@ -346,7 +394,8 @@ static void blocking_calls_from_callbacks_are_deadlocks(void **state)
 static void a_slow_callback_delays_its_own_model_only(void **state)
 {
     (void)state;
-    static const enum engine_step steps[] = { ENGINE_PREPARE, ENGINE_PREFIX_FILL, ENGINE_START, ENGINE_STOP, ENGINE_DISCARD };
+    static const enum engine_step steps[] = { ENGINE_PREPARE, ENGINE_PREFIX_FILL, ENGINE_START, ENGINE_STOP,
+                                              ENGINE_DISCARD };
 
     for (size_t n = 0; n < sizeof steps / sizeof *steps; n++) {
         struct fixture     f;
@@ -378,11 +427,44 @@ static void a_slow_callback_delays_its_own_model_only(void **state)
     }
 }
 
+/* Neither do many: as many calls as may be open, and a model beside them still loads and answers. */
+static void calls_at_their_maximum_delay_no_other_model(void **state)
+{
+    (void)state;
+    enum { CALLS = 256 };
+    static const struct test_request request = { .kind = REQUEST_POLL };
+    struct fixture                   f;
+    sgi_runtime_config               config = engine_config();
+    sgi_lease                        leases[CALLS];
+    sgi_call                         calls[CALLS];
+    set_up_with(&f, &config);
+    sgi_model_config mc = host_model("m", file.path, &f.engine);
+    mc.leases_max = CALLS;
+    f.model = host_register(f.rt, &mc);
+
+    for (int n = 0; n < CALLS; n++) {
+        leases[n] = host_acquire(f.rt, f.model);
+        assert_int_equal(sgi_call_begin(f.rt, leases[n], &request, sizeof request, 0, &calls[n], &f.err), SGI_OK);
+    }
+    gate_wait_arrived(&f.engine.gates[ENGINE_CALL], CALLS);
+    host_release(f.rt, host_acquire(f.rt, f.plain));
+    for (int n = 0; n < CALLS; n++) {
+        assert_int_equal(sgi_call_end(f.rt, calls[n]), SGI_OK);
+        host_release(f.rt, leases[n]);
+    }
+    tear_down(&f);
+}
+
 static void a_hanging_callback_wedges_its_model_and_heals(void **state)
 {
     (void)state;
-    static const struct { enum engine_step step; uint32_t named; } cases[] = {
-        { ENGINE_PREPARE, SGI_STEP_PREPARE }, { ENGINE_START, SGI_STEP_START }, { ENGINE_STOP, SGI_STEP_STOP },
+    static const struct {
+        enum engine_step step;
+        uint32_t         named;
+    } cases[] = {
+        { ENGINE_PREPARE, SGI_STEP_PREPARE },
+        { ENGINE_START, SGI_STEP_START },
+        { ENGINE_STOP, SGI_STEP_STOP },
     };
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
         struct fixture     f;
@@ -404,7 +486,7 @@ static void a_hanging_callback_wedges_its_model_and_heals(void **state)
         assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_WEDGED);
         assert_int_equal(sgi_model_try_acquire(f.rt, f.model, NULL, &lease), SGI_E_WOULD_BLOCK);
         if (cases[n].step != ENGINE_PREPARE)
-            assert_true(host_state(f.rt, f.model).device_bytes > 0); /* charged and quarantined */
+            assert_true(host_state(f.rt, f.model).device_bytes > 0);          /* charged and quarantined */
         assert_int_equal(sgi_runtime_close(f.rt, 20, &f.err), SGI_E_TIMEOUT); /* it does not hang, and says who does */
         assert_non_null(strstr(f.err.message, "'m'"));
         gate_open(&f.engine.gates[cases[n].step]);
@@ -519,9 +601,11 @@ int main(void)
         cmocka_unit_test(a_load_that_fails_ends_the_starts_waits),
         cmocka_unit_test(engine_memory_beyond_the_estimate_is_reserved_or_refused),
         cmocka_unit_test(the_stage_refuses_what_is_not_there),
+        cmocka_unit_test(an_engine_sees_the_tensors_of_its_source),
         cmocka_unit_test(a_start_nobody_wants_any_more_is_told),
         cmocka_unit_test(blocking_calls_from_callbacks_are_deadlocks),
         cmocka_unit_test(a_slow_callback_delays_its_own_model_only),
+        cmocka_unit_test(calls_at_their_maximum_delay_no_other_model),
         cmocka_unit_test(a_hanging_callback_wedges_its_model_and_heals),
         cmocka_unit_test(a_call_that_does_not_end_wedges_its_model),
         cmocka_unit_test(prepare_runs_once_and_is_kept_until_it_is_given_back),

@@ -38,9 +38,9 @@ static uint32_t entries(const char *path)
 
 static uint64_t resident_kib(void)
 {
-    FILE    *status = fopen("/proc/self/status", "r");
-    char     line[256];
-    uint64_t sum = 0;
+    FILE         *status = fopen("/proc/self/status", "r");
+    char          line[256];
+    uint64_t      sum = 0;
     unsigned long value;
     while (status && fgets(line, sizeof line, status))
         if (sscanf(line, "RssAnon: %lu", &value) == 1 || sscanf(line, "RssShmem: %lu", &value) == 1)
@@ -94,7 +94,8 @@ static void twenty_cycles_leave_nothing(uint32_t flags, bool with_engine, uint32
             close(image.fd);
         }
         if (with_engine)
-            assert_int_equal(sgi_lease_call(rt, lease, &request, sizeof request, SGI_FOREVER, NULL, NULL, &err), SGI_OK);
+            assert_int_equal(sgi_lease_call(rt, lease, &request, sizeof request, SGI_FOREVER, NULL, NULL, &err),
+                             SGI_OK);
         host_release(rt, lease);
         if (idle_ms == SGI_IDLE_NEVER)
             assert_int_equal(sgi_model_evict(rt, model, SGI_EVICT_ALL), SGI_OK);

@@ -25,7 +25,7 @@ enum { N_MAX = 2000, STATUSES_MAX = 3 };
 
 static struct test_folder folder;
 static struct test_shards shards;
-static sgi_tensor_check   checks[2];
+static sgi_tensor_check   checks[4];
 
 /* A point, the value it fails with, and what may be said when it does. */
 struct point {
@@ -75,10 +75,12 @@ static void use_lease(struct run *r, sgi_lease lease)
     host_same_bytes(r->rt, r->model, lease, shards.shards); /* granted means right, whatever failed on the way */
     if (good(r, "image", sgi_lease_image(r->rt, lease, 0, &image, &err), &err))
         close(image.fd);
-    if (good(r, "blocking call", sgi_lease_call(r->rt, lease, &request, sizeof request, SGI_FOREVER, NULL, NULL, &err), &err)
-        && good(r, "call", sgi_call_begin(r->rt, lease, &request, sizeof request, 0, &call, &err), &err)) {
+    if (good(r, "blocking call", sgi_lease_call(r->rt, lease, &request, sizeof request, SGI_FOREVER, NULL, NULL, &err),
+             &err) &&
+        good(r, "call", sgi_call_begin(r->rt, lease, &request, sizeof request, 0, &call, &err), &err)) {
         sgi_status st;
-        while ((st = sgi_call_read(r->rt, call, buffer, sizeof buffer, &bytes, &err)) == SGI_OK || st == SGI_E_WOULD_BLOCK)
+        while ((st = sgi_call_read(r->rt, call, buffer, sizeof buffer, &bytes, &err)) == SGI_OK ||
+               st == SGI_E_WOULD_BLOCK)
             total += st == SGI_OK ? bytes : 0;
         assert_true(st == SGI_E_END && total == 500);
         assert_int_equal(sgi_call_end(r->rt, call), SGI_OK);
@@ -129,6 +131,18 @@ static void quiet(struct run *r)
     test_wait_until(is_quiet, r, "the model is stuck");
 }
 
+static void evict(struct run *r, uint32_t tier)
+{
+    quiet(r);
+    sgi_status      st = sgi_model_evict(r->rt, r->model, tier);
+    sgi_model_state s = host_state(r->rt, r->model);
+    if (st != SGI_OK)
+        fail_msg("%s, failing %llu: evict said %s; state %u, %u leases, %u calls out, %u requests", r->p->name,
+                 (unsigned long long)r->nth, sgi_status_name(st), s.state, s.leases_count, s.calls_out,
+                 s.requests_waiting);
+    quiet(r);
+}
+
 static void live(struct run *r)
 {
     sgi_error      err = { .struct_size = sizeof err };
@@ -142,18 +156,12 @@ static void live(struct run *r)
         host_release(r->rt, lease);
     }
     quiet(r);
-    sgi_status st = sgi_model_evict(r->rt, r->model, SGI_TIER_DRAM);
-    assert_int_equal(st, SGI_OK);
-    quiet(r);
+    evict(r, SGI_TIER_DRAM);
     if (good(r, "warm acquire", sgi_model_acquire_wait(r->rt, r->model, NULL, &lease, &err), &err))
         host_release(r->rt, lease);
-    quiet(r);
-    assert_int_equal(sgi_model_evict(r->rt, r->model, SGI_EVICT_ALL), SGI_OK);
-    quiet(r);
+    evict(r, SGI_EVICT_ALL);
     acquire_with_callback(r);
-    quiet(r);
-    assert_int_equal(sgi_model_evict(r->rt, r->model, SGI_TIER_DISK), SGI_OK);
-    quiet(r);
+    evict(r, SGI_TIER_DISK);
     if (good(r, "prefetch", sgi_model_prefetch(r->rt, r->model, SGI_TIER_DRAM, NULL, NULL, NULL, NULL), NULL)) {
         while (sgi_completion_next(r->rt, &c) == SGI_E_WOULD_BLOCK) {
         }
@@ -172,13 +180,12 @@ static void still_works(struct run *r)
             fail_msg("%s, failing %llu: afterwards: %s", r->p->name, (unsigned long long)r->nth, err.message);
     use_lease(r, lease);
     host_release(r->rt, lease);
-    quiet(r);
-    assert_int_equal(sgi_model_evict(r->rt, r->model, SGI_EVICT_ALL), SGI_OK);
-    quiet(r);
+    evict(r, SGI_EVICT_ALL);
     host_wait_threads(r->rt, 1);
     sgi_runtime_info info = host_info(r->rt);
     assert_true(info.device_bytes == 0 && info.dram_bytes == 0 && info.prepared_bytes == 0);
-    assert_true(info.leases_count == 0 && info.calls_count == 0 && info.requests_waiting == 0 && info.loads_running == 0);
+    assert_true(info.leases_count == 0 && info.calls_count == 0 && info.requests_waiting == 0 &&
+                info.loads_running == 0);
 }
 
 static bool open_and_register(struct run *r)
@@ -200,7 +207,7 @@ static bool open_and_register(struct run *r)
     mc.flags = SGI_IMAGE_FD;
     mc.engine_bytes = KIB(64);
     mc.checks = checks;
-    mc.checks_count = 2;
+    mc.checks_count = 4;
     if (good(r, "register", sgi_model_register(r->rt, &mc, &r->model, &err), &err))
         return true;
     assert_int_equal(r->model, 0);
@@ -260,7 +267,8 @@ static void the_end_survives(const struct point *p)
     sgi_lease lease = host_acquire(r.rt, r.model);
     sgi__fault_plan(p->point, 1, UINT64_MAX, p->value);
     host_release(r.rt, lease);
-    assert_int_equal(sgi_model_evict(r.rt, r.model, SGI_TIER_DRAM), SGI_OK); /* giving back needs nothing that may fail */
+    assert_int_equal(sgi_model_evict(r.rt, r.model, SGI_TIER_DRAM),
+                     SGI_OK); /* giving back needs nothing that may fail */
     quiet(&r);
     assert_int_equal(sgi_runtime_close(r.rt, HOST_WAIT_MS, &err), SGI_OK);
     sgi__fault_clear();
@@ -292,14 +300,14 @@ static int set_up(void **state)
     (void)state;
     test_folder_make(&folder);
     test_shards_make(&shards, &folder, KIB(150));
-    checks[0] = (sgi_tensor_check){ .name = "b" };
-    checks[1] = (sgi_tensor_check){ .name = "d" };
     sgi_runtime *rt = host_open(NULL);
     sgi_model    model = host_add(rt, "m", shards.path, NULL);
-    for (int n = 0; n < 2; n++) {
-        sgi_tensor t = { .struct_size = sizeof t };
-        if (sgi_model_tensor_find(rt, model, checks[n].name, &t) != SGI_OK)
+    for (uint64_t n = 0; n < 4; n++) {
+        static const char *const names[] = { "a", "b", "c", "d" };
+        sgi_tensor               t = { .struct_size = sizeof t };
+        if (sgi_model_tensor_find(rt, model, names[n], &t) != SGI_OK)
             return -1;
+        checks[n].name = names[n];
         checks[n].xxh3 = test_xxh3(shards.shards[t.part].data + t.file_offset, t.bytes);
     }
     host_close(rt);
@@ -350,7 +358,8 @@ int main(int argc, char **argv)
         snprintf(names[2 * n], sizeof names[0], "every_passing_fails_once (%s)", points[n].name);
         snprintf(names[2 * n + 1], sizeof names[0], "every_passing_fails_from_there_on (%s)", points[n].name);
         tests[2 * n] = (struct CMUnitTest){ names[2 * n], every_passing_fails_once, NULL, clear_faults, &points[n] };
-        tests[2 * n + 1] = (struct CMUnitTest){ names[2 * n + 1], every_passing_fails_from_there_on, NULL, clear_faults, &points[n] };
+        tests[2 * n + 1] = (struct CMUnitTest){ names[2 * n + 1], every_passing_fails_from_there_on, NULL, clear_faults,
+                                                &points[n] };
     }
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

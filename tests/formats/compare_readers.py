@@ -4,7 +4,8 @@
 
 usage: compare_readers.py SGI [MODEL ...]
 
-MODEL is a real .safetensors or .gguf file. Generated files are always compared: every dtype, odd headers, shards with an
+MODEL is a real .safetensors or .gguf file. Generated files are always compared: every dtype, odd headers, shards with
+an
 index and without, every GGUF type and metadata type; and files that the Python readers refuse have to be refused.
 Needs safetensors, gguf and numpy. Ends with one line that counts what was compared; exit 1 at the first difference.
 """
@@ -92,8 +93,10 @@ def write_safetensors(path, header, data):
         f.write(struct.pack("<Q", len(text)) + text + data)
 
 
-BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
-        "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64, "F64": 64,
+BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+        "F8_E4M3FNUZ": 8,
+        "F8_E5M2FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "C64": 64,
+        "F64": 64,
         "I64": 64, "U64": 64}
 
 
@@ -113,7 +116,8 @@ def generated_safetensors(folder):
     compare_safetensors(path)
 
     path = os.path.join(folder, "odd.safetensors")
-    text = json.dumps({"scalar": entry("F32", [], 0, 4), "имя/\t😀": entry("U8", [1, 1], 4, 5), "": entry("I8", [2], 5, 7)})
+    text = json.dumps({"scalar": entry("F32", [], 0, 4), "имя/\t😀": entry("U8", [1, 1], 4, 5),
+                       "": entry("I8", [2], 5, 7)})
     write_safetensors(path, text.encode() + b" " * (1 - len(text) % 2), os.urandom(7))
     compare_safetensors(path)
 
@@ -122,7 +126,8 @@ def generated_safetensors(folder):
     compare_safetensors(path)
 
     path = os.path.join(folder, "numpy.safetensors")
-    save_file({"b": np.zeros((3, 5), np.float16), "a": np.arange(7, dtype=np.int64), "c": np.array(True)}, path, {"format": "np"})
+    save_file({"b": np.zeros((3, 5), np.float16), "a": np.arange(7, dtype=np.int64), "c": np.array(True)}, path,
+              {"format": "np"})
     compare_safetensors(path)
 
     link = os.path.join(folder, "link.safetensors")
@@ -189,8 +194,10 @@ def compare_gguf(path):
 def generated_gguf(folder):
     path = os.path.join(folder, "values.gguf")
     w = gguf.GGUFWriter(path, "test")
-    scalars = {"uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767), "uint32": (0, 2**32 - 1),
-               "int32": (-2**31, 2**31 - 1), "uint64": (0, 2**64 - 1), "int64": (-2**63, 2**63 - 1), "bool": (False, True),
+    scalars = {"uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767),
+               "uint32": (0, 2**32 - 1),
+               "int32": (-2**31, 2**31 - 1), "uint64": (0, 2**64 - 1), "int64": (-2**63, 2**63 - 1),
+               "bool": (False, True),
                "float32": (0.0, -0.1, 1e-5, 3.4028235e38, 1e-45, 16777216.0, math.nan, math.inf, -math.inf),
                "float64": (0.1, 1e300, 5e-324, -1.7976931348623157e308, 1 / 3, math.nan, -math.inf),
                "string": ("plain", "ünï\"\\\n\t\u0001\0😀", "x" * 5000)}
@@ -202,7 +209,8 @@ def generated_gguf(folder):
     w.add_array("array.float", [0.1, 1.5, -2.0])
     w.add_array("array.bool", [True, False])
     w.add_array("array.string", ["", "a", "ü\n\"", "word " * 500])
-    for kind in ("UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64", "FLOAT32", "FLOAT64", "BOOL"):
+    for kind in ("UINT8", "INT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64",
+                 "FLOAT32", "FLOAT64", "BOOL"):
         values = [True, False] if kind == "BOOL" else [0.1, 2.5] if kind.startswith("FLOAT") else [7, 8, 9]
         w.add_key_value(f"array.{kind}", values, gguf.GGUFValueType.ARRAY, sub_type=gguf.GGUFValueType[kind])
     w.add_tensor("t", np.arange(6, dtype=np.float32).reshape(2, 3))

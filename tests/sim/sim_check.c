@@ -62,6 +62,8 @@ static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
     look_at(s, (uint32_t)i->device, &stays, &held);
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *m = s->models.at[n];
+        if (m && s->habits.tick_late > 0 && m->failed_event[-SGI_E_WEDGED] == s->event)
+            return true; /* it was made for one that a late timer ended in this same event */
         if (!m || m == i->model || !waits_for_room(m) || need(m) > d->bytes_max)
             continue;
         needed += need(m);
@@ -703,6 +705,11 @@ void sim__check_all(struct sim *s)
     check_totals(s);
     check_keep_waiters(s);
     check_deadlines(s);
+    for (uint32_t n = 0; s->event_type == 't' && n < s->out_count; n++) { /* a prepare counts as failed while nobody asks, too */
+        struct world_model *m = sim__model(s, s->out[n]->action.model);
+        if (s->out[n]->action.kind == SGI__ACT_PREPARE && s->now - s->out[n]->since >= m->config.hang_ns)
+            m->failed_event[-SGI_E_WEDGED] = s->event;
+    }
     if (s->event_model && s->event_model->id)
         check_views(s, s->event_model);
     if (s->leases.size > 0) {

@@ -59,7 +59,7 @@ struct known_model {
 struct test_place {
     struct sgi__place_config config; /* the owner's */
     struct sgi__pool        *pool;
-    struct gate              call_gate;
+    struct gate              call_gate, load_gate;
     uint32_t                 delay_us_max;
     pthread_mutex_t          mutex;
     pthread_cond_t           changed;
@@ -475,6 +475,11 @@ struct gate *test_place_call_gate(struct test_place *tp)
     return &tp->call_gate;
 }
 
+struct gate *test_place_load_gate(struct test_place *tp)
+{
+    return &tp->load_gate;
+}
+
 struct test_place *test_place_last(void)
 {
     return last;
@@ -559,6 +564,8 @@ static void run_op(struct sgi__job *job)
     struct test_place  *tp = life->tp;
 
     nanosleep(&(struct timespec){ .tv_nsec = (long)j->delay_us * 1000 }, NULL);
+    if (j->what == OP_LOAD)
+        gate_pass(&tp->load_gate);
     pthread_mutex_lock(&tp->mutex);
     /* Once dead, it is lost with everything else; but a load still ends, or the start that waits for it would not. */
     bool dead = life->dead && j->what != OP_LOAD;
@@ -933,6 +940,7 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
     pthread_mutex_init(&tp->mutex, NULL);
     pthread_cond_init(&tp->changed, NULL);
     gate_init(&tp->call_gate);
+    gate_init(&tp->load_gate);
     tp->live = tp->lives = life_new(tp, err);
     if (!tp->live)
         abort();
@@ -958,6 +966,7 @@ static void close_place(struct sgi__place *p)
         free(life);
     }
     gate_fini(&tp->call_gate);
+    gate_fini(&tp->load_gate);
     pthread_cond_destroy(&tp->changed);
     pthread_mutex_destroy(&tp->mutex);
     last = NULL;

@@ -28,8 +28,9 @@ void test_place_hold(struct test_place *tp, enum sgi__place_event_kind kind);
 void test_place_wait_held(struct test_place *tp, enum sgi__place_event_kind kind); /* at least one */
 void test_place_let_go(struct test_place *tp, enum sgi__place_event_kind kind);
 
-/* `call` goes through it before it does anything, on the thread that asks. */
+/* `call` goes through it before it does anything, on the thread that asks; each load on its own, before it reads. */
 struct gate *test_place_call_gate(struct test_place *tp);
+struct gate *test_place_load_gate(struct test_place *tp);
 
 void test_place_die(struct test_place *tp); /* DIED has been told when it returns */
 void test_place_up(struct test_place *tp);  /* a fresh one, with all models; UP has been told */

@@ -8,10 +8,10 @@
  *     · discard (at the end)
  *
  * `prepare`, `prefix_fill` and the reading of the weights run beside each other. A slow callback delays its
- * own model only. A callback that is out for longer than the model's hang_timeout_ms (`call`: counted from
- * its cancel, for an answer may take as long as it likes) makes the model WEDGED: its memory stays where it
- * is, its requests are refused, everything else goes on; should the callback come back after all, the
- * instance is stopped in order and the model is usable again.
+ * own model only. A callback that is out for longer than the model's hang_timeout_ms (`start`: counted from when its
+ * weights are there; `call`: from its cancel, for an answer may take as long as it likes) makes the model WEDGED: its
+ * memory stays where it is, its requests are refused, everything else goes on; should the callback come back after all,
+ * the instance is stopped in order and the model is usable again.
  */
 #ifndef SGI_EXT_H
 #define SGI_EXT_H

@@ -227,7 +227,8 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
     if (engine && !i->start_sent && (m->prepared || !m->config.has_prepare)) {
         i->start_sent = true;
         i->op_start = sgi__core_act(core, SGI__ACT_START_ENGINE, m, i);
-        watch(core, now, i);
+        if (!i->op_load)
+            watch(core, now, i); /* while its weights arrive it may wait for them as long as that takes */
     }
     if (i->bytes_ready && (!engine || i->engine_up))
         ready(core, now, i);
@@ -438,6 +439,8 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
     case SGI__EV_LOADED:
         i->op_load = 0;
         load_slot_give(core, i);
+        if (i->op_start)
+            watch(core, now, i);
         if (event->status == SGI_OK)
             i->bytes_ready = true;
         else

@@ -28,10 +28,21 @@ void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes)
     m->dram_bytes = dram_bytes;
 }
 
+static bool loads_now(const struct sim *s, uint64_t instance)
+{
+    for (uint32_t n = 0; n < s->out_count; n++)
+        if (s->out[n]->action.kind == SGI__ACT_START_LOAD && s->out[n]->action.instance == instance)
+            return true;
+    return false;
+}
+
+/* A start whose weights are on their way may be waiting for them; its time counts from when they are there. */
 static bool op_hung(const struct sim *s, const struct world_model *m, enum sgi__core_action_kind kind)
 {
     for (uint32_t n = 0; n < s->out_count; n++) {
         const struct world_op *op = s->out[n];
+        if (kind == SGI__ACT_START_ENGINE && loads_now(s, op->action.instance))
+            continue;
         if (op->action.model == m->id && op->action.kind == kind && s->now - op->since >= m->config.hang_ns)
             return true;
     }
@@ -503,6 +514,9 @@ void sim__world_result(struct sim *s, struct world_op *op)
         break;
     case SGI__ACT_START_LOAD:
         i->load = step_ended(s, op, i);
+        struct world_op *start = find_op(s, SGI__ACT_START_ENGINE, op->action.instance);
+        if (start) /* its time counts from here: before, it may have waited for the weights */
+            start->since = s->now;
         i->idle_ns = m->config.idle_ns;
         sim__rests(s, i);
         break;

@@ -131,12 +131,12 @@ static void pieces_of_every_size_come_whole_and_in_order(void **state)
     set_up(&f);
 
     for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++) {
-        uint32_t   pieces = sizes[n] < 5000 ? 50 : 3;
-        sgi_call   call = begin(&f,
-                                (struct test_request){ .kind = REQUEST_EMIT, .pieces = pieces, .piece_bytes = sizes[n] });
-        uint64_t   at = 0;
-        size_t     bytes;
-        sgi_status st;
+        uint32_t            pieces = sizes[n] < 5000 ? 50 : 3;
+        struct test_request request = { .kind = REQUEST_EMIT, .pieces = pieces, .piece_bytes = sizes[n] };
+        sgi_call            call = begin(&f, request);
+        uint64_t            at = 0;
+        size_t              bytes;
+        sgi_status          st;
         while (read_some(&f, call, buffer, 1 << 21, &bytes, &st)) {
             assert_true(bytes > 0);
             if (sizes[n] <= RING_BYTES / 2)
@@ -150,6 +150,44 @@ static void pieces_of_every_size_come_whole_and_in_order(void **state)
         assert_int_equal(sgi_call_read(f.rt, call, buffer, 8, &bytes, &f.err), SGI_E_END); /* and stays there */
         assert_int_equal(sgi_call_end(f.rt, call), SGI_OK);
     }
+    free(buffer);
+    tear_down(&f);
+}
+
+struct patience {
+    struct fixture *f;
+    int             polls;
+};
+
+static bool came_back_or_waits(void *user)
+{
+    struct patience *p = user;
+    return atomic_load(&p->f->engine.calls_at_once) == 0 || --p->polls == 0;
+}
+
+/* Two fragments that with their lengths are one byte more than the buffer holds: the second waits for a reader. */
+static void a_buffer_that_lacks_one_byte_is_full(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    enum { BYTES = RING_BYTES + 1 - 2 * 4 };
+    struct patience patience = { .f = &f, .polls = 20 };
+    uint8_t        *buffer = malloc(BYTES);
+    uint64_t        at = 0;
+    size_t          bytes;
+    sgi_status      st;
+
+    sgi_call call = begin(&f, (struct test_request){ .kind = REQUEST_EMIT, .pieces = 1, .piece_bytes = BYTES });
+    assert_int_equal(host_next(f.rt).kind, SGI_COMPLETION_READABLE);
+    test_wait_until(came_back_or_waits, &patience, "the call");
+    assert_int_equal(atomic_load(&f.engine.calls_at_once), 1);
+    while (read_some(&f, call, buffer, BYTES, &bytes, &st))
+        for (size_t n = 0; n < bytes; n++, at++)
+            assert_int_equal(buffer[n], test_engine_piece_byte(0, (uint32_t)at));
+    assert_int_equal(st, SGI_E_END);
+    assert_int_equal(at, BYTES);
+    assert_int_equal(sgi_call_end(f.rt, call), SGI_OK);
     free(buffer);
     tear_down(&f);
 }
@@ -538,6 +576,7 @@ int main(void)
         cmocka_unit_test(an_answer_is_the_request_back),
         cmocka_unit_test(an_empty_request_and_an_empty_answer_are_fine),
         cmocka_unit_test(pieces_of_every_size_come_whole_and_in_order),
+        cmocka_unit_test(a_buffer_that_lacks_one_byte_is_full),
         cmocka_unit_test(a_piece_may_be_read_in_several),
         cmocka_unit_test(a_slow_reader_holds_the_engine_up),
         cmocka_unit_test(readable_is_said_once_until_it_is_taken),

@@ -575,6 +575,31 @@ static void prepare_runs_once_and_is_kept_until_it_is_given_back(void **state)
     assert_int_equal(test_engine_count(&f.engine, ENGINE_DISCARD), 2);
 }
 
+/* Who comes while it still runs for somebody who has left joins it. */
+static void a_prepare_that_is_out_is_joined(void **state)
+{
+    (void)state;
+    struct fixture f;
+    sgi_ticket     ticket;
+    set_up(&f);
+
+    gate_close(&f.engine.gates[ENGINE_PREPARE]);
+    for (int n = 0; n < 3; n++) {
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        gate_wait_arrived(&f.engine.gates[ENGINE_PREPARE], 1);
+        assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
+        assert_int_equal(host_next(f.rt).status, SGI_E_CANCELED);
+        host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    }
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    gate_open(&f.engine.gates[ENGINE_PREPARE]);
+    sgi_completion c = host_next(f.rt);
+    assert_int_equal(c.status, SGI_OK);
+    host_release(f.rt, c.lease);
+    assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 1);
+    tear_down(&f);
+}
+
 static int make_files(void **state)
 {
     (void)state;
@@ -609,6 +634,7 @@ int main(void)
         cmocka_unit_test(a_hanging_callback_wedges_its_model_and_heals),
         cmocka_unit_test(a_call_that_does_not_end_wedges_its_model),
         cmocka_unit_test(prepare_runs_once_and_is_kept_until_it_is_given_back),
+        cmocka_unit_test(a_prepare_that_is_out_is_joined),
     };
     return cmocka_run_group_tests_name("engine", tests, make_files, remove_files);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a device owes the runtime above it, on the host: budgets that hold, bytes counted once and truly, memory that is really
- * given back, several devices side by side, and a DRAM tier where the least recently used leaves first. The same for
- * every kind of image memory. Time is the test's.
+ * What a device owes the runtime above it, on the host: budgets that hold, bytes counted once and truly, memory that is
+ * really given back, several devices side by side, and a DRAM tier where the least recently used leaves first. The same
+ * for every kind of image memory. Time is the test's.
  */
 #include <setjmp.h>
 #include <stdarg.h>

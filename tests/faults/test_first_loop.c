@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The first fault loop: a runtime's whole life, from open to close, and in it every Nth passing of every fault point fails, for
+ * The first fault loop: a runtime's whole life, from open to close, and in it every Nth passing of every fault point
+ * fails, for
  * N = 1, 2, ... until a run passes the point fewer than N times. Whatever fails says so truly, nothing is left
  * behind or stuck, and once the cause is gone the next acquire works. Each point fails once, and from the Nth time on.
  */

@@ -705,7 +705,8 @@ void sim__check_all(struct sim *s)
     check_totals(s);
     check_keep_waiters(s);
     check_deadlines(s);
-    for (uint32_t n = 0; s->event_type == 't' && n < s->out_count; n++) { /* a prepare counts as failed while nobody asks, too */
+    for (uint32_t n = 0; s->event_type == 't' && n < s->out_count; n++) { /* a prepare counts as failed while nobody
+                                                                             asks, too */
         struct world_model *m = sim__model(s, s->out[n]->action.model);
         if (s->out[n]->action.kind == SGI__ACT_PREPARE && s->now - s->out[n]->since >= m->config.hang_ns)
             m->failed_event[-SGI_E_WEDGED] = s->event;

@@ -99,10 +99,10 @@ static sgi_status prefix_fill(void *user, const sgi_source *source, uint32_t par
 /* Reads something of everything, so that a byte that is not there is a fault here. */
 static sgi_status look(sgi_stage *stage, sgi_error *err)
 {
-    sgi_status   st = SGI_OK;
-    sgi_view     view = { .struct_size = sizeof view };
-    sgi_image    image = { .struct_size = sizeof image };
-    volatile int sum = 0;
+    sgi_status st = SGI_OK;
+    sgi_view   view = { .struct_size = sizeof view };
+    sgi_image  image = { .struct_size = sizeof image };
+    unsigned   sum = 0;
 
     for (uint32_t part = 0; (st = sgi_stage_image(stage, part, &image, err)) == SGI_OK; part++)
         for (uint64_t at = 0; at < image.prefix_bytes; at += 512)
@@ -112,6 +112,7 @@ static sgi_status look(sgi_stage *stage, sgi_error *err)
             sum += ((const uint8_t *)view.data)[at];
         st = SGI_E_NOT_FOUND;
     }
+    __asm__ volatile("" : : "r"(sum)); /* the reads are not for nothing */
     return st == SGI_E_NOT_FOUND ? SGI_OK : st;
 }
 
@@ -177,7 +178,7 @@ uint8_t test_engine_piece_byte(uint32_t piece, uint32_t at)
     return (uint8_t)(piece * 31 + at * 7 + 1);
 }
 
-static sgi_status emit_pieces(const struct test_request *r, sgi_reply *reply)
+static sgi_status emit_pieces(struct test_engine *e, const struct test_request *r, sgi_reply *reply)
 {
     uint8_t   *piece = malloc(r->piece_bytes ? r->piece_bytes : 1);
     sgi_status st = SGI_OK;
@@ -188,19 +189,21 @@ static sgi_status emit_pieces(const struct test_request *r, sgi_reply *reply)
         for (uint32_t at = 0; at < r->piece_bytes; at++)
             piece[at] = test_engine_piece_byte(n, at);
         st = sgi_reply_emit(reply, piece, r->piece_bytes);
+        atomic_fetch_add(&e->emitted, st == SGI_OK);
     }
     free(piece);
     return st;
 }
 
-static sgi_status answer(const struct test_request *r, const char *text, size_t text_bytes, sgi_reply *reply)
+static sgi_status answer(struct test_engine *e, const struct test_request *r, const char *text, size_t text_bytes,
+                         sgi_reply *reply)
 {
     const struct timespec pause = { .tv_nsec = 200000 };
     sgi_status            st = SGI_OK;
 
     switch (r->kind) {
     case REQUEST_EMIT:
-        return emit_pieces(r, reply);
+        return emit_pieces(e, r, reply);
     case REQUEST_UNTIL_CANCELED:
         while (st == SGI_OK)
             st = sgi_reply_emit(reply, "x", 1);
@@ -234,7 +237,7 @@ static sgi_status call(void *user, void *instance, const void *request, size_t b
         e->in_call(e->user);
     sgi_status st = outcome(e, ENGINE_CALL, err);
     if (st == SGI_OK)
-        st = answer(&r, (const char *)request + sizeof r, bytes > sizeof r ? bytes - sizeof r : 0, reply);
+        st = answer(e, &r, (const char *)request + sizeof r, bytes > sizeof r ? bytes - sizeof r : 0, reply);
     if (st == SGI_E_CANCELED)
         atomic_fetch_add(&e->calls_canceled, 1);
     if (st == SGI_OK && r.status != SGI_OK)

@@ -43,6 +43,7 @@ struct test_engine {
     atomic_int  calls_at_once, calls_at_once_max, live; /* instances between start and stop */
     atomic_int  prepared_live;                          /* objects between prepare and discard */
     atomic_int  calls_canceled;                         /* ended because sgi_reply_canceled() or emit said so */
+    atomic_uint emitted;                                /* pieces that emit took */
     atomic_int  start_status, alloc_status;             /* what the waits in the last start said */
     sgi_error   start_error;                            /* after the start has returned */
     atomic_uint order_count;

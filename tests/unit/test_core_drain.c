@@ -16,8 +16,12 @@ static struct sim *with_dram(void)
 
 static sgi_model full_model(struct sim *s)
 {
-    return sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine_bytes = MIB(50), .engine = true, .prepare = true,
-                                             .leases_max = 2, .idle_ms = SIM_IDLE_NEVER });
+    return sim_model(s, &(struct sim_model){ .bytes = MIB(300),
+                                             .engine_bytes = MIB(50),
+                                             .engine = true,
+                                             .prepare = true,
+                                             .leases_max = 2,
+                                             .idle_ms = SIM_IDLE_NEVER });
 }
 
 static void a_cold_model_is_drained_at_once(void **state)
@@ -72,7 +76,7 @@ static void a_drain_ends_who_waits_and_waits_for_who_holds(void **state)
     sim_release(s, a);
     assert_int_equal(sim_drained(s), 0);
     assert_int_equal(sim_vram_used(s), MIB(350)); /* nothing in use is taken */
-    sim_drain_model(s, m, SGI_E_STALE);            /* once more is fine */
+    sim_drain_model(s, m, SGI_E_STALE);           /* once more is fine */
     sim_release(s, b);
     assert_int_equal(sim_drained(s), 1);
     assert_int_equal(sim_vram_used(s), 0);

@@ -17,8 +17,12 @@ static struct sim *plain(void)
 /* With an engine that has all callbacks. */
 static sgi_model full_model(struct sim *s, uint64_t hang_ms)
 {
-    return sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine_bytes = MIB(50), .engine = true, .prepare = true,
-                                             .leases_max = 4, .hang_ms = hang_ms });
+    return sim_model(s, &(struct sim_model){ .bytes = MIB(300),
+                                             .engine_bytes = MIB(50),
+                                             .engine = true,
+                                             .prepare = true,
+                                             .leases_max = 4,
+                                             .hang_ms = hang_ms });
 }
 
 static void use(struct sim *s, sgi_model m)
@@ -30,12 +34,15 @@ static void use(struct sim *s, sgi_model m)
 
 static const struct {
     enum sgi__core_action_kind kind;
-    sgi_status status;
-    uint32_t   step;
+    sgi_status                 status;
+    uint32_t                   step;
 } steps[] = {
-    { SGI__ACT_CHECK_SOURCE, SGI_E_CHANGED, SGI_STEP_SOURCE },    { SGI__ACT_OPEN_CONTEXT, SGI_E_DEVICE, SGI_STEP_CONTEXT },
-    { SGI__ACT_RESERVE, SGI_E_NO_MEMORY, SGI_STEP_MEMORY },       { SGI__ACT_START_LOAD, SGI_E_IO, SGI_STEP_READ },
-    { SGI__ACT_START_LOAD, SGI_E_CHECK, SGI_STEP_VERIFY },        { SGI__ACT_PREPARE, SGI_E_ENGINE, SGI_STEP_PREPARE },
+    { SGI__ACT_CHECK_SOURCE, SGI_E_CHANGED, SGI_STEP_SOURCE },
+    { SGI__ACT_OPEN_CONTEXT, SGI_E_DEVICE, SGI_STEP_CONTEXT },
+    { SGI__ACT_RESERVE, SGI_E_NO_MEMORY, SGI_STEP_MEMORY },
+    { SGI__ACT_START_LOAD, SGI_E_IO, SGI_STEP_READ },
+    { SGI__ACT_START_LOAD, SGI_E_CHECK, SGI_STEP_VERIFY },
+    { SGI__ACT_PREPARE, SGI_E_ENGINE, SGI_STEP_PREPARE },
     { SGI__ACT_START_ENGINE, SGI_E_ENGINE, SGI_STEP_START },
 };
 
@@ -131,8 +138,8 @@ static uint64_t fail_once(struct sim *s, sgi_model m)
 static void back_off_doubles_from_the_second_failure_on(void **state)
 {
     (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .backoff_ms = 100, .backoff_max_ms = 350 });
-    sgi_model   m = full_model(s, 0);
+    struct sim           *s = sim_new(&(struct sim_config){ .seed = 7, .backoff_ms = 100, .backoff_max_ms = 350 });
+    sgi_model             m = full_model(s, 0);
     static const uint64_t waits_ms[] = { 0, 100, 200, 350, 350 };
 
     sim_break_source(s, m, SGI_E_IO);
@@ -235,8 +242,9 @@ static void others_go_on_beside_a_wedged_model(void **state)
     use(s, other);
     sgi_ticket t = sim_ask(s, big, &(struct sim_ask){ .deadline_ms = 10000 });
     sim_advance_ms(s, 10000);
-    assert_int_equal(sim_outcome(s, t).status, SGI_E_TIMEOUT); /* its bytes are quarantined, */
-    assert_int_equal(sim_view(s, other).state, SGI_MODEL_READY); /* and nothing is evicted for what cannot fit beside them */
+    assert_int_equal(sim_outcome(s, t).status, SGI_E_TIMEOUT);   /* its bytes are quarantined, */
+    assert_int_equal(sim_view(s, other).state, SGI_MODEL_READY); /* and nothing is evicted for what cannot fit beside
+                                                                    them */
     sim_let_go(s, SGI__ACT_START_ENGINE);
     use(s, big);
     sim_free(s);
@@ -308,9 +316,9 @@ static void a_call_may_take_as_long_as_it_likes_until_it_is_canceled(void **stat
 static void the_leases_of_a_wedged_instance_are_good_for_release_only(void **state)
 {
     (void)state;
-    struct sim *s = plain();
-    sgi_model   m = full_model(s, 1000);
-    sgi_lease   hung = sim_acquire(s, m), other = sim_acquire(s, m);
+    struct sim                 *s = plain();
+    sgi_model                   m = full_model(s, 1000);
+    sgi_lease                   hung = sim_acquire(s, m), other = sim_acquire(s, m);
     struct sgi__core_lease_view v;
 
     sim_call_begin(s, hung);
@@ -379,9 +387,10 @@ static void without_a_limit_nothing_is_ever_hung(void **state)
 static void a_lost_device_ends_its_leases_and_fails_its_loads(void **state)
 {
     (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(1000), MIB(200) } });
-    sgi_model   used = full_model(s, 0), loading = full_model(s, 0), idle = full_model(s, 0);
-    sgi_model   small = sim_model(s, &(struct sim_model){ .bytes = MIB(100) });
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(1000), MIB(200) } });
+    sgi_model                   used = full_model(s, 0), loading = full_model(s, 0), idle = full_model(s, 0);
+    sgi_model                   small = sim_model(s, &(struct sim_model){ .bytes = MIB(100) });
     struct sgi__core_lease_view v;
 
     use(s, idle);
@@ -440,7 +449,8 @@ static void a_place_that_dies_takes_everything_but_the_leases(void **state)
 {
     (void)state;
     struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .dram_bytes = MIB(500) });
-    sgi_model   used = full_model(s, 0), kept = full_model(s, 0), loading = sim_model(s, &(struct sim_model){ .bytes = MIB(100) });
+    sgi_model   used = full_model(s, 0), kept = full_model(s, 0),
+              loading = sim_model(s, &(struct sim_model){ .bytes = MIB(100) });
     struct sgi__core_lease_view v;
     struct sgi__core_totals     totals;
 
@@ -496,9 +506,9 @@ static void a_result_counts_once(void **state)
 {
     (void)state;
     static const enum sgi__core_action_kind kinds[] = {
-        SGI__ACT_CHECK_SOURCE, SGI__ACT_OPEN_CONTEXT, SGI__ACT_RESERVE, SGI__ACT_START_LOAD, SGI__ACT_PREPARE,
-        SGI__ACT_START_ENGINE, SGI__ACT_STOP_ENGINE,  SGI__ACT_KEEP,    SGI__ACT_DROP,       SGI__ACT_DISCARD,
-        SGI__ACT_CLOSE_CONTEXT,
+        SGI__ACT_CHECK_SOURCE, SGI__ACT_OPEN_CONTEXT, SGI__ACT_RESERVE,       SGI__ACT_START_LOAD,
+        SGI__ACT_PREPARE,      SGI__ACT_START_ENGINE, SGI__ACT_STOP_ENGINE,   SGI__ACT_KEEP,
+        SGI__ACT_DROP,         SGI__ACT_DISCARD,      SGI__ACT_CLOSE_CONTEXT,
     };
     struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .dram_bytes = MIB(500) });
     sgi_model   m = full_model(s, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The core: leases, idle times, calls. Each test runs the simulator's rules after every event beside what it says itself. */
+/* The core: leases, idle times, calls. Each test runs the simulator's rules after every event beside what it says
+ * itself. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -242,8 +243,8 @@ static void an_id_is_never_used_again(void **state)
 static void an_early_lease_comes_with_the_memory(void **state)
 {
     (void)state;
-    struct sim *s = one_device(MIB(512));
-    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .idle_ms = 100 });
+    struct sim                 *s = one_device(MIB(512));
+    sgi_model                   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .idle_ms = 100 });
     struct sgi__core_lease_view v;
 
     sim_takes_ms(s, SGI__ACT_START_LOAD, 50);
@@ -265,8 +266,8 @@ static void an_early_lease_comes_with_the_memory(void **state)
 static void an_early_lease_of_a_failed_load_holds_its_memory_until_released(void **state)
 {
     (void)state;
-    struct sim *s = one_device(MIB(512));
-    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300) });
+    struct sim                 *s = one_device(MIB(512));
+    sgi_model                   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300) });
     struct sgi__core_lease_view v;
 
     sim_takes_ms(s, SGI__ACT_START_LOAD, 50);
@@ -302,8 +303,8 @@ static void early_wants_do_not_pass_older_ones(void **state)
 static void draining_under_an_early_lease_never_calls_its_bytes_good(void **state)
 {
     (void)state;
-    struct sim *s = one_device(MIB(512));
-    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300) });
+    struct sim                 *s = one_device(MIB(512));
+    sgi_model                   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300) });
     struct sgi__core_lease_view v;
 
     sim_takes_ms(s, SGI__ACT_START_LOAD, 50);

@@ -165,7 +165,7 @@ static void nothing_is_evicted_for_a_model_that_cannot_fit(void **state)
     (void)state;
     struct sim *s = one_device(MIB(1000));
     sgi_model   idle = model(s, 300), too_big = model(s, 1001);
-    sgi_model   engine = sim_model(s, &(struct sim_model){ .bytes = MIB(900), .engine_bytes = MIB(101), .engine = true });
+    sgi_model engine = sim_model(s, &(struct sim_model){ .bytes = MIB(900), .engine_bytes = MIB(101), .engine = true });
 
     use(s, idle);
     assert_int_equal(sim_acquire_status(s, too_big), SGI_E_NO_ROOM);
@@ -396,11 +396,12 @@ static void an_engine_that_grew_waits_next_time_and_evicts_nothing_in_vain(void 
 static void a_warm_model_is_used_where_it_is(void **state)
 {
     (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(500), MIB(1000) } });
-    sgi_model   m = model(s, 300);
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(500), MIB(1000) } });
+    sgi_model m = model(s, 300);
 
     use(s, m);
-    assert_int_equal(sim_view(s, m).device, 1); /* the emptiest */
+    assert_int_equal(sim_view(s, m).device, 1);                     /* the emptiest */
     sgi_ticket t = sim_ask(s, m, &(struct sim_ask){ .device = 1 }); /* a hint is for loading only */
     assert_int_equal(sim_outcome(s, t).tier, SGI_TIER_DEVICE);
     assert_int_equal(sim_view(s, m).device, 1);
@@ -411,8 +412,9 @@ static void a_warm_model_is_used_where_it_is(void **state)
 static void a_hint_is_followed_where_there_is_room(void **state)
 {
     (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .devices_count = 3, .device_bytes = { MIB(500), MIB(1000), MIB(400) } });
-    sgi_model   a = model(s, 300), b = model(s, 300), big = model(s, 900);
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .devices_count = 3, .device_bytes = { MIB(500), MIB(1000), MIB(400) } });
+    sgi_model a = model(s, 300), b = model(s, 300), big = model(s, 900);
 
     sim_wait(s, sim_ask(s, a, &(struct sim_ask){ .device = 3 }));
     assert_int_equal(sim_view(s, a).device, 2);
@@ -429,8 +431,9 @@ static void a_hint_is_followed_where_there_is_room(void **state)
 static void room_is_found_before_anything_is_evicted(void **state)
 {
     (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(600), MIB(500) } });
-    sgi_model   a = model(s, 400), b = model(s, 400), c = model(s, 400);
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(600), MIB(500) } });
+    sgi_model a = model(s, 400), b = model(s, 400), c = model(s, 400);
 
     use(s, a);
     use(s, b);
@@ -446,8 +449,9 @@ static void room_is_found_before_anything_is_evicted(void **state)
 static void it_evicts_where_the_least_is_lacking(void **state)
 {
     (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(1000), MIB(1000) } });
-    sgi_model   full = model(s, 900), half = model(s, 500), m = model(s, 600);
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(1000), MIB(1000) } });
+    sgi_model full = model(s, 900), half = model(s, 500), m = model(s, 600);
 
     sim_release(s, sim_wait(s, sim_ask(s, full, &(struct sim_ask){ .device = 1 })).lease);
     sim_release(s, sim_wait(s, sim_ask(s, half, &(struct sim_ask){ .device = 2 })).lease);
@@ -460,8 +464,8 @@ static void it_evicts_where_the_least_is_lacking(void **state)
 static void it_does_not_wait_where_a_hung_one_sits(void **state)
 {
     (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .devices_count = 2, .device_bytes = { MIB(1000), MIB(1000) },
-                                                  .starve_ms = 100 });
+    struct sim *s = sim_new(&(struct sim_config){
+        .seed = 7, .devices_count = 2, .device_bytes = { MIB(1000), MIB(1000) }, .starve_ms = 100 });
     sgi_model   hung = sim_model(s, &(struct sim_model){ .bytes = MIB(500), .engine = true, .hang_ms = 50 });
     sgi_model   busy = model(s, 900), m = model(s, 600);
 
@@ -470,7 +474,8 @@ static void it_does_not_wait_where_a_hung_one_sits(void **state)
     sim_advance_ms(s, 50);
     assert_int_equal(sim_outcome(s, stuck).status, SGI_E_WEDGED);
     sgi_lease  lease = sim_wait(s, sim_ask(s, busy, &(struct sim_ask){ .device = 2 })).lease;
-    sgi_ticket t = sim_ask(s, m, NULL); /* lacks 100 on the first, 500 on the second, and only the second can come free */
+    sgi_ticket t = sim_ask(s, m, NULL); /* lacks 100 on the first, 500 on the second, and only the second can come free
+                                           */
     sim_advance_ms(s, 200);
     sgi_ticket more = sim_ask(s, busy, NULL);
     assert_false(sim_outcome(s, more).ended); /* it is being emptied for the one that starves */
@@ -540,7 +545,7 @@ static void a_new_want_does_not_inherit_the_wait_of_one_that_ended(void **state)
     sim_acquire(s, holder);
     sim_ask(s, big, &(struct sim_ask){ .deadline_ms = 999 });
     sim_advance_ms(s, 900);
-    sim_ask(s, big, NULL); /* joins, 900 ms after the first */
+    sim_ask(s, big, NULL);  /* joins, 900 ms after the first */
     sim_advance_ms(s, 500); /* 1400 after the first, which has gone; 500 of its own */
     sgi_ticket t = sim_ask(s, small, NULL);
     assert_int_equal(sim_outcome(s, t).status, SGI_OK);

@@ -239,8 +239,8 @@ static void a_model_has_one_residence_at_a_time(void **state)
 static void a_prefetch_into_dram_touches_no_device(void **state)
 {
     (void)state;
-    struct sim *s = with_dram(MIB(1000), MIB(500));
-    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine = true, .prepare = true });
+    struct sim        *s = with_dram(MIB(1000), MIB(500));
+    sgi_model          m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine = true, .prepare = true });
     struct sim_outcome o = prefetch(s, m, SGI_TIER_DRAM);
 
     assert_int_equal(o.status, SGI_OK);
@@ -290,9 +290,9 @@ static void a_nearer_tier_satisfies_a_prefetch_at_once(void **state)
 static void a_prefetch_to_the_device_sets_its_idle_timer(void **state)
 {
     (void)state;
-    struct sim *s = with_dram(MIB(1000), 0);
-    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine = true, .idle_ms = 100 });
-    sgi_lease   lease = 0;
+    struct sim        *s = with_dram(MIB(1000), 0);
+    sgi_model          m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine = true, .idle_ms = 100 });
+    sgi_lease          lease = 0;
     struct sim_outcome o = prefetch(s, m, SGI_TIER_DEVICE);
 
     assert_int_equal(o.status, SGI_OK);
@@ -378,7 +378,8 @@ static void evict_goes_as_far_as_it_is_told(void **state)
 {
     (void)state;
     struct sim *s = with_dram(MIB(1000), MIB(500));
-    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine = true, .prepare = true, .idle_ms = SIM_IDLE_NEVER });
+    sgi_model   m = sim_model(s, &(struct sim_model){
+                                     .bytes = MIB(300), .engine = true, .prepare = true, .idle_ms = SIM_IDLE_NEVER });
 
     use(s, m);
     assert_int_equal(sim_evict(s, m, SGI_TIER_DRAM), SGI_OK);
@@ -456,7 +457,7 @@ static void the_context_opens_beside_the_memory_and_lingers(void **state)
     assert_false(sim_context_open(s, 0));
     sim_hold(s, SGI__ACT_OPEN_CONTEXT);
     sgi_ticket t = sim_ask(s, m, NULL);
-    assert_int_equal(sim_actions(s, SGI__ACT_RESERVE), 1); /* beside it */
+    assert_int_equal(sim_actions(s, SGI__ACT_RESERVE), 1);    /* beside it */
     assert_int_equal(sim_actions(s, SGI__ACT_START_LOAD), 0); /* not before it */
     sim_let_go(s, SGI__ACT_OPEN_CONTEXT);
     sim_release(s, sim_outcome(s, t).lease);

@@ -48,7 +48,8 @@ static void a_herd_of_wants_loads_once(void **state)
 {
     (void)state;
     struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .wants_max = 500 });
-    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine = true, .prepare = true, .leases_max = 500 });
+    sgi_model   m = sim_model(s, &(struct sim_model){
+                                     .bytes = MIB(300), .engine = true, .prepare = true, .leases_max = 500 });
 
     sim_takes_ms(s, SGI__ACT_START_LOAD, LOAD_MS);
     for (int n = 0; n < 500; n++)
@@ -288,11 +289,11 @@ static void looking_touches_no_idle_timer(void **state)
 static void short_memory_refuses_a_model_and_nothing_else(void **state)
 {
     (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7 });
+    struct sim      *s = sim_new(&(struct sim_config){ .seed = 7 });
     struct sim_model spec = { .bytes = MIB(1) };
-    sgi_model   before = sim_model(s, &spec), m = 0;
-    uint64_t    nth = 0;
-    sgi_status  st;
+    sgi_model        before = sim_model(s, &spec), m = 0;
+    uint64_t         nth = 0;
+    sgi_status       st;
 
     do { /* fill what was made ahead, failing each allocation on the way once */
         sgi__fault_plan(SGI__FAULT_ALLOC, ++nth, 1, 1);

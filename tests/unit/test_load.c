@@ -8,8 +8,10 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/fault.h"
@@ -232,6 +234,52 @@ static void checks_hold_or_name_the_tensor(void **state)
     tear_down(&f);
 }
 
+static void a_file_that_was_replaced_is_not_read(void **state)
+{
+    (void)state;
+    struct fixture f;
+    sgi_error      err;
+
+    sgi__error_init(&err);
+    set_up(&f, 0, 0);
+    start(&f);
+    test_file_write(&f.file); /* the same bytes, another file */
+    assert_int_equal(sgi__load_run(f.load, &err), SGI_E_CHANGED);
+    host_error_is(&err, SGI_E_CHANGED, SGI_STEP_OPEN, "load.safetensors");
+    assert_int_equal(sgi__load_wait_tensor(f.load, 0, UINT64_MAX, &err), SGI_E_CHANGED);
+    tear_down(&f);
+}
+
+/* The threads engine, but at its first read somebody writes to the file. */
+static const char *touched_path;
+
+static void submit_and_touch(struct sgi__io_queue *queue, struct sgi__io_request **requests, uint32_t count)
+{
+    if (touched_path)
+        utimensat(AT_FDCWD, touched_path, (struct timespec[]){ { 9, 0 }, { 9, 0 } }, 0);
+    touched_path = NULL;
+    sgi__io_threads.submit(queue, requests, count);
+}
+
+static void a_file_that_changes_while_it_is_read_is_refused(void **state)
+{
+    (void)state;
+    struct fixture        f;
+    struct sgi__io_engine touching = sgi__io_threads;
+    sgi_error             err;
+
+    sgi__error_init(&err);
+    set_up(&f, 0, 0);
+    touching.submit = submit_and_touch;
+    f.spec.engine = f.spec.hot_engine = &touching;
+    start(&f);
+    touched_path = f.file.path;
+    assert_int_equal(sgi__load_run(f.load, &err), SGI_E_CHANGED);
+    assert_null(touched_path);
+    host_error_is(&err, SGI_E_CHANGED, SGI_STEP_READ, "load.safetensors");
+    tear_down(&f);
+}
+
 /* What arrives broken once is read again, past the cache, and is good then. */
 static void a_flipped_byte_is_read_again(void **state)
 {
@@ -351,6 +399,8 @@ int main(void)
         cmocka_unit_test(the_prefix_is_filled_beside_and_never_read_over),
         cmocka_unit_test(a_prefix_that_fails_fails_the_load_first),
         cmocka_unit_test(checks_hold_or_name_the_tensor),
+        cmocka_unit_test(a_file_that_was_replaced_is_not_read),
+        cmocka_unit_test(a_file_that_changes_while_it_is_read_is_refused),
         cmocka_unit_test(a_flipped_byte_is_read_again),
         cmocka_unit_test(a_cancel_ends_it_and_nothing_touches_the_image_afterwards),
         cmocka_unit_test(a_residence_is_a_load_that_is_done),

@@ -337,9 +337,10 @@ SGI_API sgi_status sgi_completion_fd(sgi_runtime *rt, int *fd_out);
 SGI_API sgi_status sgi_completion_next(sgi_runtime *rt, sgi_completion *completion_out);
 
 /**
- * Receives the end of an asynchronous request, exactly once, on a thread of the library, after the submitting
- * call has returned, under no lock. `completion` is valid during the call. It may submit and release;
- * blocking calls give SGI_E_DEADLOCK.
+ * Receives the end of an asynchronous request, exactly once, on a thread of the library, under no lock: never
+ * inside the submitting call, though it may run before that call is back on its own thread; *ticket_out is written
+ * by then. `completion` is valid during the call. It may submit and release; functions that wait give
+ * SGI_E_DEADLOCK.
  */
 typedef void (*sgi_done_fn)(void *user, const sgi_completion *completion);
 

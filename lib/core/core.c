@@ -508,7 +508,7 @@ static void drain_model(struct sgi__core *core, uint64_t now, struct model *m, s
     i->keep = false;
     if (i->state == ST_QUEUED)
         sgi__instance_abandon(core, now, m, true);
-    else if (i->state == ST_READY || i->state == ST_RESERVING || i->state == ST_LOADING)
+    else if (i->state == ST_READY || i->state == ST_RESERVING || (i->state == ST_LOADING && i->leases == 0))
         sgi__instance_stop(core, now, i, false);
     else
         sgi__instance_advance(core, now, i);

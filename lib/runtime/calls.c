@@ -456,7 +456,12 @@ sgi_status sgi__rt_call_wait_piece(sgi_runtime *rt, sgi_call call, uint32_t time
     if (!c)
         return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
     bool in_time = wait_changed(c, deadline);
+    pthread_mutex_lock(&c->mutex);
+    bool given_up = c->detached; /* by another thread, meanwhile */
+    pthread_mutex_unlock(&c->mutex);
     let_go_outside(rt, c);
+    if (given_up)
+        return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
     return in_time ? SGI_OK : sgi__error(err, SGI_E_TIMEOUT, "the call has said nothing for %u ms", timeout_ms);
 }
 

@@ -116,8 +116,15 @@ static void check_leaves(struct sim *s, struct world_instance *i, bool late)
     i->leaving = true;
 }
 
-/* An instance that ends may have to wait until a residence that is being dropped has made room for its image: no action
- * shows it, and it had its reason now or never. */
+static bool ends_unseen(const struct sim *s, const struct world_instance *i)
+{
+    struct sgi__core_model_view v;
+    return i && i->id && !i->leaving && sim__idle(i) && sgi__core_model_view(s->core, i->model->id, &v) == SGI_OK &&
+           v.state == SGI_MODEL_STOPPING;
+}
+
+/* An instance that ends may have to wait until a residence that is being dropped has made room for its image: no action shows
+ * it, and it had its reason now or never. First those with a reason of their own: what leaves counts for the others. */
 static void check_keep_waiters(struct sim *s)
 {
     bool dropping = false;
@@ -126,11 +133,15 @@ static void check_keep_waiters(struct sim *s)
         dropping = m && m->id && m->dropping;
     }
     for (uint32_t n = 0; dropping && n < s->instances.size; n++) {
-        struct world_instance      *i = s->instances.at[n];
-        struct sgi__core_model_view v;
-        if (!i || !i->id || i->leaving || !sim__idle(i) || sgi__core_model_view(s->core, i->model->id, &v) != SGI_OK)
-            continue;
-        if (v.state == SGI_MODEL_STOPPING)
+        struct world_instance *i = s->instances.at[n];
+        if (ends_unseen(s, i) && i->leases == 0 && i->calls == 0 && i->model->pinned_tier != SGI_TIER_DEVICE)
+            i->leaving = has_to_leave(s, i);
+        else if (ends_unseen(s, i) && (i->model->evicted || i->model->draining))
+            i->leaving = true;
+    }
+    for (uint32_t n = 0; dropping && n < s->instances.size; n++) {
+        struct world_instance *i = s->instances.at[n];
+        if (ends_unseen(s, i))
             check_leaves(s, i, true); /* who was chosen after it counts as leaving already */
     }
 }

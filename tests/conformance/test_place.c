@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the runtime must do over any place: the same suite over the local one and over the test place, which is as awkward
- * as places get. Time is the test's. What only an awkward place does is in test_place_awkward.c. */
+/* What the runtime must do over any place: the same suite over the local one and over the test place, which is as
+ * awkward as places get. Time is the test's. What only an awkward place does is in test_place_awkward.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

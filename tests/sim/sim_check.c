@@ -123,8 +123,9 @@ static bool ends_unseen(const struct sim *s, const struct world_instance *i)
            v.state == SGI_MODEL_STOPPING;
 }
 
-/* An instance that ends may have to wait until a residence that is being dropped has made room for its image: no action shows
- * it, and it had its reason now or never. First those with a reason of their own: what leaves counts for the others. */
+/* An instance that ends may have to wait until a residence that is being dropped has made room for its image: no action
+ * shows it, and it had its reason now or never. First those with a reason of their own: what leaves counts for the
+ * others. */
 static void check_keep_waiters(struct sim *s)
 {
     bool dropping = false;
@@ -511,6 +512,7 @@ static void check_wedged(struct sim *s, const struct sgi__core_reply *r)
     struct world_model *m = sim__model(s, r->model);
     if (!m || !m->instance || m->instance->id != r->instance || !sim__instance_hung(s, m))
         sim__broken(s, "an instance is wedged when a callback of it is out for too long");
+    m->instance->wedged = true;
     s->wedged++;
 }
 
@@ -524,6 +526,19 @@ static void check_drained(struct sim *s, const struct sgi__core_reply *r)
         sim__broken(s, "a drain ends when nothing is held");
     m->drained = true;
     s->drained++;
+}
+
+static void check_closed(const struct sim *s)
+{
+    bool held = s->wants_count > 0 || s->leases_count > 0;
+    for (uint32_t d = 0; d < s->devices_count; d++)
+        held = held || s->devices[d].used > 0 || s->devices[d].context != NOT;
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        held = held || (m && m->id && !m->drained);
+    }
+    if (!s->closing || s->closed > 0 || held)
+        sim__broken(s, "CLOSED comes once, when nothing is held");
 }
 
 void sim__check_reply(struct sim *s, const struct sgi__core_reply *r)
@@ -552,8 +567,7 @@ void sim__check_reply(struct sim *s, const struct sgi__core_reply *r)
         check_drained(s, r);
         break;
     case SGI__REPLY_CLOSED:
-        if (!s->closing || s->closed > 0 || s->wants_count > 0 || s->leases_count > 0)
-            sim__broken(s, "CLOSED comes once, when nothing is held");
+        check_closed(s);
         s->closed++;
         break;
     }
@@ -640,6 +654,8 @@ static void check_views(const struct sim *s, const struct world_model *m)
         sim__broken(s, "a model's view counts its leases and wants");
     if (v.device_bytes != device || v.dram_bytes != dram)
         sim__broken(s, "a model's view tells what it holds");
+    if (i && i->wedged && m->wants > 0 && sim__instance_hung(s, m))
+        sim__broken(s, "a wedged model refuses");
     if (v.prepared_bytes != m->prepared_bytes)
         sim__broken(s, "a model's view tells what prepare made");
 }

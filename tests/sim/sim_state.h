@@ -30,6 +30,7 @@ struct world_instance {
     bool                failed;   /* a step failed: it has to go */
     bool                canceled; /* the last want for its load was canceled */
     bool                hung;     /* a callback was out for too long */
+    bool                wedged;   /* and the core said so */
     bool                leaving;  /* had a reason to go, and goes */
     uint32_t            leases;
     uint32_t            calls;      /* callbacks out in the world */

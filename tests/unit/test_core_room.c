@@ -619,6 +619,54 @@ static void busy_neighbours_do_not_take_turns_against_a_starving_one(void **stat
     sim_free_releasing(s);
 }
 
+static void what_was_loading_when_one_starved_serves_first(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .vram_bytes = MIB(1000), .starve_ms = 100 });
+    sgi_model   holder = model(s, 500), big = model(s, 900), small = model(s, 300);
+    sgi_lease   held = sim_acquire(s, holder);
+    sgi_ticket  starving = sim_ask(s, big, NULL);
+
+    sim_advance_ms(s, 90);
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 20);
+    sgi_ticket t = sim_ask(s, small, NULL); /* there is room, and nobody starves yet */
+    sim_advance_ms(s, 20);
+    assert_int_equal(sim_outcome(s, t).status, SGI_OK); /* what was loaded is not thrown away */
+    sim_release(s, sim_outcome(s, t).lease);
+    assert_false(is_up(s, small));
+    sim_release(s, held);
+    assert_int_equal(sim_wait(s, starving).status, SGI_OK);
+    assert_int_equal(sim_actions_of(s, SGI__ACT_START_LOAD, small), 1);
+    sim_free_releasing(s);
+}
+
+static void the_neighbour_chosen_for_a_starving_one_stays_chosen(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .vram_bytes = MIB(1000), .starve_ms = 100 });
+    sgi_model   n[2], big = model(s, 700);
+    sgi_lease   held[2][2];
+
+    for (int k = 0; k < 2; k++) { /* either would do, each with two leases */
+        n[k] = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .leases_max = 2 });
+        held[k][0] = sim_acquire(s, n[k]);
+        held[k][1] = sim_acquire(s, n[k]);
+    }
+    sgi_ticket starving = sim_ask(s, big, NULL);
+    for (int k = 0; k < 2; k++) /* and more who wait for it */
+        for (int w = 0; w < 8; w++)
+            sim_ask(s, n[k], NULL);
+    sim_advance_ms(s, 100);
+    for (int w = 0; w < 2; w++) {
+        for (int k = 0; k < 2; k++) { /* what was used last changes with each of these */
+            sim_release(s, held[k][w]);
+            sim_advance_ms(s, 1);
+        }
+    }
+    assert_int_equal(sim_outcome(s, starving).status, SGI_OK);
+    sim_free_releasing(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -652,6 +700,8 @@ int main(void)
         cmocka_unit_test(a_new_want_does_not_inherit_the_wait_of_one_that_ended),
         cmocka_unit_test(two_that_starve_for_one_device_are_both_served),
         cmocka_unit_test(who_waited_longer_for_what_is_up_goes_before_one_that_starves),
+        cmocka_unit_test(what_was_loading_when_one_starved_serves_first),
+        cmocka_unit_test(the_neighbour_chosen_for_a_starving_one_stays_chosen),
         cmocka_unit_test(busy_neighbours_do_not_take_turns_against_a_starving_one),
     };
     return cmocka_run_group_tests_name("core_room", tests, NULL, NULL);

@@ -65,7 +65,7 @@ struct sim_ask {
 
 struct sim_outcome {
     bool       ended;
-    sgi_status status;
+    sgi_status status; /* SGI_STATUS_END_ until it has ended */
     uint32_t   step, tier;
     bool       joined;
     sgi_lease  lease;

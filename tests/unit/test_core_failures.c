@@ -227,6 +227,34 @@ static void a_start_that_hangs_wedges_the_model_until_it_is_back(void **state)
     }
 }
 
+static void a_start_may_wait_for_its_weights_but_not_longer(void **state)
+{
+    (void)state;
+    struct sim *s = plain();
+    sgi_model   m = full_model(s, 1000);
+
+    sim_hold(s, SGI__ACT_START_ENGINE);
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 60000);
+    sgi_ticket t = sim_ask(s, m, NULL);
+    sim_advance_ms(s, 60999); /* it waits tensor by tensor: its time counts from the last */
+    assert_false(sim_outcome(s, t).ended);
+    sim_advance_ms(s, 1);
+    assert_int_equal(sim_outcome(s, t).status, SGI_E_WEDGED);
+    sim_let_go(s, SGI__ACT_START_ENGINE);
+
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 0);
+    sim_takes_ms(s, SGI__ACT_PREPARE, 500);
+    sim_evict(s, m, SGI_EVICT_ALL);
+    sim_hold(s, SGI__ACT_START_ENGINE);
+    t = sim_ask(s, m, NULL); /* the weights are there first now */
+    sim_advance_ms(s, 1499);
+    assert_false(sim_outcome(s, t).ended);
+    sim_advance_ms(s, 1);
+    assert_int_equal(sim_outcome(s, t).status, SGI_E_WEDGED);
+    sim_let_go(s, SGI__ACT_START_ENGINE);
+    sim_free(s);
+}
+
 static void others_go_on_beside_a_wedged_model(void **state)
 {
     (void)state;
@@ -543,6 +571,7 @@ int main(void)
         cmocka_unit_test(failures_are_forgotten_after_a_while),
         cmocka_unit_test(back_off_holds_up_nobody_else),
         cmocka_unit_test(a_start_that_hangs_wedges_the_model_until_it_is_back),
+        cmocka_unit_test(a_start_may_wait_for_its_weights_but_not_longer),
         cmocka_unit_test(others_go_on_beside_a_wedged_model),
         cmocka_unit_test(a_stop_that_hangs_wedges_the_model_until_it_is_back),
         cmocka_unit_test(a_prepare_that_hangs_wedges_the_model_until_it_is_back),

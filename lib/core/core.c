@@ -410,7 +410,9 @@ void sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instan
     if (!sgi__instance_unused(i))
         return;
     sgi__instance_move(i, EV_UNUSED);
-    if (i->state == ST_READY) {
+    if (i->state == ST_LOADING && i->model->draining) {
+        sgi__instance_stop(core, now, i, false); /* it went on only for the lease that was granted early */
+    } else if (i->state == ST_READY) {
         if (i->lost || i->model->draining) {
             sgi__instance_stop(core, now, i, !i->lost);
         } else {

@@ -658,7 +658,8 @@ struct sim_outcome sim_outcome(const struct sim *s, sgi_ticket ticket)
     for (uint64_t n = s->outcomes_count; n > 0 && n + SIM_OUTCOMES > s->outcomes_count; n--)
         if (s->outcome_tickets[(n - 1) % SIM_OUTCOMES] == ticket)
             return s->outcomes[(n - 1) % SIM_OUTCOMES];
-    return (struct sim_outcome){ .ended = false, .status = SGI_STATUS_END_ }; /* no status: nobody takes it for success */
+    return (struct sim_outcome){ .ended = false,
+                                 .status = SGI_STATUS_END_ }; /* no status: nobody takes it for success */
 }
 
 struct sim_outcome sim_wait(struct sim *s, sgi_ticket ticket)

@@ -654,7 +654,7 @@ static void check_views(const struct sim *s, const struct world_model *m)
         sim__broken(s, "a model's view counts its leases and wants");
     if (v.device_bytes != device || v.dram_bytes != dram)
         sim__broken(s, "a model's view tells what it holds");
-    if (i && i->wedged && m->wants > 0 && sim__instance_hung(s, m))
+    if (i && i->wedged && m->wants > 0 && sim__engine_hung(s, m))
         sim__broken(s, "a wedged model refuses");
     if (v.prepared_bytes != m->prepared_bytes)
         sim__broken(s, "a model's view tells what prepare made");

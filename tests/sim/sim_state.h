@@ -249,6 +249,7 @@ void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation);
 void sim__world_repeat(struct sim *s, struct world_op *op);
 void sim__charge(struct sim *s, struct world_instance *i, uint64_t image_bytes, uint64_t engine_bytes);
 void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes);
+bool sim__engine_hung(const struct sim *s, const struct world_model *m); /* start or stop */
 bool sim__instance_hung(const struct sim         *s,
                         const struct world_model *m); /* start, stop or a call: it keeps the memory */
 void sim__mark_hung(struct sim *s, struct world_model *m);

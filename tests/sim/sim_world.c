@@ -54,10 +54,15 @@ bool sim__hung(const struct sim *s, const struct world_model *m)
     return sim__instance_hung(s, m) || op_hung(s, m, SGI__ACT_PREPARE);
 }
 
+bool sim__engine_hung(const struct sim *s, const struct world_model *m)
+{
+    return op_hung(s, m, SGI__ACT_START_ENGINE) || op_hung(s, m, SGI__ACT_STOP_ENGINE);
+}
+
 bool sim__instance_hung(const struct sim *s, const struct world_model *m)
 {
     uint64_t hang = m->config.hang_ns;
-    if (op_hung(s, m, SGI__ACT_START_ENGINE) || op_hung(s, m, SGI__ACT_STOP_ENGINE))
+    if (sim__engine_hung(s, m))
         return true;
     for (uint32_t n = 0; n < s->calls_count; n++) {
         const struct world_call     *call = &s->calls[n];

@@ -321,6 +321,22 @@ static void an_early_lease_goes_on_through_a_drain(void **state)
     sim_free(s);
 }
 
+static void a_drained_load_ends_with_its_last_early_lease(void **state)
+{
+    (void)state;
+    struct sim *s = one_device(MIB(512));
+    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300) });
+
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 60000);
+    sgi_lease lease = sim_wait(s, sim_ask(s, m, &(struct sim_ask){ .early = true })).lease;
+    sim_drain_model(s, m, SGI_E_STALE);
+    assert_int_equal(sim_actions(s, SGI__ACT_CANCEL_LOAD), 0);
+    sim_release(s, lease);
+    assert_int_equal(sim_actions(s, SGI__ACT_CANCEL_LOAD), 1);
+    assert_int_equal(sim_drained(s), 1);
+    sim_free(s);
+}
+
 /* ---- calls ---- */
 
 static void a_call_keeps_its_lease_and_its_instance(void **state)
@@ -400,6 +416,7 @@ int main(void)
         cmocka_unit_test(an_early_lease_of_a_failed_load_holds_its_memory_until_released),
         cmocka_unit_test(early_wants_do_not_pass_older_ones),
         cmocka_unit_test(an_early_lease_goes_on_through_a_drain),
+        cmocka_unit_test(a_drained_load_ends_with_its_last_early_lease),
         cmocka_unit_test(a_call_keeps_its_lease_and_its_instance),
         cmocka_unit_test(a_call_that_was_given_up_keeps_the_instance_busy),
         cmocka_unit_test(a_model_without_engine_takes_no_calls),

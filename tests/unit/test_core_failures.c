@@ -395,6 +395,31 @@ static void a_call_canceled_later_is_not_hung_sooner(void **state)
     sim_free(s);
 }
 
+static void it_stays_wedged_until_all_that_hangs_is_back(void **state)
+{
+    (void)state;
+    struct sim *s = plain();
+    sgi_model   m = full_model(s, 1000);
+    sgi_lease   a = sim_acquire(s, m), b = sim_acquire(s, m);
+
+    sim_call_begin(s, a);
+    sim_call_begin(s, b);
+    sim_call_cancel(s, a);
+    sim_call_cancel(s, b);
+    sim_advance_ms(s, 1000);
+    check_wedged(s, m, MIB(350));
+    sim_call_back(s, a);
+    check_wedged(s, m, MIB(350));
+    sim_call_back(s, b);
+    sim_call_detach(s, a);
+    sim_call_detach(s, b);
+    sim_release(s, a);
+    sim_release(s, b);
+    assert_int_equal(sim_vram_used(s), 0);
+    use(s, m);
+    sim_free(s);
+}
+
 static void without_a_limit_nothing_is_ever_hung(void **state)
 {
     (void)state;
@@ -578,6 +603,7 @@ int main(void)
         cmocka_unit_test(a_call_may_take_as_long_as_it_likes_until_it_is_canceled),
         cmocka_unit_test(the_leases_of_a_wedged_instance_are_good_for_release_only),
         cmocka_unit_test(a_call_canceled_later_is_not_hung_sooner),
+        cmocka_unit_test(it_stays_wedged_until_all_that_hangs_is_back),
         cmocka_unit_test(without_a_limit_nothing_is_ever_hung),
         cmocka_unit_test(a_lost_device_ends_its_leases_and_fails_its_loads),
         cmocka_unit_test(a_want_that_queues_for_a_device_that_is_lost_ends),

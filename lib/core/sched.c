@@ -226,10 +226,10 @@ static const struct want *oldest_want(const struct model *m)
 }
 
 /* The timers follow the scheduler, and may be late: nothing is started or evicted for those whose time is over. */
-static bool in_time(const struct model *m, uint64_t now)
+static bool in_time(const struct model *m, uint64_t now, bool for_device)
 {
     for (const struct want *w = m->wants_head; w; w = w->next)
-        if (w->spec.deadline > now)
+        if (w->spec.deadline > now && (!for_device || w->spec.tier == SGI_TIER_DEVICE))
             return true;
     return false;
 }
@@ -239,7 +239,7 @@ static bool in_time(const struct model *m, uint64_t now)
 static bool starves(const struct sgi__core *core, uint64_t now, const struct model *m)
 {
     for (const struct want *w = m->wants_head; w; w = w->next)
-        if (w->spec.deadline > now && now - w->since >= core->config.starve_ns)
+        if (w->spec.tier == SGI_TIER_DEVICE && w->spec.deadline > now && now - w->since >= core->config.starve_ns)
             return true;
     return false;
 }
@@ -478,11 +478,11 @@ static void serve(struct sgi__core *core, uint64_t now, struct model *m)
         sgi__instance_abandon(core, now, m, false);
         return;
     }
-    if (i->state == ST_COLD && in_time(m, now))
+    if (i->state == ST_COLD && in_time(m, now, false))
         serve_cold(core, now, m);
     if (i->state == ST_QUEUED && m->wants > 0)
         retarget(core, now, i);
-    if (i->state == ST_QUEUED && i->source_ok && in_time(m, now)) {
+    if (i->state == ST_QUEUED && i->source_ok && in_time(m, now, !i->to_dram)) {
         sgi_status why_not;
         if (sgi__fits_somewhere(core, m, i->to_dram, &why_not)) {
             place(core, now, i);

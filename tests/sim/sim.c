@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The simulator's clock, queue and log, and the functions that tests script it with. */
+/* The simulator from beginning to end: its clock and queue, one event of the core, what can be looked at. */
 #include "sim/sim.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,138 +81,6 @@ bool sim__chance(struct sim *s, uint32_t in_10000)
 uint64_t sim__between(struct sim *s, struct range r)
 {
     return r.max > r.min ? r.min + sim__random(s, r.max - r.min + 1) : r.min;
-}
-
-/* ---- log ---- */
-
-static const char *const action_names[SIM_ACTS] = {
-    "CHECK_SOURCE", "OPEN_CONTEXT", "CLOSE_CONTEXT", "RESERVE", "START_LOAD", "CANCEL_LOAD", "PREPARE",
-    "DISCARD",      "START_ENGINE", "STOP_ENGINE",   "FREE",    "KEEP",       "DROP",        "SPARE_LIMIT",
-};
-static const char *const event_names[] = {
-    "SOURCE_CHECKED", "CONTEXT_OPENED", "CONTEXT_CLOSED", "CONTEXT_LOST", "CONTEXT_BACK", "RESERVED",
-    "LOADED",         "ENGINE_STARTED", "ENGINE_STOPPED", "PREPARED",     "DISCARDED",    "FREED",
-    "KEPT",           "DROPPED",        "FOREIGN",        "PLACE_DIED",   "PLACE_UP",
-};
-static const char *const reply_names[] = { "GRANT", "REJECT", "OVERDUE", "WEDGED", "DRAINED", "CLOSED" };
-
-/* Short names for 64-bit ids: their serial and slot. */
-static void print_id(FILE *out, const char *what, uint64_t id)
-{
-    if (id)
-        fprintf(out, " %s=%" PRIu64 ".%u", what, id >> 21 & ((UINT64_C(1) << 41) - 1), sgi__core_slot(id));
-}
-
-static void print_record(FILE *out, const struct record *r)
-{
-    fprintf(out, "%7" PRIu64 " %13.6f ms  ", r->event, (double)r->at / 1e6);
-    switch (r->type) {
-    case 'a':
-        fprintf(out, "    -> %s", action_names[r->kind]);
-        break;
-    case 'r':
-        fprintf(out, "    => %s", reply_names[r->kind]);
-        break;
-    case 'e':
-        fprintf(out, "%s", event_names[r->kind]);
-        break;
-    case 't':
-        fprintf(out, "tick");
-        break;
-    default:
-        fprintf(out, "user %c", r->kind);
-        break;
-    }
-    print_id(out, r->type == 'r' ? "ticket" : "model", r->a);
-    print_id(out, r->type == 'r' ? "lease" : r->type == 'u' ? "id" : "instance", r->b);
-    if (r->device != INT32_MIN)
-        fprintf(out, " device=%" PRId32, r->device);
-    if (r->c)
-        fprintf(out, " %s=%" PRIu64, r->type == 'a' || r->type == 'e' ? "op" : "n", r->c);
-    if (r->status)
-        fprintf(out, " status=%" PRId32, r->status);
-    fputc('\n', out);
-}
-
-static uint64_t mix(uint64_t hash, uint64_t value)
-{
-    hash ^= value + UINT64_C(0x9e3779b97f4a7c15) + (hash << 6) + (hash >> 2);
-    return hash * UINT64_C(0xff51afd7ed558ccd);
-}
-
-void sim__log(struct sim *s, char type, uint8_t kind, int32_t device, sgi_status status, uint64_t a, uint64_t b,
-              uint64_t c)
-{
-    struct record *r = &s->log[s->log_count++ % SIM_LOG];
-    *r = (struct record){ s->now, s->event, type, kind, device, status, a, b, c };
-    if (s->config.verbose)
-        print_record(stderr, r);
-    if (type != 'a' && type != 'r')
-        return;
-    uint64_t hash = mix(s->score.hash, s->now);
-    hash = mix(hash, (uint64_t)kind << 32 | (uint32_t)status);
-    hash = mix(hash, a);
-    s->score.hash = mix(mix(hash, b), c ^ (uint64_t)(uint32_t)device);
-}
-
-/* What is there when a rule breaks: models in use, what waits for them, what they hold. */
-static void print_state(FILE *out, const struct sim *s)
-{
-    static const char facts[] = { [NOT] = '-', [UNDER_WAY] = '~', [DONE] = '+', [FAILED] = '!' };
-
-    for (uint32_t d = 0; d < s->devices_count; d++)
-        fprintf(out, "  device %u: %" PRIu64 " of %" PRIu64 " MiB, foreign %" PRIu64 "%s\n", d,
-                s->devices[d].used >> 20, s->devices[d].bytes_max >> 20, s->devices[d].foreign >> 20,
-                s->devices[d].lost ? ", lost" : "");
-    fprintf(out, "  starve %" PRIu64 " ms, loads %u at most, wants %u at most, ticks %s\n", s->config.starve_ms,
-            s->config.loads_max, s->config.wants_max, s->habits.tick_late ? "late" : "in time");
-    fprintf(out, "  dram: %" PRIu64 " of %" PRIu64 " MiB%s\n", s->dram_used >> 20, s->dram_max >> 20,
-            s->up ? "" : "; the place is gone");
-    for (uint32_t n = 0; n < s->models.size; n++) {
-        const struct world_model *m = s->models.at[n];
-        if (!m || !m->id || !(m->wants || m->leases || m->instance || m->dram_bytes))
-            continue;
-        const struct world_instance *i = m->instance;
-        fprintf(out, "  model %u: %" PRIu64 "+%" PRIu64 " MiB, wants %u, leases %u, checked %c, prepare %c%s%s%s", n,
-                m->config.image_bytes >> 20, m->engine_bytes >> 20, m->wants, m->leases, facts[m->checked],
-                facts[m->prepare], m->dram_bytes ? m->dropping ? ", dropping" : ", in DRAM" : "",
-                m->pinned_tier ? ", pinned" : "", m->draining ? ", draining" : "");
-        if (i)
-            fprintf(
-                out,
-                "; on %d: reserve %c load %c engine %c stop %c end %c, leases %u, calls %u, idle for %.3f ms%s%s%s%s%s",
-                i->device, facts[i->reserve], facts[i->load], facts[i->engine], facts[i->stop], facts[i->end],
-                i->leases, i->calls, i->rest_known ? ((double)i->idle_until - (double)s->now) / 1e6 : -1,
-                i->failed ? ", failed" : "", i->lost ? ", lost" : "", i->hung ? ", hung" : "",
-                i->canceled ? ", canceled" : "", i->leaving ? ", leaving" : "");
-        fputc('\n', out);
-    }
-    for (uint32_t n = 0; n < s->wants.size; n++) {
-        const struct world_want *w = s->wants.at[n];
-        if (w && w->id)
-            fprintf(out, "  want %u: model %u, waits for %.3f ms, priority %d, hint %d%s%s%s\n", n,
-                    sgi__core_slot(w->model->id), (double)(s->now - w->since) / 1e6, w->spec.priority,
-                    w->spec.device_hint, w->spec.prefetch ? ", prefetch" : "",
-                    w->spec.tier == SGI_TIER_DRAM ? " to DRAM" : "", w->spec.early ? ", early" : "");
-    }
-}
-
-_Noreturn void sim__broken(const struct sim *s, const char *rule, ...)
-{
-    if (!s->config.quiet) {
-        va_list  args;
-        uint64_t first = s->log_count > 30 ? s->log_count - 30 : 0;
-        for (uint64_t n = first; n < s->log_count; n++)
-            print_record(stderr, &s->log[n % SIM_LOG]);
-        print_state(stderr, s);
-        fprintf(stderr, "sim: seed %" PRIu64 ", event %" PRIu64 ", %.6f ms: RULE BROKEN: ", s->config.seed, s->event,
-                (double)s->now / 1e6);
-        va_start(args, rule);
-        vfprintf(stderr, rule, args);
-        va_end(args);
-        fputc('\n', stderr);
-    }
-    abort();
 }
 
 /* ---- queue: by time, then by the order it was filled in ---- */
@@ -329,8 +195,6 @@ void sim__tick(struct sim *s)
     sim__settle(s);
 }
 
-static void call_back(struct sim *s, uint64_t lease, uint64_t instance);
-
 static void handle(struct sim *s, const struct queued *q)
 {
     switch (q->kind) {
@@ -341,7 +205,7 @@ static void handle(struct sim *s, const struct queued *q)
         sim__world_loads(s, q->tier, q->a);
         break;
     case Q_CALL_BACK:
-        call_back(s, q->a, q->b);
+        sim__call_back(s, q->a, q->b);
         break;
     case Q_REPEAT:
         sim__world_repeat(s, q->op);
@@ -386,7 +250,7 @@ bool sim__step(struct sim *s, uint64_t until)
 }
 
 /* After a scripted step: what takes no time happens now. */
-static void now_due(struct sim *s)
+void sim__now_due(struct sim *s)
 {
     if (s->habits.on)
         return;
@@ -401,7 +265,7 @@ static uint64_t or_else(uint64_t value, uint64_t otherwise)
     return value ? value : otherwise;
 }
 
-static uint64_t ms_or_never(uint64_t ms)
+uint64_t sim__ns(uint64_t ms)
 {
     return ms == SIM_IDLE_NEVER ? SGI__NEVER : MS(ms);
 }
@@ -465,7 +329,7 @@ void sim__fini(struct sim *s)
 static void release_all(struct sim *s)
 {
     while (s->calls_count > 0)
-        call_back(s, s->calls[0].lease, s->calls[0].instance);
+        sim__call_back(s, s->calls[0].lease, s->calls[0].instance);
     for (uint32_t n = 0; n < s->leases.size; n++) {
         struct world_lease *l = s->leases.at[n];
         if (l && l->id)
@@ -521,8 +385,8 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
         .engine_bytes = model->engine_bytes,
         .idle_ns = model->idle_ms == 0              ? MS(10000)
                    : model->idle_ms == SIM_IDLE_NOW ? 0
-                                                    : ms_or_never(model->idle_ms),
-        .hang_ns = model->hang_ms == 0 ? MS(60000) : ms_or_never(model->hang_ms),
+                                                    : sim__ns(model->idle_ms),
+        .hang_ns = model->hang_ms == 0 ? MS(60000) : sim__ns(model->hang_ms),
         .leases_max = model->leases_max ? model->leases_max
                       : model->engine   ? 1
                                         : UINT32_MAX,
@@ -542,7 +406,7 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
         *model_out = id;
     }
     sim__settle(s);
-    now_due(s);
+    sim__now_due(s);
     return st;
 }
 
@@ -568,7 +432,7 @@ sgi_status sim_remove(struct sim *s, sgi_model model)
         s->event_model = NULL;
     }
     sim__settle(s);
-    now_due(s);
+    sim__now_due(s);
     return st;
 }
 
@@ -599,353 +463,75 @@ void sim_run_out(struct sim *s)
             sim__broken(s, "what is under way ends");
 }
 
-/* ---- requests ---- */
+/* ---- looking ---- */
 
-sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *ask, sgi_ticket *ticket_out)
+uint64_t sim_vram_used(const struct sim *s)
 {
-    static const struct sim_ask plain;
-    struct world_model         *m = sim__model(s, model);
-    const struct sim_ask       *a = ask ? ask : &plain;
-    struct sgi__core_want       want = {
-              .tier = a->tier ? a->tier : SGI_TIER_DEVICE,
-              .prefetch = a->prefetch,
-              .early = a->early,
-              .priority = a->priority,
-              .device_hint = (int32_t)a->device - 1,
-              .deadline = a->deadline_ms ? s->now + MS(a->deadline_ms) : SGI__NEVER,
-              .idle_ns = a->idle_ms == 0              ? SGI__IDLE_OF_MODEL
-                         : a->idle_ms == SIM_IDLE_NOW ? 0
-                                                      : ms_or_never(a->idle_ms),
-              .lease_ns = a->lease_ms ? MS(a->lease_ms) : SGI__NEVER,
-    };
-    sgi_ticket ticket = 0;
-
-    sim__begin(s, 'u', m);
-    sgi_status st = sgi__core_want(s->core, s->now, model, &want, &ticket);
-    sim__log(s, 'u', 'w', want.device_hint, st, model, ticket, want.prefetch);
-    if (st == SGI_OK) {
-        struct world_want *w = sim__slot(&s->wants, ticket);
-        if (!m || m->draining || s->closing || s->wants_count >= s->config.wants_max)
-            sim__broken(s, "a want is accepted only while its model and the queue are open");
-        if (w->id)
-            sim__broken(s, "ids in use have different slots");
-        *w = (struct world_want){ .id = ticket, .model = m, .spec = want, .since = s->now, .seq = ++s->want_seq };
-        s->wants_count++;
-        m->wants++;
-        m->evict_dram = m->evict_prepared = false; /* somebody needs it after all */
-        if (ticket_out)
-            *ticket_out = ticket;
-    } else if ((st == SGI_E_STALE && m && !m->draining) || (st == SGI_E_BUSY && s->wants_count < s->config.wants_max) ||
-               (st == SGI_E_CLOSED && !s->closing)) {
-        sim__broken(s, "a want is refused for a reason that is true (%d)", st);
-    }
-    sim__settle(s);
-    now_due(s);
-    return st;
+    uint64_t used = 0;
+    for (uint32_t d = 0; d < s->devices_count; d++)
+        used += s->devices[d].used;
+    return used;
 }
 
-sgi_ticket sim_ask(struct sim *s, sgi_model model, const struct sim_ask *ask)
+uint64_t sim_device_used(const struct sim *s, uint32_t device)
 {
-    sgi_ticket ticket = 0;
-    sgi_status st = sim_ask_status(s, model, ask, &ticket);
-    if (st != SGI_OK)
-        sim__broken(s, "the want of a test is accepted (%d)", st);
-    return ticket;
+    return s->devices[device].used;
 }
 
-struct sim_outcome sim_outcome(const struct sim *s, sgi_ticket ticket)
+uint64_t sim_dram_used(const struct sim *s)
 {
-    for (uint64_t n = s->outcomes_count; n > 0 && n + SIM_OUTCOMES > s->outcomes_count; n--)
-        if (s->outcome_tickets[(n - 1) % SIM_OUTCOMES] == ticket)
-            return s->outcomes[(n - 1) % SIM_OUTCOMES];
-    return (struct sim_outcome){ .ended = false,
-                                 .status = SGI_STATUS_END_ }; /* no status: nobody takes it for success */
+    return s->dram_used;
 }
 
-struct sim_outcome sim_wait(struct sim *s, sgi_ticket ticket)
+uint64_t sim_model_dram(const struct sim *s, sgi_model model)
 {
-    while (!sim_outcome(s, ticket).ended)
-        if (!sim__step(s, SGI__NEVER - 1))
-            sim__broken(s, "a want ends while something can still happen");
-    now_due(s);
-    return sim_outcome(s, ticket);
+    return sim__model(s, model)->dram_bytes;
 }
 
-sgi_lease sim_acquire(struct sim *s, sgi_model model)
+bool sim_context_open(const struct sim *s, uint32_t device)
 {
-    struct sim_outcome o = sim_wait(s, sim_ask(s, model, NULL));
-    if (o.status != SGI_OK)
-        sim__broken(s, "the acquire of a test is granted (%d)", o.status);
-    return o.lease;
+    return s->devices[device].context == DONE;
 }
 
-sgi_status sim_acquire_status(struct sim *s, sgi_model model)
+uint32_t sim_actions(const struct sim *s, enum sgi__core_action_kind kind)
 {
-    struct sim_outcome o = sim_wait(s, sim_ask(s, model, NULL));
-    if (o.lease)
-        sim_release(s, o.lease);
-    return o.status;
+    return s->actions[kind];
 }
 
-/* A grant as a reply or try_acquire gave it; sim_check.c has looked at it. */
-void sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint64_t idle_ns, uint64_t lease_ns)
+uint32_t sim_actions_of(const struct sim *s, enum sgi__core_action_kind kind, sgi_model model)
 {
-    struct world_model *m = i->model;
-    struct world_lease *l = sim__slot(&s->leases, id);
-    if (l->id)
-        sim__broken(s, "ids in use have different slots");
-    *l = (struct world_lease){
-        .id = id,
-        .model = m,
-        .instance = i->id,
-        .idle_ns = idle_ns == SGI__IDLE_OF_MODEL ? m->config.idle_ns : idle_ns,
-        .granted_at = s->now,
-        .due = lease_ns == SGI__NEVER ? SGI__NEVER : s->now + lease_ns,
-        .early = i->load != DONE,
-        .release_at = SGI__NEVER,
-    };
-    i->leases++;
-    i->rest_known = false;
-    m->leases++;
-    s->leases_count++;
-    if (s->habits.on)
-        sim__client_granted(s, l);
+    return sim__model(s, model)->actions[kind];
 }
 
-sgi_status sim__try_acquire(struct sim *s, sgi_model model, uint64_t idle_ns, uint64_t lease_ns, sgi_lease *lease_out)
+uint32_t sim_overdue(const struct sim *s)
 {
-    struct world_model *m = sim__model(s, model);
-    sgi_lease           lease = 0;
-
-    sim__begin(s, 'u', m);
-    sgi_status st = sgi__core_try_acquire(s->core, s->now, model, idle_ns, lease_ns, &lease);
-    sim__log(s, 'u', 't', INT32_MIN, st, model, lease, 0);
-    if (st == SGI_OK) {
-        sim__check_try(s, m);
-        sim__lease_made(s, lease, m->instance, idle_ns, lease_ns);
-        *lease_out = lease;
-    }
-    sim__settle(s);
-    now_due(s);
-    return st;
+    return s->overdue;
 }
 
-sgi_status sim_try_acquire(struct sim *s, sgi_model model, sgi_lease *lease_out)
+uint32_t sim_wedged(const struct sim *s)
 {
-    return sim__try_acquire(s, model, SGI__IDLE_OF_MODEL, SGI__NEVER, lease_out);
+    return s->wedged;
 }
 
-sgi_status sim_cancel(struct sim *s, sgi_ticket ticket)
+uint32_t sim_drained(const struct sim *s)
 {
-    struct world_want *w = sim__get(&s->wants, ticket);
-    sim__begin(s, 'u', w ? w->model : NULL);
-    if (w) {
-        struct world_instance *i = w->model->instance;
-        w->canceled = true;
-        bool up = i && i->load == DONE && (!w->model->config.has_engine || i->engine == DONE);
-        if (i && !up && w->model->wants == 1 && i->leases == 0)
-            i->canceled = true;
-    }
-    sgi_status st = sgi__core_cancel(s->core, s->now, ticket);
-    sim__log(s, 'u', 'c', INT32_MIN, st, w ? w->model->id : 0, ticket, 0);
-    if (st != (w ? SGI_OK : SGI_E_STALE))
-        sim__broken(s, "a ticket can be canceled until it has ended, and no longer (%d)", st);
-    sim__settle(s);
-    if (sim__get(&s->wants, ticket))
-        sim__broken(s, "a canceled want ends");
-    now_due(s);
-    return st;
+    return s->drained;
 }
 
-/* If nobody uses the instance, its idle time begins now. */
-void sim__rests(const struct sim *s, struct world_instance *i)
+uint32_t sim_closed(const struct sim *s)
 {
-    if (!sim__idle(i)) /* granted early and released early: the end of the load decides */
-        return;
-    i->rest_known = true;
-    i->idle_until = i->idle_ns == SGI__NEVER ? SGI__NEVER : s->now + i->idle_ns;
+    return s->closed;
 }
 
-sgi_status sim_release(struct sim *s, sgi_lease lease)
+struct sgi__core *sim_core(struct sim *s)
 {
-    struct world_lease *l = sim__get(&s->leases, lease);
-    sim__begin(s, 'u', l ? l->model : NULL);
-    sgi_status st = sgi__core_release(s->core, s->now, lease);
-    sim__log(s, 'u', 'r', INT32_MIN, st, l ? l->model->id : 0, lease, 0);
-    if (st != (!l ? SGI_E_STALE : l->call_open ? SGI_E_BUSY : SGI_OK))
-        sim__broken(s, "a lease can be released once, with no call open on it (%d)", st);
-    if (st == SGI_OK) {
-        struct world_instance *i = sim__get(&s->instances, l->instance);
-        if (i) {
-            i->leases--;
-            i->idle_ns = l->idle_ns; /* the last one released decides */
-            sim__rests(s, i);
-            if (i->died && i->leases == 0)
-                i->id = 0;
-        }
-        l->model->leases--;
-        s->leases_count--;
-        l->id = 0;
-    }
-    sim__settle(s);
-    now_due(s);
-    return st;
+    return s->core;
 }
 
-sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier)
+struct sgi__core_model_view sim_view(struct sim *s, sgi_model model)
 {
-    struct world_model *m = sim__model(s, model);
-    sim__begin(s, 'u', m);
-    if (m)
-        m->evicted = true;
-    sgi_status st = sgi__core_evict(s->core, s->now, model, tier);
-    sim__log(s, 'u', 'e', INT32_MIN, st, model, 0, tier);
-    if (st == SGI_E_STALE && m)
-        sim__broken(s, "a model that is there can be evicted");
-    if (st == SGI_OK) {
-        if (m->leases > 0)
-            sim__broken(s, "a leased model is not evicted");
-        m->evict_dram = m->evict_dram || tier != SGI_TIER_DRAM;
-        m->evict_prepared = m->evict_prepared || tier == SGI_EVICT_ALL;
-    }
-    sim__settle(s);
-    if (m)
-        m->evicted = false; /* what it makes leave is leaving by now */
-    now_due(s);
-    return st;
-}
-
-sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
-{
-    struct world_model *m = sim__model(s, model);
-    sim__begin(s, 'u', m);
-    sgi_status st = sgi__core_pin(s->core, s->now, model, tier);
-    sim__log(s, 'u', 'p', INT32_MIN, st, model, 0, tier);
-    if (st == SGI_OK) {
-        bool ends = m->pinned_tier == SGI_TIER_DEVICE && tier != SGI_TIER_DEVICE;
-        m->pinned_tier = tier;
-        if (ends && m->instance)
-            sim__rests(s, m->instance);
-    }
-    sim__settle(s);
-    now_due(s);
-    return st;
-}
-
-sgi_status sim_drain_model(struct sim *s, sgi_model model, sgi_status reason)
-{
-    struct world_model *m = sim__model(s, model);
-    sim__begin(s, 'u', m);
-    if (m)
-        m->draining = true;
-    if (m && m->drain_reason == SGI_OK)
-        m->drain_reason = reason;
-    sgi_status st = sgi__core_model_drain(s->core, s->now, model, reason);
-    sim__log(s, 'u', 'd', INT32_MIN, st, model, 0, 0);
-    if (st != (m ? SGI_OK : SGI_E_STALE))
-        sim__broken(s, "a model that is there can be drained (%d)", st);
-    sim__settle(s);
-    now_due(s);
-    return st;
-}
-
-void sim_drain(struct sim *s)
-{
-    sim__begin(s, 'u', NULL);
-    s->closing = true;
-    sim__log(s, 'u', 'D', INT32_MIN, 0, 0, 0, 0);
-    sgi__core_drain(s->core, s->now);
-    sim__settle(s);
-    now_due(s);
-}
-
-/* ---- calls ---- */
-
-static struct world_call *find_call(struct sim *s, uint64_t lease, uint64_t instance)
-{
-    for (uint32_t n = 0; n < s->calls_count; n++)
-        if (s->calls[n].lease == lease && (instance == 0 || s->calls[n].instance == instance))
-            return &s->calls[n];
-    return NULL;
-}
-
-sgi_status sim_call_begin(struct sim *s, sgi_lease lease)
-{
-    struct world_lease *l = sim__get(&s->leases, lease);
-    uint64_t            instance = 0;
-
-    sim__begin(s, 'u', l ? l->model : NULL);
-    sgi_status st = sgi__core_call_begin(s->core, s->now, lease, &instance);
-    sim__log(s, 'u', 'b', INT32_MIN, st, l ? l->model->id : 0, lease, 0);
-    if (st == SGI_OK) {
-        struct world_instance *i = sim__get(&s->instances, instance);
-        if (!l || l->instance != instance || l->call_open || !i || i->lost || i->died || i->engine != DONE)
-            sim__broken(s, "a call begins on a lease without one, whose engine runs");
-        l->call_open = true;
-        i->calls++;
-        i->rest_known = false;
-        s->calls = sim__array_add(s->calls, &s->calls_count, &s->calls_capacity, sizeof *s->calls);
-        s->calls[s->calls_count - 1] = (struct world_call){
-            .lease = lease, .instance = instance, .model = l->model, .ending_since = SGI__NEVER
-        };
-    }
-    sim__settle(s);
-    now_due(s);
-    return st;
-}
-
-void sim_call_cancel(struct sim *s, sgi_lease lease)
-{
-    struct world_call *call = find_call(s, lease, 0);
-    if (!call || call->ending_since != SGI__NEVER)
-        return;
-    sim__begin(s, 'u', call->model);
-    sim__log(s, 'u', 'k', INT32_MIN, 0, call->model->id, lease, 0);
-    sgi__core_call_cancel(s->core, s->now, call->instance);
-    call->ending_since = s->now;
-    sim__settle(s);
-    now_due(s);
-}
-
-void sim_call_detach(struct sim *s, sgi_lease lease)
-{
-    struct world_lease *l = sim__get(&s->leases, lease);
-    if (!l || !l->call_open)
-        return;
-    sim_call_cancel(s, lease); /* if it runs still */
-    sim__begin(s, 'u', l->model);
-    sim__log(s, 'u', 'y', INT32_MIN, 0, l->model->id, lease, 0);
-    struct world_call *call = find_call(s, lease, 0);
-    if (call)
-        call->detached = true;
-    sgi__core_call_detach(s->core, s->now, lease, call != NULL);
-    l->call_open = false;
-    sim__settle(s);
-    now_due(s);
-}
-
-static void call_back(struct sim *s, uint64_t lease, uint64_t instance)
-{
-    struct world_call *call = find_call(s, lease, instance);
-    if (!call)
-        return;
-    struct world_instance *i = sim__get(&s->instances, call->instance);
-    struct world_call      gone = *call;
-
-    sim__mark_hung(s, gone.model);
-    *call = s->calls[--s->calls_count];
-    sim__begin(s, 'u', gone.model);
-    sim__log(s, 'u', 'B', INT32_MIN, 0, gone.model->id, lease, 0);
-    if (i && !i->died) {
-        i->calls--;
-        sim__rests(s, i);
-    }
-    sgi__core_call_back(s->core, s->now, gone.instance, gone.ending_since != SGI__NEVER, gone.detached);
-    sim__settle(s);
-}
-
-void sim_call_back(struct sim *s, sgi_lease lease)
-{
-    call_back(s, lease, 0);
-    now_due(s);
+    struct sgi__core_model_view view;
+    if (sgi__core_model_view(s->core, model, &view) != SGI_OK)
+        sim__broken(s, "a model that is there can be looked at");
+    return view;
 }

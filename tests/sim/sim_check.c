@@ -32,7 +32,8 @@ static void look_at(struct sim *s, uint32_t device, uint64_t *stays_out, uint64_
         bool     unused = i->leases == 0 && i->calls == 0;
         if (sim__instance_hung(s, i->model))
             stays += bytes;
-        else if (unused && (i->leaving || i->canceled || i->failed || i->lost || i->hung || i->model->draining))
+        else if (unused && (i->leaving || i->canceled || i->failed || i->lost || i->hung || i->model->draining ||
+                            i->model->evicted))
             held -= bytes;
         else if (!sim__idle(i) || i->model->pinned_tier == SGI_TIER_DEVICE)
             stays += bytes;
@@ -58,6 +59,8 @@ static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
         return true;
     if (late && s->admitted_event ==
                     s->event) /* it has its room by now, here or where something else left in the same moment */
+        return true;
+    if (s->habits.tick_late > 0 && s->wedged_event == s->event) /* a timer that was late took back what it counted on */
         return true;
     look_at(s, (uint32_t)i->device, &stays, &held);
     for (uint32_t n = 0; n < s->models.size; n++) {
@@ -513,6 +516,7 @@ static void check_wedged(struct sim *s, const struct sgi__core_reply *r)
     if (!m || !m->instance || m->instance->id != r->instance || !sim__instance_hung(s, m))
         sim__broken(s, "an instance is wedged when a callback of it is out for too long");
     m->instance->wedged = true;
+    s->wedged_event = s->event;
     s->wedged++;
 }
 
@@ -654,8 +658,6 @@ static void check_views(const struct sim *s, const struct world_model *m)
         sim__broken(s, "a model's view counts its leases and wants");
     if (v.device_bytes != device || v.dram_bytes != dram)
         sim__broken(s, "a model's view tells what it holds");
-    if (i && i->wedged && m->wants > 0 && sim__engine_hung(s, m))
-        sim__broken(s, "a wedged model refuses");
     if (v.prepared_bytes != m->prepared_bytes)
         sim__broken(s, "a model's view tells what prepare made");
 }
@@ -732,6 +734,11 @@ void sim__check_all(struct sim *s)
     check_totals(s);
     check_keep_waiters(s);
     check_deadlines(s);
+    for (uint32_t n = 0; s->event_type == 't' && s->wedged > 0 && n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (i && i->id && !i->died && i->wedged && i->model->wants > 0 && sim__engine_hung(s, i->model))
+            sim__broken(s, "a wedged model refuses");
+    }
     for (uint32_t n = 0; s->event_type == 't' && n < s->out_count; n++) { /* a prepare counts as failed while nobody
                                                                              asks, too */
         struct world_model *m = sim__model(s, s->out[n]->action.model);

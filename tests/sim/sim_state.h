@@ -207,7 +207,8 @@ struct sim {
     uint64_t                     last_op;
     uint64_t                     tick_at;        /* when the late timer thread will run */
     uint64_t                     admitted_event; /* of the last RESERVE */
-    uint64_t                     refused_event;  /* of the last refused reserve, */
+    uint64_t                     wedged_event;
+    uint64_t                     refused_event; /* of the last refused reserve, */
     int32_t                      refused_device;
     uint64_t                     refused_image; /* of a prefetch into DRAM for which there was no room in this event */
     const struct world_instance *early;         /* granted early in this event */
@@ -218,29 +219,36 @@ struct sim {
     struct habits                habits;
 };
 
-/* sim.c */
+/* sim_log.c */
 _Noreturn void sim__broken(const struct sim *s, const char *rule, ...) __attribute__((format(printf, 2, 3)));
-void     sim__log(struct sim *s, char type, uint8_t kind, int32_t device, sgi_status status, uint64_t a, uint64_t b,
-                  uint64_t c);
-void    *sim__slot(struct table *t, uint64_t id);      /* of an id, live or not; makes it */
-void    *sim__get(const struct table *t, uint64_t id); /* NULL unless live */
-void    *sim__array_add(void *array, uint32_t *count, uint32_t *capacity, size_t item_bytes);
-uint64_t sim__random(struct sim *s, uint64_t below);
-bool     sim__chance(struct sim *s, uint32_t in_10000);
-uint64_t sim__between(struct sim *s, struct range r);
-void     sim__queue(struct sim *s, const struct queued *q);
-void     sim__begin(struct sim *s, char type, struct world_model *m); /* an event for the core begins... */
-void     sim__settle(struct sim *s);                                  /* ...and what follows is taken and checked */
-void     sim__event(struct sim *s, const struct sgi__core_event *event, bool must_take);
-bool     sim__step(struct sim *s, uint64_t until); /* the next queued thing or tick at or before; false: none */
-void     sim__rests(const struct sim *s, struct world_instance *i);
-void     sim__tick(struct sim *s);
-void     sim__finish(struct sim *s, bool releasing); /* drains, runs out, checks, and frees the core */
-void     sim__fini(struct sim *s);
+void sim__log(struct sim *s, char type, uint8_t kind, int32_t device, sgi_status status, uint64_t a, uint64_t b,
+              uint64_t c);
+
+/* sim.c */
+void               *sim__slot(struct table *t, uint64_t id);      /* of an id, live or not; makes it */
+void               *sim__get(const struct table *t, uint64_t id); /* NULL unless live */
+void               *sim__array_add(void *array, uint32_t *count, uint32_t *capacity, size_t item_bytes);
 struct world_model *sim__model(const struct sim *s, sgi_model id);
-void       sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint64_t idle_ns, uint64_t lease_ns);
-void       sim__queue_remove(struct sim *s, const struct world_op *op);
+uint64_t            sim__random(struct sim *s, uint64_t below);
+bool                sim__chance(struct sim *s, uint32_t in_10000);
+uint64_t            sim__between(struct sim *s, struct range r);
+uint64_t            sim__ns(uint64_t ms); /* SGI__NEVER for SIM_IDLE_NEVER and SIM_HANG_NEVER */
+void                sim__queue(struct sim *s, const struct queued *q);
+void                sim__queue_remove(struct sim *s, const struct world_op *op);
+void                sim__begin(struct sim *s, char type, struct world_model *m); /* an event for the core begins... */
+void                sim__settle(struct sim *s); /* ...and what follows is taken and checked */
+void                sim__event(struct sim *s, const struct sgi__core_event *event, bool must_take);
+void                sim__tick(struct sim *s);
+bool sim__step(struct sim *s, uint64_t until);   /* the next queued thing or tick at or before; false: none */
+void sim__now_due(struct sim *s);                /* after a scripted step: what takes no time happens now */
+void sim__finish(struct sim *s, bool releasing); /* drains, runs out, checks, and frees the core */
+void sim__fini(struct sim *s);
+
+/* sim_user.c */
 sgi_status sim__try_acquire(struct sim *s, sgi_model model, uint64_t idle_ns, uint64_t lease_ns, sgi_lease *lease_out);
+void       sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint64_t idle_ns, uint64_t lease_ns);
+void       sim__rests(const struct sim *s, struct world_instance *i); /* its idle time begins, if nobody uses it */
+void       sim__call_back(struct sim *s, uint64_t lease, uint64_t instance);
 
 /* sim_world.c */
 void sim__world_action(struct sim *s, const struct sgi__core_action *action); /* it was checked; it is carried out */

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What users do, scripted or seeded: wants, leases, evicts, pins, drains, calls. Each is one event of the core, and its
+ * answer is compared with what the world knows. */
+#include "sim/sim_state.h"
+
+sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *ask, sgi_ticket *ticket_out)
+{
+    static const struct sim_ask plain;
+    struct world_model         *m = sim__model(s, model);
+    const struct sim_ask       *a = ask ? ask : &plain;
+    struct sgi__core_want       want = {
+              .tier = a->tier ? a->tier : SGI_TIER_DEVICE,
+              .prefetch = a->prefetch,
+              .early = a->early,
+              .priority = a->priority,
+              .device_hint = (int32_t)a->device - 1,
+              .deadline = a->deadline_ms ? s->now + MS(a->deadline_ms) : SGI__NEVER,
+              .idle_ns = a->idle_ms == 0              ? SGI__IDLE_OF_MODEL
+                         : a->idle_ms == SIM_IDLE_NOW ? 0
+                                                      : sim__ns(a->idle_ms),
+              .lease_ns = a->lease_ms ? MS(a->lease_ms) : SGI__NEVER,
+    };
+    sgi_ticket ticket = 0;
+
+    sim__begin(s, 'u', m);
+    sgi_status st = sgi__core_want(s->core, s->now, model, &want, &ticket);
+    sim__log(s, 'u', 'w', want.device_hint, st, model, ticket, want.prefetch);
+    if (st == SGI_OK) {
+        struct world_want *w = sim__slot(&s->wants, ticket);
+        if (!m || m->draining || s->closing || s->wants_count >= s->config.wants_max)
+            sim__broken(s, "a want is accepted only while its model and the queue are open");
+        if (w->id)
+            sim__broken(s, "ids in use have different slots");
+        *w = (struct world_want){ .id = ticket, .model = m, .spec = want, .since = s->now, .seq = ++s->want_seq };
+        s->wants_count++;
+        m->wants++;
+        m->evict_dram = m->evict_prepared = false; /* somebody needs it after all */
+        if (ticket_out)
+            *ticket_out = ticket;
+    } else if ((st == SGI_E_STALE && m && !m->draining) || (st == SGI_E_BUSY && s->wants_count < s->config.wants_max) ||
+               (st == SGI_E_CLOSED && !s->closing)) {
+        sim__broken(s, "a want is refused for a reason that is true (%d)", st);
+    }
+    sim__settle(s);
+    sim__now_due(s);
+    return st;
+}
+
+sgi_ticket sim_ask(struct sim *s, sgi_model model, const struct sim_ask *ask)
+{
+    sgi_ticket ticket = 0;
+    sgi_status st = sim_ask_status(s, model, ask, &ticket);
+    if (st != SGI_OK)
+        sim__broken(s, "the want of a test is accepted (%d)", st);
+    return ticket;
+}
+
+struct sim_outcome sim_outcome(const struct sim *s, sgi_ticket ticket)
+{
+    for (uint64_t n = s->outcomes_count; n > 0 && n + SIM_OUTCOMES > s->outcomes_count; n--)
+        if (s->outcome_tickets[(n - 1) % SIM_OUTCOMES] == ticket)
+            return s->outcomes[(n - 1) % SIM_OUTCOMES];
+    return (struct sim_outcome){ .ended = false,
+                                 .status = SGI_STATUS_END_ }; /* no status: nobody takes it for success */
+}
+
+struct sim_outcome sim_wait(struct sim *s, sgi_ticket ticket)
+{
+    while (!sim_outcome(s, ticket).ended)
+        if (!sim__step(s, SGI__NEVER - 1))
+            sim__broken(s, "a want ends while something can still happen");
+    sim__now_due(s);
+    return sim_outcome(s, ticket);
+}
+
+sgi_lease sim_acquire(struct sim *s, sgi_model model)
+{
+    struct sim_outcome o = sim_wait(s, sim_ask(s, model, NULL));
+    if (o.status != SGI_OK)
+        sim__broken(s, "the acquire of a test is granted (%d)", o.status);
+    return o.lease;
+}
+
+sgi_status sim_acquire_status(struct sim *s, sgi_model model)
+{
+    struct sim_outcome o = sim_wait(s, sim_ask(s, model, NULL));
+    if (o.lease)
+        sim_release(s, o.lease);
+    return o.status;
+}
+
+/* A grant as a reply or try_acquire gave it; sim_check.c has looked at it. */
+void sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint64_t idle_ns, uint64_t lease_ns)
+{
+    struct world_model *m = i->model;
+    struct world_lease *l = sim__slot(&s->leases, id);
+    if (l->id)
+        sim__broken(s, "ids in use have different slots");
+    *l = (struct world_lease){
+        .id = id,
+        .model = m,
+        .instance = i->id,
+        .idle_ns = idle_ns == SGI__IDLE_OF_MODEL ? m->config.idle_ns : idle_ns,
+        .granted_at = s->now,
+        .due = lease_ns == SGI__NEVER ? SGI__NEVER : s->now + lease_ns,
+        .early = i->load != DONE,
+        .release_at = SGI__NEVER,
+    };
+    i->leases++;
+    i->rest_known = false;
+    m->leases++;
+    s->leases_count++;
+    if (s->habits.on)
+        sim__client_granted(s, l);
+}
+
+sgi_status sim__try_acquire(struct sim *s, sgi_model model, uint64_t idle_ns, uint64_t lease_ns, sgi_lease *lease_out)
+{
+    struct world_model *m = sim__model(s, model);
+    sgi_lease           lease = 0;
+
+    sim__begin(s, 'u', m);
+    sgi_status st = sgi__core_try_acquire(s->core, s->now, model, idle_ns, lease_ns, &lease);
+    sim__log(s, 'u', 't', INT32_MIN, st, model, lease, 0);
+    if (st == SGI_OK) {
+        sim__check_try(s, m);
+        sim__lease_made(s, lease, m->instance, idle_ns, lease_ns);
+        *lease_out = lease;
+    }
+    sim__settle(s);
+    sim__now_due(s);
+    return st;
+}
+
+sgi_status sim_try_acquire(struct sim *s, sgi_model model, sgi_lease *lease_out)
+{
+    return sim__try_acquire(s, model, SGI__IDLE_OF_MODEL, SGI__NEVER, lease_out);
+}
+
+sgi_status sim_cancel(struct sim *s, sgi_ticket ticket)
+{
+    struct world_want *w = sim__get(&s->wants, ticket);
+    sim__begin(s, 'u', w ? w->model : NULL);
+    if (w) {
+        struct world_instance *i = w->model->instance;
+        w->canceled = true;
+        bool up = i && i->load == DONE && (!w->model->config.has_engine || i->engine == DONE);
+        if (i && !up && w->model->wants == 1 && i->leases == 0)
+            i->canceled = true;
+    }
+    sgi_status st = sgi__core_cancel(s->core, s->now, ticket);
+    sim__log(s, 'u', 'c', INT32_MIN, st, w ? w->model->id : 0, ticket, 0);
+    if (st != (w ? SGI_OK : SGI_E_STALE))
+        sim__broken(s, "a ticket can be canceled until it has ended, and no longer (%d)", st);
+    sim__settle(s);
+    if (sim__get(&s->wants, ticket))
+        sim__broken(s, "a canceled want ends");
+    sim__now_due(s);
+    return st;
+}
+
+/* If nobody uses the instance, its idle time begins now. */
+void sim__rests(const struct sim *s, struct world_instance *i)
+{
+    if (!sim__idle(i)) /* granted early and released early: the end of the load decides */
+        return;
+    i->rest_known = true;
+    i->idle_until = i->idle_ns == SGI__NEVER ? SGI__NEVER : s->now + i->idle_ns;
+}
+
+sgi_status sim_release(struct sim *s, sgi_lease lease)
+{
+    struct world_lease *l = sim__get(&s->leases, lease);
+    sim__begin(s, 'u', l ? l->model : NULL);
+    sgi_status st = sgi__core_release(s->core, s->now, lease);
+    sim__log(s, 'u', 'r', INT32_MIN, st, l ? l->model->id : 0, lease, 0);
+    if (st != (!l ? SGI_E_STALE : l->call_open ? SGI_E_BUSY : SGI_OK))
+        sim__broken(s, "a lease can be released once, with no call open on it (%d)", st);
+    if (st == SGI_OK) {
+        struct world_instance *i = sim__get(&s->instances, l->instance);
+        if (i) {
+            i->leases--;
+            i->idle_ns = l->idle_ns; /* the last one released decides */
+            sim__rests(s, i);
+            if (i->died && i->leases == 0)
+                i->id = 0;
+        }
+        l->model->leases--;
+        s->leases_count--;
+        l->id = 0;
+    }
+    sim__settle(s);
+    sim__now_due(s);
+    return st;
+}
+
+sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier)
+{
+    struct world_model *m = sim__model(s, model);
+    sim__begin(s, 'u', m);
+    if (m)
+        m->evicted = true;
+    sgi_status st = sgi__core_evict(s->core, s->now, model, tier);
+    sim__log(s, 'u', 'e', INT32_MIN, st, model, 0, tier);
+    if (st == SGI_E_STALE && m)
+        sim__broken(s, "a model that is there can be evicted");
+    if (st == SGI_OK) {
+        if (m->leases > 0)
+            sim__broken(s, "a leased model is not evicted");
+        m->evict_dram = m->evict_dram || tier != SGI_TIER_DRAM;
+        m->evict_prepared = m->evict_prepared || tier == SGI_EVICT_ALL;
+    }
+    sim__settle(s);
+    if (m)
+        m->evicted = false; /* what it makes leave is leaving by now */
+    sim__now_due(s);
+    return st;
+}
+
+sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
+{
+    struct world_model *m = sim__model(s, model);
+    sim__begin(s, 'u', m);
+    sgi_status st = sgi__core_pin(s->core, s->now, model, tier);
+    sim__log(s, 'u', 'p', INT32_MIN, st, model, 0, tier);
+    if (st == SGI_OK) {
+        bool ends = m->pinned_tier == SGI_TIER_DEVICE && tier != SGI_TIER_DEVICE;
+        m->pinned_tier = tier;
+        if (ends && m->instance)
+            sim__rests(s, m->instance);
+    }
+    sim__settle(s);
+    sim__now_due(s);
+    return st;
+}
+
+sgi_status sim_drain_model(struct sim *s, sgi_model model, sgi_status reason)
+{
+    struct world_model *m = sim__model(s, model);
+    sim__begin(s, 'u', m);
+    if (m)
+        m->draining = true;
+    if (m && m->drain_reason == SGI_OK)
+        m->drain_reason = reason;
+    sgi_status st = sgi__core_model_drain(s->core, s->now, model, reason);
+    sim__log(s, 'u', 'd', INT32_MIN, st, model, 0, 0);
+    if (st != (m ? SGI_OK : SGI_E_STALE))
+        sim__broken(s, "a model that is there can be drained (%d)", st);
+    sim__settle(s);
+    sim__now_due(s);
+    return st;
+}
+
+void sim_drain(struct sim *s)
+{
+    sim__begin(s, 'u', NULL);
+    s->closing = true;
+    sim__log(s, 'u', 'D', INT32_MIN, 0, 0, 0, 0);
+    sgi__core_drain(s->core, s->now);
+    sim__settle(s);
+    sim__now_due(s);
+}
+
+/* ---- calls ---- */
+
+static struct world_call *find_call(struct sim *s, uint64_t lease, uint64_t instance)
+{
+    for (uint32_t n = 0; n < s->calls_count; n++)
+        if (s->calls[n].lease == lease && (instance == 0 || s->calls[n].instance == instance))
+            return &s->calls[n];
+    return NULL;
+}
+
+sgi_status sim_call_begin(struct sim *s, sgi_lease lease)
+{
+    struct world_lease *l = sim__get(&s->leases, lease);
+    uint64_t            instance = 0;
+
+    sim__begin(s, 'u', l ? l->model : NULL);
+    sgi_status st = sgi__core_call_begin(s->core, s->now, lease, &instance);
+    sim__log(s, 'u', 'b', INT32_MIN, st, l ? l->model->id : 0, lease, 0);
+    if (st == SGI_OK) {
+        struct world_instance *i = sim__get(&s->instances, instance);
+        if (!l || l->instance != instance || l->call_open || !i || i->lost || i->died || i->engine != DONE)
+            sim__broken(s, "a call begins on a lease without one, whose engine runs");
+        l->call_open = true;
+        i->calls++;
+        i->rest_known = false;
+        s->calls = sim__array_add(s->calls, &s->calls_count, &s->calls_capacity, sizeof *s->calls);
+        s->calls[s->calls_count - 1] = (struct world_call){
+            .lease = lease, .instance = instance, .model = l->model, .ending_since = SGI__NEVER
+        };
+    }
+    sim__settle(s);
+    sim__now_due(s);
+    return st;
+}
+
+void sim_call_cancel(struct sim *s, sgi_lease lease)
+{
+    struct world_call *call = find_call(s, lease, 0);
+    if (!call || call->ending_since != SGI__NEVER)
+        return;
+    sim__begin(s, 'u', call->model);
+    sim__log(s, 'u', 'k', INT32_MIN, 0, call->model->id, lease, 0);
+    sgi__core_call_cancel(s->core, s->now, call->instance);
+    call->ending_since = s->now;
+    sim__settle(s);
+    sim__now_due(s);
+}
+
+void sim_call_detach(struct sim *s, sgi_lease lease)
+{
+    struct world_lease *l = sim__get(&s->leases, lease);
+    if (!l || !l->call_open)
+        return;
+    sim_call_cancel(s, lease); /* if it runs still */
+    sim__begin(s, 'u', l->model);
+    sim__log(s, 'u', 'y', INT32_MIN, 0, l->model->id, lease, 0);
+    struct world_call *call = find_call(s, lease, 0);
+    if (call)
+        call->detached = true;
+    sgi__core_call_detach(s->core, s->now, lease, call != NULL);
+    l->call_open = false;
+    sim__settle(s);
+    sim__now_due(s);
+}
+
+void sim__call_back(struct sim *s, uint64_t lease, uint64_t instance)
+{
+    struct world_call *call = find_call(s, lease, instance);
+    if (!call)
+        return;
+    struct world_instance *i = sim__get(&s->instances, call->instance);
+    struct world_call      gone = *call;
+
+    sim__mark_hung(s, gone.model);
+    *call = s->calls[--s->calls_count];
+    sim__begin(s, 'u', gone.model);
+    sim__log(s, 'u', 'B', INT32_MIN, 0, gone.model->id, lease, 0);
+    if (i && !i->died) {
+        i->calls--;
+        sim__rests(s, i);
+    }
+    sgi__core_call_back(s->core, s->now, gone.instance, gone.ending_since != SGI__NEVER, gone.detached);
+    sim__settle(s);
+}
+
+void sim_call_back(struct sim *s, sgi_lease lease)
+{
+    sim__call_back(s, lease, 0);
+    sim__now_due(s);
+}

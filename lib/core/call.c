@@ -32,8 +32,7 @@ static void call_ending(struct sgi__core *core, uint64_t now, struct instance *i
     i->ending_last = now;
     if (i->state == ST_WEDGED || i->calls_ending > 1)
         return;
-    if (i->model->config.hang_ns < SGI__NEVER - now)
-        sgi__timer_set(core, &i->hang, now + i->model->config.hang_ns);
+    sgi__instance_watch(core, now, i, CB_CALL);
 }
 
 void sgi__core_call_cancel(struct sgi__core *core, uint64_t now, uint64_t instance)
@@ -69,11 +68,10 @@ void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance
         i->calls_detached--;
         core->dirty = core->dirty || core->pending_head; /* there is room for another lease */
     }
-    if (i->calls_ending == 0 && !i->op_start && !i->op_stop)
-        sgi__timer_unset(&i->hang);
-    else if (was_canceled &&
-             i->hang.due != SGI__NEVER) /* which ones are left is not known: none of them is later than the last */
-        sgi__timer_set(core, &i->hang, i->ending_last + i->model->config.hang_ns);
+    if (i->calls_ending == 0)
+        sgi__instance_unwatch(core, i, CB_CALL);
+    else if (was_canceled && i->state != ST_WEDGED) /* which are left is not known: none is later than the last */
+        sgi__instance_watch(core, i->ending_last, i, CB_CALL);
     if (sgi__instance_unused(i))
         sgi__instance_less_used(core, now, i, i->rest_ns);
     sgi__instance_heal(core, now, i);

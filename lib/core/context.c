@@ -136,11 +136,9 @@ void sgi__place_died(struct sgi__core *core, uint64_t now)
         m->op_check = 0;
         m->op_prepare = m->op_discard = 0;
         core->prepared_bytes -= m->prepared_bytes;
-        if (m->prepare_hung) /* what hung is gone: nothing is left to back off from */
-            m->failed_until = now;
-        m->prepared = m->prepare_hung = false;
+        m->prepared = false;
         m->prepared_bytes = 0;
-        sgi__timer_unset(&m->prepare_hang);
+        sgi__model_unwatch(now, m);
         if (m->instance.state != ST_COLD)
             sgi__instance_died(core, now, &m->instance);
         sgi__wants_reject(core, m, SGI_E_DEVICE_LOST, SGI_STEP_CONTEXT, 0);

@@ -12,7 +12,7 @@
 /* ---- making ---- */
 
 /* Undrained actions of one model are few, since each waits for the result of the one before; the worst case is
- * CHECK, PREPARE, DISCARD, DROP and one instance's RESERVE, LOAD, START, CANCEL, STOP, FREE. */
+ * CHECK, PREPARE, DISCARD, DROP and one instance's RESERVE, LOAD, PREFIX, START, CANCEL, STOP, FREE. */
 enum { ACTIONS_PER_MODEL = 12, ACTIONS_PER_DEVICE = 2, TIMERS_PER_MODEL = 4 };
 
 static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uint32_t count, uint32_t needed,
@@ -120,7 +120,7 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
     sgi__timer_init(&m->instance.idle, TIMER_IDLE, &m->instance);
     sgi__timer_init(&m->instance.hang, TIMER_HANG, &m->instance);
     sgi__timer_init(&m->instance.starve, TIMER_STARVE, &m->instance);
-    sgi__timer_init(&m->prepare_hang, TIMER_PREPARE, m);
+    sgi__timer_init(&m->hang, TIMER_MODEL_HANG, m);
     *model_out = m->id;
     return SGI_OK;
 }
@@ -136,7 +136,7 @@ sgi_status sgi__core_model_remove(struct sgi__core *core, sgi_model model)
     sgi__timer_remove(core, &m->instance.idle);
     sgi__timer_remove(core, &m->instance.hang);
     sgi__timer_remove(core, &m->instance.starve);
-    sgi__timer_remove(core, &m->prepare_hang);
+    sgi__timer_remove(core, &m->hang);
     sgi__slots_give(&core->models, m);
     return SGI_OK;
 }
@@ -241,7 +241,7 @@ static uint32_t step_of(const struct model *m)
     case ST_RESERVING:
         return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
     case ST_LOADING:
-        return i->bytes_ready ? SGI_STEP_START : SGI_STEP_READ;
+        return !i->loaded ? SGI_STEP_READ : !i->prefixed ? SGI_STEP_PREFIX : SGI_STEP_START;
     default:
         return SGI_STEP_QUEUE;
     }
@@ -258,8 +258,8 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     }
     case TIMER_HANG: {
         struct instance *i = t->owner;
-        if (i->state != ST_WEDGED && (i->op_start || i->op_stop || i->calls_ending))
-            sgi__instance_hung(core, i);
+        if (i->state != ST_WEDGED)
+            sgi__instance_hung(core, now, i);
         break;
     }
     case TIMER_STARVE:
@@ -287,15 +287,13 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     case TIMER_LINGER:
         sgi__context_lingered(core, t->owner);
         break;
-    case TIMER_PREPARE: {
+    case TIMER_MODEL_HANG: {
         struct model *m = t->owner;
-        if (!m->op_prepare)
-            break;
-        m->prepare_hung = true;
+        m->hung_step = m->op_prepare ? SGI_STEP_PREPARE : SGI_STEP_STOP;
         if (m->instance.state == ST_COLD)
-            sgi__model_failed(core, now, m, SGI_E_WEDGED, SGI_STEP_PREPARE);
+            sgi__model_failed(core, now, m, SGI_E_WEDGED, m->hung_step);
         else if (!m->instance.to_dram) /* a fill of DRAM does not need it */
-            sgi__instance_fail(core, now, &m->instance, SGI_E_WEDGED, SGI_STEP_PREPARE);
+            sgi__instance_fail(core, now, &m->instance, SGI_E_WEDGED, m->hung_step);
         break;
     }
     }
@@ -586,10 +584,7 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
         if (!m->op_prepare || m->op_prepare != event->op)
             return false;
         m->op_prepare = 0;
-        if (m->prepare_hung) /* it has come back: nothing is left to back off from */
-            m->failed_until = now;
-        m->prepare_hung = false;
-        sgi__timer_unset(&m->prepare_hang);
+        sgi__model_unwatch(now, m);
         if (event->status == SGI_OK) {
             m->prepared = true;
             m->prepared_bytes = event->bytes;
@@ -606,6 +601,7 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
         if (!m->op_discard || m->op_discard != event->op)
             return false;
         m->op_discard = 0;
+        sgi__model_unwatch(now, m);
         core->prepared_bytes -= m->prepared_bytes;
         m->prepared_bytes = 0;
         if (i->state != ST_COLD && !i->to_dram && i->source_ok)
@@ -630,6 +626,8 @@ static bool instance_expects(const struct instance *i, const struct sgi__core_ev
         return i->op_reserve == event->op;
     case SGI__EV_LOADED:
         return i->op_load == event->op;
+    case SGI__EV_PREFIX_FILLED:
+        return i->op_prefix == event->op;
     case SGI__EV_ENGINE_STARTED:
         return i->op_start == event->op;
     case SGI__EV_ENGINE_STOPPED:

@@ -49,6 +49,7 @@ struct sgi__core_model_config {
     uint64_t hang_ns;    /* SGI__NEVER: no limit */
     uint32_t leases_max; /* UINT32_MAX: no limit */
     bool     has_engine, has_prepare;
+    bool     has_prefix; /* its engine fills a part of the image beside each load from disk */
 };
 
 /* ---- making and taking apart; these allocate and free ---- */
@@ -109,7 +110,8 @@ enum sgi__core_event_kind {
     SGI__EV_CONTEXT_LOST,   /* no op: the device is gone */
     SGI__EV_CONTEXT_BACK,   /* no op */
     SGI__EV_RESERVED,       /* status */
-    SGI__EV_LOADED,         /* status: every byte is there and verified, or which step failed */
+    SGI__EV_LOADED,         /* status: every byte of the files is there and verified, or which step failed */
+    SGI__EV_PREFIX_FILLED,  /* status */
     SGI__EV_ENGINE_STARTED, /* status */
     SGI__EV_ENGINE_STOPPED,
     SGI__EV_PREPARED, /* status, bytes */
@@ -175,8 +177,9 @@ enum sgi__core_action_kind {
     SGI__ACT_CLOSE_CONTEXT,
     SGI__ACT_RESERVE,     /* instance, device (-1: DRAM), tier the bytes will come from, image bytes */
     SGI__ACT_START_LOAD,  /* instance, tier */
-    SGI__ACT_CANCEL_LOAD, /* instance: its load and its engine's start are to end soon; both still report. No result of
-                             its own */
+    SGI__ACT_FILL_PREFIX, /* instance: the engine's part of its image, beside the load */
+    SGI__ACT_CANCEL_LOAD, /* instance: its load, prefix and engine's start are to end soon; all still report. No result
+                             of its own */
     SGI__ACT_PREPARE,
     SGI__ACT_DISCARD,
     SGI__ACT_START_ENGINE,

@@ -6,6 +6,7 @@
  * only then uncharges.
  */
 #include <assert.h>
+#include <string.h>
 
 #include "core/state.h"
 
@@ -37,6 +38,11 @@ void sgi__instance_move(struct instance *i, enum instance_event event)
 bool sgi__instance_unused(const struct instance *i)
 {
     return i->leases == 0 && i->calls == 0;
+}
+
+bool sgi__instance_filled(const struct instance *i)
+{
+    return i->loaded && i->prefixed;
 }
 
 uint64_t sgi__instance_need(const struct instance *i)
@@ -103,17 +109,42 @@ static void timers_unset(struct instance *i)
     sgi__timer_unset(&i->starve);
 }
 
-static void watch(struct sgi__core *core, uint64_t now, struct instance *i)
+/* ---- its engine's callbacks ---- */
+
+static bool is_hung(const struct instance *i, uint64_t now, int callback)
 {
-    uint64_t hang = i->model->config.hang_ns;
-    sgi__timer_set(core, &i->hang, hang >= SGI__NEVER - now ? SGI__NEVER : now + hang);
+    return i->hung_at[callback] && i->hung_at[callback] <= now;
 }
 
-/* A callback came back; unless another is out, nobody is watched. */
-static void unwatch(struct instance *i)
+static void watch_first(struct sgi__core *core, struct instance *i)
 {
-    if (i->op_start == 0 && i->op_stop == 0 && i->calls_ending == 0)
-        sgi__timer_unset(&i->hang);
+    uint64_t first = SGI__NEVER;
+    for (int n = 0; n < CB_COUNT; n++)
+        if (i->hung_at[n] && i->hung_at[n] < first)
+            first = i->hung_at[n];
+    sgi__timer_set(core, &i->hang, first);
+}
+
+void sgi__instance_watch(struct sgi__core *core, uint64_t since, struct instance *i, enum callback callback)
+{
+    uint64_t hang = i->model->config.hang_ns;
+    if (hang >= SGI__NEVER - since)
+        return;
+    i->hung_at[callback] = since + hang;
+    watch_first(core, i);
+}
+
+void sgi__instance_unwatch(struct sgi__core *core, struct instance *i, enum callback callback)
+{
+    i->hung_at[callback] = 0;
+    watch_first(core, i);
+}
+
+/* While its weights arrive a start may wait for them as long as that takes. */
+static void watch_start(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    if (i->op_start && !i->op_load && !i->op_prefix)
+        sgi__instance_watch(core, now, i, CB_START);
 }
 
 static void gone(struct sgi__core *core, uint64_t now, struct instance *i)
@@ -121,7 +152,8 @@ static void gone(struct sgi__core *core, uint64_t now, struct instance *i)
     struct model *m = i->model;
 
     assert(i->leases == 0 && i->calls == 0 && i->charged == 0);
-    assert(i->op_reserve == 0 && i->op_load == 0 && i->op_start == 0 && i->op_stop == 0 && i->op_end == 0);
+    assert(i->op_reserve == 0 && i->op_load == 0 && i->op_prefix == 0);
+    assert(i->op_start == 0 && i->op_stop == 0 && i->op_end == 0);
     load_slot_give(core, i);
     timers_unset(i);
     sgi__instance_move(i, EV_GONE);
@@ -132,13 +164,26 @@ static void gone(struct sgi__core *core, uint64_t now, struct instance *i)
 
 /* ---- up ---- */
 
+static void model_watch(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    if (m->config.hang_ns < SGI__NEVER - now)
+        sgi__timer_set(core, &m->hang, now + m->config.hang_ns);
+}
+
+void sgi__model_unwatch(uint64_t now, struct model *m)
+{
+    if (m->hung_step) /* nothing is left to back off from */
+        m->failed_until = now;
+    m->hung_step = 0;
+    sgi__timer_unset(&m->hang);
+}
+
 void sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m)
 {
     if (!m->config.has_prepare || m->prepared || m->op_prepare || m->op_discard)
         return;
     m->op_prepare = sgi__core_act(core, SGI__ACT_PREPARE, m, NULL);
-    if (m->config.hang_ns < SGI__NEVER - now)
-        sgi__timer_set(core, &m->prepare_hang, now + m->config.hang_ns);
+    model_watch(core, now, m);
 }
 
 /* QUEUED: the scheduler admits it once its source has been checked and there is room. */
@@ -148,9 +193,13 @@ void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, 
     struct timer     idle = i->idle, hang = i->hang, starve = i->starve; /* they may stand in the heap still */
 
     assert(i->state == ST_COLD);
-    *i = (struct instance){
-        .model = m, .idle = idle, .hang = hang, .starve = starve, .to_dram = to_dram, .keep = true
-    };
+    *i = (struct instance){ .model = m,
+                            .idle = idle,
+                            .hang = hang,
+                            .starve = starve,
+                            .to_dram = to_dram,
+                            .keep = true,
+                            .rest_ns = SGI__IDLE_OF_MODEL };
     i->id = sgi__core_new_id(core, ID_INSTANCE, sgi__core_slot(m->id));
     sgi__instance_move(i, EV_WANTED);
 
@@ -208,7 +257,7 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
     else if (m->draining)
         sgi__instance_stop(core, now, i, false);
     else
-        sgi__instance_rest(core, now, i, m->config.idle_ns); /* wants that wait take it from here before any timer */
+        sgi__instance_rest(core, now, i, i->rest_ns); /* wants that wait take it from here before any timer */
 }
 
 static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
@@ -219,6 +268,12 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
         (i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN)) {
         sgi__instance_move(i, EV_PLACED);
         i->op_load = sgi__core_act(core, SGI__ACT_START_LOAD, m, i);
+        if (m->config.has_prefix && i->tier == SGI_TIER_DISK) {
+            i->op_prefix = sgi__core_act(core, SGI__ACT_FILL_PREFIX, m, i);
+            sgi__instance_watch(core, now, i, CB_PREFIX);
+        } else {
+            i->prefixed = true; /* a residence has its own already */
+        }
         core->dirty = true; /* early wants can be granted */
     }
     if (i->state != ST_LOADING)
@@ -227,10 +282,9 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
     if (engine && !i->start_sent && (m->prepared || !m->config.has_prepare)) {
         i->start_sent = true;
         i->op_start = sgi__core_act(core, SGI__ACT_START_ENGINE, m, i);
-        if (!i->op_load)
-            watch(core, now, i); /* while its weights arrive it may wait for them as long as that takes */
+        watch_start(core, now, i);
     }
-    if (i->bytes_ready && (!engine || i->engine_up))
+    if (sgi__instance_filled(i) && (!engine || i->engine_up))
         ready(core, now, i);
 }
 
@@ -240,7 +294,7 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 static bool end_memory(struct sgi__core *core, struct instance *i)
 {
     struct model *m = i->model;
-    bool          keep = i->keep && i->bytes_ready && !i->lost && !m->draining && !m->evict_dram &&
+    bool          keep = i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram &&
                 (i->device == SGI__DRAM || core->devices[i->device].unified);
     enum room room = ROOM_NOW;
 
@@ -272,10 +326,10 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
     return true;
 }
 
-/* Load and start still report; they are asked to do it soon. */
+/* What is out still reports; it is asked to do so soon. */
 static void cancel(struct sgi__core *core, struct instance *i)
 {
-    if (i->cancel_sent || (!i->op_load && !i->op_start))
+    if (i->cancel_sent || (!i->op_load && !i->op_prefix && !i->op_start))
         return;
     i->cancel_sent = true;
     sgi__core_act(core, SGI__ACT_CANCEL_LOAD, i->model, i);
@@ -284,11 +338,12 @@ static void cancel(struct sgi__core *core, struct instance *i)
 static void advance_down(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     cancel(core, i);
-    if (!sgi__instance_unused(i) || i->op_load || i->op_reserve || i->op_start || i->op_stop || i->op_end)
+    if (!sgi__instance_unused(i) || i->op_reserve || i->op_load || i->op_prefix || i->op_start || i->op_stop ||
+        i->op_end)
         return;
     if (i->engine_up) {
         i->op_stop = sgi__core_act(core, SGI__ACT_STOP_ENGINE, i->model, i);
-        watch(core, now, i);
+        sgi__instance_watch(core, now, i, CB_STOP);
         return;
     }
     if (i->memory_ready) {
@@ -439,16 +494,24 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
     case SGI__EV_LOADED:
         i->op_load = 0;
         load_slot_give(core, i);
-        if (i->op_start)
-            watch(core, now, i);
+        watch_start(core, now, i);
         if (event->status == SGI_OK)
-            i->bytes_ready = true;
+            i->loaded = true;
+        else
+            sgi__instance_fail(core, now, i, event->status, event->step);
+        break;
+    case SGI__EV_PREFIX_FILLED:
+        i->op_prefix = 0;
+        sgi__instance_unwatch(core, i, CB_PREFIX);
+        watch_start(core, now, i);
+        if (event->status == SGI_OK)
+            i->prefixed = true;
         else
             sgi__instance_fail(core, now, i, event->status, event->step);
         break;
     case SGI__EV_ENGINE_STARTED:
         i->op_start = 0;
-        unwatch(i);
+        sgi__instance_unwatch(core, i, CB_START);
         if (event->status == SGI_OK)
             i->engine_up = true;
         else
@@ -457,7 +520,7 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
     case SGI__EV_ENGINE_STOPPED:
         i->op_stop = 0;
         i->engine_up = false;
-        unwatch(i);
+        sgi__instance_unwatch(core, i, CB_STOP);
         break;
     case SGI__EV_FREED:
     case SGI__EV_KEPT:
@@ -472,9 +535,14 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
 
 /* ---- callbacks that do not come back, and places that go ---- */
 
-void sgi__instance_hung(struct sgi__core *core, struct instance *i)
+void sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i)
 {
-    uint32_t step = i->op_start ? SGI_STEP_START : i->op_stop ? SGI_STEP_STOP : SGI_STEP_CALL;
+    static const uint8_t steps[CB_COUNT] = { SGI_STEP_PREFIX, SGI_STEP_START, SGI_STEP_STOP, SGI_STEP_CALL };
+    uint32_t             step = SGI_STEP_NONE;
+
+    for (int n = 0; n < CB_COUNT && step == SGI_STEP_NONE; n++)
+        if (is_hung(i, now, n))
+            step = steps[n];
 
     i->closing = true;
     i->keep = false; /* whatever hangs may still write to it */
@@ -493,8 +561,12 @@ void sgi__instance_hung(struct sgi__core *core, struct instance *i)
 
 void sgi__instance_heal(struct sgi__core *core, uint64_t now, struct instance *i)
 {
-    if (i->state != ST_WEDGED || i->op_start || i->op_stop || i->calls_ending)
+    if (i->state != ST_WEDGED)
         return;
+    for (int n = 0; n < CB_COUNT; n++)
+        if (is_hung(i, now, n))
+            return;
+    watch_first(core, i); /* what else is out may hang too */
     sgi__instance_move(i, EV_HEALED);
     core->dirty = true;
     sgi__instance_advance(core, now, i);
@@ -509,8 +581,8 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
     i->lost = i->closing = true;
     i->failed = SGI_E_DEVICE_LOST;
     i->failed_step = SGI_STEP_CONTEXT;
-    i->op_reserve = i->op_load = i->op_start = i->op_stop = i->op_end = 0;
-    i->memory_ready = i->bytes_ready = i->engine_up = false;
+    i->op_reserve = i->op_load = i->op_prefix = i->op_start = i->op_stop = i->op_end = 0;
+    i->memory_ready = i->loaded = i->prefixed = i->engine_up = false;
     core->calls -= i->calls;
     i->calls = i->calls_ending = i->calls_detached = 0;
     if (i->keep_waiting) {
@@ -520,6 +592,7 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
     uncharge(core, i); /* its memory went with the place, whoever still holds a lease */
     load_slot_give(core, i);
     timers_unset(i);
+    memset(i->hung_at, 0, sizeof i->hung_at);
     if (i->state == ST_WEDGED)
         sgi__instance_move(i, EV_HEALED);
     else
@@ -532,7 +605,6 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
 void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
 {
     bool cold = m->instance.state == ST_COLD;
-    (void)now;
 
     if (m->residence == RES_KEPT && (m->draining || (m->evict_dram && m->wants == 0)))
         sgi__residence_drop(core, m);
@@ -542,6 +614,7 @@ void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
         m->discard_wanted = false;
         m->prepared = false;
         m->op_discard = sgi__core_act(core, SGI__ACT_DISCARD, m, NULL);
+        model_watch(core, now, m);
     }
     if (!m->draining || m->drained_said || !cold || m->residence != RES_NONE || m->prepared || m->op_prepare ||
         m->op_discard || m->op_check)

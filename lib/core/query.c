@@ -11,8 +11,8 @@ sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, s
         return SGI_E_STALE;
     const struct instance *i = l->instance;
     bool                   ends = i->state == ST_STOPPING || i->state == ST_WEDGED;
-    bool                   bad = i->lost ||
-               (ends && (i->failed != SGI_OK || !i->bytes_ready)); /* a load that was given up never comes to its end */
+    bool                   bad = i->lost || (ends && (i->failed != SGI_OK ||
+                                    !sgi__instance_filled(i))); /* a load that was given up never comes to its end */
     *view_out = (struct sgi__core_lease_view){
         .model = i->model->id,
         .instance = i->id,
@@ -57,7 +57,7 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
     bool                   on_device = i->state != ST_COLD && i->state != ST_QUEUED && i->device != SGI__DRAM;
     bool                   up = i->state == ST_READY || i->state == ST_BUSY;
     *view_out = (struct sgi__core_model_view){
-        .state = m->prepare_hung && i->state == ST_COLD ? SGI_MODEL_WEDGED : public_state(i),
+        .state = m->hung_step && i->state == ST_COLD ? SGI_MODEL_WEDGED : public_state(i),
         .device = on_device ? i->device : -1,
         .tier = up                                                     ? SGI_TIER_DEVICE
                 : m->residence == RES_KEPT || m->residence == RES_LENT ? SGI_TIER_DRAM
@@ -139,8 +139,8 @@ static void check_instance(const struct sgi__core *core, const struct instance *
     assert(i->charged_engine <= i->charged);
     assert(i->calls_ending <= i->calls && i->calls_detached <= i->calls);
     assert(i->leases <= i->model->config.leases_max);
-    assert(i->state != ST_READY || (sgi__instance_unused(i) && i->bytes_ready));
-    assert(i->state != ST_BUSY || (!sgi__instance_unused(i) && i->bytes_ready));
+    assert(i->state != ST_READY || (sgi__instance_unused(i) && sgi__instance_filled(i)));
+    assert(i->state != ST_BUSY || (!sgi__instance_unused(i) && sgi__instance_filled(i)));
     assert(i->state != ST_READY || !i->model->config.has_engine || i->engine_up || i->to_dram);
     assert(i->op_end == 0 ||
            (i->op_load == 0 && i->op_start == 0 && i->op_stop == 0 && !i->engine_up && i->leases == 0));

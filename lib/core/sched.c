@@ -373,6 +373,14 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
 
 /* ---- one model ---- */
 
+/* It is there only for those who still hold it; whoever comes later needs another device. */
+static void serve_lost(struct sgi__core *core, struct instance *i)
+{
+    sgi_status why_not;
+    if (i->lost && i->model->wants > 0 && !sgi__fits_somewhere(core, i->model, false, &why_not))
+        sgi__wants_reject(core, i->model, why_not, SGI_STEP_CONTEXT, 0);
+}
+
 static void serve_up(struct sgi__core *core, uint64_t now, struct model *m)
 {
     struct instance *i = &m->instance;
@@ -392,11 +400,7 @@ static void serve_up(struct sgi__core *core, uint64_t now, struct model *m)
     if (m->wants == 0 &&
         i->state == ST_READY) /* only prefetches: those before it in this pass could not have its room */
         core->dirty = true;
-    if (i->lost && m->wants > 0) { /* it is up only for those who still hold it */
-        sgi_status why_not;
-        if (!sgi__fits_somewhere(core, m, false, &why_not))
-            sgi__wants_reject(core, m, why_not, SGI_STEP_CONTEXT, 0);
-    }
+    serve_lost(core, i);
 }
 
 static void serve_early(struct sgi__core *core, uint64_t now, struct model *m)
@@ -441,8 +445,8 @@ static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
 {
     bool to_dram = !wants_device(m);
 
-    if (m->prepare_hung) {
-        sgi__wants_reject(core, m, SGI_E_WEDGED, SGI_STEP_PREPARE, 0);
+    if (m->hung_step) {
+        sgi__wants_reject(core, m, SGI_E_WEDGED, m->hung_step, 0);
         return;
     }
     if (now < m->failed_until) {
@@ -494,6 +498,8 @@ static void serve(struct sgi__core *core, uint64_t now, struct model *m)
         serve_up(core, now, m);
     } else if (i->state == ST_LOADING) {
         serve_early(core, now, m);
+    } else if (i->state == ST_STOPPING) {
+        serve_lost(core, i);
     } else if (i->state == ST_WEDGED) {
         sgi__wants_reject(core, m, SGI_E_WEDGED, i->failed_step, 0);
     }

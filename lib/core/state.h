@@ -23,7 +23,7 @@ struct slots {
  * A deadline. `due` is the truth; `key` is where it stands in the heap, at or before `due`: moving a deadline later,
  * which every warm acquire and release does, touches one word, and the heap finds out when `key` comes up.
  */
-enum timer_kind { TIMER_IDLE, TIMER_HANG, TIMER_WANT, TIMER_STARVE, TIMER_LEASE, TIMER_LINGER, TIMER_PREPARE };
+enum timer_kind { TIMER_IDLE, TIMER_HANG, TIMER_WANT, TIMER_STARVE, TIMER_LEASE, TIMER_LINGER, TIMER_MODEL_HANG };
 
 struct timer {
     uint64_t due; /* SGI__NEVER: not set */
@@ -60,6 +60,9 @@ enum instance_event {
     EV_COUNT
 };
 
+/* Callbacks of an instance's engine that may not be out for ever. */
+enum callback { CB_PREFIX, CB_START, CB_STOP, CB_CALL, CB_COUNT };
+
 /* One model brought up, or on its way there or back. */
 struct instance {
     uint64_t         id; /* 0 while COLD */
@@ -72,11 +75,11 @@ struct instance {
     struct instance *device_prev, *device_next; /* in device.instances from RESERVING on */
 
     /* results that are out: the op each must carry, 0 for none */
-    uint64_t op_reserve, op_load, op_start, op_stop, op_end;
+    uint64_t op_reserve, op_load, op_prefix, op_start, op_stop, op_end;
 
     bool source_ok;             /* checked for this start, or not needed */
     bool memory_ready;          /* RESERVED has come: there is an image to give back */
-    bool bytes_ready;           /* every byte is there and verified */
+    bool loaded, prefixed;      /* every byte of the files is there and verified; every byte of the engine's */
     bool start_sent, engine_up; /* engine_up: `stop` must be called */
     bool keep_waiting;          /* until a dropped residence has made room in the DRAM tier */
     bool retried;               /* a refused reserve was tried again once */
@@ -100,10 +103,11 @@ struct instance {
     uint64_t     ending_last;    /* when the last of these was canceled */
     uint64_t     last_used;
     uint64_t     idle_ns;   /* the idle time that runs, for when a pin comes off */
-    uint64_t     rest_ns;   /* as the last lease released asked for, when a call outlives it */
+    uint64_t     rest_ns;   /* as the last lease released asked for, when a call or the load outlives it */
     uint64_t     ready_seq; /* core.seq when it became ready: wants after it found it there */
     bool         blocked;   /* waits for room, on blocked_device, */
     int32_t      blocked_device;
+    uint64_t     hung_at[CB_COUNT]; /* when each callback that is out counts as hung; 0: it does not */
     struct timer idle, hang, starve;
 };
 
@@ -132,9 +136,10 @@ struct model {
     uint64_t             op_drop;
     bool                 evict_dram; /* drop the residence as soon as it is one */
 
-    bool         prepared, discard_wanted, prepare_hung;
+    bool         prepared, discard_wanted;
+    uint32_t     hung_step; /* PREPARE, or STOP for discard: it does not come back. 0: neither */
     uint64_t     prepared_bytes, op_prepare, op_discard;
-    struct timer prepare_hang;
+    struct timer hang; /* of either */
 
     uint32_t   pinned_tier;
     uint32_t   failures;     /* consecutive */
@@ -255,13 +260,18 @@ void sgi__instance_abandon(struct sgi__core *core, uint64_t now, struct model *m
 void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i,
                         uint64_t idle_ns); /* unused from now on */
 void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event);
-void sgi__instance_heal(struct sgi__core *core, uint64_t now, struct instance *i);
-void sgi__instance_hung(struct sgi__core *core, struct instance *i);
-void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i);
-void sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns);
-bool sgi__instance_unused(const struct instance *i);
-uint64_t sgi__instance_need(const struct instance *i);                        /* bytes on a device */
+/* From `since` on the callback may be out for as long as its model allows. */
+void     sgi__instance_watch(struct sgi__core *core, uint64_t since, struct instance *i, enum callback callback);
+void     sgi__instance_unwatch(struct sgi__core *core, struct instance *i, enum callback callback);
+void     sgi__instance_heal(struct sgi__core *core, uint64_t now, struct instance *i);
+void     sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i);
+void     sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i);
+void     sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns);
+bool     sgi__instance_unused(const struct instance *i);
+bool     sgi__instance_filled(const struct instance *i); /* every byte of its image is there and verified */
+uint64_t sgi__instance_need(const struct instance *i);   /* bytes on a device */
 void     sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m); /* if it has to be, and is not */
+void     sgi__model_unwatch(uint64_t now, struct model *m); /* prepare or discard is back, or gone with its place */
 void     sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sgi_status status, uint32_t step);
 void     sgi__model_advance(struct sgi__core *core, uint64_t now,
                             struct model *m); /* what a drain or an evict still waits for */

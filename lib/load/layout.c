@@ -55,6 +55,7 @@ sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix
             return sgi__error(err, SGI_E_FORMAT, "%s: with it the files are absurdly large", m->files[n].name);
         }
         layout->data_bytes += layout->parts[n].data_bytes; /* of the image's */
+        layout->engine_prefix |= layout->parts[n].engine_prefix;
     }
     *layout_out = layout;
     return SGI_OK;

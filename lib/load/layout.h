@@ -26,6 +26,7 @@ struct sgi__layout {
     uint32_t          parts_count;
     uint64_t          image_bytes; /* sum of region_bytes */
     uint64_t          data_bytes;
+    bool              engine_prefix; /* of some part */
     struct sgi__part *parts;
 };
 

@@ -25,9 +25,7 @@ static sgi_status load_new(const struct sgi__load_spec *spec, bool done, struct 
     sgi__error_init(&load->error);
     for (uint64_t n = 0; !done && n < tensors; n++)
         load->ready[n] = spec->manifest->tensors[n].bytes == 0;
-    for (uint32_t n = 0; !done && n < spec->layout->parts_count; n++)
-        load->has_prefixes |= spec->layout->parts[n].engine_prefix;
-    if (!load->has_prefixes)
+    if (!spec->layout->engine_prefix)
         load->prefixes_done = true;
     load->total_bytes = spec->layout->data_bytes;
     *load_out = load;
@@ -61,11 +59,6 @@ void sgi__load_free(struct sgi__load *load)
     sgi__free(load);
 }
 
-bool sgi__load_has_prefixes(const struct sgi__load *load)
-{
-    return load->has_prefixes;
-}
-
 /* ---- what the pipeline and the prefixes report ---- */
 
 /* The first cause is kept. */
@@ -89,12 +82,25 @@ void sgi__load_ready(struct sgi__load *load, uint64_t tensor)
     pthread_mutex_unlock(&load->mutex);
 }
 
-void sgi__load_run_done(struct sgi__load *load)
+/* The first cause, not what followed from it. */
+static sgi_status first_cause(struct sgi__load *load, sgi_status status, sgi_error *err)
 {
+    if (load->failed == SGI_OK)
+        return status;
+    sgi__error_copy(err, &load->error);
+    return load->failed;
+}
+
+sgi_status sgi__load_run_done(struct sgi__load *load, sgi_status status, sgi_error *err)
+{
+    if (status != SGI_OK)
+        sgi__load_failed(load, status, err);
     pthread_mutex_lock(&load->mutex);
     load->run_done = true;
+    status = first_cause(load, status, err);
     pthread_cond_broadcast(&load->changed);
     pthread_mutex_unlock(&load->mutex);
+    return status;
 }
 
 sgi_status sgi__load_fill_prefixes(struct sgi__load *load, sgi_error *err)
@@ -117,15 +123,10 @@ sgi_status sgi__load_fill_prefixes(struct sgi__load *load, sgi_error *err)
     load->report.steps[SGI_STEP_PREFIX].start_ns = start;
     load->report.steps[SGI_STEP_PREFIX].ns = sgi__clock_now_ns() - start;
     load->prefixes_done = true;
+    st = first_cause(load, st, err);
     pthread_cond_broadcast(&load->changed);
     pthread_mutex_unlock(&load->mutex);
     return st;
-}
-
-void sgi__load_refused(struct sgi__load *load, sgi_status status, const sgi_error *err)
-{
-    sgi__load_failed(load, status, err);
-    sgi__load_run_done(load);
 }
 
 void sgi__load_cancel(struct sgi__load *load)
@@ -144,12 +145,6 @@ bool sgi__load_canceled(struct sgi__load *load)
 
 /* ---- waiting ---- */
 
-static sgi_status failed_status(struct sgi__load *load, sgi_error *err)
-{
-    sgi__error_copy(err, &load->error);
-    return load->failed;
-}
-
 sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err)
 {
     sgi_status st = SGI_OK;
@@ -159,7 +154,7 @@ sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64
     /* A tensor that is there stays there, even if the load fails later. */
     while (!(load->run_done && load->failed == SGI_OK) && load->ready && !load->ready[tensor]) {
         if (load->failed != SGI_OK) {
-            st = failed_status(load, err);
+            st = first_cause(load, SGI_OK, err);
             break;
         }
         if (!sgi__cond_wait(&load->changed, &load->mutex, deadline_ns)) {
@@ -178,7 +173,7 @@ sgi_status sgi__load_wait_prefixes(struct sgi__load *load, sgi_error *err)
     pthread_mutex_lock(&load->mutex);
     while (!load->prefixes_done && load->failed == SGI_OK)
         pthread_cond_wait(&load->changed, &load->mutex);
-    sgi_status st = load->failed == SGI_OK ? SGI_OK : failed_status(load, err);
+    sgi_status st = first_cause(load, SGI_OK, err);
     pthread_mutex_unlock(&load->mutex);
     return st;
 }
@@ -188,17 +183,9 @@ sgi_status sgi__load_wait(struct sgi__load *load, sgi_error *err)
     pthread_mutex_lock(&load->mutex);
     while (!(load->run_done && load->prefixes_done) && load->failed == SGI_OK)
         pthread_cond_wait(&load->changed, &load->mutex);
-    sgi_status st = load->failed == SGI_OK ? SGI_OK : failed_status(load, err);
+    sgi_status st = first_cause(load, SGI_OK, err);
     pthread_mutex_unlock(&load->mutex);
     return st;
-}
-
-void sgi__load_join_prefixes(struct sgi__load *load)
-{
-    pthread_mutex_lock(&load->mutex);
-    while (!load->prefixes_done)
-        pthread_cond_wait(&load->changed, &load->mutex);
-    pthread_mutex_unlock(&load->mutex);
 }
 
 void sgi__load_progress(struct sgi__load *load, uint64_t *done_out, uint64_t *total_out)

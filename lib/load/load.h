@@ -58,18 +58,17 @@ void       sgi__load_free(struct sgi__load *load); /* nobody waits, run and pref
 
 /* The pipeline; once. SGI_OK: every byte is there and verified. Steps in err: MEMORY, OPEN, READ, VERIFY. */
 sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err);
-/* The engine's part, beside run, on another thread; once if there is a prefix_fill. */
+/* The engine's part, beside run, on another thread; once if there is a prefix_fill. Whichever of the two fails cancels
+ * the other, and both return the first cause. */
 sgi_status sgi__load_fill_prefixes(struct sgi__load *load, sgi_error *err);
-bool       sgi__load_has_prefixes(const struct sgi__load *load);
 void       sgi__load_cancel(struct sgi__load *load);
-/* Instead of run: it will never begin. Whoever waits for it is told why. */
-void sgi__load_refused(struct sgi__load *load, sgi_status status, const sgi_error *err);
+/* It will not come to its end, as when one of the two above cannot begin. Whoever waits for it is told why. */
+void sgi__load_failed(struct sgi__load *load, sgi_status status, const sgi_error *err);
 
 /* deadline_ns on CLOCK_MONOTONIC, UINT64_MAX: none. What the load failed with, SGI_E_TIMEOUT. */
 sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err);
 sgi_status sgi__load_wait_prefixes(struct sgi__load *load, sgi_error *err);
 sgi_status sgi__load_wait(struct sgi__load *load, sgi_error *err); /* run and prefixes */
-void       sgi__load_join_prefixes(struct sgi__load *load);        /* until fill_prefixes has returned, failed or not */
 bool       sgi__load_canceled(struct sgi__load *load);
 void       sgi__load_progress(struct sgi__load *load, uint64_t *done_out, uint64_t *total_out);
 void sgi__load_report(struct sgi__load *load, struct sgi__report *report_out); /* complete once run has returned */

@@ -441,8 +441,6 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
     if (st != SGI_OK) {
         sgi__error_step(err, st, SGI_STEP_READ);
         sgi__error_name_model(err, load->spec.name);
-        sgi__load_failed(load, st, err);
     }
-    sgi__load_run_done(load);
-    return st;
+    return sgi__load_run_done(load, st, err);
 }

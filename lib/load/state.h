@@ -12,7 +12,6 @@
 struct sgi__load {
     struct sgi__load_spec spec;
     uint64_t              total_bytes;
-    bool                  has_prefixes;
     atomic_bool           canceled;   /* written by anybody, read by the pipeline between chunks */
     atomic_uint_fast64_t  done_bytes; /* for progress only */
 
@@ -28,8 +27,8 @@ struct sgi__load {
     struct sgi__report  report;
 };
 
-void sgi__load_failed(struct sgi__load *load, sgi_status status, const sgi_error *err);
 void sgi__load_ready(struct sgi__load *load, uint64_t tensor);
-void sgi__load_run_done(struct sgi__load *load);
+/* How run ended: with `status`, or with what had gone wrong before. */
+sgi_status sgi__load_run_done(struct sgi__load *load, sgi_status status, sgi_error *err);
 
 #endif

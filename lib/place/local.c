@@ -156,8 +156,8 @@ static void start_job(struct sgi__place *p, const struct job *prototype, bool mu
     here.event.status = e == ENOMEM ? SGI_E_NO_MEMORY : SGI_E_SYSTEM;
     sgi__error_sys(&err, here.event.status, e, "model '%s': no thread to work on it", here.model->spec.name);
     here.event.error = &err;
-    if (here.event.kind == SGI__PLACE_LOADED) /* its engine's start may be on its way, and wait for it */
-        sgi__load_refused(here.instance->load, here.event.status, &err);
+    if (here.event.kind == SGI__PLACE_LOADED || here.event.kind == SGI__PLACE_PREFIX_FILLED)
+        sgi__load_failed(here.instance->load, here.event.status, &err); /* its engine's start may wait for it */
     report(p, &here.event);
 }
 
@@ -387,55 +387,9 @@ static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t
     report(p, &event);
 }
 
-struct prefix_job {
-    struct sgi__job   job; /* first */
-    struct sgi__load *load;
-};
-
-/* Reports through the load itself; work_load() waits for it. */
-static void run_prefixes(struct sgi__job *base)
-{
-    struct prefix_job *job = (struct prefix_job *)base;
-    struct sgi__load  *load = job->load;
-    sgi_error          err;
-
-    sgi__free(job);
-    sgi__error_init(&err);
-    sgi__thread_enter_library();
-    sgi__load_fill_prefixes(load, &err);
-    sgi__thread_leave_library();
-}
-
-static void start_prefixes(struct sgi__place *p, struct sgi__load *load)
-{
-    sgi_error          ignored; /* the load keeps it */
-    struct prefix_job *job = sgi__alloc(sizeof *job);
-
-    if (job) {
-        *job = (struct prefix_job){ .job.run = run_prefixes, .load = load };
-        if (sgi__pool_submit(p->pool, &job->job) == 0)
-            return;
-        sgi__free(job);
-    }
-    sgi__error_init(&ignored);
-    sgi__load_fill_prefixes(load, &ignored);
-}
-
 static void work_load(struct job *job, sgi_error *err)
 {
-    struct sgi__load *load = job->instance->load;
-
-    if (sgi__load_has_prefixes(load))
-        start_prefixes(job->place, load);
-    job->event.status = sgi__load_run(load, err);
-    sgi__load_join_prefixes(load);
-    sgi_error first; /* a prefix that failed canceled the run: the load knows which came first */
-    sgi__error_init(&first);
-    sgi_status st = sgi__load_wait(load, &first);
-    if (st != SGI_OK) {
-        job->event.status = st;
-        sgi__error_copy(err, &first);
-    }
+    job->event.status = sgi__load_run(job->instance->load, err);
 }
 
 static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
@@ -447,6 +401,23 @@ static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t in
         report(p, &event);
     else
         start_job(p, &(struct job){ .model = i->model, .instance = i, .work = work_load, .event = event }, false);
+}
+
+static void work_prefix(struct job *job, sgi_error *err)
+{
+    job->event.status = sgi__load_fill_prefixes(job->instance->load, err);
+}
+
+static void fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    struct place_instance *i = sgi__place_instance(p, instance);
+    start_job(p,
+              &(struct job){
+                  .model = i->model,
+                  .instance = i,
+                  .work = work_prefix,
+                  .event = { .kind = SGI__PLACE_PREFIX_FILLED, .op = op, .model = model, .instance = instance } },
+              false);
 }
 
 static void cancel(struct sgi__place *p, uint64_t instance)
@@ -712,6 +683,7 @@ const struct sgi__place_ops sgi__place_local = {
     .discard = discard,
     .reserve = reserve,
     .load = load,
+    .fill_prefix = fill_prefix,
     .engine_start = engine_start,
     .engine_stop = engine_stop,
     .free = free_instance,

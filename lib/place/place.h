@@ -22,6 +22,7 @@ enum sgi__place_event_kind {
     SGI__PLACE_CONTEXT_BACK,
     SGI__PLACE_RESERVED,
     SGI__PLACE_LOADED,
+    SGI__PLACE_PREFIX_FILLED,
     SGI__PLACE_ENGINE_STARTED,
     SGI__PLACE_ENGINE_STOPPED,
     SGI__PLACE_PREPARED,
@@ -104,13 +105,14 @@ struct sgi__place_ops {
     void (*reserve)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
                     uint32_t tier);
     void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
+    void (*fill_prefix)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* beside load */
     void (*engine_start)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*engine_stop)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*free)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* ends the instance */
     void (*keep)(struct sgi__place *p, uint64_t op, sgi_model model,
                  uint64_t instance); /* likewise; its image becomes the residence */
     void (*drop)(struct sgi__place *p, uint64_t op, sgi_model model);
-    /* A hurry-up for the instance's load and its engine's start; no event of its own. */
+    /* A hurry-up for the instance's load, prefix and engine's start; no event of its own. */
     void (*cancel)(struct sgi__place *p, uint64_t instance);
     void (*spare_limit)(struct sgi__place *p, uint64_t bytes); /* no event */
 
@@ -137,7 +139,7 @@ struct sgi__place_ops {
     uint32_t (*threads)(struct sgi__place *p);
 };
 
-#define SGI__PLACE_ABI 1
+#define SGI__PLACE_ABI 2
 
 extern const struct sgi__place_ops sgi__place_local;
 

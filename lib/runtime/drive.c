@@ -83,6 +83,9 @@ static void carry_out(sgi_runtime *rt, const struct sgi__core_action *a)
     case SGI__ACT_START_LOAD:
         ops->load(p, a->op, a->model, a->instance);
         break;
+    case SGI__ACT_FILL_PREFIX:
+        ops->fill_prefix(p, a->op, a->model, a->instance);
+        break;
     case SGI__ACT_CANCEL_LOAD:
         ops->cancel(p, a->instance);
         break;
@@ -161,6 +164,7 @@ static enum sgi__core_event_kind core_kind(enum sgi__place_event_kind kind)
         [SGI__PLACE_CONTEXT_BACK] = SGI__EV_CONTEXT_BACK,
         [SGI__PLACE_RESERVED] = SGI__EV_RESERVED,
         [SGI__PLACE_LOADED] = SGI__EV_LOADED,
+        [SGI__PLACE_PREFIX_FILLED] = SGI__EV_PREFIX_FILLED,
         [SGI__PLACE_ENGINE_STARTED] = SGI__EV_ENGINE_STARTED,
         [SGI__PLACE_ENGINE_STOPPED] = SGI__EV_ENGINE_STOPPED,
         [SGI__PLACE_PREPARED] = SGI__EV_PREPARED,

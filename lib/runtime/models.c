@@ -256,6 +256,7 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
                                       : UINT32_MAX,
         .has_engine = r->has_engine,
         .has_prepare = r->has_engine && r->engine.prepare,
+        .has_prefix = r->layout->engine_prefix,
     };
 
     /* The id comes first, the name last: nobody can ask for the model before its place knows it. */

@@ -440,32 +440,50 @@ static sgi_completion next_in_time(struct fixture *f)
 
 static void a_callback_that_hangs_wedges_its_model_alone_and_heals(void **state)
 {
-    static const enum engine_step steps[] = { ENGINE_PREPARE, ENGINE_START, ENGINE_STOP };
-    static const uint32_t         named[] = { SGI_STEP_PREPARE, SGI_STEP_START, SGI_STEP_STOP };
+    static const struct {
+        enum engine_step hangs;
+        uint32_t         named;
+        bool             from_dram; /* nothing else is out beside it then */
+        bool             ending;
+        uint32_t         evict;
+    } cases[] = {
+        { ENGINE_PREPARE, SGI_STEP_PREPARE, false, false, 0 },
+        { ENGINE_PREFIX_FILL, SGI_STEP_PREFIX, false, false, 0 },
+        { ENGINE_START, SGI_STEP_START, true, false, 0 },
+        { ENGINE_STOP, SGI_STEP_STOP, false, true, SGI_TIER_DISK },
+        { ENGINE_DISCARD, SGI_STEP_STOP, false, true, SGI_EVICT_ALL },
+    };
 
-    for (size_t n = 0; n < sizeof steps / sizeof *steps; n++) {
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
         struct fixture f;
         sgi_ticket     ticket;
         sgi_error      err;
         set_up(&f, state);
 
-        if (steps[n] == ENGINE_STOP)
+        struct gate *gate = &f.engine.gates[cases[n].hangs];
+        if (cases[n].from_dram || cases[n].ending)
             host_release(f.rt, host_acquire(f.rt, f.model));
-        gate_close(&f.engine.gates[steps[n]]);
-        if (steps[n] == ENGINE_STOP)
-            assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_OK);
+        if (cases[n].from_dram) {
+            assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DRAM), SGI_OK);
+            host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+        }
+        gate_close(gate);
+        if (cases[n].ending) {
+            assert_int_equal(sgi_model_evict(f.rt, f.model, cases[n].evict), SGI_OK);
+            gate_wait_arrived(gate, 1);
+        }
         assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
-        gate_wait_arrived(&f.engine.gates[steps[n]], 1);
+        gate_wait_arrived(gate, 1);
         sgi_completion c = next_in_time(&f);
         assert_int_equal(c.status, SGI_E_WEDGED);
-        host_error_is(&c.error, SGI_E_WEDGED, named[n], "'m'");
+        host_error_is(&c.error, SGI_E_WEDGED, cases[n].named, "'m'");
         host_wait_state(f.rt, f.model, SGI_MODEL_WEDGED);
         assert_int_equal(host_acquire_fails(f.rt, f.model, &err), SGI_E_WEDGED);
         host_release(f.rt, host_acquire(f.rt, f.plain)); /* everything else goes on */
 
         sgi_error close_err = { .struct_size = sizeof close_err };
         assert_int_equal(sgi_model_unregister(f.rt, f.plain, HOST_WAIT_MS, &close_err), SGI_OK);
-        gate_open(&f.engine.gates[steps[n]]);
+        gate_open(gate);
         host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
         advance(&f, 60000);
         sgi_lease lease = host_acquire(f.rt, f.model);

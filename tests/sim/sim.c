@@ -392,6 +392,7 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
                                         : UINT32_MAX,
         .has_engine = model->engine,
         .has_prepare = model->prepare,
+        .has_prefix = model->prefix,
     };
     sgi_model id;
     sim__begin(s, 'u', NULL);

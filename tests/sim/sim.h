@@ -49,7 +49,7 @@ struct sim_model {
     uint64_t idle_ms;    /* 10 s; SIM_IDLE_NOW, SIM_IDLE_NEVER */
     uint64_t hang_ms;    /* 60 s; SIM_HANG_NEVER */
     uint32_t leases_max; /* 1 with an engine, else no limit */
-    bool     engine, prepare;
+    bool     engine, prepare, prefix;
 };
 
 struct sim_ask {

@@ -7,7 +7,7 @@ bool sim__idle(const struct world_instance *i)
 {
     bool engine = i->model->config.has_engine;
     return i->id && !i->died && i->device >= 0 && i->leases == 0 && i->calls == 0 && i->load == DONE &&
-           (!engine || i->engine == DONE) && i->stop == NOT && i->end == NOT;
+           i->prefix == DONE && (!engine || i->engine == DONE) && i->stop == NOT && i->end == NOT;
 }
 
 /* ---- why an instance may leave ---- */
@@ -177,6 +177,11 @@ static void check_reserve(const struct sim *s, const struct sgi__core_action *a,
 static void check_start(const struct sim *s, const struct sgi__core_action *a, const struct world_model *m,
                         const struct world_instance *i)
 {
+    if (a->kind == SGI__ACT_FILL_PREFIX) {
+        if (i->prefix != NOT || i->load != UNDER_WAY || i->failed || i->lost)
+            sim__broken(s, "a prefix is filled once, from when its load begins");
+        return;
+    }
     if (a->kind == SGI__ACT_START_LOAD) {
         if (i->reserve != DONE || i->load != NOT || i->failed || i->lost)
             sim__broken(s, "a load starts once, after its memory is there");
@@ -197,8 +202,8 @@ static void check_start(const struct sim *s, const struct sgi__core_action *a, c
 
 static void check_cancel(const struct sim *s, const struct world_model *m, struct world_instance *i)
 {
-    if (i->load != UNDER_WAY && i->engine != UNDER_WAY)
-        sim__broken(s, "only a load or start that is out is canceled");
+    if (i->load != UNDER_WAY && i->prefix != UNDER_WAY && i->engine != UNDER_WAY)
+        sim__broken(s, "only a load, prefix or start that is out is canceled");
     bool wanted = m->wants > 0 || i->leases > 0 || !i->canceled;
     i->canceled = true;
     if (wanted && !(i->failed || i->lost || m->draining || s->closing || sim__hung(s, m)))
@@ -209,19 +214,19 @@ static void check_end(struct sim *s, const struct sgi__core_action *a, const str
                       struct world_instance *i)
 {
     if (a->kind == SGI__ACT_STOP_ENGINE) {
-        if (i->engine != DONE || i->stop != NOT || i->load == UNDER_WAY || i->end != NOT)
+        if (i->engine != DONE || i->stop != NOT || i->load == UNDER_WAY || i->prefix == UNDER_WAY || i->end != NOT)
             sim__broken(s, "an engine is stopped once, after it started and its load ended");
         check_leaves(s, i, false);
         return;
     }
-    if (i->reserve != DONE || i->load == UNDER_WAY || i->end != NOT)
+    if (i->reserve != DONE || i->load == UNDER_WAY || i->prefix == UNDER_WAY || i->end != NOT)
         sim__broken(s, "memory is given back once, after its load ended");
     if (i->engine == UNDER_WAY || (i->engine == DONE && i->stop != DONE))
         sim__broken(s, "memory is given back after the engine stopped");
     check_leaves(s, i, false);
     if (a->kind == SGI__ACT_FREE)
         return;
-    if (i->load != DONE || i->lost)
+    if (i->load != DONE || i->prefix != DONE || i->lost)
         sim__broken(s, "only verified bytes are kept");
     if (i->device >= 0 && s->config.discrete)
         sim__broken(s, "an image stays in host memory only if it is there");
@@ -311,6 +316,7 @@ void sim__check_action(struct sim *s, const struct sgi__core_action *a)
         check_reserve(s, a, m);
         return;
     case SGI__ACT_START_LOAD:
+    case SGI__ACT_FILL_PREFIX:
     case SGI__ACT_START_ENGINE:
     case SGI__ACT_CANCEL_LOAD:
     case SGI__ACT_STOP_ENGINE:
@@ -320,7 +326,7 @@ void sim__check_action(struct sim *s, const struct sgi__core_action *a)
             sim__broken(s, "an action is for an instance that holds memory");
         if (a->kind == SGI__ACT_CANCEL_LOAD)
             check_cancel(s, m, i);
-        else if (a->kind == SGI__ACT_START_LOAD || a->kind == SGI__ACT_START_ENGINE)
+        else if (a->kind == SGI__ACT_START_LOAD || a->kind == SGI__ACT_FILL_PREFIX || a->kind == SGI__ACT_START_ENGINE)
             check_start(s, a, m, i);
         else
             check_end(s, a, m, i);
@@ -348,7 +354,8 @@ static void check_up(const struct sim *s, const struct world_instance *i)
 static void check_ready(const struct sim *s, const struct world_instance *i)
 {
     check_up(s, i);
-    if (i->device < 0 || i->load != DONE || (i->model->config.has_engine && (i->engine != DONE || i->stop != NOT)))
+    if (i->device < 0 || i->load != DONE || i->prefix != DONE ||
+        (i->model->config.has_engine && (i->engine != DONE || i->stop != NOT)))
         sim__broken(s, "no grant without every byte and a started engine");
 }
 
@@ -375,8 +382,8 @@ static void check_grant(struct sim *s, const struct sgi__core_reply *r, const st
     if (w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && m->dram_bytes > 0 && !m->dropping && !(i && i->keeping))
         return;
     if (w->spec.prefetch) { /* it takes no lease, so a full instance is as good */
-        if (!i || i->died || i->load != DONE || i->device < 0 || (m->config.has_engine && i->engine != DONE) ||
-            i->stop != NOT)
+        if (!i || i->died || i->load != DONE || i->prefix != DONE || i->device < 0 ||
+            (m->config.has_engine && i->engine != DONE) || i->stop != NOT)
             sim__broken(s, "a prefetch ends well when every byte is there");
     } else if (w->spec.early) {
         check_up(s, i);
@@ -741,8 +748,9 @@ void sim__check_all(struct sim *s)
     }
     for (uint32_t n = 0; s->event_type == 't' && n < s->out_count; n++) { /* a prepare counts as failed while nobody
                                                                              asks, too */
-        struct world_model *m = sim__model(s, s->out[n]->action.model);
-        if (s->out[n]->action.kind == SGI__ACT_PREPARE && s->now - s->out[n]->since >= m->config.hang_ns)
+        struct world_model        *m = sim__model(s, s->out[n]->action.model);
+        enum sgi__core_action_kind kind = s->out[n]->action.kind;
+        if ((kind == SGI__ACT_PREPARE || kind == SGI__ACT_DISCARD) && s->now - s->out[n]->since >= m->config.hang_ns)
             m->failed_event[-SGI_E_WEDGED] = s->event;
     }
     if (s->event_model && s->event_model->id)

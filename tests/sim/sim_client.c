@@ -83,6 +83,7 @@ static void add_model(struct sim *s)
         spec.bytes = s->habits.image_max;
     if (spec.engine) {
         spec.prepare = one_in(s, 2);
+        spec.prefix = one_in(s, 2);
         spec.engine_bytes = one_in(s, 2) ? 0 : from(s, MIB(1), most / 8);
     }
     if (one_in(s, 2))
@@ -93,12 +94,19 @@ static void add_model(struct sim *s)
 static void choose_durations(struct sim *s)
 {
     static const struct range ns[SIM_ACTS] = {
-        [SGI__ACT_CHECK_SOURCE] = { 100000, 2000000 },    [SGI__ACT_OPEN_CONTEXT] = { 1000000, 200000000 },
-        [SGI__ACT_CLOSE_CONTEXT] = { 1000000, 50000000 }, [SGI__ACT_RESERVE] = { 50000, 5000000 },
-        [SGI__ACT_START_LOAD] = { 1000000, 500000000 },   [SGI__ACT_CANCEL_LOAD] = { 100000, 20000000 },
-        [SGI__ACT_PREPARE] = { 1000000, 300000000 },      [SGI__ACT_DISCARD] = { 10000, 5000000 },
-        [SGI__ACT_START_ENGINE] = { 1000000, 500000000 }, [SGI__ACT_STOP_ENGINE] = { 100000, 100000000 },
-        [SGI__ACT_FREE] = { 100000, 80000000 },           [SGI__ACT_KEEP] = { 50000, 5000000 },
+        [SGI__ACT_CHECK_SOURCE] = { 100000, 2000000 },
+        [SGI__ACT_OPEN_CONTEXT] = { 1000000, 200000000 },
+        [SGI__ACT_CLOSE_CONTEXT] = { 1000000, 50000000 },
+        [SGI__ACT_RESERVE] = { 50000, 5000000 },
+        [SGI__ACT_START_LOAD] = { 1000000, 500000000 },
+        [SGI__ACT_CANCEL_LOAD] = { 100000, 20000000 },
+        [SGI__ACT_FILL_PREFIX] = { 100000, 400000000 },
+        [SGI__ACT_PREPARE] = { 1000000, 300000000 },
+        [SGI__ACT_DISCARD] = { 10000, 5000000 },
+        [SGI__ACT_START_ENGINE] = { 1000000, 500000000 },
+        [SGI__ACT_STOP_ENGINE] = { 100000, 100000000 },
+        [SGI__ACT_FREE] = { 100000, 80000000 },
+        [SGI__ACT_KEEP] = { 50000, 5000000 },
         [SGI__ACT_DROP] = { 100000, 100000000 },
     };
     for (uint32_t kind = 0; kind < SIM_ACTS; kind++)
@@ -120,7 +128,8 @@ static void choose_trouble(struct sim *s)
         if (one_in(s, 2))
             h->fail[kind] = some;
     uint32_t hangs = one_in(s, 2) ? 0 : (uint32_t)from(s, 20, 800);
-    h->hang[SGI__ACT_START_ENGINE] = h->hang[SGI__ACT_STOP_ENGINE] = h->hang[SGI__ACT_PREPARE] = hangs;
+    h->hang[SGI__ACT_START_ENGINE] = h->hang[SGI__ACT_STOP_ENGINE] = hangs;
+    h->hang[SGI__ACT_PREPARE] = h->hang[SGI__ACT_DISCARD] = h->hang[SGI__ACT_FILL_PREFIX] = hangs;
     h->call_hang = hangs;
     h->hang_for = (struct range){ MS(500), MS(20000) };
     h->repeat = one_in(s, 2) ? 0 : 500;

@@ -8,13 +8,13 @@
 #include "sim/sim_state.h"
 
 static const char *const action_names[SIM_ACTS] = {
-    "CHECK_SOURCE", "OPEN_CONTEXT", "CLOSE_CONTEXT", "RESERVE", "START_LOAD", "CANCEL_LOAD", "PREPARE",
+    "CHECK_SOURCE", "OPEN_CONTEXT", "CLOSE_CONTEXT", "RESERVE", "START_LOAD", "FILL_PREFIX", "CANCEL_LOAD", "PREPARE",
     "DISCARD",      "START_ENGINE", "STOP_ENGINE",   "FREE",    "KEEP",       "DROP",        "SPARE_LIMIT",
 };
 static const char *const event_names[] = {
-    "SOURCE_CHECKED", "CONTEXT_OPENED", "CONTEXT_CLOSED", "CONTEXT_LOST", "CONTEXT_BACK", "RESERVED",
-    "LOADED",         "ENGINE_STARTED", "ENGINE_STOPPED", "PREPARED",     "DISCARDED",    "FREED",
-    "KEPT",           "DROPPED",        "FOREIGN",        "PLACE_DIED",   "PLACE_UP",
+    "SOURCE_CHECKED", "CONTEXT_OPENED", "CONTEXT_CLOSED", "CONTEXT_LOST",   "CONTEXT_BACK", "RESERVED",
+    "LOADED",         "PREFIX_FILLED",  "ENGINE_STARTED", "ENGINE_STOPPED", "PREPARED",     "DISCARDED",
+    "FREED",          "KEPT",           "DROPPED",        "FOREIGN",        "PLACE_DIED",   "PLACE_UP",
 };
 static const char *const reply_names[] = { "GRANT", "REJECT", "OVERDUE", "WEDGED", "DRAINED", "CLOSED" };
 
@@ -100,13 +100,14 @@ static void print_state(FILE *out, const struct sim *s)
                 facts[m->prepare], m->dram_bytes ? m->dropping ? ", dropping" : ", in DRAM" : "",
                 m->pinned_tier ? ", pinned" : "", m->draining ? ", draining" : "");
         if (i)
-            fprintf(
-                out,
-                "; on %d: reserve %c load %c engine %c stop %c end %c, leases %u, calls %u, idle for %.3f ms%s%s%s%s%s",
-                i->device, facts[i->reserve], facts[i->load], facts[i->engine], facts[i->stop], facts[i->end],
-                i->leases, i->calls, i->rest_known ? ((double)i->idle_until - (double)s->now) / 1e6 : -1,
-                i->failed ? ", failed" : "", i->lost ? ", lost" : "", i->hung ? ", hung" : "",
-                i->canceled ? ", canceled" : "", i->leaving ? ", leaving" : "");
+            fprintf(out,
+                    "; on %d: reserve %c load %c prefix %c engine %c stop %c end %c, leases %u, calls %u, idle for "
+                    "%.3f ms%s%s%s%s%s",
+                    i->device, facts[i->reserve], facts[i->load], facts[i->prefix], facts[i->engine], facts[i->stop],
+                    facts[i->end], i->leases, i->calls,
+                    i->rest_known ? ((double)i->idle_until - (double)s->now) / 1e6 : -1, i->failed ? ", failed" : "",
+                    i->lost ? ", lost" : "", i->hung ? ", hung" : "", i->canceled ? ", canceled" : "",
+                    i->leaving ? ", leaving" : "");
         fputc('\n', out);
     }
     for (uint32_t n = 0; n < s->wants.size; n++) {

@@ -23,7 +23,7 @@ struct world_instance {
     int32_t             device; /* -1: DRAM */
     uint32_t            tier;
     uint64_t            image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
-    enum fact           reserve, load, engine, stop, end;
+    enum fact           reserve, load, prefix, engine, stop, end;
     bool                keeping;
     bool                lost;     /* with its device; the host side of it still has to be given back */
     bool                died;     /* with its place; nothing is left but its leases */

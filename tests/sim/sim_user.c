@@ -144,7 +144,7 @@ sgi_status sim_cancel(struct sim *s, sgi_ticket ticket)
     if (w) {
         struct world_instance *i = w->model->instance;
         w->canceled = true;
-        bool up = i && i->load == DONE && (!w->model->config.has_engine || i->engine == DONE);
+        bool up = i && i->load == DONE && i->prefix == DONE && (!w->model->config.has_engine || i->engine == DONE);
         if (i && !up && w->model->wants == 1 && i->leases == 0)
             i->canceled = true;
     }

@@ -30,9 +30,11 @@ void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes)
 
 static bool loads_now(const struct sim *s, uint64_t instance)
 {
-    for (uint32_t n = 0; n < s->out_count; n++)
-        if (s->out[n]->action.kind == SGI__ACT_START_LOAD && s->out[n]->action.instance == instance)
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        enum sgi__core_action_kind kind = s->out[n]->action.kind;
+        if ((kind == SGI__ACT_START_LOAD || kind == SGI__ACT_FILL_PREFIX) && s->out[n]->action.instance == instance)
             return true;
+    }
     return false;
 }
 
@@ -51,12 +53,13 @@ static bool op_hung(const struct sim *s, const struct world_model *m, enum sgi__
 
 bool sim__hung(const struct sim *s, const struct world_model *m)
 {
-    return sim__instance_hung(s, m) || op_hung(s, m, SGI__ACT_PREPARE);
+    return sim__instance_hung(s, m) || op_hung(s, m, SGI__ACT_PREPARE) || op_hung(s, m, SGI__ACT_DISCARD);
 }
 
 bool sim__engine_hung(const struct sim *s, const struct world_model *m)
 {
-    return op_hung(s, m, SGI__ACT_START_ENGINE) || op_hung(s, m, SGI__ACT_STOP_ENGINE);
+    return op_hung(s, m, SGI__ACT_FILL_PREFIX) || op_hung(s, m, SGI__ACT_START_ENGINE) ||
+           op_hung(s, m, SGI__ACT_STOP_ENGINE);
 }
 
 bool sim__instance_hung(const struct sim *s, const struct world_model *m)
@@ -230,6 +233,10 @@ static const struct failure {
                               { SGI_E_IO, SGI_STEP_READ },
                               { SGI_E_CHECK, SGI_STEP_VERIFY },
                               { SGI_E_SYSTEM, SGI_STEP_COPY } },
+    [SGI__ACT_FILL_PREFIX] = { { SGI_E_ENGINE, SGI_STEP_PREFIX },
+                               { SGI_E_NO_MEMORY, SGI_STEP_PREFIX },
+                               { SGI_E_SYSTEM, SGI_STEP_PREFIX },
+                               { SGI_E_ENGINE, SGI_STEP_PREFIX } },
     [SGI__ACT_PREPARE] = { { SGI_E_ENGINE, SGI_STEP_PREPARE },
                            { SGI_E_NO_MEMORY, SGI_STEP_PREPARE },
                            { SGI_E_ENGINE, SGI_STEP_PREPARE },
@@ -323,7 +330,13 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
     if (i->id && !i->died)
         sim__broken(s, "ids in use have different slots");
     *i = (struct world_instance){
-        .id = action->instance, .model = m, .device = action->device, .tier = action->tier, .reserve = UNDER_WAY
+        .id = action->instance,
+        .model = m,
+        .device = action->device,
+        .tier = action->tier,
+        .reserve = UNDER_WAY,
+        .prefix = m->config.has_prefix && action->tier == SGI_TIER_DISK ? NOT : DONE,
+        .idle_ns = m->config.idle_ns,
     };
     m->instance = i;
     s->admitted_event = s->event;
@@ -358,6 +371,9 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         break;
     case SGI__ACT_START_LOAD:
         m->checked = NOT; /* the next start checks again */
+        break;
+    case SGI__ACT_FILL_PREFIX:
+        i->prefix = UNDER_WAY;
         break;
     case SGI__ACT_PREPARE:
         m->prepare = UNDER_WAY;
@@ -472,6 +488,7 @@ static const enum sgi__core_event_kind event_of[SIM_ACTS] = {
     [SGI__ACT_CLOSE_CONTEXT] = SGI__EV_CONTEXT_CLOSED,
     [SGI__ACT_RESERVE] = SGI__EV_RESERVED,
     [SGI__ACT_START_LOAD] = SGI__EV_LOADED,
+    [SGI__ACT_FILL_PREFIX] = SGI__EV_PREFIX_FILLED,
     [SGI__ACT_PREPARE] = SGI__EV_PREPARED,
     [SGI__ACT_DISCARD] = SGI__EV_DISCARDED,
     [SGI__ACT_START_ENGINE] = SGI__EV_ENGINE_STARTED,
@@ -493,6 +510,15 @@ static struct sgi__core_event event_for(const struct world_op *op)
         .instance = op->action.instance,
         .bytes = op->bytes,
     };
+}
+
+/* A load or a prefix ended. The time of a start counts from the last of them: before, it may have waited for it. */
+static void filled(struct sim *s, struct world_instance *i)
+{
+    struct world_op *start = find_op(s, SGI__ACT_START_ENGINE, i->id);
+    if (start && i->load != UNDER_WAY && i->prefix != UNDER_WAY)
+        start->since = s->now;
+    sim__rests(s, i);
 }
 
 void sim__world_result(struct sim *s, struct world_op *op)
@@ -519,11 +545,11 @@ void sim__world_result(struct sim *s, struct world_op *op)
         break;
     case SGI__ACT_START_LOAD:
         i->load = step_ended(s, op, i);
-        struct world_op *start = find_op(s, SGI__ACT_START_ENGINE, op->action.instance);
-        if (start) /* its time counts from here: before, it may have waited for the weights */
-            start->since = s->now;
-        i->idle_ns = m->config.idle_ns;
-        sim__rests(s, i);
+        filled(s, i);
+        break;
+    case SGI__ACT_FILL_PREFIX:
+        i->prefix = step_ended(s, op, i);
+        filled(s, i);
         break;
     case SGI__ACT_PREPARE:
         m->prepare = op->status == SGI_OK ? DONE : NOT;
@@ -539,7 +565,6 @@ void sim__world_result(struct sim *s, struct world_op *op)
         break;
     case SGI__ACT_START_ENGINE:
         i->engine = step_ended(s, op, i);
-        i->idle_ns = m->config.idle_ns;
         sim__rests(s, i);
         break;
     case SGI__ACT_STOP_ENGINE:

@@ -495,6 +495,7 @@ enum op {
     OP_DISCARD,
     OP_RESERVE,
     OP_LOAD,
+    OP_PREFIX,
     OP_START,
     OP_STOP,
     OP_FREE,
@@ -539,6 +540,9 @@ static void carry_out(const struct op_job *j)
     case OP_LOAD:
         inside->load(p, j->op, j->model, j->instance);
         break;
+    case OP_PREFIX:
+        inside->fill_prefix(p, j->op, j->model, j->instance);
+        break;
     case OP_START:
         inside->engine_start(p, j->op, j->model, j->instance);
         break;
@@ -567,8 +571,8 @@ static void run_op(struct sgi__job *job)
     if (j->what == OP_LOAD)
         gate_pass(&tp->load_gate);
     pthread_mutex_lock(&tp->mutex);
-    /* Once dead, it is lost with everything else; but a load still ends, or the start that waits for it would not. */
-    bool dead = life->dead && j->what != OP_LOAD;
+    /* Once dead, it is lost with everything else; but loads still end, or the start that waits for them would not. */
+    bool dead = life->dead && j->what != OP_LOAD && j->what != OP_PREFIX;
     if (dead) {
         life->out--;
         tp->lost++;
@@ -661,6 +665,11 @@ static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t
 static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
 {
     submit(p, (struct op_job){ .what = OP_LOAD, .op = op, .model = model, .instance = instance });
+}
+
+static void fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    submit(p, (struct op_job){ .what = OP_PREFIX, .op = op, .model = model, .instance = instance });
 }
 
 static void engine_start(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
@@ -987,6 +996,7 @@ const struct sgi__place_ops test_place_ops = {
     .discard = discard,
     .reserve = reserve,
     .load = load,
+    .fill_prefix = fill_prefix,
     .engine_start = engine_start,
     .engine_stop = engine_stop,
     .free = free_instance,

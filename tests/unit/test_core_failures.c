@@ -21,6 +21,7 @@ static sgi_model full_model(struct sim *s, uint64_t hang_ms)
                                              .engine_bytes = MIB(50),
                                              .engine = true,
                                              .prepare = true,
+                                             .prefix = true,
                                              .leases_max = 4,
                                              .hang_ms = hang_ms });
 }
@@ -42,6 +43,7 @@ static const struct {
     { SGI__ACT_RESERVE, SGI_E_NO_MEMORY, SGI_STEP_MEMORY },
     { SGI__ACT_START_LOAD, SGI_E_IO, SGI_STEP_READ },
     { SGI__ACT_START_LOAD, SGI_E_CHECK, SGI_STEP_VERIFY },
+    { SGI__ACT_FILL_PREFIX, SGI_E_ENGINE, SGI_STEP_PREFIX },
     { SGI__ACT_PREPARE, SGI_E_ENGINE, SGI_STEP_PREPARE },
     { SGI__ACT_START_ENGINE, SGI_E_ENGINE, SGI_STEP_START },
 };
@@ -317,6 +319,53 @@ static void a_prepare_that_hangs_wedges_the_model_until_it_is_back(void **state)
     sim_free(s);
 }
 
+static void a_discard_that_hangs_wedges_the_model_until_it_is_back(void **state)
+{
+    (void)state;
+    struct sim *s = plain();
+    sgi_model   m = full_model(s, 1000);
+
+    use(s, m);
+    sim_hold(s, SGI__ACT_DISCARD);
+    sim_evict(s, m, SGI_EVICT_ALL);
+    sgi_ticket t = sim_ask(s, m, NULL);
+    sim_advance_ms(s, 999);
+    assert_false(sim_outcome(s, t).ended);
+    sim_advance_ms(s, 1);
+    assert_int_equal(sim_outcome(s, t).status, SGI_E_WEDGED);
+    assert_int_equal(sim_outcome(s, t).step, SGI_STEP_STOP);
+    check_wedged(s, m, 0);
+    sim_let_go(s, SGI__ACT_DISCARD);
+    use(s, m);
+    assert_int_equal(sim_actions(s, SGI__ACT_PREPARE), 2);
+    sim_free(s);
+}
+
+static void a_prefix_that_hangs_wedges_the_model_until_it_is_back(void **state)
+{
+    (void)state;
+    struct sim *s = plain();
+    sgi_model   m = full_model(s, 1000);
+
+    sim_hold(s, SGI__ACT_FILL_PREFIX);
+    sim_hold(s, SGI__ACT_START_ENGINE); /* it waits for the prefix: it is not what hangs */
+    sgi_ticket t = sim_ask(s, m, NULL);
+    sim_advance_ms(s, 999);
+    assert_false(sim_outcome(s, t).ended);
+    sim_advance_ms(s, 1);
+    assert_int_equal(sim_outcome(s, t).status, SGI_E_WEDGED);
+    assert_int_equal(sim_outcome(s, t).step, SGI_STEP_PREFIX);
+    check_wedged(s, m, MIB(350));
+    sim_let_go(s, SGI__ACT_FILL_PREFIX);
+    assert_int_equal(sim_view(s, m).state, SGI_MODEL_STOPPING); /* nothing hangs now, */
+    sim_advance_ms(s, 1000);
+    check_wedged(s, m, MIB(350)); /* but what is still out may hang as well */
+    sim_let_go(s, SGI__ACT_START_ENGINE);
+    assert_int_equal(sim_vram_used(s), 0);
+    use(s, m);
+    sim_free(s);
+}
+
 static void a_call_may_take_as_long_as_it_likes_until_it_is_canceled(void **state)
 {
     (void)state;
@@ -522,6 +571,7 @@ static void a_place_that_dies_takes_everything_but_the_leases(void **state)
     sgi__core_lease_view(sim_core(s), lease, &v);
     assert_true(v.lost);
     assert_int_equal(sim_acquire_status(s, kept), SGI_E_DEVICE_LOST);
+    assert_int_equal(sim_outcome(s, sim_ask(s, used, NULL)).status, SGI_E_DEVICE_LOST); /* held or not */
     sgi_ticket dram = sim_ask(s, kept, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
     assert_int_equal(sim_outcome(s, dram).status, SGI_E_DEVICE_LOST);
 
@@ -559,15 +609,15 @@ static void a_result_counts_once(void **state)
 {
     (void)state;
     static const enum sgi__core_action_kind kinds[] = {
-        SGI__ACT_CHECK_SOURCE, SGI__ACT_OPEN_CONTEXT, SGI__ACT_RESERVE,       SGI__ACT_START_LOAD,
-        SGI__ACT_PREPARE,      SGI__ACT_START_ENGINE, SGI__ACT_STOP_ENGINE,   SGI__ACT_KEEP,
-        SGI__ACT_DROP,         SGI__ACT_DISCARD,      SGI__ACT_CLOSE_CONTEXT,
+        SGI__ACT_CHECK_SOURCE, SGI__ACT_OPEN_CONTEXT, SGI__ACT_RESERVE,      SGI__ACT_START_LOAD,
+        SGI__ACT_FILL_PREFIX,  SGI__ACT_PREPARE,      SGI__ACT_START_ENGINE, SGI__ACT_STOP_ENGINE,
+        SGI__ACT_KEEP,         SGI__ACT_DROP,         SGI__ACT_DISCARD,      SGI__ACT_CLOSE_CONTEXT,
     };
     struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .dram_bytes = MIB(500) });
     sgi_model   m = full_model(s, 0);
 
     use(s, m);
-    for (size_t n = 0; n < 6; n++)
+    for (size_t n = 0; n < 7; n++)
         assert_false(sim_repeat(s, kinds[n])); /* while it is up */
     assert_int_equal(sim_view(s, m).state, SGI_MODEL_READY);
     sim_evict(s, m, SGI_TIER_DRAM);
@@ -600,6 +650,8 @@ int main(void)
         cmocka_unit_test(others_go_on_beside_a_wedged_model),
         cmocka_unit_test(a_stop_that_hangs_wedges_the_model_until_it_is_back),
         cmocka_unit_test(a_prepare_that_hangs_wedges_the_model_until_it_is_back),
+        cmocka_unit_test(a_discard_that_hangs_wedges_the_model_until_it_is_back),
+        cmocka_unit_test(a_prefix_that_hangs_wedges_the_model_until_it_is_back),
         cmocka_unit_test(a_call_may_take_as_long_as_it_likes_until_it_is_canceled),
         cmocka_unit_test(the_leases_of_a_wedged_instance_are_good_for_release_only),
         cmocka_unit_test(a_call_canceled_later_is_not_hung_sooner),

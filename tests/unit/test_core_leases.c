@@ -263,6 +263,21 @@ static void an_early_lease_comes_with_the_memory(void **state)
     sim_free(s);
 }
 
+static void an_early_lease_released_before_the_end_decides_the_idle_time(void **state)
+{
+    (void)state;
+    struct sim *s = one_device(MIB(512));
+    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .idle_ms = 100 });
+
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 50);
+    sim_release(s, sim_wait(s, sim_ask(s, m, &(struct sim_ask){ .early = true, .idle_ms = 1000 })).lease);
+    sim_advance_ms(s, 50 + 999);
+    assert_int_equal(sim_view(s, m).state, SGI_MODEL_READY);
+    sim_advance_ms(s, 1);
+    assert_int_equal(sim_view(s, m).state, SGI_MODEL_COLD);
+    sim_free(s);
+}
+
 static void an_early_lease_of_a_failed_load_holds_its_memory_until_released(void **state)
 {
     (void)state;
@@ -413,6 +428,7 @@ int main(void)
         cmocka_unit_test(ids_of_another_core_are_stale),
         cmocka_unit_test(an_id_is_never_used_again),
         cmocka_unit_test(an_early_lease_comes_with_the_memory),
+        cmocka_unit_test(an_early_lease_released_before_the_end_decides_the_idle_time),
         cmocka_unit_test(an_early_lease_of_a_failed_load_holds_its_memory_until_released),
         cmocka_unit_test(early_wants_do_not_pass_older_ones),
         cmocka_unit_test(an_early_lease_goes_on_through_a_drain),

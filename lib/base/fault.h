@@ -18,6 +18,7 @@ enum sgi__fault_point {
     SGI__FAULT_THREAD,     /* pthread_create fails */
     SGI__FAULT_EVENTFD,    /* eventfd fails */
     SGI__FAULT_RESERVE,    /* device memory is not to be had */
+    SGI__FAULT_TOUCH,      /* the kernel has no page for image memory */
     SGI__FAULT_CONTEXT,    /* a device context does not open */
     SGI__FAULT_COUNT
 };

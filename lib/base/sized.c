@@ -12,7 +12,7 @@ static uint32_t size_of(const void *object)
 
 bool sgi__sized_init(void *object, size_t size)
 {
-    if (!object || size < sizeof(uint32_t) || size > UINT32_MAX)
+    if (!object || size < sizeof(uint32_t) || size > SGI__SIZED_MAX)
         return false;
     uint32_t size32 = (uint32_t)size;
     memset(object, 0, size);
@@ -22,10 +22,10 @@ bool sgi__sized_init(void *object, size_t size)
 
 bool sgi__sized_out(void *out, const void *full, size_t full_size)
 {
-    if (!out || size_of(out) < sizeof(uint32_t))
+    uint32_t size = out ? size_of(out) : 0;
+    if (size < sizeof size || size > SGI__SIZED_MAX)
         return false;
-    uint32_t size = size_of(out);
-    size_t   known = size < full_size ? size : full_size;
+    size_t known = size < full_size ? size : full_size;
     memcpy((char *)out + sizeof size, (const char *)full + sizeof size, known - sizeof size);
     if (size > known)
         memset((char *)out + known, 0, size - known);
@@ -35,7 +35,7 @@ bool sgi__sized_out(void *out, const void *full, size_t full_size)
 bool sgi__sized_in(const void *in, void *full, size_t full_size)
 {
     uint32_t size = size_of(in);
-    if (size < sizeof size)
+    if (size < sizeof size || size > SGI__SIZED_MAX)
         return false;
     size_t known = size < full_size ? size : full_size;
     memset(full, 0, full_size);

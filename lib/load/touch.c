@@ -4,15 +4,18 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/thread.h"
 
 #define AHEAD_BYTES    (UINT64_C(64) << 20)
 #define WORTH_A_THREAD (UINT64_C(4) << 20)
+enum { TRIES_MAX = 1000 }; /* a millisecond apart, while the kernel says that it is short of something for now */
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
@@ -40,20 +43,35 @@ static bool worth_it(const struct sgi__image *image)
     return fresh >= WORTH_A_THREAD;
 }
 
+static bool is_stopped(struct sgi__touch *t)
+{
+    pthread_mutex_lock(&t->mutex);
+    bool stop = t->stop;
+    pthread_mutex_unlock(&t->mutex);
+    return stop;
+}
+
 /* 0, or an errno. A kernel that does not know the call leaves the touching to the reads. */
-static int touch_chunk(const struct sgi__touch *t, const struct sgi__chunk *c)
+static int touch_chunk(struct sgi__touch *t, const struct sgi__chunk *c)
 {
     const struct sgi__region *region = t->image->parts[c->part];
     if (!region->fresh)
         return 0;
-    uint64_t from = sgi__align_down(c->dst, SGI__PLACE_ALIGN);
-    uint64_t to = sgi__align_up(c->dst + c->bytes, SGI__PLACE_ALIGN);
-    while (madvise(region->base + from, to - from, MADV_POPULATE_WRITE) != 0) {
-        if (errno == EINTR || errno == EAGAIN)
-            continue;
-        return errno == EINVAL ? 0 : errno;
+    uint64_t                     from = sgi__align_down(c->dst, SGI__PLACE_ALIGN);
+    uint64_t                     to = sgi__align_up(c->dst + c->bytes, SGI__PLACE_ALIGN);
+    static const struct timespec a_moment = { .tv_nsec = 1000000 };
+
+    for (int tries = 0;; tries++) {
+        int fault = sgi__fault(SGI__FAULT_TOUCH);
+        if ((fault ? (errno = fault, -1) : madvise(region->base + from, to - from, MADV_POPULATE_WRITE)) == 0)
+            return 0;
+        if (errno == EINVAL)
+            return 0;
+        if ((errno != EINTR && errno != EAGAIN) || tries == TRIES_MAX || is_stopped(t))
+            return errno;
+        if (errno == EAGAIN)
+            nanosleep(&a_moment, NULL); /* lint: allow nanosleep: the kernel does not say when */
     }
-    return 0;
 }
 
 static void *run(void *arg)

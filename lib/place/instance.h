@@ -56,11 +56,15 @@ struct place_instance {
 struct place_model {
     struct sgi__place_model spec;
     struct sgi__image      *residence;
-    struct sgi__report      residence_report; /* how it got there */
     void                   *prepared;
     uint64_t                check_begin_ns, check_ns; /* under the place's mutex, like the next two */
     uint64_t                prepare_begin_ns, prepare_ns;
     struct place_model     *next; /* in its bucket */
+};
+
+/* How long a device's context took to open last. */
+struct context_time {
+    uint64_t begin_ns, ns;
 };
 
 enum { BUCKETS = 1024 };
@@ -73,6 +77,7 @@ struct sgi__place {
     /* under the mutex */
     struct place_model    *models[BUCKETS];
     struct place_instance *instances[BUCKETS];
+    struct context_time   *contexts; /* by device */
 };
 
 /* local.c */

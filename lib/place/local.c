@@ -191,6 +191,7 @@ static void check_source(struct sgi__place *p, uint64_t op, sgi_model model)
 static void context_open(struct sgi__place *p, uint64_t op, int32_t device)
 {
     struct sgi__place_event event = { .kind = SGI__PLACE_CONTEXT_OPENED, .op = op, .device = device };
+    uint64_t                since = sgi__clock_now_ns();
     sgi_error               err;
 
     sgi__error_init(&err);
@@ -198,6 +199,10 @@ static void context_open(struct sgi__place *p, uint64_t op, int32_t device)
         event.status = sgi__error(&err, SGI_E_DEVICE, "device %d: its context does not open (injected)", device);
         sgi__error_step(&err, event.status, SGI_STEP_CONTEXT);
     }
+    pthread_mutex_lock(&p->mutex);
+    p->contexts[device].begin_ns = since;
+    p->contexts[device].ns = sgi__clock_now_ns() - since;
+    pthread_mutex_unlock(&p->mutex);
     event.error = &err;
     report(p, &event);
 }
@@ -465,8 +470,6 @@ static void keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t in
     struct place_instance *i = sgi__place_instance(p, instance);
 
     i->model->residence = i->image;
-    if (!i->from_dram)
-        sgi__load_report(i->load, &i->model->residence_report);
     instance_end(p, i);
     report(p, &(struct sgi__place_event){ .kind = SGI__PLACE_KEPT, .op = op, .model = model, .instance = instance });
 }
@@ -646,6 +649,7 @@ static void close_place(struct sgi__place *p)
     for (uint32_t n = 0; n < BUCKETS; n++)
         assert(!p->models[n] && !p->instances[n]);
     sgi__image_memory_free(p->memory);
+    sgi__free(p->contexts);
     pthread_mutex_destroy(&p->mutex);
     sgi__free(p);
 }
@@ -658,9 +662,11 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
     p->config = *config;
     p->pool = sgi__pool_new("sgi-work", config->threads_max);
     p->memory = sgi__image_memory_new(config->spare_bytes_max);
-    if (!p->pool || !p->memory) {
+    p->contexts = sgi__alloc_zero(config->devices_count, sizeof *p->contexts);
+    if (!p->pool || !p->memory || !p->contexts) {
         sgi__pool_free(p->pool);
         sgi__image_memory_free(p->memory);
+        sgi__free(p->contexts);
         sgi__free(p);
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     }

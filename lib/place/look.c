@@ -78,6 +78,10 @@ sgi_status sgi__local_report(struct sgi__place *p, uint64_t instance, struct sgi
         sgi__load_report(i->load, report_out);
         report_out->steps[SGI_STEP_SOURCE].start_ns = i->from_dram ? 0 : i->model->check_begin_ns;
         report_out->steps[SGI_STEP_SOURCE].ns = i->model->check_ns;
+        if (i->device >= 0) {
+            report_out->steps[SGI_STEP_CONTEXT].start_ns = p->contexts[i->device].begin_ns;
+            report_out->steps[SGI_STEP_CONTEXT].ns = p->contexts[i->device].ns;
+        }
         report_out->steps[SGI_STEP_PREPARE].start_ns = i->model->prepare_begin_ns;
         report_out->steps[SGI_STEP_PREPARE].ns = i->model->prepare_ns;
         pthread_mutex_lock(&i->mutex);

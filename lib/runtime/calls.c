@@ -176,10 +176,10 @@ static void put_in_table(sgi_runtime *rt, struct call *c, sgi_lease lease)
     }
 }
 
-static sgi_status begin_refused(const sgi_runtime *rt, sgi_status st, bool full, sgi_error *err)
+static sgi_status begin_refused(sgi_status st, uint32_t full, sgi_error *err)
 {
     if (full)
-        return sgi__error(err, st, "%u calls are open already: calls_max", rt->calls_max);
+        return sgi__error(err, st, "%u calls are open already: calls_max", full);
     if (st == SGI_E_BUSY)
         return sgi__error(err, st, "a call is open on this lease, or one that was given up has not come back yet");
     if (st == SGI_E_TIMEOUT)
@@ -214,14 +214,14 @@ sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *requ
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for a call");
 
     sgi__rt_enter(rt);
-    bool       full = rt->calls_count >= rt->calls_max;
+    uint32_t   full = rt->calls_count >= rt->calls_max ? rt->calls_max : 0;
     sgi_status st = full ? SGI_E_BUSY : sgi__core_call_begin(rt->core, sgi__rt_now(rt), lease, &c->instance);
     if (st == SGI_OK)
         put_in_table(rt, c, lease);
     sgi__rt_leave(rt);
     if (st != SGI_OK) {
         call_free(c);
-        return begin_refused(rt, st, full, err);
+        return begin_refused(st, full, err);
     }
     /* From here on the engine may be done, and its user may end the call, at any moment. */
     sgi_call id = c->id;

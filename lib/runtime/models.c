@@ -203,7 +203,7 @@ static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct recor
         return st;
     if (r->layout->image_bytes > UINT64_MAX / 4 - c->engine_bytes)
         return sgi__error(err, SGI_E_FORMAT, "model '%s': it is absurdly large", r->name);
-    r->hang_ns = c->hang_timeout_ms ? sgi__rt_idle_ns(c->hang_timeout_ms, 0) : rt->hang_ns;
+    r->hang_ns = sgi__rt_hang_ns(c->hang_timeout_ms, rt->hang_ns);
     r->place_model = (struct sgi__place_model){ .name = r->name,
                                                 .flags = c->flags,
                                                 .tenant = c->tenant,

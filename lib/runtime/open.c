@@ -166,7 +166,7 @@ static void set_times(sgi_runtime *rt, const sgi_runtime_config *c)
     struct sgi__core_config *core = &rt->core_config;
 
     rt->idle_ns = sgi__rt_idle_ns(c->idle_timeout_ms, 10000 * MS);
-    rt->hang_ns = sgi__rt_idle_ns(c->hang_timeout_ms, 60000 * MS);
+    rt->hang_ns = sgi__rt_hang_ns(c->hang_timeout_ms, 60000 * MS);
     core->linger_ns = sgi__rt_idle_ns(c->context_linger_ms, 1000 * MS);
     core->starve_ns = or_default(c->starve_ms, 5000) * MS;
     core->backoff_ns = or_default(c->backoff_ms, 100) * MS;

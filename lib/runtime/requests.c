@@ -23,6 +23,13 @@ uint64_t sgi__rt_idle_ns(uint32_t idle_timeout_ms, uint64_t of_default)
     }
 }
 
+uint64_t sgi__rt_hang_ns(uint32_t hang_timeout_ms, uint64_t of_default)
+{
+    return hang_timeout_ms == 0                ? of_default
+           : hang_timeout_ms == SGI_IDLE_NEVER ? SGI__NEVER
+                                               : (uint64_t)hang_timeout_ms * 1000000u;
+}
+
 static struct sgi__core_want want_of(const sgi_acquire_options *o, uint32_t tier, bool prefetch, uint64_t now)
 {
     return (struct sgi__core_want){
@@ -81,6 +88,7 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
     return st;
 }
 
+/* Said before the runtime is left: whoever closes it may be waiting for just that. */
 static sgi_status refused(const sgi_runtime *rt, sgi_status st, sgi_error *err)
 {
     if (st == SGI_E_BUSY)
@@ -104,8 +112,10 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
     if (!record || !record->has_engine || !want.early)
         st = sgi__core_try_acquire(rt->core, now, model, want.idle_ns, want.lease_ns, lease_out);
     if (st != SGI_E_WOULD_BLOCK) {
+        if (st != SGI_OK)
+            refused(rt, st, err);
         sgi__rt_leave(rt);
-        return st == SGI_OK ? st : refused(rt, st, err);
+        return st;
     }
     if (sgi__cond_init(&waiter.cond)) {
         sgi__rt_leave(rt);
@@ -117,6 +127,8 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
         rt->tickets[sgi__core_slot(ticket)] = (struct ticket){
             .id = ticket, .waiter = &waiter, .request_ns = now, .deadline_ms = options->deadline_ms
         };
+    else
+        refused(rt, st, err);
     rt->inside += st == SGI_OK;
     sgi__rt_leave(rt);
     if (st == SGI_OK) {
@@ -130,8 +142,6 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
         else
             sgi__error_copy(err, &waiter.error);
         st = waiter.status;
-    } else {
-        refused(rt, st, err);
     }
     pthread_cond_destroy(&waiter.cond);
     return st;

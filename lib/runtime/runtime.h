@@ -170,6 +170,8 @@ sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t time
 void       sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply);  /* under the mutex */
 void       sgi__rt_rejected(sgi_runtime *rt, const struct sgi__core_reply *reply); /* likewise */
 uint64_t   sgi__rt_idle_ns(uint32_t idle_timeout_ms, uint64_t of_default);
+/* SGI_IDLE_NEVER: no limit; the other special idle times are just times. */
+uint64_t sgi__rt_hang_ns(uint32_t hang_timeout_ms, uint64_t of_default);
 
 /* completions.c: under the mutex unless said otherwise */
 struct completion *sgi__completion_new(uint32_t kind, uint64_t tag); /* NULL: out of memory; needs no mutex */

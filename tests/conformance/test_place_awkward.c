@@ -312,6 +312,7 @@ static void a_slow_disk_is_no_hanging_engine(void **state)
     assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
     gate_wait_arrived(&f.engine.gates[ENGINE_START], 1);
     gate_wait_arrived(test_place_load_gate(f.tp), 1);
+    test_place_wait_told(f.tp, SGI__PLACE_PREFIX_FILLED, 1);
     advance(&f, 10 * HANG_MS);
     assert_int_equal(host_state(f.rt, f.model).state, SGI_MODEL_LOADING);
     gate_open(test_place_load_gate(f.tp));

@@ -71,6 +71,7 @@ struct test_place {
     bool                hold[EVENT_KINDS];
     struct held_event  *held;
     uint64_t            lost, deaths;
+    uint32_t            told[EVENT_KINDS];
 };
 
 struct test_place_settings test_place_next = { .seed = 1, .delay_us_max = 1500 };
@@ -183,6 +184,10 @@ static void learn(struct incarnation *life, const struct sgi__place_event *e)
 static void tell(struct test_place *tp, const struct sgi__place_event *event)
 {
     tp->config.sink.event(tp->config.sink.user, event);
+    pthread_mutex_lock(&tp->mutex);
+    tp->told[event->kind]++;
+    pthread_cond_broadcast(&tp->changed);
+    pthread_mutex_unlock(&tp->mutex);
 }
 
 static void hold_event(struct test_place *tp, const struct sgi__place_event *event)
@@ -440,6 +445,14 @@ void test_place_wait_held(struct test_place *tp, enum sgi__place_event_kind kind
 {
     pthread_mutex_lock(&tp->mutex);
     while (!holds(tp, kind))
+        pthread_cond_wait(&tp->changed, &tp->mutex);
+    pthread_mutex_unlock(&tp->mutex);
+}
+
+void test_place_wait_told(struct test_place *tp, enum sgi__place_event_kind kind, uint32_t count)
+{
+    pthread_mutex_lock(&tp->mutex);
+    while (tp->told[kind] < count)
         pthread_cond_wait(&tp->changed, &tp->mutex);
     pthread_mutex_unlock(&tp->mutex);
 }

@@ -28,6 +28,9 @@ void test_place_hold(struct test_place *tp, enum sgi__place_event_kind kind);
 void test_place_wait_held(struct test_place *tp, enum sgi__place_event_kind kind); /* at least one */
 void test_place_let_go(struct test_place *tp, enum sgi__place_event_kind kind);
 
+/* Until so many events of a kind have been told, and taken in. */
+void test_place_wait_told(struct test_place *tp, enum sgi__place_event_kind kind, uint32_t count);
+
 /* `call` goes through it before it does anything, on the thread that asks; each load on its own, before it reads. */
 struct gate *test_place_call_gate(struct test_place *tp);
 struct gate *test_place_load_gate(struct test_place *tp);

@@ -34,6 +34,7 @@ static void init_zeroes_what_the_caller_has(void **state)
     assert_int_equal(n.struct_size, sizeof n);
     assert_true(n.a == 0 && n.b == 0 && n.c == 0);
     assert_false(sgi__sized_init(&n, 3));
+    assert_false(sgi__sized_init(&n, SGI__SIZED_MAX + 1));
     assert_false(sgi__sized_init(NULL, sizeof n));
     uint32_t alone = 7;
     assert_true(sgi__sized_init(&alone, sizeof alone));
@@ -62,6 +63,10 @@ static void out_ends_where_the_callers_struct_ends(void **state)
     assert_false(sgi__sized_out(&none, &full, sizeof full));
     assert_int_equal(none.a, 3);
     assert_false(sgi__sized_out(NULL, &full, sizeof full));
+
+    struct now never_set = { .struct_size = 0xa5a5a5a5, .a = 3 };
+    assert_false(sgi__sized_out(&never_set, &full, sizeof full));
+    assert_int_equal(never_set.a, 3);
 }
 
 static void in_takes_defaults_and_refuses_what_it_does_not_know(void **state)
@@ -76,6 +81,8 @@ static void in_takes_defaults_and_refuses_what_it_does_not_know(void **state)
     struct newer n = { .struct_size = sizeof n, .a = 6, .b = 7 };
     assert_true(sgi__sized_in(&n, &full, sizeof full));
     assert_true(full.a == 6 && full.b == 7);
+    const struct now never_set = { .struct_size = 0xa5a5a5a5 };
+    assert_false(sgi__sized_in(&never_set, &full, sizeof full));
     n.c = 1; /* asks for something that this library cannot do */
     assert_false(sgi__sized_in(&n, &full, sizeof full));
     n.struct_size = 0;

@@ -18,7 +18,10 @@
 #include "load/state.h"
 #include "load/touch.h"
 
-enum { HOT_PER_MILLE = 900 }; /* of a file in the page cache: from here on it is read from there */
+enum {
+    HOT_PER_MILLE = 900, /* of a file in the page cache: from here on it is read from there */
+    FILES_OPEN_MAX = 96  /* at once: more than there can be reads in flight, so that one of them is at rest */
+};
 
 struct slot {
     struct sgi__read         read;
@@ -26,10 +29,11 @@ struct slot {
     struct slot             *next; /* free */
 };
 
-/* A part whose file is open, from its first chunk to its last. */
+/* A part's file: open from its first chunk to its last, or for a while at a time when a wished order visits many. */
 struct open_part {
     struct sgi__io_file file;
     uint64_t            chunks_left;
+    uint32_t            in_flight;
     bool                open, direct;
 };
 
@@ -37,7 +41,8 @@ struct pipeline {
     struct sgi__load   *load;
     struct sgi__plan   *plan;
     struct open_part   *parts;
-    uint64_t           *missing; /* bytes by tensor */
+    uint32_t            files_open, rest_at; /* rest_at: where the next one to close is looked for */
+    uint64_t           *missing;             /* bytes by tensor */
     struct sgi__touch  *touch;
     struct sgi__reader *reader;
     struct slot        *slots, *free_slots;
@@ -66,6 +71,23 @@ static const struct sgi__file *file_of(const struct pipeline *p, uint32_t part)
 
 /* ---- files ---- */
 
+static void close_part(struct pipeline *p, struct open_part *part)
+{
+    sgi__io_file_close(&part->file);
+    part->open = false;
+    p->files_open--;
+}
+
+/* Opening it again compares its identity again, so closing one in the middle loses nothing. */
+static void close_one_at_rest(struct pipeline *p)
+{
+    for (;; p->rest_at = (p->rest_at + 1) % p->load->spec.layout->parts_count)
+        if (p->parts[p->rest_at].open && p->parts[p->rest_at].in_flight == 0) {
+            close_part(p, &p->parts[p->rest_at]);
+            return;
+        }
+}
+
 static sgi_status open_part(struct pipeline *p, uint32_t number, sgi_error *err)
 {
     struct open_part       *part = &p->parts[number];
@@ -75,28 +97,25 @@ static sgi_status open_part(struct pipeline *p, uint32_t number, sgi_error *err)
 
     if (part->open)
         return SGI_OK;
+    if (p->files_open == FILES_OPEN_MAX)
+        close_one_at_rest(p);
     sgi_status st = sgi__io_file_open(file->path, &file->id, !layout->realigned, &part->file, err);
     if (st != SGI_OK)
         return sgi__error_step(err, st, SGI_STEP_OPEN);
     part->open = true;
+    p->files_open++;
     part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN && !layout->realigned &&
                    sgi__io_file_cached(&part->file, layout->data_offset, layout->data_bytes) < HOT_PER_MILLE;
     p->report.direct |= part->direct ? 1u : 2u;
-    if (layout->realigned)
-        p->report.bounced_bytes += layout->data_bytes;
     spent(p, SGI_STEP_OPEN, since);
     return SGI_OK;
 }
 
 /* The last chunk of a part is there: was it the same file all the time? */
-static sgi_status close_part(struct pipeline *p, uint32_t number, sgi_error *err)
+static sgi_status check_part(struct pipeline *p, uint32_t number, sgi_error *err)
 {
-    struct open_part       *part = &p->parts[number];
     const struct sgi__file *file = file_of(p, number);
-    sgi_status              st = sgi__io_file_check(&part->file, file->path, &file->id, err);
-
-    sgi__io_file_close(&part->file);
-    part->open = false;
+    sgi_status              st = sgi__io_file_check(&p->parts[number].file, file->path, &file->id, err);
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_READ);
 }
 
@@ -139,44 +158,61 @@ static const struct sgi__check *check_of(const struct sgi__load_spec *spec, uint
     return low < spec->checks_count && spec->checks[low].tensor == tensor ? &spec->checks[low] : NULL;
 }
 
-/* Once more, past the cache, aside: what is in the cache may be what is wrong, and neighbours may be in use already. */
-static sgi_status read_again(struct pipeline *p, const struct sgi__tensor *t, uint8_t *dst, sgi_error *err)
+static sgi_status canceled(const struct pipeline *p, sgi_error *err)
+{
+    return sgi__error(err, SGI_E_CANCELED, "model '%s': its load was canceled", p->load->spec.name);
+}
+
+/* One block of a tensor, by way of `aside`: neighbours may be in use already, and direct reads come in whole pages. */
+static sgi_status read_block_again(struct pipeline *p, struct sgi__reader *reader, const struct sgi__tensor *t,
+                                   uint64_t at, uint8_t *aside, uint8_t *dst, sgi_error *err)
 {
     const struct open_part *part = &p->parts[t->file];
-    uint64_t                from = sgi__align_down(t->offset, SGI__PLACE_ALIGN);
-    uint64_t                bytes = sgi__align_up(t->offset + t->bytes, SGI__PLACE_ALIGN) - from;
-    struct sgi__reader     *reader = NULL;
+    uint64_t                end = t->offset + t->bytes, stop = at + p->load->spec.block_bytes;
+    uint64_t                begin = at > t->offset ? at : t->offset;
     struct sgi__read        read = {
                .file = &part->file,
                .path = file_of(p, t->file)->path,
-               .offset = from,
-               .bytes = bytes,
+               .offset = at,
+               .dst = aside,
                .direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN,
     };
     struct sgi__read *done = NULL;
-    void             *aside;
+    sgi_status        st;
 
-    sgi_status st = sgi__scratch_new(bytes, &aside, err);
+    if (stop > end)
+        stop = end;
+    read.bytes = (read.direct ? sgi__align_up(stop, SGI__PLACE_ALIGN) : stop) - at;
+    if (!read.direct)
+        sgi__io_file_uncache(&part->file, at, read.bytes);
+    sgi__reader_submit(reader, &read);
+    do
+        st = sgi__reader_wait(reader, &done, err);
+    while (!done);
+    if (st == SGI_OK)
+        memcpy(dst + (begin - t->offset), aside + (begin - at), stop - begin);
+    return st;
+}
+
+/* Once more, past the cache, for what is in the cache may be what is wrong. */
+static sgi_status read_again(struct pipeline *p, const struct sgi__tensor *t, uint8_t *dst, sgi_error *err)
+{
+    const struct sgi__load_spec *spec = &p->load->spec;
+    struct sgi__reader          *reader = NULL;
+    void                        *aside;
+
+    sgi_status st = sgi__scratch_new(spec->block_bytes, &aside, err);
     if (st != SGI_OK)
         return st;
-    read.dst = aside;
-    if (!read.direct) {
-        sgi__io_file_uncache(&part->file, from, bytes);
-        read.bytes = t->offset + t->bytes - from; /* the file may end there, inside a block */
-    }
-    st = sgi__reader_open(p->load->spec.hot_engine, 1, &reader, err);
-    if (st == SGI_OK) {
-        sgi__reader_submit(reader, &read);
-        do
-            st = sgi__reader_wait(reader, &done, err);
-        while (!done);
+    st = sgi__reader_open(spec->hot_engine, 1, &reader, err);
+    for (uint64_t at = sgi__align_down(t->offset, SGI__PLACE_ALIGN); st == SGI_OK && at < t->offset + t->bytes;
+         at += spec->block_bytes)
+        st = sgi__load_canceled(p->load) ? canceled(p, err) : read_block_again(p, reader, t, at, aside, dst, err);
+    if (reader)
         sgi__reader_close(reader, NULL);
-    }
-    if (st == SGI_OK) {
-        memcpy(dst, (uint8_t *)aside + (t->offset - from), t->bytes);
+    if (st == SGI_OK)
         p->report.reread_bytes += t->bytes;
-    }
-    sgi__scratch_free(aside, bytes);
+    sgi__scratch_free(aside, spec->block_bytes);
     return st;
 }
 
@@ -260,6 +296,7 @@ static void start_read(struct pipeline *p, const struct sgi__chunk *c)
                                   .direct = part->direct,
                                   .user = s };
     begin(p, SGI_STEP_READ);
+    p->parts[c->part].in_flight++;
     sgi__reader_submit(p->reader, &s->read);
 }
 
@@ -272,19 +309,21 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
         memcpy(p->load->spec.image->parts[c->part]->base + c->dst, (uint8_t *)s->read.dst + skip, c->bytes);
         p->report.bounced_bytes += c->bytes;
         spent(p, SGI_STEP_COPY, since);
+    } else if (p->load->spec.layout->parts[c->part].realigned) {
+        p->report.bounced_bytes += c->bytes; /* by the kernel, out of the page cache */
     }
-    sgi_status st = landed(p, c, err);
-    if (st == SGI_OK && --p->parts[c->part].chunks_left == 0)
-        st = close_part(p, c->part, err);
+    struct open_part *part = &p->parts[c->part];
+    sgi_status        st = SGI_OK;
+    if (part->chunks_left == 1) /* first, so that whoever has waited for every tensor knows it too */
+        st = check_part(p, c->part, err);
+    if (st == SGI_OK)
+        st = landed(p, c, err);
+    if (st == SGI_OK && --part->chunks_left == 0)
+        close_part(p, part);
     uint64_t data_offset =
         p->load->spec.layout->parts[c->part].data_offset; /* the header's tail came along with the first block */
     atomic_fetch_add(&p->load->done_bytes, c->offset < data_offset ? c->bytes - (data_offset - c->offset) : c->bytes);
     return st;
-}
-
-static sgi_status canceled(const struct pipeline *p, sgi_error *err)
-{
-    return sgi__error(err, SGI_E_CANCELED, "model '%s': its load was canceled", p->load->spec.name);
 }
 
 /* Submits what can be submitted now; waits for memory only when nothing else would end the wait. */
@@ -322,6 +361,7 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
         if (!read)
             continue;
         struct slot *s = read->user;
+        p->parts[s->chunk->part].in_flight--;
         if (st == SGI_OK)
             st = finish_read(p, s, err);
         s->next = p->free_slots;
@@ -391,7 +431,7 @@ static void take_down(struct pipeline *p)
     p->report.cpu_ns += touch.cpu_ns;
     for (uint32_t n = 0; p->parts && n < spec->layout->parts_count; n++)
         if (p->parts[n].open)
-            sgi__io_file_close(&p->parts[n].file);
+            close_part(p, &p->parts[n]);
     if (p->bounce)
         sgi__scratch_free(p->bounce, spec->depth * SGI__PLACE_ALIGN);
     sgi__free(p->slots);

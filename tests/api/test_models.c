@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -371,6 +372,66 @@ static void shards_are_parts(void **state)
     tear_down(&f);
 }
 
+/* `count` shards of two tensors each, "a<n>" and "b<n>", behind an index. */
+static void write_many_shards(struct test_file *shards, uint32_t count, const char *path)
+{
+    FILE *index = fopen(path, "w");
+    assert_non_null(index);
+    fputs("{\"weight_map\":{", index);
+    for (uint32_t n = 0; n < count; n++) {
+        char file[32], a[16], b[16];
+        snprintf(file, sizeof file, "many-%03u.safetensors", n);
+        snprintf(a, sizeof a, "a%u", n);
+        snprintf(b, sizeof b, "b%u", n);
+        test_file_make(&shards[n], &folder, file, 0, (const struct test_tensor[]){ { a, 9000 }, { b, 9000 } }, 2);
+        fprintf(index, "%s\"%s\":\"%s\",\"%s\":\"%s\"", n ? "," : "", a, file, b, file);
+    }
+    fputs("}}", index);
+    assert_int_equal(fclose(index), 0);
+}
+
+/* The order goes through all files twice, so each is opened twice rather than all at once. */
+static void an_order_over_many_shards_keeps_few_files_open(void **state)
+{
+    (void)state;
+    enum { SHARDS = 300 };
+    struct fixture    f;
+    struct rlimit     limit, low;
+    struct test_file *shards = calloc(SHARDS, sizeof *shards);
+    char              path[256], names[SHARDS][8];
+    const char       *order[SHARDS];
+
+    assert_non_null(shards);
+    sgi_runtime_config rc = host_config();
+    rc.read_block_bytes = 4096; /* a tensor is several reads */
+    set_up_with(&f, &rc);
+    snprintf(path, sizeof path, "%s/many.safetensors.index.json", folder.path);
+    write_many_shards(shards, SHARDS, path);
+    for (uint32_t n = 0; n < SHARDS; n++) {
+        snprintf(names[n], sizeof names[n], "b%u", n);
+        order[n] = names[n];
+    }
+    sgi_model_config mc = host_model("many", path, NULL);
+    mc.order = order;
+    mc.order_count = SHARDS;
+    sgi_model model = 0;
+    assert_int_equal(sgi_model_register(f.rt, &mc, &model, &f.err), SGI_OK);
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    low = limit;
+    low.rlim_cur = 256; /* two descriptors a file: not enough for all of them */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    sgi_lease lease = host_acquire(f.rt, model);
+    host_same_bytes(f.rt, model, lease, shards);
+    host_release(f.rt, lease);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (uint32_t n = 0; n < SHARDS; n++)
+        test_file_free(&shards[n]);
+    free(shards);
+    unlink(path);
+    tear_down(&f);
+}
+
 static void a_gguf_file_is_a_model_too(void **state)
 {
     (void)state;
@@ -690,6 +751,7 @@ int main(void)
         cmocka_unit_test(data_at_an_odd_start_is_copied_and_the_timing_says_so),
         cmocka_unit_test(tensors_of_no_bytes_and_files_of_no_tensors_are_models),
         cmocka_unit_test(shards_are_parts),
+        cmocka_unit_test(an_order_over_many_shards_keeps_few_files_open),
         cmocka_unit_test(a_gguf_file_is_a_model_too),
         cmocka_unit_test(every_way_of_reading_gives_the_same_bytes),
         cmocka_unit_test(checks_are_verified_by_every_load),

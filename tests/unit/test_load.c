@@ -276,6 +276,46 @@ static void a_file_that_changes_while_it_is_read_is_refused(void **state)
     assert_int_equal(sgi__load_run(f.load, &err), SGI_E_CHANGED);
     assert_null(touched_path);
     host_error_is(&err, SGI_E_CHANGED, SGI_STEP_READ, "load.safetensors");
+    bool all = true; /* whoever waited for every tensor knows it too */
+    for (uint64_t n = 0; n < f.manifest->tensors_count; n++)
+        all &= sgi__load_wait_tensor(f.load, n, 0, NULL) == SGI_OK;
+    assert_false(all);
+    tear_down(&f);
+}
+
+/* The threads engine, but somebody cancels when so many reads have been submitted. */
+static struct sgi__load *cancel_load;
+static uint32_t          cancel_after, cancel_seen;
+
+static void submit_and_cancel(struct sgi__io_queue *queue, struct sgi__io_request **requests, uint32_t count)
+{
+    cancel_seen += count;
+    if (cancel_seen > cancel_after)
+        sgi__load_cancel(cancel_load);
+    sgi__io_threads.submit(queue, requests, count);
+}
+
+static void reading_again_can_be_canceled(void **state)
+{
+    (void)state;
+    struct fixture        f;
+    struct sgi__io_engine canceling = sgi__io_threads;
+    struct sgi__check     check = { .tensor = 2, .xxh3 = 1 };
+    struct sgi__report    report;
+
+    set_up(&f, 0, 0);
+    canceling.submit = submit_and_cancel;
+    f.spec.engine = f.spec.hot_engine = &canceling;
+    f.spec.checks = &check;
+    f.spec.checks_count = 1;
+    start(&f);
+    cancel_load = f.load;
+    cancel_seen = 0;
+    cancel_after = (uint32_t)((f.file.bytes + KIB(64) - 1) / KIB(64)) + 3; /* three blocks into the second reading */
+    assert_int_equal(sgi__load_run(f.load, NULL), SGI_E_CANCELED);
+    assert_true(cancel_seen > cancel_after && cancel_seen <= cancel_after + 2);
+    sgi__load_report(f.load, &report);
+    assert_int_equal(report.reread_bytes, 0);
     tear_down(&f);
 }
 
@@ -400,6 +440,7 @@ int main(void)
         cmocka_unit_test(checks_hold_or_name_the_tensor),
         cmocka_unit_test(a_file_that_was_replaced_is_not_read),
         cmocka_unit_test(a_file_that_changes_while_it_is_read_is_refused),
+        cmocka_unit_test(reading_again_can_be_canceled),
         cmocka_unit_test(a_flipped_byte_is_read_again),
         cmocka_unit_test(a_cancel_ends_it_and_nothing_touches_the_image_afterwards),
         cmocka_unit_test(a_residence_is_a_load_that_is_done),

@@ -546,7 +546,13 @@ SGI_API sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier);
  * Keep a model at `tier` or nearer once it is there: no idle timer and no other model's need takes it away.
  * It is not loaded by this call (see sgi_model_prefetch()). SGI_TIER_DISK takes the pin off.
  *
- * @return SGI_OK · SGI_E_STALE · SGI_E_INVALID
+ * SGI_TIER_DRAM reserves the image's bytes in the DRAM budget while the pin is on, so that there is room for it
+ * whenever it leaves a device; what others keep there goes if need be. A pin that is refused leaves the one
+ * before as it was.
+ *
+ * @return SGI_OK · SGI_E_NO_ROOM (SGI_TIER_DRAM: the pinned models together are larger than the budget) ·
+ *         SGI_E_BUSY (SGI_TIER_DRAM: others in host memory are in use or on their way; try again) ·
+ *         SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier);

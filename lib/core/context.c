@@ -130,9 +130,7 @@ void sgi__place_died(struct sgi__core *core, uint64_t now)
         struct model *m = core->models.items[n];
         if (!m->id)
             continue;
-        if (m->residence != RES_LENT)
-            sgi__residence_clear(core, m);
-        m->residence = RES_NONE;
+        sgi__residence_clear(core, m);
         m->op_check = 0;
         m->op_prepare = m->op_discard = 0;
         core->prepared_bytes -= m->prepared_bytes;

@@ -482,6 +482,13 @@ void sgi__core_evict_all(struct sgi__core *core, uint64_t now, uint32_t tier)
     sgi__core_settle(core, now);
 }
 
+static void set_pin(struct sgi__core *core, struct model *m, uint32_t tier)
+{
+    if (m->pinned_tier == SGI_TIER_DRAM && tier != SGI_TIER_DRAM)
+        sgi__residence_unpin(core, m);
+    m->pinned_tier = tier;
+}
+
 sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier)
 {
     struct model *m = sgi__core_model(core, model);
@@ -490,7 +497,12 @@ sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, 
     if (!m || m->draining)
         return SGI_E_STALE;
     bool changes = (m->pinned_tier == SGI_TIER_DEVICE) != (tier == SGI_TIER_DEVICE);
-    m->pinned_tier = tier;
+    if (tier == SGI_TIER_DRAM && m->pinned_tier != SGI_TIER_DRAM) {
+        sgi_status st = sgi__residence_pin(core, m);
+        if (st != SGI_OK)
+            return st;
+    }
+    set_pin(core, m, tier);
     if (changes && m->instance.state == ST_READY) /* its idle time begins with the end of the pin */
         sgi__instance_rest(core, now, &m->instance, m->instance.idle_ns);
     core->dirty = true; /* what was pinned may be evicted now */
@@ -503,6 +515,7 @@ static void drain_model(struct sgi__core *core, uint64_t now, struct model *m, s
     struct instance *i = &m->instance;
 
     m->draining = true;
+    set_pin(core, m, SGI_TIER_DISK);
     sgi__wants_reject(core, m, reason, step_of(m), 0);
     i->closing = true;
     i->keep = false;

@@ -221,10 +221,7 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
     i->blocked = false;
     sgi__timer_unset(&i->starve);
     if (i->tier == SGI_TIER_DRAM) {
-        assert(m->residence == RES_KEPT);
-        core->dram.used -= m->config.image_bytes;
-        core->dram_lending += m->config.image_bytes;
-        m->residence = RES_LENT;
+        sgi__residence_lend(core, m);
     } else {
         core->loads++;
         i->counts_load = true;
@@ -301,7 +298,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
     if (keep && m->residence == RES_DROPPING)
         room = ROOM_SOON; /* it has one residence at a time: the one from before goes first */
     else if (keep && i->device != SGI__DRAM)
-        room = sgi__residence_room(core, m, m->config.image_bytes);
+        room = sgi__residence_room(core, m);
     if (i->keep_waiting != (keep && room == ROOM_SOON)) {
         i->keep_waiting = !i->keep_waiting;
         core->keep_waiters += i->keep_waiting ? 1u : (uint32_t)-1;
@@ -311,7 +308,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
 
     if (!keep || room == ROOM_NONE) {
         if (m->residence == RES_LENT)
-            m->residence = RES_NONE;
+            sgi__residence_clear(core, m);
         i->op_end = sgi__core_act(core, SGI__ACT_FREE, m, i);
         return true;
     }
@@ -319,9 +316,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
     struct device *d = sgi__core_device(core, i->device);
     d->used -= m->config.image_bytes;
     i->charged -= m->config.image_bytes;
-    core->dram.used += m->config.image_bytes;
-    m->residence = RES_KEEPING;
-    m->residence_used = i->last_used;
+    sgi__residence_keep(core, m, i->last_used);
     i->op_end = sgi__core_act(core, SGI__ACT_KEEP, m, i);
     return true;
 }
@@ -442,14 +437,10 @@ static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, c
 
     i->op_reserve = 0;
     if (i->tier == SGI_TIER_DRAM)
-        core->dram_lending -= m->config.image_bytes;
+        sgi__residence_lent(core, m, event->status == SGI_OK);
     if (event->status == SGI_OK) {
         i->memory_ready = true;
         return;
-    }
-    if (i->tier == SGI_TIER_DRAM) { /* the place did not take it, so it is a residence still */
-        m->residence = RES_KEPT;
-        core->dram.used += m->config.image_bytes;
     }
     if (i->state != ST_RESERVING)
         return;
@@ -475,7 +466,7 @@ static void ended(struct sgi__core *core, uint64_t now, struct instance *i, cons
     if (m->residence == RES_KEEPING) {
         bool kept = event->kind == SGI__EV_KEPT && event->status == SGI_OK;
         if (kept)
-            m->residence = RES_KEPT;
+            sgi__residence_kept(core, m);
         else
             sgi__residence_clear(core, m);
         if (!kept && i->to_dram) /* that was all it was for */

@@ -181,7 +181,7 @@ void sgi__core_check(const struct sgi__core *core)
     }
     assert(wants == core->wants_count && leases == core->leases_count && loads == core->loads);
     assert(core->wants_count <= core->config.wants_max && core->loads <= core->config.loads_max);
-    assert(dram == core->dram.used && core->dram.used <= core->dram.bytes_max);
+    assert(dram == core->dram.used && core->dram.used + core->dram_lending <= core->dram.bytes_max);
 
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];

@@ -1,64 +1,87 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The DRAM tier: what stays in host memory when no device uses it. A residence is charged to the DRAM budget from the
+/*
+ * The DRAM tier: what stays in host memory when no device uses it. A residence is charged to the DRAM budget from the
  * moment it is decided on (KEEPING) to the moment its memory is gone (DROPPING ends); while an instance has its image
- * (LENT) it is charged there instead, so no byte is counted twice. */
+ * (LENT) it is charged there instead, so no byte is counted twice.
+ *
+ * A pin to DRAM reserves the image's bytes: whenever the model leaves its device, there is room for it. What others
+ * keep stays within the rest of the budget.
+ */
 #include <assert.h>
 
 #include "core/state.h"
 
-/* Nobody asks for it and nobody pinned it. */
-static bool may_drop(const struct model *m)
+/* ---- where it stands ---- */
+
+static void list_add(struct sgi__core *core, struct model *m)
 {
-    return m->residence == RES_KEPT && m->pinned_tier < SGI_TIER_DRAM && m->wants == 0;
+    struct model *after = core->kept_tail;
+    while (after && after->residence_used > m->residence_used)
+        after = after->kept_prev;
+    m->kept_prev = after;
+    m->kept_next = after ? after->kept_next : core->kept_head;
+    *(after ? &after->kept_next : &core->kept_head) = m;
+    *(m->kept_next ? &m->kept_next->kept_prev : &core->kept_tail) = m;
 }
 
-enum room sgi__residence_room(struct sgi__core *core, const struct model *for_model, uint64_t bytes)
+static void list_remove(struct sgi__core *core, struct model *m)
 {
-    uint64_t max = core->dram.bytes_max, used = core->dram.used + core->dram_lending;
-    uint64_t leaving = 0, droppable = 0;
+    *(m->kept_prev ? &m->kept_prev->kept_next : &core->kept_head) = m->kept_next;
+    *(m->kept_next ? &m->kept_next->kept_prev : &core->kept_tail) = m->kept_prev;
+    m->kept_prev = m->kept_next = NULL;
+}
 
-    if (bytes > max)
-        return ROOM_NONE;
-    if (used <= max - bytes)
-        return ROOM_NOW;
+void sgi__residence_keep(struct sgi__core *core, struct model *m, uint64_t used_at)
+{
+    assert(m->residence == RES_NONE || m->residence == RES_LENT);
+    m->residence = RES_KEEPING;
+    m->residence_used = used_at;
+    core->dram.used += m->config.image_bytes;
+}
 
-    for (uint32_t n = 0; n < core->models.count; n++) {
-        const struct model *m = core->models.items[n];
-        if (!m->id)
-            continue;
-        if (m->residence == RES_DROPPING)
-            leaving += m->config.image_bytes;
-        else if (m != for_model && may_drop(m))
-            droppable += m->config.image_bytes;
-    }
-    uint64_t lacking = used - (max - bytes);
-    if (lacking > leaving + droppable)
-        return ROOM_NONE;
+void sgi__residence_kept(struct sgi__core *core, struct model *m)
+{
+    assert(m->residence == RES_KEEPING);
+    m->residence = RES_KEPT;
+    list_add(core, m);
+}
 
-    while (lacking > leaving) { /* least recently used first */
-        struct model *oldest = NULL;
-        for (uint32_t n = 0; n < core->models.count; n++) {
-            struct model *m = core->models.items[n];
-            if (m->id && m != for_model && may_drop(m) && (!oldest || m->residence_used < oldest->residence_used))
-                oldest = m;
-        }
-        leaving += oldest->config.image_bytes;
-        sgi__residence_drop(core, oldest);
-    }
-    return ROOM_SOON;
+void sgi__residence_lend(struct sgi__core *core, struct model *m)
+{
+    assert(m->residence == RES_KEPT);
+    list_remove(core, m);
+    m->residence = RES_LENT;
+    core->dram.used -= m->config.image_bytes;
+    core->dram_lending += m->config.image_bytes;
+}
+
+void sgi__residence_lent(struct sgi__core *core, struct model *m, bool taken)
+{
+    core->dram_lending -= m->config.image_bytes;
+    if (taken)
+        return;
+    m->residence = RES_KEPT; /* the place did not take it, so it is a residence still */
+    core->dram.used += m->config.image_bytes;
+    list_add(core, m);
 }
 
 void sgi__residence_drop(struct sgi__core *core, struct model *m)
 {
     assert(m->residence == RES_KEPT);
+    list_remove(core, m);
     m->residence = RES_DROPPING;
+    core->dram_leaving += m->config.image_bytes;
     m->op_drop = sgi__core_act(core, SGI__ACT_DROP, m, NULL);
 }
 
-/* Its memory is gone, by DROP or with its place. */
+/* Its memory is gone: freed, dropped, or lost with its place. */
 void sgi__residence_clear(struct sgi__core *core, struct model *m)
 {
-    if (m->residence == RES_KEPT || m->residence == RES_DROPPING || m->residence == RES_KEEPING) {
+    if (m->residence == RES_KEPT)
+        list_remove(core, m);
+    if (m->residence == RES_DROPPING)
+        core->dram_leaving -= m->config.image_bytes;
+    if (m->residence != RES_NONE && m->residence != RES_LENT) {
         assert(core->dram.used >= m->config.image_bytes);
         core->dram.used -= m->config.image_bytes;
     }
@@ -77,4 +100,101 @@ void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *
             sgi__instance_advance(core, now, &other->instance);
     }
     sgi__model_advance(core, now, m);
+}
+
+/* ---- room ---- */
+
+/* What the budget holds: all of it, and how it divides between those who pinned and the others. */
+struct budget {
+    uint64_t taken;          /* charged, or lent and perhaps coming back; what leaves is in it still */
+    uint64_t reserved;       /* images of pinned models, */
+    uint64_t reserved_taken; /* and what of that is taken */
+};
+
+/* Of a model, and not on its way out. */
+static uint64_t taken_by(const struct model *m)
+{
+    const struct instance *i = &m->instance;
+    bool                   filling = i->device == SGI__DRAM && i->charged > 0;
+    bool                   lending = m->residence == RES_LENT && i->op_reserve;
+    return filling || lending || m->residence == RES_KEEPING || m->residence == RES_KEPT ? m->config.image_bytes : 0;
+}
+
+static struct budget budget_of(const struct sgi__core *core)
+{
+    struct budget b = { .taken = core->dram.used + core->dram_lending };
+    for (const struct model *m = core->pinned_head; m; m = m->pinned_next) {
+        b.reserved += m->config.image_bytes;
+        b.reserved_taken += taken_by(m);
+    }
+    return b;
+}
+
+/* Nobody asks for it and nobody pinned it. */
+static bool may_drop(const struct model *m)
+{
+    return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0;
+}
+
+/* Drops what was used least recently until `lacking` bytes leave; nothing at all if that would not be enough. */
+static enum room make_room(struct sgi__core *core, const struct model *for_model, uint64_t lacking)
+{
+    uint64_t droppable = 0;
+
+    if (lacking == 0)
+        return ROOM_NOW;
+    for (const struct model *m = core->kept_head; m && lacking > core->dram_leaving + droppable; m = m->kept_next)
+        if (m != for_model && may_drop(m))
+            droppable += m->config.image_bytes;
+    if (lacking > core->dram_leaving + droppable)
+        return ROOM_NONE;
+    for (struct model *m = core->kept_head, *next; lacking > core->dram_leaving; m = next) {
+        next = m->kept_next;
+        if (m != for_model && may_drop(m))
+            sgi__residence_drop(core, m);
+    }
+    return ROOM_SOON;
+}
+
+enum room sgi__residence_room(struct sgi__core *core, const struct model *m)
+{
+    struct budget b = budget_of(core);
+    uint64_t      bytes = m->config.image_bytes, max = core->dram.bytes_max, taken = b.taken;
+
+    if (m->pinned_tier != SGI_TIER_DRAM) {
+        max -= b.reserved;
+        taken -= b.reserved_taken;
+    }
+    if (bytes > max)
+        return ROOM_NONE;
+    enum room room = make_room(core, m, taken > max - bytes ? taken - (max - bytes) : 0);
+    assert(room != ROOM_NONE || m->pinned_tier != SGI_TIER_DRAM); /* that is what it is reserved for */
+    return room;
+}
+
+/* ---- pins ---- */
+
+sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m)
+{
+    struct budget b = budget_of(core);
+    uint64_t      bytes = m->config.image_bytes, max = core->dram.bytes_max;
+
+    if (bytes > max || b.reserved > max - bytes)
+        return SGI_E_NO_ROOM;
+    uint64_t left = max - b.reserved - bytes, others = b.taken - b.reserved_taken - taken_by(m);
+    if (make_room(core, m, others > left ? others - left : 0) == ROOM_NONE)
+        return SGI_E_BUSY;
+    m->pinned_next = core->pinned_head;
+    if (m->pinned_next)
+        m->pinned_next->pinned_prev = m;
+    core->pinned_head = m;
+    return SGI_OK;
+}
+
+void sgi__residence_unpin(struct sgi__core *core, struct model *m)
+{
+    *(m->pinned_prev ? &m->pinned_prev->pinned_next : &core->pinned_head) = m->pinned_next;
+    if (m->pinned_next)
+        m->pinned_next->pinned_prev = m->pinned_prev;
+    m->pinned_prev = m->pinned_next = NULL;
 }

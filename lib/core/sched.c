@@ -256,7 +256,7 @@ static void block(struct sgi__core *core, uint64_t now, struct instance *i, int3
 
 static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance *i)
 {
-    switch (sgi__residence_room(core, i->model, i->model->config.image_bytes)) {
+    switch (sgi__residence_room(core, i->model)) {
     case ROOM_NOW:
         sgi__instance_admit(core, now, i, SGI__DRAM);
         break;

@@ -132,7 +132,9 @@ struct model {
     bool          is_pending;
 
     enum residence_state residence;
-    uint64_t             residence_used; /* when it was last of use */
+    uint64_t             residence_used;            /* when it was last of use */
+    struct model        *kept_prev, *kept_next;     /* in core.kept while RES_KEPT */
+    struct model        *pinned_prev, *pinned_next; /* in core.pinned while pinned to DRAM */
     uint64_t             op_drop;
     bool                 evict_dram; /* drop the residence as soon as it is one */
 
@@ -195,10 +197,13 @@ struct device {
 struct sgi__core {
     struct sgi__core_config config;
     struct device           devices[SGI__DEVICES_MAX];
-    struct device           dram; /* only bytes_max, used, and lost while the place is gone */
-    uint64_t dram_lending;        /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
-    uint64_t spare_limit_said;    /* as of the last SPARE_LIMIT taken */
-    uint32_t keep_waiters;        /* instances with keep_waiting */
+    struct device           dram;                  /* only bytes_max, used, and lost while the place is gone */
+    struct model           *kept_head, *kept_tail; /* whose residence is KEPT, least recently used first */
+    struct model           *pinned_head;           /* pinned to DRAM: their images' bytes are reserved there */
+    uint64_t                dram_leaving;          /* bytes of residences whose DROP is out */
+    uint64_t dram_lending;     /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
+    uint64_t spare_limit_said; /* as of the last SPARE_LIMIT taken */
+    uint32_t keep_waiters;     /* instances with keep_waiting */
 
     struct slots  models, wants, leases;
     struct model *pending_head, *pending_tail; /* models with wants, by their first want */
@@ -285,10 +290,17 @@ void sgi__place_died(struct sgi__core *core, uint64_t now);
 
 /* residence.c: the DRAM tier */
 enum room { ROOM_NOW, ROOM_SOON, ROOM_NONE }; /* soon: residences are being dropped for it */
-enum room sgi__residence_room(struct sgi__core *core, const struct model *for_model, uint64_t bytes);
-void      sgi__residence_drop(struct sgi__core *core, struct model *m);
-void      sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m);
-void      sgi__residence_clear(struct sgi__core *core, struct model *m);
+enum room sgi__residence_room(struct sgi__core *core, const struct model *m); /* for its image; may begin to drop */
+void      sgi__residence_keep(struct sgi__core *core, struct model *m, uint64_t used_at); /* NONE, LENT -> KEEPING */
+void      sgi__residence_kept(struct sgi__core *core, struct model *m);                   /* KEEPING -> KEPT */
+void      sgi__residence_lend(struct sgi__core *core, struct model *m);             /* KEPT -> LENT: RESERVE is out, */
+void      sgi__residence_lent(struct sgi__core *core, struct model *m, bool taken); /* and how it ended */
+void      sgi__residence_drop(struct sgi__core *core, struct model *m);             /* KEPT -> DROPPING */
+void      sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m); /* DROPPING -> NONE */
+void      sgi__residence_clear(struct sgi__core *core, struct model *m);                 /* -> NONE */
+/* Reserves the image's bytes. SGI_E_NO_ROOM: all pins together would not fit; SGI_E_BUSY: what is there cannot go now. */
+sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m);
+void       sgi__residence_unpin(struct sgi__core *core, struct model *m);
 
 /* sched.c: who goes next */
 void          sgi__sched_run(struct sgi__core *core, uint64_t now);

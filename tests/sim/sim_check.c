@@ -224,8 +224,13 @@ static void check_end(struct sim *s, const struct sgi__core_action *a, const str
     if (i->engine == UNDER_WAY || (i->engine == DONE && i->stop != DONE))
         sim__broken(s, "memory is given back after the engine stopped");
     check_leaves(s, i, false);
-    if (a->kind == SGI__ACT_FREE)
+    bool keepable = i->load == DONE && i->prefix == DONE && !i->lost && !i->hung && !i->unkept &&
+                    !(i->device >= 0 && s->config.discrete);
+    if (a->kind == SGI__ACT_FREE) {
+        if (keepable && m->pinned_tier == SGI_TIER_DRAM && !m->evict_dram)
+            sim__broken(s, "what is pinned to DRAM is kept there");
         return;
+    }
     if (i->load != DONE || i->prefix != DONE || i->lost)
         sim__broken(s, "only verified bytes are kept");
     if (i->device >= 0 && s->config.discrete)
@@ -420,15 +425,16 @@ static bool fits_nowhere(const struct sim *s, const struct world_want *w, bool e
 }
 
 /* Residences that a device is about to take: their room stays theirs until it has. */
-static uint64_t lent_bytes(const struct sim *s)
+/* What is left of the DRAM budget beside what is reserved for those who pinned. */
+static uint64_t dram_left(const struct sim *s)
 {
-    uint64_t bytes = 0;
-    for (uint32_t n = 0; n < s->instances.size; n++) {
-        const struct world_instance *i = s->instances.at[n];
-        if (i && i->id && !i->died && i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY)
-            bytes += i->image_bytes;
+    uint64_t taken = 0;
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        if (m && m->id)
+            taken += m->pinned_tier == SGI_TIER_DRAM && !m->dropping ? m->config.image_bytes : sim__dram_taken(m);
     }
-    return bytes;
+    return taken < s->dram_max ? s->dram_max - taken : 0;
 }
 
 static void check_reject(struct sim *s, const struct sgi__core_reply *r, const struct world_want *w)
@@ -734,7 +740,7 @@ void sim__check_all(struct sim *s)
     if (s->early && s->early->load == NOT) /* replies are taken before actions */
         sim__broken(s, "an early grant comes when the load has begun");
     s->early = NULL;
-    if (s->refused_image && s->dram_used + lent_bytes(s) + s->refused_image <= s->dram_max)
+    if (s->refused_image && s->refused_image <= dram_left(s))
         sim__broken(s, "a prefetch into DRAM is refused only when there is no room");
     s->refused_image = 0;
     check_devices(s);

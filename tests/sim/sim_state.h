@@ -31,6 +31,7 @@ struct world_instance {
     bool                canceled; /* the last want for its load was canceled */
     bool                hung;     /* a callback was out for too long */
     bool                wedged;   /* and the core said so */
+    bool                unkept;   /* evicted to disk */
     bool                leaving;  /* had a reason to go, and goes */
     uint32_t            leases;
     uint32_t            calls;      /* callbacks out in the world */
@@ -259,8 +260,10 @@ void sim__charge(struct sim *s, struct world_instance *i, uint64_t image_bytes, 
 void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes);
 bool sim__engine_hung(const struct sim *s, const struct world_model *m); /* start or stop */
 bool sim__instance_hung(const struct sim         *s,
-                        const struct world_model *m); /* start, stop or a call: it keeps the memory */
-void sim__mark_hung(struct sim *s, struct world_model *m);
+                        const struct world_model *m);  /* start, stop or a call: it keeps the memory */
+uint64_t sim__dram_taken(const struct world_model *m); /* charged to DRAM, or lent and perhaps coming back */
+bool     sim__droppable(const struct world_model *m);  /* what it has there may be dropped, or is being dropped */
+void     sim__mark_hung(struct sim *s, struct world_model *m);
 bool sim__hung(const struct sim *s, const struct world_model *m); /* a callback of it is out for longer than it may */
 
 /* sim_check.c */

@@ -208,6 +208,8 @@ sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier)
         if (m->leases > 0)
             sim__broken(s, "a leased model is not evicted");
         m->evict_dram = m->evict_dram || tier != SGI_TIER_DRAM;
+        if (m->instance && tier != SGI_TIER_DRAM)
+            m->instance->unkept = true;
         m->evict_prepared = m->evict_prepared || tier == SGI_EVICT_ALL;
     }
     sim__settle(s);
@@ -217,12 +219,40 @@ sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier)
     return st;
 }
 
+/* A pin to DRAM reserves the image's bytes, beside those of other pins and of what cannot be dropped now. */
+static sgi_status pin_outcome(const struct sim *s, const struct world_model *m, uint32_t tier)
+{
+    uint64_t reserved = 0, stays = 0, image = m ? m->config.image_bytes : 0;
+
+    if (s->closing)
+        return SGI_E_CLOSED;
+    if (!m || m->draining)
+        return SGI_E_STALE;
+    if (tier != SGI_TIER_DRAM || m->pinned_tier == SGI_TIER_DRAM)
+        return SGI_OK;
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        if (!other || !other->id || other == m)
+            continue;
+        if (other->pinned_tier == SGI_TIER_DRAM)
+            reserved += other->config.image_bytes;
+        else if (!sim__droppable(other))
+            stays += sim__dram_taken(other);
+    }
+    if (reserved + image > s->dram_max)
+        return SGI_E_NO_ROOM;
+    return reserved + image + stays > s->dram_max ? SGI_E_BUSY : SGI_OK;
+}
+
 sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
 {
     struct world_model *m = sim__model(s, model);
+    sgi_status          due = pin_outcome(s, m, tier);
     sim__begin(s, 'u', m);
     sgi_status st = sgi__core_pin(s->core, s->now, model, tier);
     sim__log(s, 'u', 'p', INT32_MIN, st, model, 0, tier);
+    if (st != due)
+        sim__broken(s, "a pin says %d when there is room to keep it and %d when there is not (%d)", SGI_OK, due, st);
     if (st == SGI_OK) {
         bool ends = m->pinned_tier == SGI_TIER_DEVICE && tier != SGI_TIER_DEVICE;
         m->pinned_tier = tier;
@@ -238,8 +268,10 @@ sgi_status sim_drain_model(struct sim *s, sgi_model model, sgi_status reason)
 {
     struct world_model *m = sim__model(s, model);
     sim__begin(s, 'u', m);
-    if (m)
+    if (m) {
         m->draining = true;
+        m->pinned_tier = SGI_TIER_DISK;
+    }
     if (m && m->drain_reason == SGI_OK)
         m->drain_reason = reason;
     sgi_status st = sgi__core_model_drain(s->core, s->now, model, reason);
@@ -255,6 +287,11 @@ void sim_drain(struct sim *s)
 {
     sim__begin(s, 'u', NULL);
     s->closing = true;
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        struct world_model *m = s->models.at[n];
+        if (m)
+            m->pinned_tier = SGI_TIER_DISK;
+    }
     sim__log(s, 'u', 'D', INT32_MIN, 0, 0, 0, 0);
     sgi__core_drain(s->core, s->now);
     sim__settle(s);

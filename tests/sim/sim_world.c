@@ -28,6 +28,24 @@ void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes)
     m->dram_bytes = dram_bytes;
 }
 
+uint64_t sim__dram_taken(const struct world_model *m)
+{
+    const struct world_instance *i = m->instance;
+    if (i && !i->died && i->device < 0 && !i->keeping)
+        return i->image_bytes;
+    if (i && !i->died && i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY)
+        return i->image_bytes;
+    return m->dram_bytes;
+}
+
+bool sim__droppable(const struct world_model *m)
+{
+    if (m->dropping)
+        return true;
+    return m->dram_bytes > 0 && !(m->instance && m->instance->keeping) && m->wants == 0 &&
+           m->pinned_tier < SGI_TIER_DRAM;
+}
+
 static bool loads_now(const struct sim *s, uint64_t instance)
 {
     for (uint32_t n = 0; n < s->out_count; n++) {

@@ -129,6 +129,58 @@ static void a_pinned_residence_is_not_dropped_for_another(void **state)
     sim_free(s);
 }
 
+static void a_pin_to_dram_reserves_its_room(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(MIB(1000), MIB(500));
+    sgi_model   pinned = model(s, 300), big = model(s, 300), small = model(s, 200);
+
+    use_up(s, big);
+    use_up(s, small);
+    assert_int_equal(sim_pin(s, pinned, SGI_TIER_DRAM), SGI_OK);
+    assert_int_equal(sim_model_dram(s, big), 0); /* it makes room at once, least recently used first, */
+    assert_int_equal(sim_model_dram(s, small), MIB(200));
+    assert_int_equal(sim_actions(s, SGI__ACT_START_LOAD), 2); /* and loads nothing */
+    use_up(s, big);
+    assert_int_equal(sim_model_dram(s, big), 0); /* the rest of the budget is too small for it */
+    assert_int_equal(sim_model_dram(s, small), MIB(200));
+    use_up(s, pinned);
+    assert_int_equal(sim_model_dram(s, pinned), MIB(300));
+    assert_int_equal(sim_model_dram(s, small), MIB(200));
+    sim_pin(s, pinned, SGI_TIER_DISK);
+    use_up(s, big);
+    assert_int_equal(sim_model_dram(s, big), MIB(300)); /* the one unused longest went for it */
+    sim_free(s);
+}
+
+static void pins_to_dram_fit_together_or_are_refused(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(MIB(1000), MIB(500));
+    sgi_model   a = model(s, 300), b = model(s, 200), c = model(s, 1), huge = model(s, 501), up = model(s, 250);
+
+    assert_int_equal(sim_pin(s, huge, SGI_TIER_DRAM), SGI_E_NO_ROOM);
+    assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_OK);
+    assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_OK); /* once is enough */
+    assert_int_equal(sim_pin(s, b, SGI_TIER_DRAM), SGI_OK);
+    assert_int_equal(sim_pin(s, c, SGI_TIER_DRAM), SGI_E_NO_ROOM);
+    assert_int_equal(sim_view(s, c).pinned_tier, SGI_TIER_DISK);
+    sim_pin(s, a, SGI_TIER_DEVICE); /* the device's bytes are not host memory's */
+    assert_int_equal(sim_pin(s, c, SGI_TIER_DRAM), SGI_OK);
+    assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_E_NO_ROOM);
+    sim_pin(s, c, SGI_TIER_DISK);
+
+    sim_hold(s, SGI__ACT_START_LOAD);
+    sim_ask(s, up, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_E_BUSY); /* what is on its way into DRAM is not dropped */
+    assert_int_equal(sim_view(s, a).pinned_tier, SGI_TIER_DEVICE);
+    sim_let_go(s, SGI__ACT_START_LOAD);
+    assert_int_equal(sim_model_dram(s, up), MIB(250));
+    assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_OK); /* what is there and not asked for is */
+    assert_int_equal(sim_model_dram(s, up), 0);
+    sim_free(s);
+}
+
 static void a_failed_keep_counts_as_freed(void **state)
 {
     (void)state;
@@ -525,6 +577,8 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_the_budget_is_freed),
         cmocka_unit_test(without_a_budget_nothing_is_kept),
         cmocka_unit_test(a_pinned_residence_is_not_dropped_for_another),
+        cmocka_unit_test(a_pin_to_dram_reserves_its_room),
+        cmocka_unit_test(pins_to_dram_fit_together_or_are_refused),
         cmocka_unit_test(a_failed_keep_counts_as_freed),
         cmocka_unit_test(bytes_that_never_all_came_are_not_kept),
         cmocka_unit_test(verified_bytes_are_kept_when_the_engine_fails),

@@ -428,7 +428,7 @@ typedef struct sgi_model_info {
     uint64_t    tensors_count;
     uint64_t    file_bytes;     /**< of all files together */
     uint64_t    tensor_bytes;   /**< of all tensors together */
-    uint64_t    image_bytes;    /**< of an instance without its engine: each part, rounded up to 4096 */
+    uint64_t    image_bytes;    /**< of an instance without its engine: each part, in whole pages */
     uint64_t    engine_bytes;   /**< as configured, or as the engine last reported */
 } sgi_model_info;
 

@@ -298,7 +298,7 @@ void      sgi__residence_lent(struct sgi__core *core, struct model *m, bool take
 void      sgi__residence_drop(struct sgi__core *core, struct model *m);             /* KEPT -> DROPPING */
 void      sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m); /* DROPPING -> NONE */
 void      sgi__residence_clear(struct sgi__core *core, struct model *m);                 /* -> NONE */
-/* Reserves the image's bytes. SGI_E_NO_ROOM: all pins together would not fit; SGI_E_BUSY: what is there cannot go now. */
+/* Reserves the image's bytes. SGI_E_NO_ROOM: the pins together would not fit; SGI_E_BUSY: what is there cannot go. */
 sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m);
 void       sgi__residence_unpin(struct sgi__core *core, struct model *m);
 

@@ -127,7 +127,7 @@ static sgi_status region_new(uint64_t bytes, uint32_t flags, uint32_t tenant, st
     r->tenant = tenant;
     r->fresh = true;
     r->kind = flags & SGI_IMAGE_FD ? SGI__REGION_MEMFD : SGI__REGION_ANON;
-    r->bytes = sgi__align_up(bytes, PAGE_BYTES);
+    r->bytes = r->asked = sgi__align_up(bytes, PAGE_BYTES);
     if (bytes == 0)
         goto done;
     if (!(flags & SGI_IMAGE_FD)) {
@@ -234,22 +234,22 @@ static struct sgi__region *take_excess(struct sgi__image_memory *m)
     return excess;
 }
 
-static void free_list(struct sgi__region *r)
+void sgi__regions_free(struct sgi__region *regions)
 {
-    while (r) {
-        struct sgi__region *next = r->next;
-        region_free(r);
-        r = next;
+    while (regions) {
+        struct sgi__region *next = regions->next;
+        region_free(regions);
+        regions = next;
     }
 }
 
-void sgi__image_memory_limit(struct sgi__image_memory *memory, uint64_t bytes)
+struct sgi__region *sgi__image_memory_limit(struct sgi__image_memory *memory, uint64_t bytes)
 {
     pthread_mutex_lock(&memory->mutex);
     memory->limit = bytes;
     struct sgi__region *excess = take_excess(memory);
     pthread_mutex_unlock(&memory->mutex);
-    free_list(excess);
+    return excess;
 }
 
 uint64_t sgi__image_memory_spare(struct sgi__image_memory *memory)
@@ -264,33 +264,39 @@ void sgi__image_memory_free(struct sgi__image_memory *memory)
 {
     if (!memory)
         return;
-    free_list(memory->spare);
+    sgi__regions_free(memory->spare);
     pthread_mutex_destroy(&memory->mutex);
     sgi__free(memory);
 }
 
-/* The smallest spare region that holds `bytes` and wastes at most a quarter. */
+/* A memfd is sealed against shrinking, so what it has must be what is asked for; other memory may be a little larger,
+ * and is trimmed. */
+static bool fits(const struct sgi__region *r, uint64_t bytes, uint32_t flags)
+{
+    bool fd = (flags & SGI_IMAGE_FD) != 0;
+    if (fd != (r->fd >= 0) || (r->kind == SGI__REGION_HUGETLB && !(flags & SGI_IMAGE_HUGETLB)))
+        return false;
+    if (fd)
+        return r->bytes == sgi__align_up(bytes, r->kind == SGI__REGION_HUGETLB ? HUGE_PAGE_BYTES : PAGE_BYTES);
+    return r->bytes >= bytes && r->bytes - bytes <= bytes / 4 + HUGE_PAGE_BYTES;
+}
+
+/* The smallest spare region that fits. */
 static struct sgi__region *take_spare(struct sgi__image_memory *m, uint64_t bytes, uint32_t flags, uint32_t tenant)
 {
     struct sgi__region **best = NULL;
-    bool                 fd = (flags & SGI_IMAGE_FD) != 0;
 
     pthread_mutex_lock(&m->mutex);
-    for (struct sgi__region **at = &m->spare; *at; at = &(*at)->next) {
-        const struct sgi__region *r = *at;
-        if (r->tenant != tenant || fd != (r->fd >= 0) ||
-            (r->kind == SGI__REGION_HUGETLB && !(flags & SGI_IMAGE_HUGETLB)))
-            continue;
-        if (r->bytes >= bytes && r->bytes - bytes <= bytes / 4 + HUGE_PAGE_BYTES &&
-            (!best || r->bytes < (*best)->bytes))
+    for (struct sgi__region **at = &m->spare; *at; at = &(*at)->next)
+        if ((*at)->tenant == tenant && fits(*at, bytes, flags) && (!best || (*at)->bytes < (*best)->bytes))
             best = at;
-    }
     struct sgi__region *r = best ? *best : NULL;
     if (r) {
         *best = r->next;
         m->spare_bytes -= r->bytes;
         r->next = NULL;
         r->fresh = false;
+        r->asked = sgi__align_up(bytes, PAGE_BYTES);
     }
     pthread_mutex_unlock(&m->mutex);
     return r;
@@ -308,7 +314,7 @@ static void region_give(struct sgi__image_memory *m, struct sgi__region *r)
     m->spare_bytes += r->bytes;
     struct sgi__region *excess = take_excess(m);
     pthread_mutex_unlock(&m->mutex);
-    free_list(excess);
+    sgi__regions_free(excess);
 }
 
 /* ---- images ---- */
@@ -347,6 +353,18 @@ sgi_status sgi__image_new(struct sgi__image_memory *memory, const uint64_t *part
     return SGI_OK;
 }
 
+void sgi__image_trim(struct sgi__image *image)
+{
+    for (uint32_t n = 0; n < image->parts_count; n++) {
+        struct sgi__region *r = image->parts[n];
+        if (r->fd >= 0 || r->bytes <= r->asked)
+            continue;
+        munmap(r->base + r->asked, r->bytes - r->asked);
+        image->bytes -= r->bytes - r->asked;
+        r->bytes = r->asked;
+    }
+}
+
 void sgi__image_free(struct sgi__image_memory *memory, struct sgi__image *image)
 {
     if (!image)
@@ -363,7 +381,7 @@ sgi_status sgi__scratch_new(uint64_t bytes, void **memory_out, sgi_error *err)
 {
     int   fault = sgi__fault(SGI__FAULT_MAP);
     void *at = fault ? (errno = fault, MAP_FAILED)
-                     : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                     : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
         return sgi__error_sys(err, SGI_E_DEVICE_MEMORY, errno, "map %llu bytes for the engine",
                               (unsigned long long)bytes);

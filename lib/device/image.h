@@ -17,6 +17,7 @@ enum sgi__region_kind { SGI__REGION_ANON, SGI__REGION_MEMFD, SGI__REGION_HUGETLB
 struct sgi__region {
     uint8_t              *base;    /* aligned to 2 MiB; NULL for 0 bytes */
     uint64_t              bytes;   /* mapped */
+    uint64_t              asked;   /* of them, in whole pages: what a recycled one has beyond is to be trimmed */
     int                   fd;      /* memfd, read-write, never handed out; -1 */
     int                   read_fd; /* the O_RDONLY reopen that is; -1 */
     bool                  fresh;   /* its pages have not been touched yet */
@@ -37,14 +38,18 @@ struct sgi__image_memory; /* one for each runtime: the spare regions and their l
 
 struct sgi__image_memory *sgi__image_memory_new(uint64_t spare_bytes_max); /* NULL: out of memory */
 void                      sgi__image_memory_free(struct sgi__image_memory *memory);
-/* The budget leaves `bytes` for spare regions; those beyond are freed now. */
-void     sgi__image_memory_limit(struct sgi__image_memory *memory, uint64_t bytes);
-uint64_t sgi__image_memory_spare(struct sgi__image_memory *memory);
+/* The budget leaves `bytes` for spare regions. Returns those beyond, to be freed where that may take its time. */
+struct sgi__region *sgi__image_memory_limit(struct sgi__image_memory *memory, uint64_t bytes);
+void                sgi__regions_free(struct sgi__region *regions);
+uint64_t            sgi__image_memory_spare(struct sgi__image_memory *memory);
 
 /* flags: SGI_IMAGE_FD, SGI_IMAGE_HUGETLB. SGI_E_DEVICE_MEMORY, SGI_E_NO_MEMORY, SGI_E_SYSTEM. Spare regions of the same
  * tenant are used first. */
 sgi_status sgi__image_new(struct sgi__image_memory *memory, const uint64_t *parts_bytes, uint32_t parts_count,
                           uint32_t flags, uint32_t tenant, struct sgi__image **image_out, sgi_error *err);
+/* Gives back what recycled regions have beyond what was asked for: before the image is used, where that may take its
+ * time. */
+void sgi__image_trim(struct sgi__image *image);
 /* To the spare list as far as the limit goes, else back to the system. */
 void sgi__image_free(struct sgi__image_memory *memory, struct sgi__image *image);
 

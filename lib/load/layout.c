@@ -11,7 +11,8 @@
  * does not care. */
 enum { DATA_ALIGN = 8 };
 
-static sgi_status lay_part(const struct sgi__file *file, uint64_t wanted_prefix, struct sgi__part *part, sgi_error *err)
+static sgi_status lay_part(const struct sgi__file *file, uint64_t wanted_prefix, uint64_t page_bytes,
+                           struct sgi__part *part, sgi_error *err)
 {
     if (wanted_prefix > PREFIX_BYTES_MAX)
         return sgi__error(err, SGI_E_ENGINE, "%s: the engine asks for a prefix of %llu bytes; the maximum is %llu",
@@ -29,12 +30,12 @@ static sgi_status lay_part(const struct sgi__file *file, uint64_t wanted_prefix,
     else
         part->prefix_bytes = sgi__align_up(wanted_prefix - lead, SGI__PLACE_ALIGN) + lead;
     part->bytes = part->prefix_bytes + part->data_bytes;
-    part->region_bytes = part->data_bytes || part->engine_prefix ? sgi__align_up(part->bytes, SGI__PLACE_ALIGN) : 0;
+    part->region_bytes = part->data_bytes || part->engine_prefix ? sgi__align_up(part->bytes, page_bytes) : 0;
     return SGI_OK;
 }
 
-sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix_bytes, struct sgi__layout **layout_out,
-                           sgi_error *err)
+sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix_bytes, uint64_t page_bytes,
+                           struct sgi__layout **layout_out, sgi_error *err)
 {
     struct sgi__layout *layout = sgi__alloc_zero(1, sizeof *layout);
     if (layout)
@@ -45,7 +46,7 @@ sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix
     }
     layout->parts_count = m->files_count;
     for (uint32_t n = 0; n < m->files_count; n++) {
-        sgi_status st = lay_part(&m->files[n], prefix_bytes ? prefix_bytes[n] : 0, &layout->parts[n], err);
+        sgi_status st = lay_part(&m->files[n], prefix_bytes ? prefix_bytes[n] : 0, page_bytes, &layout->parts[n], err);
         if (st != SGI_OK) {
             sgi__layout_free(layout);
             return st;

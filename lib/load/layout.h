@@ -30,10 +30,10 @@ struct sgi__layout {
     struct sgi__part *parts;
 };
 
-/* prefix_bytes: what the engine asked for, by part; NULL: no prefixes. SGI_E_NO_MEMORY; SGI_E_ENGINE when a prefix is
- * absurd. */
-sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix_bytes, struct sgi__layout **layout_out,
-                           sgi_error *err);
+/* prefix_bytes: what the engine asked for, by part; NULL: no prefixes. Regions are of whole pages of page_bytes, a
+ * multiple of SGI__PLACE_ALIGN. SGI_E_NO_MEMORY; SGI_E_ENGINE when a prefix is absurd. */
+sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix_bytes, uint64_t page_bytes,
+                           struct sgi__layout **layout_out, sgi_error *err);
 void       sgi__layout_free(struct sgi__layout *layout);
 
 /* Offset of a tensor's first byte in its part. */

@@ -394,6 +394,7 @@ static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t
 
 static void work_load(struct job *job, sgi_error *err)
 {
+    sgi__image_trim(job->instance->image);
     job->event.status = sgi__load_run(job->instance->load, err);
 }
 
@@ -491,9 +492,32 @@ static void drop(struct sgi__place *p, uint64_t op, sgi_model model)
               true);
 }
 
+struct spare_job {
+    struct sgi__job     job; /* first */
+    struct sgi__region *regions;
+};
+
+static void run_spare(struct sgi__job *base)
+{
+    struct spare_job *job = (struct spare_job *)base;
+    sgi__regions_free(job->regions);
+    sgi__free(job);
+}
+
 static void spare_limit(struct sgi__place *p, uint64_t bytes)
 {
-    sgi__image_memory_limit(p->memory, bytes);
+    struct sgi__region *excess = sgi__image_memory_limit(p->memory, bytes);
+    struct spare_job   *job = excess ? sgi__alloc(sizeof *job) : NULL;
+
+    if (!excess)
+        return;
+    if (job) {
+        *job = (struct spare_job){ .job.run = run_spare, .regions = excess };
+        if (sgi__pool_submit(p->pool, &job->job) == 0)
+            return;
+        sgi__free(job);
+    }
+    sgi__regions_free(excess); /* slower here, but it has to go */
 }
 
 /* ---- engine ---- */

@@ -113,6 +113,11 @@ sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, 
     if (!s)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
     s->bytes = bytes;
+    sgi_status mapped = sgi__scratch_new(bytes, &s->memory, err); /* first, for it costs nothing until it is touched */
+    if (mapped != SGI_OK) {
+        sgi__free(s);
+        return mapped;
+    }
 
     /* The sum is published before it is asked for: two threads of an engine must not both fit into the same rest. */
     pthread_mutex_lock(&i->mutex);
@@ -120,8 +125,6 @@ sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, 
     uint64_t total = i->scratch_bytes + i->reported_bytes;
     pthread_mutex_unlock(&i->mutex);
     sgi_status st = sink->engine_bytes(sink->user, i->id, total, true, err);
-    if (st == SGI_OK)
-        st = sgi__scratch_new(bytes, &s->memory, err);
     pthread_mutex_lock(&i->mutex);
     if (st == SGI_OK) {
         s->next = i->scratches;
@@ -131,8 +134,10 @@ sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, 
         i->scratch_bytes -= bytes;
     }
     pthread_mutex_unlock(&i->mutex);
-    if (st != SGI_OK)
+    if (st != SGI_OK) {
+        sgi__scratch_free(s->memory, bytes);
         sgi__free(s);
+    }
     return st;
 }
 

@@ -148,9 +148,16 @@ static sgi_status make_source(struct record *r, sgi_error *err)
     return SGI_OK;
 }
 
+/* What memory of this kind is made of: each part takes whole ones. */
+static uint64_t page_bytes(uint32_t flags)
+{
+    const uint32_t huge = SGI_IMAGE_FD | SGI_IMAGE_HUGETLB;
+    return (flags & huge) == huge ? UINT64_C(2) << 20 : SGI__PLACE_ALIGN;
+}
+
 /* The engine's prefixes are asked for now, so that how much room the model needs is known before anything is evicted
  * for it. */
-static sgi_status make_layout(struct record *r, sgi_error *err)
+static sgi_status make_layout(struct record *r, uint64_t page, sgi_error *err)
 {
     uint32_t   parts = r->manifest->files_count;
     uint64_t  *prefixes = NULL;
@@ -176,7 +183,7 @@ static sgi_status make_layout(struct record *r, sgi_error *err)
         }
     }
     if (st == SGI_OK)
-        st = sgi__layout_new(r->manifest, prefixes, &r->layout, err);
+        st = sgi__layout_new(r->manifest, prefixes, page, &r->layout, err);
     sgi__free(prefixes);
     return st;
 }
@@ -199,7 +206,7 @@ static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct recor
     }
     if ((st = sgi__format_open(&fs, c->path, &options, &r->manifest, err)) != SGI_OK ||
         (st = take_order_and_checks(r, c, err)) != SGI_OK || (st = make_source(r, err)) != SGI_OK ||
-        (st = make_layout(r, err)) != SGI_OK)
+        (st = make_layout(r, page_bytes(c->flags), err)) != SGI_OK)
         return st;
     if (r->layout->image_bytes > UINT64_MAX / 4 - c->engine_bytes)
         return sgi__error(err, SGI_E_FORMAT, "model '%s': it is absurdly large", r->name);

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,6 +258,19 @@ static void engine_memory_is_charged_and_given_back(void **state)
     assert_int_equal(host_device(f.rt, 0).bytes_engine, 0);
     sgi_model_describe(f.rt, f.model, &info);
     assert_int_equal(info.engine_bytes, MIB(5)); /* what the next start reserves */
+
+    sgi_error err = { .struct_size = sizeof err };
+    f.engine.report_bytes = UINT64_MAX;
+    f.engine.alloc_bytes = MIB(16);
+    sgi__fault_plan(SGI__FAULT_MAP, 1, UINT64_MAX, ENOMEM); /* from DRAM: the engine's is the only memory it takes */
+    assert_int_equal(host_acquire_fails(f.rt, f.model, &err), SGI_E_DEVICE_MEMORY);
+    assert_int_equal(sgi__fault_passed(SGI__FAULT_MAP), 1);
+    sgi__fault_clear();
+    sgi_model_describe(f.rt, f.model, &info);
+    assert_int_equal(info.engine_bytes, MIB(5)); /* what it did not get is not charged, now or later */
+    f.engine.alloc_bytes = 0;
+    host_release(f.rt, host_acquire(f.rt, f.model));
+    assert_int_equal(host_device(f.rt, 0).bytes_engine, MIB(5));
     tear_down(&f);
 }
 

@@ -122,7 +122,7 @@ static void what_was_handed_out_is_sealed_and_stays(void **state)
     int                       fd = -1, second = -1;
     uint8_t                   byte = 0;
 
-    sgi__image_memory_limit(memory, MIB(64));
+    assert_null(sgi__image_memory_limit(memory, MIB(64)));
     use(image, 0x44);
     assert_int_equal(sgi__region_share(image->parts[0], &fd, NULL), SGI_OK);
     assert_int_equal(sgi__region_share(image->parts[0], &second, NULL), SGI_OK);
@@ -152,7 +152,7 @@ static void a_region_that_could_not_be_sealed_is_not_recycled(void **state)
     sgi_error                 err;
 
     sgi__error_init(&err);
-    sgi__image_memory_limit(memory, MIB(64));
+    assert_null(sgi__image_memory_limit(memory, MIB(64)));
     use(image, 0x44);
     assert_int_equal(fcntl(image->parts[0]->fd, F_ADD_SEALS, F_SEAL_SEAL), 0);
     assert_int_equal(sgi__region_share(image->parts[0], &fd, &err), SGI_E_SYSTEM);
@@ -179,7 +179,7 @@ static void memory_is_recycled_within_the_limit(void **state)
     use(c, 3);
     sgi__image_free(memory, a);
     assert_int_equal(sgi__image_memory_spare(memory), 0); /* the budget has said nothing yet */
-    sgi__image_memory_limit(memory, MIB(64));
+    assert_null(sgi__image_memory_limit(memory, MIB(64)));
     sgi__image_free(memory, b);
     assert_int_equal(sgi__image_memory_spare(memory), MIB(2));
     sgi__image_free(memory, c);
@@ -188,8 +188,10 @@ static void memory_is_recycled_within_the_limit(void **state)
     assert_ptr_equal(again->parts[0]->base, base); /* the smallest that fits */
     assert_false(again->parts[0]->fresh);
     assert_int_equal(sgi__image_memory_spare(memory), MIB(2));
-    sgi__image_memory_limit(memory, MIB(1)); /* the budget leaves less: the rest goes now */
+    struct sgi__region *excess = sgi__image_memory_limit(memory, MIB(1)); /* the budget leaves less: the rest goes */
+    assert_non_null(excess);
     assert_int_equal(sgi__image_memory_spare(memory), 0);
+    sgi__regions_free(excess);
     sgi__image_free(memory, again);
     assert_int_equal(sgi__image_memory_spare(memory), MIB(1));
     sgi__image_memory_free(memory);
@@ -201,7 +203,7 @@ static void the_oldest_spare_goes_first(void **state)
     struct sgi__image_memory *memory = sgi__image_memory_new(MIB(2));
     struct sgi__image        *old = image_new(memory, MIB(1), 0, 1), *young = image_new(memory, MIB(1), 0, 2), *last;
 
-    sgi__image_memory_limit(memory, MIB(64));
+    assert_null(sgi__image_memory_limit(memory, MIB(64)));
     use(old, 1);
     use(young, 2);
     sgi__image_free(memory, old);
@@ -225,7 +227,7 @@ static void another_tenant_or_kind_never_gets_it(void **state)
     struct sgi__image_memory *memory = sgi__image_memory_new(MIB(64));
     struct sgi__image        *image = image_new(memory, MIB(1), 0, 7);
 
-    sgi__image_memory_limit(memory, MIB(64));
+    assert_null(sgi__image_memory_limit(memory, MIB(64)));
     use(image, 0x66);
     sgi__image_free(memory, image);
     image = image_new(memory, MIB(1), 0, 8);
@@ -235,8 +237,46 @@ static void another_tenant_or_kind_never_gets_it(void **state)
     assert_true(is_filled(image, 0));
     assert_true(image->parts[0]->fd >= 0);
     sgi__image_free(memory, image);
-    image = image_new(memory, KIB(256), 0, 7); /* wastes less than 2 MiB: fits */
+    image = image_new(memory, KIB(1024), 0, 7);
     assert_true(is_filled(image, 0x66));
+    sgi__image_free(memory, image);
+    sgi__image_memory_free(memory);
+}
+
+static void what_a_recycled_region_has_too_much_is_given_back(void **state)
+{
+    (void)state;
+    struct sgi__image_memory *memory = sgi__image_memory_new(MIB(64));
+    struct sgi__image        *image = image_new(memory, MIB(8), 0, 7);
+    unsigned char             there;
+
+    assert_null(sgi__image_memory_limit(memory, MIB(64)));
+    use(image, 0x66);
+    uint8_t *base = image->parts[0]->base;
+    sgi__image_free(memory, image);
+    image = image_new(memory, MIB(4) - 5, 0, 7); /* wastes more than a quarter and 2 MiB */
+    assert_true(image->parts[0]->fresh);
+    sgi__image_free(memory, image);
+    image = image_new(memory, MIB(7) - 5, 0, 7);
+    assert_ptr_equal(image->parts[0]->base, base);
+    sgi__image_trim(image);
+    assert_int_equal(image->bytes, MIB(7));
+    assert_int_equal(image->parts[0]->bytes, MIB(7));
+    assert_true(is_filled(image, 0x66));
+    assert_int_equal(mincore(base + MIB(7), 4096, &there), -1);
+    assert_int_equal(errno, ENOMEM); /* nothing is mapped there any more */
+    sgi__image_free(memory, image);
+    assert_int_equal(sgi__image_memory_spare(memory), MIB(7));
+
+    image = image_new(memory, MIB(2), SGI_IMAGE_FD, 7); /* these cannot shrink, so only what fits exactly is taken */
+    use(image, 0x77);
+    base = image->parts[0]->base;
+    sgi__image_free(memory, image);
+    image = image_new(memory, MIB(2) - 4096, SGI_IMAGE_FD, 7);
+    assert_true(image->parts[0]->fresh);
+    sgi__image_free(memory, image);
+    image = image_new(memory, MIB(2) - 4095, SGI_IMAGE_FD, 7);
+    assert_ptr_equal(image->parts[0]->base, base);
     sgi__image_free(memory, image);
     sgi__image_memory_free(memory);
 }
@@ -245,7 +285,7 @@ static void a_region_nobody_filled_is_not_kept(void **state)
 {
     (void)state;
     struct sgi__image_memory *memory = sgi__image_memory_new(MIB(64));
-    sgi__image_memory_limit(memory, MIB(64));
+    assert_null(sgi__image_memory_limit(memory, MIB(64)));
     sgi__image_free(memory, image_new(memory, MIB(1), 0, 0));
     assert_int_equal(sgi__image_memory_spare(memory), 0);
     sgi__image_free(memory, NULL);
@@ -318,6 +358,7 @@ int main(void)
         cmocka_unit_test(memory_is_recycled_within_the_limit),
         cmocka_unit_test(the_oldest_spare_goes_first),
         cmocka_unit_test(another_tenant_or_kind_never_gets_it),
+        cmocka_unit_test(what_a_recycled_region_has_too_much_is_given_back),
         cmocka_unit_test(a_region_nobody_filled_is_not_kept),
         cmocka_unit_test(what_fails_leaves_nothing),
         cmocka_unit_test(scratch_is_zeroed_pages),

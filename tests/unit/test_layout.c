@@ -53,7 +53,7 @@ static void data_keeps_its_offset_modulo_the_block(void **state)
         for (size_t j = 0; j < sizeof wanted / sizeof *wanted; j++) {
             struct sgi__manifest *m = one_file(offsets[i], 10000);
             struct sgi__layout   *l;
-            assert_int_equal(sgi__layout_new(m, &wanted[j], &l, NULL), SGI_OK);
+            assert_int_equal(sgi__layout_new(m, &wanted[j], SGI__PLACE_ALIGN, &l, NULL), SGI_OK);
             check_part(m, l, 0, wanted[j]);
             assert_false(l->parts[0].realigned);
             assert_int_equal(sgi__layout_tensor(l, &m->tensors[0]), l->parts[0].prefix_bytes);
@@ -72,7 +72,7 @@ static void data_at_an_odd_offset_is_put_at_an_aligned_one(void **state)
         for (size_t j = 0; j < sizeof wanted / sizeof *wanted; j++) {
             struct sgi__manifest *m = one_file(offset, 100);
             struct sgi__layout   *l;
-            assert_int_equal(sgi__layout_new(m, &wanted[j], &l, NULL), SGI_OK);
+            assert_int_equal(sgi__layout_new(m, &wanted[j], SGI__PLACE_ALIGN, &l, NULL), SGI_OK);
             assert_true(l->parts[0].realigned);
             check_part(m, l, 0, wanted[j]);
             sgi__layout_free(l);
@@ -91,7 +91,7 @@ static void parts_without_data_take_nothing(void **state)
     manifest_add(m, 4096, &bytes[1], 1);
     manifest_add(m, 64, NULL, 0);
     assert_int_equal(sgi__manifest_finish(m, NULL), SGI_OK);
-    assert_int_equal(sgi__layout_new(m, NULL, &l, NULL), SGI_OK);
+    assert_int_equal(sgi__layout_new(m, NULL, SGI__PLACE_ALIGN, &l, NULL), SGI_OK);
     for (uint32_t n = 0; n < 3; n++)
         check_part(m, l, n, 0);
     assert_false(l->parts[0].realigned);
@@ -110,16 +110,16 @@ static void an_absurd_prefix_is_refused(void **state)
     sgi_error             err;
 
     sgi__error_init(&err);
-    assert_int_equal(sgi__layout_new(m, &wanted, &l, &err), SGI_E_ENGINE);
+    assert_int_equal(sgi__layout_new(m, &wanted, SGI__PLACE_ALIGN, &l, &err), SGI_E_ENGINE);
     assert_null(l);
     assert_non_null(strstr(err.message, "4294967297"));
     assert_non_null(strstr(err.message, "0.safetensors"));
     wanted = UINT64_MAX; /* the sums would wrap */
-    assert_int_equal(sgi__layout_new(m, &wanted, &l, &err), SGI_E_ENGINE);
+    assert_int_equal(sgi__layout_new(m, &wanted, SGI__PLACE_ALIGN, &l, &err), SGI_E_ENGINE);
     wanted--;
-    assert_int_equal(sgi__layout_new(m, &wanted, &l, &err), SGI_E_ENGINE);
+    assert_int_equal(sgi__layout_new(m, &wanted, SGI__PLACE_ALIGN, &l, &err), SGI_E_ENGINE);
     wanted = UINT64_C(1) << 32;
-    assert_int_equal(sgi__layout_new(m, &wanted, &l, &err), SGI_OK);
+    assert_int_equal(sgi__layout_new(m, &wanted, SGI__PLACE_ALIGN, &l, &err), SGI_OK);
     check_part(m, l, 0, wanted);
     sgi__layout_free(l);
     sgi__manifest_free(m);

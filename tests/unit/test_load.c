@@ -54,7 +54,7 @@ static void set_up(struct fixture *f, uint64_t prefix, uint32_t rest)
     gate_init(&f->prefix_gate);
     test_file_make(&f->file, &folder, "load.safetensors", rest, tensors, sizeof tensors / sizeof *tensors);
     assert_int_equal(sgi__format_open(&fs, f->file.path, &options, &f->manifest, NULL), SGI_OK);
-    assert_int_equal(sgi__layout_new(f->manifest, prefix ? &prefix : NULL, &f->layout, NULL), SGI_OK);
+    assert_int_equal(sgi__layout_new(f->manifest, prefix ? &prefix : NULL, SGI__PLACE_ALIGN, &f->layout, NULL), SGI_OK);
     f->memory = sgi__image_memory_new(0);
     assert_int_equal(sgi__image_new(f->memory, &f->layout->parts[0].region_bytes, 1, 0, 0, &f->image, NULL), SGI_OK);
     f->spec = (struct sgi__load_spec){ .name = "m",

@@ -93,7 +93,7 @@ static void every_byte_is_read_once_to_its_place(void **state)
             prefixes[n] = rng(&seed) % 2 ? 0 : rng(&seed) % 10000;
         while (m->tensors_count > 0 && order_count < 8 && rng(&seed) % 4)
             order[order_count++] = rng(&seed) % m->tensors_count;
-        assert_int_equal(sgi__layout_new(m, rng(&seed) % 3 ? prefixes : NULL, &l, NULL), SGI_OK);
+        assert_int_equal(sgi__layout_new(m, rng(&seed) % 3 ? prefixes : NULL, SGI__PLACE_ALIGN, &l, NULL), SGI_OK);
         assert_int_equal(sgi__plan_new(m, l, BLOCK, order_count ? order : NULL, order_count, &plan, NULL), SGI_OK);
         check_plan(l, plan);
         sgi__plan_free(plan);
@@ -113,7 +113,7 @@ static void without_wishes_it_is_the_files_own_order(void **state)
     manifest_add(m, 4096, bytes, 2);
     manifest_add(m, 4104, bytes, 2);
     assert_int_equal(sgi__manifest_finish(m, NULL), SGI_OK);
-    assert_int_equal(sgi__layout_new(m, NULL, &l, NULL), SGI_OK);
+    assert_int_equal(sgi__layout_new(m, NULL, SGI__PLACE_ALIGN, &l, NULL), SGI_OK);
     assert_int_equal(sgi__plan_new(m, l, BLOCK, NULL, 0, &plan, NULL), SGI_OK);
     for (uint64_t n = 1; n < plan->chunks_count; n++) {
         const struct sgi__chunk *a = &plan->chunks[n - 1], *b = &plan->chunks[n];
@@ -147,7 +147,7 @@ static void wished_tensors_come_first_in_their_order(void **state)
 
     manifest_add(m, 4096, bytes, 4);
     assert_int_equal(sgi__manifest_finish(m, NULL), SGI_OK);
-    assert_int_equal(sgi__layout_new(m, NULL, &l, NULL), SGI_OK);
+    assert_int_equal(sgi__layout_new(m, NULL, SGI__PLACE_ALIGN, &l, NULL), SGI_OK);
     const uint64_t order[] = { 3, 1 };
     assert_int_equal(sgi__plan_new(m, l, BLOCK, order, 2, &plan, NULL), SGI_OK);
     check_plan(l, plan);
@@ -169,7 +169,7 @@ static void without_memory_it_says_so(void **state)
 
     manifest_add(m, 4096, &bytes, 1);
     assert_int_equal(sgi__manifest_finish(m, NULL), SGI_OK);
-    assert_int_equal(sgi__layout_new(m, NULL, &l, NULL), SGI_OK);
+    assert_int_equal(sgi__layout_new(m, NULL, SGI__PLACE_ALIGN, &l, NULL), SGI_OK);
     uint64_t nth = 1;
     for (;; nth++) {
         sgi__fault_plan(SGI__FAULT_ALLOC, nth, 1, 1);

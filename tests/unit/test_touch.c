@@ -32,7 +32,7 @@ static void set_up(struct fixture *f, uint64_t bytes)
     f->manifest = sgi__manifest_new();
     manifest_add(f->manifest, 4096, &bytes, 1);
     assert_int_equal(sgi__manifest_finish(f->manifest, NULL), SGI_OK);
-    assert_int_equal(sgi__layout_new(f->manifest, NULL, &f->layout, NULL), SGI_OK);
+    assert_int_equal(sgi__layout_new(f->manifest, NULL, SGI__PLACE_ALIGN, &f->layout, NULL), SGI_OK);
     assert_int_equal(sgi__plan_new(f->manifest, f->layout, BLOCK, NULL, 0, &f->plan, NULL), SGI_OK);
     f->memory = sgi__image_memory_new(0);
     assert_int_equal(sgi__image_new(f->memory, &f->layout->parts[0].region_bytes, 1, 0, 0, &f->image, NULL), SGI_OK);

@@ -337,16 +337,12 @@ sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier)
     return SGI_OK;
 }
 
-sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier)
+sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_error *err)
 {
-    sgi_error *err = NULL;
     NOT_NULL(rt);
     if (tier > SGI_TIER_DEVICE)
-        return SGI_E_INVALID;
-    sgi__rt_enter(rt);
-    sgi_status st = sgi__core_pin(rt->core, sgi__rt_now(rt), model, tier);
-    sgi__rt_leave(rt);
-    return st;
+        return sgi__error(err, SGI_E_INVALID, "sgi_model_pin: there is no tier %u", tier);
+    return sgi__rt_pin(rt, model, tier, err);
 }
 
 /* ---- acquire ---- */
@@ -403,29 +399,33 @@ sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_ac
 }
 
 sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
-                             sgi_ticket *ticket_out, sgi_done_fn done, void *user)
+                             sgi_ticket *ticket_out, sgi_done_fn done, void *user, sgi_error *err)
 {
-    sgi_error          *err = NULL;
     sgi_acquire_options o;
     NOT_NULL(rt);
     sgi_status st = take_options(rt, options, &o, err);
-    if (st == SGI_OK && (o.flags & SGI_PREFETCH_SILENT))
-        st = SGI_E_INVALID; /* a lease nobody is told of would be held for ever */
-    return st == SGI_OK ? sgi__rt_acquire(rt, model, &o, SGI_TIER_DEVICE, false, ticket_out, done, user) : st;
+    if (st != SGI_OK)
+        return st;
+    if (o.flags & SGI_PREFETCH_SILENT)
+        return sgi__error(
+            err, SGI_E_INVALID,
+            "sgi_model_acquire: a lease that nobody is told of (SGI_PREFETCH_SILENT) would be held for ever");
+    return sgi__rt_acquire(rt, model, &o, SGI_TIER_DEVICE, false, ticket_out, done, user, err);
 }
 
 sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, const sgi_acquire_options *options,
-                              sgi_ticket *ticket_out, sgi_done_fn done, void *user)
+                              sgi_ticket *ticket_out, sgi_done_fn done, void *user, sgi_error *err)
 {
-    sgi_error          *err = NULL;
     sgi_acquire_options o;
     NOT_NULL(rt);
     if (tier != SGI_TIER_DRAM && tier != SGI_TIER_DEVICE)
-        return SGI_E_INVALID;
+        return sgi__error(err, SGI_E_INVALID, "sgi_model_prefetch: %u is no tier to bring bytes to", tier);
     sgi_status st = take_options(rt, options, &o, err);
-    if (st == SGI_OK && (o.flags & SGI_ACQUIRE_EARLY))
-        st = SGI_E_INVALID;
-    return st == SGI_OK ? sgi__rt_acquire(rt, model, &o, tier, true, ticket_out, done, user) : st;
+    if (st != SGI_OK)
+        return st;
+    if (o.flags & SGI_ACQUIRE_EARLY)
+        return sgi__error(err, SGI_E_INVALID, "sgi_model_prefetch: SGI_ACQUIRE_EARLY is for leases");
+    return sgi__rt_acquire(rt, model, &o, tier, true, ticket_out, done, user, err);
 }
 
 sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket)

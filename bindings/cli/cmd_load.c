@@ -158,11 +158,12 @@ static int acquire(struct load *l, sgi_lease *lease_out)
     struct progress bar;
     sgi_completion  end = { .struct_size = sizeof end, .error = { .struct_size = sizeof end.error } };
     sgi_ticket      ticket;
+    sgi_error       err = SGI_ERROR_INIT;
     sgi_status      st = sgi_completion_fd(l->rt, &ready.fd);
     if (st == SGI_OK)
-        st = sgi_model_acquire(l->rt, l->model, NULL, &ticket, NULL, NULL);
+        st = sgi_model_acquire(l->rt, l->model, NULL, &ticket, NULL, NULL, &err);
     if (st != SGI_OK)
-        return failed(l, st, NULL);
+        return failed(l, st, &err);
 
     progress_begin(&bar);
     while ((st = sgi_completion_next(l->rt, &end)) == SGI_E_WOULD_BLOCK)

@@ -61,10 +61,10 @@ static sgi_status acquire(const struct asker *asker, sgi_lease *lease, sgi_error
 {
     sgi_completion done;
     sgi_ticket     ticket;
-    sgi_status     st = sgi_model_acquire(asker->rt, asker->model, NULL, &ticket, NULL, NULL);
+    sgi_status     st = sgi_model_acquire(asker->rt, asker->model, NULL, &ticket, NULL, NULL, err);
 
     if (st != SGI_OK)
-        return failed(err, st, sgi_status_text(st));
+        return st;
     st = next_completion(asker, true, &done, err);
     if (asker->on_loading != NULL)
         asker->on_loading(0, 0);

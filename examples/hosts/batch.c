@@ -83,7 +83,7 @@ static sgi_status set_up(batch *b, sgi_error *err)
         st = sgi_model_register(b->rt, &model, &b->models[i], err);
     }
     /* A pin loads nothing: it holds from the first load on. */
-    return st == SGI_OK ? sgi_model_pin(b->rt, b->models[HOT], SGI_TIER_DEVICE) : st;
+    return st == SGI_OK ? sgi_model_pin(b->rt, b->models[HOT], SGI_TIER_DEVICE, err) : st;
 }
 
 /* Every fourth job is for the hot model, the others are for any. */
@@ -136,14 +136,14 @@ static void *watch(void *arg)
 /* --------------------------------------------------------------------- work */
 
 /* Have the next model loaded while this one works. Nobody needs to be told how that ends: its acquire will say. */
-static sgi_status prefetch(batch *b, unsigned model)
+static sgi_status prefetch(batch *b, unsigned model, sgi_error *err)
 {
     sgi_acquire_options options;
 
     sgi_acquire_options_init(&options, sizeof options);
     options.flags = SGI_PREFETCH_SILENT;
     b->prefetched++;
-    return sgi_model_prefetch(b->rt, b->models[model], SGI_TIER_DEVICE, &options, NULL, NULL, NULL);
+    return sgi_model_prefetch(b->rt, b->models[model], SGI_TIER_DEVICE, &options, NULL, NULL, NULL, err);
 }
 
 /* The model whose turn comes after job i's model, or the same if that is the last. */
@@ -185,7 +185,7 @@ static int run_job(batch *b, unsigned i, int first, int last)
     if (st != SGI_OK)
         return fail("acquire", st, &err);
     if (first && next != j->model)
-        st = prefetch(b, next);
+        st = prefetch(b, next, &err);
     if (st != SGI_OK)
         rc = fail("prefetch", st, NULL);
 
@@ -245,7 +245,7 @@ static int give_back(batch *b)
     sgi_runtime_info info = { .struct_size = sizeof info };
     double           start = now_ms();
 
-    sgi_model_pin(b->rt, b->models[HOT], SGI_TIER_DISK);
+    sgi_model_pin(b->rt, b->models[HOT], SGI_TIER_DISK, NULL);
     do {
         sgi_runtime_evict(b->rt, SGI_EVICT_ALL);
         usleep(1000);

@@ -126,6 +126,7 @@ static void ask(server *s, client *c)
 {
     sgi_acquire_options options;
     char               *space = strchr(c->request, ' ');
+    sgi_error           err = SGI_ERROR_INIT;
     sgi_model           model;
     sgi_status          st = SGI_E_INVALID;
 
@@ -136,10 +137,10 @@ static void ask(server *s, client *c)
         options.tag = (uintptr_t)c;
         st = sgi_model_find(s->rt, c->request, &model);
         if (st == SGI_OK)
-            st = sgi_model_acquire(s->rt, model, &options, &c->ticket, NULL, NULL);
+            st = sgi_model_acquire(s->rt, model, &options, &c->ticket, NULL, NULL, &err);
     }
     if (st != SGI_OK) {
-        finish(s, c, st, NULL);
+        finish(s, c, st, &err);
         pump(s, c);
     }
 }

@@ -53,7 +53,7 @@ static sgi_status acquire(request *r)
     sgi_acquire_options_init(&options, sizeof options);
     options.deadline_ms = r->deadline_ms;
     options.priority = r->priority;
-    st = sgi_model_acquire(r->rt, r->model, &options, &ticket, NULL, NULL);
+    st = sgi_model_acquire(r->rt, r->model, &options, &ticket, NULL, NULL, &r->err);
     if (st != SGI_OK)
         return st;
     atomic_store(&r->ticket, ticket);

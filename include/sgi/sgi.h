@@ -31,8 +31,9 @@
  *  - *Outputs* are written only on success. Strings in output structs belong to the library; each struct says
  *    how long they live.
  *  - *Errors.* `err` may be NULL. When given, it says what happened, at which step, with the operating
- *    system's and the driver's own codes. Start it as `sgi_error err = SGI_ERROR_INIT;` (a struct_size of 0
- *    counts as that of version 0.1). On SGI_OK it is left as it was. No thread-local state.
+ *    system's and the driver's own codes; a function without it has nothing to say beyond its status. Start it
+ *    as `sgi_error err = SGI_ERROR_INIT;` (a struct_size of 0 counts as that of version 0.1). On SGI_OK it is
+ *    left as it was. No thread-local state.
  *  - *Units.* `_ms`, `_ns`, `_bytes` end a name. Times are CLOCK_MONOTONIC. GiB are 2^30.
  */
 #ifndef SGI_SGI_H
@@ -555,7 +556,7 @@ SGI_API sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier);
  *         SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
  * Threads: any. Blocks: never.
  */
-SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier);
+SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_error *err);
 
 /* ------------------------------------------------------------------ acquire */
 
@@ -623,7 +624,7 @@ SGI_API sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, cons
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
-                                     sgi_ticket *ticket_out, sgi_done_fn done, void *user);
+                                     sgi_ticket *ticket_out, sgi_done_fn done, void *user, sgi_error *err);
 
 /**
  * Bring a model's bytes to a tier ahead of need. At SGI_TIER_DEVICE it is loaded, started, and its idle timer
@@ -637,7 +638,7 @@ SGI_API sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi
  */
 SGI_API sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier,
                                       const sgi_acquire_options *options, sgi_ticket *ticket_out, sgi_done_fn done,
-                                      void *user);
+                                      void *user, sgi_error *err);
 
 /**
  * Ask that an acquire or prefetch ends. It still ends exactly once: with SGI_E_CANCELED, or with what had

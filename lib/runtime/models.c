@@ -372,3 +372,23 @@ sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout
     pthread_mutex_unlock(&rt->mutex);
     return SGI_OK;
 }
+
+/* ---- pins ---- */
+
+sgi_status sgi__rt_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_error *err)
+{
+    sgi__rt_enter(rt);
+    const struct record *r = sgi__rt_record(rt, model);
+    sgi_status           st = sgi__core_pin(rt->core, sgi__rt_now(rt), model, tier);
+    if (st == SGI_E_NO_ROOM)
+        sgi__error(err, st, "model '%s': its %llu bytes do not fit into the DRAM budget of %llu beside the other pins",
+                   r->name, (unsigned long long)r->layout->image_bytes,
+                   (unsigned long long)rt->core_config.dram_bytes_max);
+    else if (st == SGI_E_BUSY)
+        sgi__error(err, st, "model '%s': its %llu bytes of DRAM are in use by models that cannot leave it now", r->name,
+                   (unsigned long long)r->layout->image_bytes);
+    else if (st != SGI_OK)
+        sgi__error(err, st, "%s", sgi_status_text(st));
+    sgi__rt_leave(rt);
+    return st;
+}

@@ -46,8 +46,18 @@ static struct sgi__core_want want_of(const sgi_acquire_options *o, uint32_t tier
 
 /* ---- submitting ---- */
 
+/* Said before the runtime is left: whoever closes it may be waiting for just that. */
+static sgi_status refused(const sgi_runtime *rt, sgi_status st, sgi_error *err)
+{
+    if (st == SGI_E_BUSY)
+        return sgi__error(err, st, "%u requests wait already: requests_max", rt->core_config.wants_max);
+    if (st == SGI_E_INVALID)
+        return sgi__error(err, st, "SGI_ACQUIRE_EARLY is for models without an engine");
+    return sgi__error(err, st, "%s", sgi_status_text(st));
+}
+
 sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier,
-                           bool prefetch, sgi_ticket *ticket_out, sgi_done_fn done, void *user)
+                           bool prefetch, sgi_ticket *ticket_out, sgi_done_fn done, void *user, sgi_error *err)
 {
     struct completion *c = NULL; /* stays NULL when nobody is to be told */
     sgi_ticket         ticket;
@@ -55,7 +65,7 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
     if (!(options->flags & SGI_PREFETCH_SILENT)) {
         c = sgi__completion_new(prefetch ? SGI_COMPLETION_PREFETCH : SGI_COMPLETION_ACQUIRE, options->tag);
         if (!c)
-            return SGI_E_NO_MEMORY;
+            return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for a request");
         c->done = done;
         c->user = user;
     }
@@ -64,9 +74,9 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
     sgi_status           st = SGI_OK;
     bool                 queued = c && !done;
     if (record && record->has_engine && (options->flags & SGI_ACQUIRE_EARLY))
-        st = SGI_E_INVALID;
+        st = refused(rt, SGI_E_INVALID, err);
     else if (queued && rt->completions_count >= rt->core_config.wants_max)
-        st = SGI_E_BUSY;
+        st = sgi__error(err, SGI_E_BUSY, "%u completions wait unread: requests_max", rt->completions_count);
     if (st == SGI_OK) {
         uint64_t              now = sgi__rt_now(rt);
         struct sgi__core_want want = want_of(options, tier, prefetch, now);
@@ -80,22 +90,14 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
             rt->completions_count += queued;
             if (ticket_out)
                 *ticket_out = ticket; /* before any reply can be seen */
+        } else {
+            refused(rt, st, err);
         }
     }
     sgi__rt_leave(rt);
     if (st != SGI_OK)
         sgi__free(c);
     return st;
-}
-
-/* Said before the runtime is left: whoever closes it may be waiting for just that. */
-static sgi_status refused(const sgi_runtime *rt, sgi_status st, sgi_error *err)
-{
-    if (st == SGI_E_BUSY)
-        return sgi__error(err, st, "%u requests wait already: requests_max", rt->core_config.wants_max);
-    if (st == SGI_E_INVALID)
-        return sgi__error(err, st, "SGI_ACQUIRE_EARLY is for models without an engine");
-    return sgi__error(err, st, "%s", sgi_status_text(st));
 }
 
 sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,

@@ -157,12 +157,13 @@ uint64_t   sgi__rt_wait_deadline(uint32_t timeout_ms); /* for condition waits: r
 /* models.c: all of them enter and leave by themselves */
 sgi_status     sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out, sgi_error *err);
 sgi_status     sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout_ms, sgi_error *err);
+sgi_status     sgi__rt_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_error *err);
 void           sgi__rt_record_free(struct record *record);
 struct record *sgi__rt_record(const sgi_runtime *rt, sgi_model model); /* under the mutex; NULL: stale */
 
 /* requests.c */
 sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier,
-                           bool prefetch, sgi_ticket *ticket_out, sgi_done_fn done, void *user);
+                           bool prefetch, sgi_ticket *ticket_out, sgi_done_fn done, void *user, sgi_error *err);
 sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
                                 sgi_lease *lease_out, sgi_error *err);
 sgi_status sgi__rt_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t timeout_ms, sgi_lease *lease_out,

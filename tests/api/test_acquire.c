@@ -125,7 +125,7 @@ static void a_waiter_that_leaves_does_not_hurt_the_rest(void **state)
 
     gate_close(&f.engine.gates[ENGINE_START]);
     for (int n = 0; n < 4; n++)
-        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &tickets[n], NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &tickets[n], NULL, NULL, NULL), SGI_OK);
     gate_wait_arrived(&f.engine.gates[ENGINE_START], 1);
     for (int n = 0; n < 3; n++)
         assert_int_equal(sgi_acquire_cancel(f.rt, tickets[n]), SGI_OK);
@@ -150,7 +150,7 @@ static void the_last_waiters_cancel_ends_the_load(void **state)
     sgi_ticket ticket;
 
     gate_close(&f.engine.gates[ENGINE_START]);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     gate_wait_arrived(&f.engine.gates[ENGINE_START], 1);
     assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
     assert_int_equal(host_next(f.rt).status, SGI_E_CANCELED);
@@ -174,7 +174,7 @@ static void leases_max_is_kept(void **state)
     sgi_ticket ticket;
 
     assert_int_equal(sgi_model_try_acquire(f.rt, f.model, NULL, &c), SGI_E_WOULD_BLOCK);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     assert_int_equal(host_state(f.rt, f.model).requests_waiting, 1);
     host_release(f.rt, a);
     sgi_completion done = host_next(f.rt); /* it gets the free place, */
@@ -261,17 +261,17 @@ static void requests_max_is_a_limit_that_says_so(void **state)
     sgi_lease  lease = host_acquire(f.rt, f.model), no_lease = 0;
 
     for (int n = 0; n < 3; n++)
-        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &tickets[n], NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &tickets[n], NULL, NULL, NULL), SGI_OK);
     assert_int_equal(host_info(f.rt).requests_waiting, 3);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &none, NULL, NULL), SGI_E_BUSY);
-    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, NULL, &none, NULL, NULL), SGI_E_BUSY);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &none, NULL, NULL, NULL), SGI_E_BUSY);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, NULL, &none, NULL, NULL, NULL), SGI_E_BUSY);
     assert_int_equal(sgi_model_acquire_wait(f.rt, f.plain, NULL, &no_lease, &f.err), SGI_E_BUSY);
     assert_non_null(strstr(f.err.message, "requests_max"));
     assert_int_equal(sgi_acquire_cancel(f.rt, tickets[0]), SGI_OK);
     /* Its completion is not read yet: for requests that end in completions that counts too. */
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &none, NULL, NULL), SGI_E_BUSY);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &none, NULL, NULL, NULL), SGI_E_BUSY);
     assert_int_equal(host_next(f.rt).ticket, tickets[0]);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &tickets[0], NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &tickets[0], NULL, NULL, NULL), SGI_OK);
     for (int n = 0; n < 3; n++)
         assert_int_equal(sgi_acquire_cancel(f.rt, tickets[n]), SGI_OK);
     for (int n = 0; n < 3; n++)
@@ -299,7 +299,7 @@ static void what_can_never_fit_is_refused_with_the_numbers(void **state)
     assert_int_equal(host_state(f.rt, f.plain).state, SGI_MODEL_BUSY); /* nothing was evicted for it */
     host_release(f.rt, held);
     sgi_ticket ticket;
-    assert_int_equal(sgi_model_prefetch(f.rt, f.big, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.big, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     assert_int_equal(host_next(f.rt).status, SGI_E_NO_ROOM); /* there is no DRAM budget */
     tear_down(&f);
 }
@@ -349,7 +349,7 @@ static void no_completion_is_lost_and_the_fd_tells_truly(void **state)
     for (uint64_t n = 0; n < MANY / 2; n++) { /* before anybody has asked for the fd */
         sgi_acquire_options o = options();
         o.tag = 1000 + n;
-        assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &tickets[n], NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &tickets[n], NULL, NULL, NULL), SGI_OK);
     }
     assert_int_equal(sgi_completion_fd(f.rt, &fd), SGI_OK);
     assert_int_equal(sgi_completion_fd(f.rt, &again), SGI_OK);
@@ -358,7 +358,7 @@ static void no_completion_is_lost_and_the_fd_tells_truly(void **state)
     for (uint64_t n = MANY / 2; n < MANY; n++) {
         sgi_acquire_options o = options();
         o.tag = 1000 + n;
-        assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &tickets[n], NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &tickets[n], NULL, NULL, NULL), SGI_OK);
     }
     for (uint64_t n = 0; n < MANY; n++) {
         assert_true(readable(fd));
@@ -397,8 +397,8 @@ static void on_done(void *user, const sgi_completion *c)
                         sgi_lease_tensor_wait(d->f->rt, c->lease, 0, 1, NULL) == SGI_E_DEADLOCK &&
                         sgi_lease_tensor_digest(d->f->rt, c->lease, 0, &digest, NULL) == SGI_E_DEADLOCK;
     if (c->lease)
-        sgi_lease_release(d->f->rt, c->lease);                        /* it may release, */
-    sgi_model_acquire(d->f->rt, d->f->plain, NULL, NULL, NULL, NULL); /* and submit */
+        sgi_lease_release(d->f->rt, c->lease);                              /* it may release, */
+    sgi_model_acquire(d->f->rt, d->f->plain, NULL, NULL, NULL, NULL, NULL); /* and submit */
     atomic_fetch_add(&d->calls, 1);
     gate_pass(&d->gate);
 }
@@ -415,7 +415,7 @@ static void done_comes_once_on_a_thread_of_the_library(void **state)
 
     o.tag = 99;
     for (uint32_t n = 1; n <= 20; n++) {
-        assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &ticket, on_done, &d),
+        assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &ticket, on_done, &d, NULL),
                          SGI_OK); /* warm from the second on */
         gate_wait_arrived(&d.gate, n);
         assert_int_equal(atomic_load(&d.calls), n);
@@ -427,7 +427,7 @@ static void done_comes_once_on_a_thread_of_the_library(void **state)
         host_release(f.rt, c.lease);
     }
     assert_false(d.on_submitter);
-    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, &o, &ticket, on_done, &d), SGI_OK);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, &o, &ticket, on_done, &d, NULL), SGI_OK);
     gate_wait_arrived(&d.gate, 21);
     assert_true(d.last.kind == SGI_COMPLETION_PREFETCH && d.last.lease == 0);
     host_release(f.rt, host_next(f.rt).lease);
@@ -457,9 +457,9 @@ static void a_slow_done_callback_delays_nobody_else(void **state)
     gate_init(&quick.gate);
     gate_close(&d.gate);
 
-    assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, NULL, hold_and_release, &d), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, NULL, hold_and_release, &d, NULL), SGI_OK);
     gate_wait_arrived(&d.gate, 1);
-    assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, NULL, hold_and_release, &quick), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, NULL, hold_and_release, &quick, NULL), SGI_OK);
     gate_wait_arrived(&quick.gate, 1);
     host_release(f.rt, host_acquire(f.rt, f.model));
     host_release(f.rt, host_acquire(f.rt, f.big));
@@ -481,7 +481,7 @@ static void a_failed_acquire_tells_its_callback_why(void **state)
     gate_init(&d.gate);
 
     atomic_store(&f.engine.fail[ENGINE_START], SGI_E_ENGINE);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, NULL, on_done, &d), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, NULL, on_done, &d, NULL), SGI_OK);
     gate_wait_arrived(&d.gate, 1);
     assert_int_equal(d.last.status, SGI_E_ENGINE);
     host_error_is(&d.last.error, SGI_E_ENGINE, SGI_STEP_START, "'engine'");
@@ -684,7 +684,7 @@ static void prefetch_evict_and_pin_by_tier(void **state)
     set_up_with(&f, &config, 0);
     sgi_ticket ticket;
 
-    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     assert_int_equal(host_next(f.rt).status, SGI_OK);
     host_wait_state(f.rt, f.plain, SGI_MODEL_COLD);
     assert_int_equal(host_state(f.rt, f.plain).tier, SGI_TIER_DRAM);
@@ -696,13 +696,44 @@ static void prefetch_evict_and_pin_by_tier(void **state)
     assert_int_equal(host_state(f.rt, f.plain).tier, SGI_TIER_DEVICE);
     assert_int_equal(sgi_model_evict(f.rt, f.plain, SGI_TIER_DRAM), SGI_E_BUSY);
     host_release(f.rt, lease);
-    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DEVICE), SGI_OK);
+    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DEVICE, NULL), SGI_OK);
     assert_int_equal(sgi_model_evict(f.rt, f.plain, SGI_TIER_DRAM), SGI_OK); /* the stronger word */
     host_wait_state(f.rt, f.plain, SGI_MODEL_COLD);
     assert_int_equal(host_state(f.rt, f.plain).tier, SGI_TIER_DRAM);
-    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DISK), SGI_OK);
+    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DISK, NULL), SGI_OK);
     assert_int_equal(sgi_model_evict(f.rt, f.plain, SGI_EVICT_ALL), SGI_OK);
     assert_int_equal(sgi_model_evict(f.rt, f.plain, SGI_EVICT_ALL), SGI_OK); /* nothing to do is fine too */
+    tear_down(&f);
+}
+
+static void what_cannot_begin_says_why(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = host_config();
+    config.dram_bytes_max = KIB(64);
+    config.requests_max = 1;
+    set_up_with(&f, &config, 0);
+    sgi_error           err = { .struct_size = sizeof err };
+    sgi_acquire_options o;
+    sgi_ticket          ticket;
+
+    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DRAM, &err), SGI_E_NO_ROOM);
+    host_error_is(&err, SGI_E_NO_ROOM, SGI_STEP_NONE, "65536");
+    assert_int_equal(sgi_model_pin(f.rt, f.plain, 7, &err), SGI_E_INVALID);
+    host_error_is(&err, SGI_E_INVALID, SGI_STEP_NONE, "tier 7");
+    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DISK, NULL, &ticket, NULL, NULL, &err), SGI_E_INVALID);
+    host_error_is(&err, SGI_E_INVALID, SGI_STEP_NONE, "0 is no tier");
+    sgi_acquire_options_init(&o, sizeof o);
+    o.device_hint = 9;
+    assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &ticket, NULL, NULL, &err), SGI_E_INVALID);
+    host_error_is(&err, SGI_E_INVALID, SGI_STEP_NONE, "device_hint 9");
+    assert_int_equal(sgi_model_acquire(f.rt, 12345, NULL, &ticket, NULL, NULL, &err), SGI_E_STALE);
+    host_error_is(&err, SGI_E_STALE, SGI_STEP_NONE, "id");
+    assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, &ticket, NULL, NULL, &err), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, &ticket, NULL, NULL, &err), SGI_E_BUSY);
+    host_error_is(&err, SGI_E_BUSY, SGI_STEP_NONE, "requests_max");
+    host_release(f.rt, host_next(f.rt).lease);
     tear_down(&f);
 }
 
@@ -778,6 +809,7 @@ int main(void)
         cmocka_unit_test(looking_does_not_touch_the_idle_timer),
         cmocka_unit_test(an_overdue_lease_loses_its_calls_and_nothing_else),
         cmocka_unit_test(prefetch_evict_and_pin_by_tier),
+        cmocka_unit_test(what_cannot_begin_says_why),
         cmocka_unit_test(a_hint_says_where_to_load),
     };
     return cmocka_run_group_tests_name("acquire", tests, make_files, remove_files);

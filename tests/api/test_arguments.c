@@ -107,13 +107,13 @@ static void null_is_refused_everywhere(void **state)
     INVALID(sgi_model_tensor_find(rt, f.plain, NULL, &tensor));
     INVALID(sgi_model_tensor_find(rt, f.plain, "w", NULL));
     INVALID(sgi_model_evict(NULL, f.plain, SGI_TIER_DISK));
-    INVALID(sgi_model_pin(NULL, f.plain, SGI_TIER_DISK));
+    INVALID(sgi_model_pin(NULL, f.plain, SGI_TIER_DISK, NULL));
     INVALID(sgi_model_try_acquire(NULL, f.plain, NULL, &lease));
     INVALID(sgi_model_try_acquire(rt, f.plain, NULL, NULL));
     INVALID(sgi_model_acquire_wait(NULL, f.plain, NULL, &lease, NULL));
     INVALID(sgi_model_acquire_wait(rt, f.plain, NULL, NULL, NULL));
-    INVALID(sgi_model_acquire(NULL, f.plain, NULL, NULL, NULL, NULL));
-    INVALID(sgi_model_prefetch(NULL, f.plain, SGI_TIER_DEVICE, NULL, NULL, NULL, NULL));
+    INVALID(sgi_model_acquire(NULL, f.plain, NULL, NULL, NULL, NULL, NULL));
+    INVALID(sgi_model_prefetch(NULL, f.plain, SGI_TIER_DEVICE, NULL, NULL, NULL, NULL, NULL));
     INVALID(sgi_acquire_cancel(NULL, 1));
     INVALID(sgi_lease_release(NULL, lease));
     INVALID(sgi_lease_tensor(NULL, lease, 0, &view, NULL));
@@ -196,8 +196,8 @@ static void structs_without_a_size_are_refused(void **state)
     assert_non_null(strstr(err.message, "engine"));
     INVALID(sgi_model_try_acquire(rt, f.plain, &o, &no_lease));
     INVALID(sgi_model_acquire_wait(rt, f.plain, &o, &no_lease, &err));
-    INVALID(sgi_model_acquire(rt, f.plain, &o, NULL, NULL, NULL));
-    INVALID(sgi_model_prefetch(rt, f.plain, SGI_TIER_DEVICE, &o, NULL, NULL, NULL));
+    INVALID(sgi_model_acquire(rt, f.plain, &o, NULL, NULL, NULL, NULL));
+    INVALID(sgi_model_prefetch(rt, f.plain, SGI_TIER_DEVICE, &o, NULL, NULL, NULL, NULL));
     assert_true(other == NULL && model == 0 && no_lease == 0);
     host_release(rt, lease);
     tear_down(&f);
@@ -261,13 +261,13 @@ static void unknown_bits_and_values_are_refused_by_name(void **state)
     o.flags = SGI_ACQUIRE_EARLY; /* for models without an engine */
     INVALID(sgi_model_acquire_wait(f.rt, f.model, &o, &lease, &err));
     assert_non_null(strstr(err.message, "SGI_ACQUIRE_EARLY"));
-    INVALID(sgi_model_acquire(f.rt, f.model, &o, NULL, NULL, NULL));
-    INVALID(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, &o, NULL, NULL,
+    INVALID(sgi_model_acquire(f.rt, f.model, &o, NULL, NULL, NULL, NULL));
+    INVALID(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, &o, NULL, NULL, NULL,
                                NULL)); /* there is no lease to grant early */
-    INVALID(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DISK, NULL, NULL, NULL, NULL));
-    INVALID(sgi_model_prefetch(f.rt, f.plain, 7, NULL, NULL, NULL, NULL));
+    INVALID(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DISK, NULL, NULL, NULL, NULL, NULL));
+    INVALID(sgi_model_prefetch(f.rt, f.plain, 7, NULL, NULL, NULL, NULL, NULL));
     INVALID(sgi_model_evict(f.rt, f.plain, SGI_TIER_DEVICE));
-    INVALID(sgi_model_pin(f.rt, f.plain, 3));
+    INVALID(sgi_model_pin(f.rt, f.plain, 3, NULL));
 
     sgi_model_config mc = host_model("another", file.path, NULL);
     mc.flags = 1u << 6;
@@ -303,11 +303,11 @@ static void is_no_model(sgi_runtime *rt, uint64_t id)
     STALE(sgi_model_tensor_at(rt, id, 0, &tensor));
     STALE(sgi_model_tensor_find(rt, id, "w", &tensor));
     STALE(sgi_model_evict(rt, id, SGI_TIER_DISK));
-    STALE(sgi_model_pin(rt, id, SGI_TIER_DISK));
+    STALE(sgi_model_pin(rt, id, SGI_TIER_DISK, NULL));
     STALE(sgi_model_try_acquire(rt, id, NULL, &lease));
     STALE(sgi_model_acquire_wait(rt, id, NULL, &lease, NULL));
-    STALE(sgi_model_acquire(rt, id, NULL, &ticket, NULL, NULL));
-    STALE(sgi_model_prefetch(rt, id, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL));
+    STALE(sgi_model_acquire(rt, id, NULL, &ticket, NULL, NULL, NULL));
+    STALE(sgi_model_prefetch(rt, id, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL, NULL));
     assert_true(lease == 0 && ticket == 0 && info.parts_count == 0 && model_state.loads_count == 0);
 }
 
@@ -372,7 +372,7 @@ static void ids_of_another_kind_time_or_runtime_are_stale(void **state)
 
     assert_int_equal(sgi_call_begin(f.rt, lease, &request, sizeof request, 0, &call, &err), SGI_OK);
     assert_int_equal(sgi_call_begin(g.rt, other_lease, &request, sizeof request, 0, &other_call, &err), SGI_OK);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL),
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL),
                      SGI_OK); /* waits: one lease at once */
 
     const uint64_t never[] = { 0,       1,           2,          UINT64_MAX,  UINT64_C(1) << 63,  g.model,

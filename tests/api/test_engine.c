@@ -323,7 +323,7 @@ static void a_start_nobody_wants_any_more_is_told(void **state)
     f.engine.user = &f;
     add(&f);
 
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     gate_wait_arrived(&f.engine.gates[ENGINE_DISCARD], 1);
     assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
     assert_int_equal(host_next(f.rt).status, SGI_E_CANCELED);
@@ -411,7 +411,7 @@ static void a_slow_callback_delays_its_own_model_only(void **state)
         if (steps[n] == ENGINE_STOP || steps[n] == ENGINE_DISCARD)
             assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_EVICT_ALL), SGI_OK);
         else
-            assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+            assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
         gate_wait_arrived(&f.engine.gates[steps[n]], 1);
 
         sgi_lease lease = host_acquire(f.rt, second);
@@ -554,7 +554,7 @@ static void prepare_runs_once_and_is_kept_until_it_is_given_back(void **state)
     assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 0); /* not at register */
 
     for (int n = 0; n < 4; n++)
-        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     for (int n = 0; n < 4; n++)
         host_release(f.rt, host_next(f.rt).lease);
     assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 1);
@@ -585,13 +585,13 @@ static void a_prepare_that_is_out_is_joined(void **state)
 
     gate_close(&f.engine.gates[ENGINE_PREPARE]);
     for (int n = 0; n < 3; n++) {
-        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
         gate_wait_arrived(&f.engine.gates[ENGINE_PREPARE], 1);
         assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
         assert_int_equal(host_next(f.rt).status, SGI_E_CANCELED);
         host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
     }
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     gate_open(&f.engine.gates[ENGINE_PREPARE]);
     sgi_completion c = host_next(f.rt);
     assert_int_equal(c.status, SGI_OK);

@@ -668,7 +668,7 @@ static void unregister_waits_for_holders_and_names_them(void **state)
     /* It stays closed to new requests, and what is held is good. */
     assert_int_equal(sgi_model_acquire_wait(f.rt, model, NULL, &second, &f.err), SGI_E_STALE);
     assert_int_equal(sgi_model_try_acquire(f.rt, model, NULL, &second), SGI_E_STALE);
-    assert_int_equal(sgi_model_acquire(f.rt, model, NULL, &ticket, NULL, NULL), SGI_E_STALE);
+    assert_int_equal(sgi_model_acquire(f.rt, model, NULL, &ticket, NULL, NULL, NULL), SGI_E_STALE);
     host_same_bytes(f.rt, model, lease, &f.file);
     host_release(f.rt, lease);
     assert_int_equal(sgi_model_unregister(f.rt, model, HOST_WAIT_MS, &f.err), SGI_OK);
@@ -690,7 +690,7 @@ static void unregister_ends_waiting_requests(void **state)
     sgi_model model = host_add(f.rt, "m", f.file.path, &engine);
 
     gate_close(&engine.gates[ENGINE_PREPARE]);
-    assert_int_equal(sgi_model_acquire(f.rt, model, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     gate_wait_arrived(&engine.gates[ENGINE_PREPARE], 1);
     assert_int_equal(sgi_model_unregister(f.rt, model, 5, &f.err), SGI_E_TIMEOUT); /* prepare is still out */
     sgi_completion c = host_next(f.rt);

@@ -178,8 +178,8 @@ static void close_names_who_holds_what_and_succeeds_afterwards(void **state)
     /* It refuses new requests, and what is held is good. */
     assert_int_equal(sgi_model_acquire_wait(rt, models[0], NULL, &none, &err), SGI_E_CLOSED);
     assert_int_equal(sgi_model_try_acquire(rt, models[0], NULL, &none), SGI_E_CLOSED);
-    assert_int_equal(sgi_model_acquire(rt, models[0], NULL, NULL, NULL, NULL), SGI_E_CLOSED);
-    assert_int_equal(sgi_model_prefetch(rt, models[0], SGI_TIER_DEVICE, NULL, NULL, NULL, NULL), SGI_E_CLOSED);
+    assert_int_equal(sgi_model_acquire(rt, models[0], NULL, NULL, NULL, NULL, NULL), SGI_E_CLOSED);
+    assert_int_equal(sgi_model_prefetch(rt, models[0], SGI_TIER_DEVICE, NULL, NULL, NULL, NULL, NULL), SGI_E_CLOSED);
     sgi_model_config mc = host_model("late", file.path, NULL);
     assert_int_equal(sgi_model_register(rt, &mc, &models[0], &err), SGI_E_CLOSED);
     for (int n = 0; n < 6; n++)
@@ -199,7 +199,7 @@ static void a_lease_in_an_unread_completion_is_held(void **state)
     sgi_error          err = { .struct_size = sizeof err };
     sgi_model          model = host_add(rt, "m", file.path, NULL);
 
-    assert_int_equal(sgi_model_acquire(rt, model, NULL, NULL, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(rt, model, NULL, NULL, NULL, NULL, NULL), SGI_OK);
     host_wait_state(rt, model, SGI_MODEL_BUSY);
     assert_int_equal(sgi_runtime_close(rt, 1, &err), SGI_E_TIMEOUT);
     sgi_completion done = host_next(rt);
@@ -287,7 +287,7 @@ static void done_callbacks_are_let_finish(void **state)
         struct closer      d = { .rt = rt };
         d.model = host_add(rt, "m", file.path, NULL);
         for (int n = 0; n < 5; n++)
-            assert_int_equal(sgi_model_acquire(rt, d.model, NULL, NULL, release_later, &d), SGI_OK);
+            assert_int_equal(sgi_model_acquire(rt, d.model, NULL, NULL, release_later, &d, NULL), SGI_OK);
         host_close(rt);
         assert_int_equal(atomic_load(&d.started), 1);
     }

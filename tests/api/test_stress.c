@@ -96,14 +96,14 @@ static void *work(void *arg)
             sgi_model_evict(w->rt, w->models[n], rng(me, 2) ? SGI_TIER_DRAM : SGI_EVICT_ALL);
             break;
         case 1:
-            sgi_model_prefetch(w->rt, w->models[n], 1 + rng(me, 2), NULL, NULL, on_done, w);
+            sgi_model_prefetch(w->rt, w->models[n], 1 + rng(me, 2), NULL, NULL, on_done, w, NULL);
             break;
         case 2:
-            if (sgi_model_acquire(w->rt, w->models[n], NULL, &ticket, on_done, w) == SGI_OK && rng(me, 2))
+            if (sgi_model_acquire(w->rt, w->models[n], NULL, &ticket, on_done, w, NULL) == SGI_OK && rng(me, 2))
                 sgi_acquire_cancel(w->rt, ticket);
             break;
         case 3:
-            sgi_model_pin(w->rt, w->models[n], rng(me, 4) == 0 ? SGI_TIER_DRAM : SGI_TIER_DISK);
+            sgi_model_pin(w->rt, w->models[n], rng(me, 4) == 0 ? SGI_TIER_DRAM : SGI_TIER_DISK, NULL);
             sgi_model_query(w->rt, w->models[n], &s);
             break;
         default:

@@ -68,7 +68,7 @@ static void no_completion(struct fixture *f)
 static sgi_ticket ask(struct fixture *f, sgi_model model)
 {
     sgi_ticket ticket = 0;
-    assert_int_equal(sgi_model_acquire(f->rt, model, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f->rt, model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     assert_int_not_equal(ticket, 0);
     return ticket;
 }
@@ -193,7 +193,7 @@ static void a_ticket_that_has_ended_is_taken_with_its_completion(void **state)
     is_stale(&f, c.lease);
     host_release(f.rt, c.lease);
 
-    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     assert_int_equal(sgi_ticket_wait(f.rt, ticket, SGI_FOREVER, &lease, &f.err), SGI_OK);
     assert_int_equal(lease, 0);
     assert_int_equal(host_info(f.rt).leases_count, 0);
@@ -269,7 +269,7 @@ static void a_ticket_may_be_waited_for_again(void **state)
     /* Its own deadline is another end, and says so. */
     sgi_acquire_options_init(&o, sizeof o);
     o.deadline_ms = 20;
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, &o, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, &o, &ticket, NULL, NULL, NULL), SGI_OK);
     assert_int_equal(sgi_ticket_wait(f.rt, ticket, SGI_FOREVER, &(sgi_lease){ 0 }, &f.err), SGI_E_TIMEOUT);
     assert_non_null(strstr(f.err.message, "model 'm' was not ready within 20 ms"));
     is_stale(&f, ticket);
@@ -333,8 +333,8 @@ static void what_ends_elsewhere_cannot_be_waited_for(void **state)
     sgi_acquire_options_init(&o, sizeof o);
     o.flags = SGI_PREFETCH_SILENT;
     gate_close(&f.engine.gates[ENGINE_START]);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &called, count_done, &t), SGI_OK);
-    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DEVICE, &o, &silent, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &called, count_done, &t, NULL), SGI_OK);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DEVICE, &o, &silent, NULL, NULL, NULL), SGI_OK);
     assert_int_equal(sgi_ticket_wait(f.rt, called, SGI_FOREVER, &lease, &f.err), SGI_E_INVALID);
     host_error_is(&f.err, SGI_E_INVALID, SGI_STEP_NONE, "callback");
     assert_int_equal(sgi_ticket_wait(f.rt, silent, SGI_FOREVER, &lease, &f.err), SGI_E_INVALID);
@@ -360,7 +360,7 @@ static void tickets_that_were_waited_for_count_no_more(void **state)
     for (int round = 0; round < 4; round++) {
         for (int n = 0; n < MAX; n++)
             tickets[n] = ask(&f, round % 2 ? f.model : f.plain);
-        assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, &none, NULL, NULL), SGI_E_BUSY);
+        assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, &none, NULL, NULL, NULL), SGI_E_BUSY);
         for (int n = 0; n < MAX; n++) {
             struct thread t = { .ticket = tickets[n] };
             start(&t, &f, wait_for_ticket);
@@ -431,8 +431,8 @@ static void a_drain_refuses_and_lets_go_and_leases_go_on(void **state)
     assert_int_equal(sgi_model_register(f.rt, &config, &late, &f.err), SGI_E_CLOSED);
     assert_int_equal(sgi_model_try_acquire(f.rt, f.plain, NULL, &none), SGI_E_CLOSED);
     assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_CLOSED);
-    assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, &ticket, NULL, NULL), SGI_E_CLOSED);
-    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL), SGI_E_CLOSED);
+    assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, &ticket, NULL, NULL, NULL), SGI_E_CLOSED);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL, NULL), SGI_E_CLOSED);
     host_wait_state(f.rt, f.plain, SGI_MODEL_COLD); /* what nobody uses goes */
 
     host_same_bytes(f.rt, f.model, lease, &file);
@@ -587,7 +587,7 @@ static void evicting_all_skips_pinned_leased_and_wanted_models(void **state)
     host_release(f.rt, host_acquire(f.rt, f.model));
     host_release(f.rt, host_acquire(f.rt, f.plain));
     host_release(f.rt, host_acquire(f.rt, pinned));
-    assert_int_equal(sgi_model_pin(f.rt, pinned, SGI_TIER_DEVICE), SGI_OK);
+    assert_int_equal(sgi_model_pin(f.rt, pinned, SGI_TIER_DEVICE, NULL), SGI_OK);
     sgi_lease lease = host_acquire(f.rt, leased);
     gate_close(&slow.gates[ENGINE_START]);
     sgi_ticket ticket = ask(&f, wanted);
@@ -635,7 +635,7 @@ static void a_silent_prefetch_works_and_tells_nobody(void **state)
     sgi_acquire_options_init(&o, sizeof o);
     o.flags = SGI_PREFETCH_SILENT;
     for (int n = 0; n < 6; n++) { /* more than requests_max, and none is left unread */
-        assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, &o, &ticket, NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DEVICE, &o, &ticket, NULL, NULL, NULL), SGI_OK);
         host_wait_state(f.rt, f.plain, SGI_MODEL_READY);
     }
     assert_int_equal(host_state(f.rt, f.plain).loads_count, 1);
@@ -645,11 +645,11 @@ static void a_silent_prefetch_works_and_tells_nobody(void **state)
     host_release(f.rt, lease);
 
     atomic_store(&f.engine.fail[ENGINE_START], SGI_E_ENGINE);
-    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DEVICE, &o, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DEVICE, &o, &ticket, NULL, NULL, NULL), SGI_OK);
     test_wait_until(has_failed, &f, "it does not fail");
     no_completion(&f);
     /* A lease that nobody is told of would be held for ever. */
-    assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &ticket, NULL, NULL), SGI_E_INVALID);
+    assert_int_equal(sgi_model_acquire(f.rt, f.plain, &o, &ticket, NULL, NULL, NULL), SGI_E_INVALID);
     assert_int_equal(host_info(f.rt).leases_count, 0);
     tear_down(&f);
 }

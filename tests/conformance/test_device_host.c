@@ -203,7 +203,7 @@ static void the_least_recently_used_residence_leaves_first(void **state)
     assert_int_equal(host_state(f.rt, f.models[0]).tier, SGI_TIER_DISK);
     assert_int_equal(host_state(f.rt, f.models[1]).tier, SGI_TIER_DRAM);
     assert_int_equal(host_state(f.rt, f.models[2]).tier, SGI_TIER_DRAM);
-    assert_int_equal(sgi_model_pin(f.rt, f.models[1], SGI_TIER_DRAM), SGI_OK); /* now the older one may not go */
+    assert_int_equal(sgi_model_pin(f.rt, f.models[1], SGI_TIER_DRAM, NULL), SGI_OK); /* now the older one may not go */
     host_release(f.rt, host_acquire(f.rt, f.models[3]));
     advance(&f, IDLE_MS);
     host_wait_state(f.rt, f.models[3], SGI_MODEL_COLD);

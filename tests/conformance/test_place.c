@@ -191,7 +191,7 @@ static void evict_and_prefetch_move_between_the_tiers(void **state)
     assert_int_equal(host_state(f.rt, f.model).tier, SGI_TIER_DISK);
 
     int starts = test_engine_count(&f.engine, ENGINE_START);
-    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     c = host_next(f.rt);
     assert_true(c.kind == SGI_COMPLETION_PREFETCH && c.ticket == ticket && c.lease == 0);
     assert_int_equal(c.status, SGI_OK);
@@ -200,7 +200,7 @@ static void evict_and_prefetch_move_between_the_tiers(void **state)
     assert_int_equal(device_bytes(&f), 0);
     assert_int_equal(test_engine_count(&f.engine, ENGINE_START), starts);
 
-    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_prefetch(f.rt, f.model, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     assert_int_equal(host_next(f.rt).status, SGI_OK);
     assert_int_equal(host_state(f.rt, f.model).state, SGI_MODEL_READY); /* its idle timer runs */
     sgi_lease lease = 0;
@@ -222,14 +222,14 @@ static void a_pinned_model_stays_until_the_pin_comes_off(void **state)
     struct fixture f;
     set_up(&f, state);
 
-    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DEVICE), SGI_OK);
+    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DEVICE, NULL), SGI_OK);
     assert_int_equal(host_state(f.rt, f.plain).state, SGI_MODEL_COLD); /* it does not load */
     host_release(f.rt, host_acquire(f.rt, f.plain));
     advance(&f, 100 * IDLE_MS);
     assert_int_equal(host_state(f.rt, f.plain).state, SGI_MODEL_READY);
     assert_int_equal(host_state(f.rt, f.plain).pinned_tier, SGI_TIER_DEVICE);
     assert_int_equal(host_state(f.rt, f.plain).idle_left_ms, SGI_IDLE_NEVER);
-    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DISK), SGI_OK);
+    assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DISK, NULL), SGI_OK);
     advance(&f, IDLE_MS);
     host_wait_state(f.rt, f.plain, SGI_MODEL_COLD);
     tear_down(&f);
@@ -486,7 +486,7 @@ static void a_callback_that_hangs_wedges_its_model_alone_and_heals(void **state)
             assert_int_equal(sgi_model_evict(f.rt, f.model, cases[n].evict), SGI_OK);
             gate_wait_arrived(gate, 1);
         }
-        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
         gate_wait_arrived(gate, 1);
         sgi_completion c = next_in_time(&f);
         assert_int_equal(c.status, SGI_E_WEDGED);
@@ -514,7 +514,7 @@ static void close_drains_what_is_on_its_way(void **state)
     sgi_ticket ticket;
 
     gate_close(&f.engine.gates[ENGINE_START]);
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     gate_wait_arrived(&f.engine.gates[ENGINE_START], 1);
     sgi_error err = { .struct_size = sizeof err };
     assert_int_equal(sgi_runtime_close(f.rt, 1, &err), SGI_E_TIMEOUT);

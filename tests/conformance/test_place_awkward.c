@@ -69,7 +69,7 @@ static void results_may_take_their_time(void **state)
         set_up(&f, state);
 
         test_place_hold(f.tp, kinds[n]);
-        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
         test_place_wait_held(f.tp, kinds[n]);
         assert_int_equal(sgi_completion_next(f.rt, &c), SGI_E_WOULD_BLOCK); /* a grant needs every one of them */
         assert_int_equal(host_state(f.rt, f.model).leases_count, 0);
@@ -93,7 +93,7 @@ static void a_cancel_while_a_result_is_out_gives_everything_back(void **state)
         set_up(&f, state);
 
         test_place_hold(f.tp, kinds[n]);
-        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
         test_place_wait_held(f.tp, kinds[n]);
         assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
         assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_E_STALE);
@@ -174,7 +174,7 @@ static void a_place_that_dies_in_the_middle_of_anything_can_be_used_again(void *
         test_place_hold(f.tp, kinds[n]);
         advance(&f, LINGER_MS); /* so that there is a context to open */
         test_wait_until(context_closed, f.rt, "the context does not close");
-        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+        assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
         test_place_wait_held(f.tp, kinds[n]);
         test_place_die(f.tp);
         sgi_completion c = host_next(f.rt);
@@ -309,7 +309,7 @@ static void a_slow_disk_is_no_hanging_engine(void **state)
     set_up(&f, state);
 
     gate_close(test_place_load_gate(f.tp));
-    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_model_acquire(f.rt, f.model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
     gate_wait_arrived(&f.engine.gates[ENGINE_START], 1);
     gate_wait_arrived(test_place_load_gate(f.tp), 1);
     test_place_wait_told(f.tp, SGI__PLACE_PREFIX_FILLED, 1);

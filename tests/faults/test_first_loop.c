@@ -108,7 +108,7 @@ static void acquire_with_callback(struct run *r)
 {
     struct done d = { .status = SGI_OK };
     gate_init(&d.gate);
-    if (good(r, "acquire", sgi_model_acquire(r->rt, r->model, NULL, NULL, on_done, &d), NULL)) {
+    if (good(r, "acquire", sgi_model_acquire(r->rt, r->model, NULL, NULL, on_done, &d, NULL), NULL)) {
         gate_wait_arrived(&d.gate, 1);
         while (gate_passed(&d.gate) == 0) {
         }
@@ -163,7 +163,7 @@ static void live(struct run *r)
     evict(r, SGI_EVICT_ALL);
     acquire_with_callback(r);
     evict(r, SGI_TIER_DISK);
-    if (good(r, "prefetch", sgi_model_prefetch(r->rt, r->model, SGI_TIER_DRAM, NULL, NULL, NULL, NULL), NULL)) {
+    if (good(r, "prefetch", sgi_model_prefetch(r->rt, r->model, SGI_TIER_DRAM, NULL, NULL, NULL, NULL, NULL), NULL)) {
         while (sgi_completion_next(r->rt, &c) == SGI_E_WOULD_BLOCK) {
         }
         good(r, "prefetched", c.status, &c.error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The core's doors: every event comes in here, and everything that follows from it is settled before the call returns.
- * */
+/* The core's doors: every event comes in here, and everything that follows from it is settled before the call
+ * returns. */
 #include "core/core.h"
 
 #include <assert.h>

@@ -6,11 +6,9 @@
  *
  * Each call is an event. What follows from it is queued and taken by the caller afterwards:
  *   replies: ends of requests and drains; cheap, to be handed on before the lock is left;
- *   actions: work for a place, each with an op id that its result must carry. A result whose op is not the one expected
- *   is
- *            dropped, so late and double results cannot hurt. An action is emitted only when everything it needs has
- *            been
- *            reported; actions may therefore be carried out in any order, by any thread.
+ *   actions: work for a place, each with an op id that its result must carry. A result whose op is not the one
+ *            expected is dropped, so late and double results cannot hurt. An action is emitted only when everything it
+ *            needs has been reported; actions may therefore be carried out in any order, by any thread.
  */
 #ifndef SGI_CORE_CORE_H
 #define SGI_CORE_CORE_H

@@ -173,8 +173,7 @@ static bool can_come_free(const struct device *d, uint64_t need)
 }
 
 /* Where to wait: where evicting is enough, else where leases that end can be, else anywhere; of those where the least
- * is lacking.
- * -1: nowhere now. */
+ * is lacking. -1: nowhere now. */
 static int32_t device_to_wait_for(const struct sgi__core *core, const struct instance *i, int32_t hint)
 {
     int32_t  best = -1;
@@ -397,8 +396,7 @@ static void serve_up(struct sgi__core *core, uint64_t now, struct model *m)
             sgi__want_grant(core, now, w, i);
         }
     }
-    if (m->wants == 0 &&
-        i->state == ST_READY) /* only prefetches: those before it in this pass could not have its room */
+    if (m->wants == 0 && i->state == ST_READY) /* only prefetches: who came before them could not have its room */
         core->dirty = true;
     serve_lost(core, i);
 }
@@ -408,8 +406,8 @@ static void serve_early(struct sgi__core *core, uint64_t now, struct model *m)
     struct instance *i = &m->instance;
     if (i->to_dram || i->closing)
         return;
-    uint32_t before =
-        0; /* whose turn is sooner: their leases are set aside, or a stream of early wants would pass them for ever */
+    /* Whose turn is sooner: their leases are set aside, or a stream of early wants would pass them for ever. */
+    uint32_t before = 0;
     for (struct want *w = m->wants_head, *next; w; w = next) {
         next = w->next;
         if (w->spec.prefetch)

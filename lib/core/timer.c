@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One binary heap of deadlines. It is changed by events only, so equal keys come up in the same order in every replay.
- * */
+/* One binary heap of deadlines. It is changed by events only, so equal keys come up in the same order in every
+ * replay. */
 #include <assert.h>
 
 #include "base/alloc.h"

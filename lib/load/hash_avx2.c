@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hash.c again for processors with AVX2: the build compiles this file with -mavx2, and xxhash picks its code by that.
- * */
+/* hash.c again for processors with AVX2: the build compiles this file with -mavx2, and xxhash picks its code by
+ * that. */
 #include "load/hash.h"
 
 #if defined(__x86_64__)

@@ -22,8 +22,8 @@ struct sgi_stage {
     struct place_instance *instance;
 };
 
-/* A call on its way: what the sgi_reply functions need. In its instance's list from begin to the end of the callback.
- * */
+/* A call on its way: what the sgi_reply functions need. In its instance's list from begin to the end of the
+ * callback. */
 struct sgi_reply {
     struct sgi__place *place;
     uint64_t           call;

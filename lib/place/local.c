@@ -214,8 +214,6 @@ static void context_close(struct sgi__place *p, uint64_t op, int32_t device)
 
 /* ---- prepare ---- */
 
-/* What a callback said, or did not say, with its step and its model. An error of ours that it handed on has its step.
- * */
 /* A callback may return anything. What would read as the library's own word (a deadline, a stale id, no more pieces) or
  * is no status of ours becomes SGI_E_ENGINE, with the callback's own in driver_code; what speaks of the request, or of
  * a model's, a device's or the runtime's trouble stays. */
@@ -233,6 +231,8 @@ static sgi_status callback_status(sgi_status status, bool canceled, sgi_error *e
     return SGI_E_ENGINE;
 }
 
+/* What a callback said, or did not say, with its step and its model. An error of ours that it handed on has its
+ * step. */
 static void callback_failed(const struct place_model *m, sgi_status status, uint32_t step, sgi_error *err)
 {
     if (status == SGI_OK || err->step != SGI_STEP_NONE)

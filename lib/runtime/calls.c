@@ -191,8 +191,8 @@ static sgi_status begin_refused(sgi_status st, uint32_t full, sgi_error *err)
 
 static void finish_dead(sgi_runtime *rt, struct call *c);
 
-/* Under the mutex: the place has it. What happened to the call while it was on its way there did not reach the place.
- * */
+/* Under the mutex: the place has it. What happened to the call while it was on its way there did not reach the
+ * place. */
 static void handed_over(sgi_runtime *rt, struct call *c)
 {
     c->handed = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The composition root: from a config to a runtime, the only file that names concrete places and readers. And its end.
- * */
+/* The composition root: from a config to a runtime, the only file that names concrete places and readers. And its
+ * end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -22,8 +22,8 @@ static uint64_t read_limit(const char *path)
     return end == text ? UINT64_MAX : value;
 }
 
-/* The group of this process and all above it: the smallest limit on the way holds. `mount` is where the hierarchy is.
- * */
+/* The group of this process and all above it: the smallest limit on the way holds. `mount` is where the hierarchy
+ * is. */
 static uint64_t limit_along(const char *mount, const char *group, const char *file)
 {
     char     path[512];

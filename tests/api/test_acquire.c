@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Acquiring: one load for everybody, leases counted, ends that come exactly once, and models that come and go by tier.
- * */
+/* Acquiring: one load for everybody, leases counted, ends that come exactly once, and models that come and go by
+ * tier. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

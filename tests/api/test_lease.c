@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a lease gives: tensors, digests, the image and its descriptors, the run of the host's own code, and the timing.
- * */
+/* What a lease gives: tensors, digests, the image and its descriptors, the run of the host's own code, and the
+ * timing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Seeded clients and seeded trouble: what a busy server, impatient users and failing machines do to a runtime in a day.
- * */
+/* Seeded clients and seeded trouble: what a busy server, impatient users and failing machines do to a runtime in a
+ * day. */
 #include <stdlib.h>
 
 #include <base/fault.h>

@@ -48,7 +48,7 @@ const char load_help[] =
     "  --order FILE   load these tensors first: one name on each line\n"
     "  --json         one JSON object for each repetition, each on one line\n"
     "  --block BYTES  size of one read (default 2M), a multiple of 4096 up to 64M\n"
-    "  --depth N      reads in flight (default 8), up to 64\n"
+    "  --depth N      reads in flight, up to 64 (default: 8, more while that is faster)\n"
     "  --device NAME  where to (default host)\n"
     "\n"
     "load is from memory reserved to all bytes there, and what rates are taken from; total is from the\n"

@@ -194,7 +194,7 @@ typedef struct sgi_runtime_config {
     uint32_t backoff_max_ms;    /**< 0: 10 s */
     uint32_t hang_timeout_ms;   /**< 0: 60 s; SGI_IDLE_NEVER: no limit */
     uint32_t read_block_bytes;  /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB */
-    uint32_t read_depth;        /**< reads in flight per load. 0: 8; at most 64 */
+    uint32_t read_depth;        /**< reads in flight per load; at most 64. 0: 8, and up to 32 while that is faster */
     uint32_t allowed_roots_count;
     uint32_t reserved0;
     const char *const *allowed_roots; /**< if given: every model file's resolved path must be under one of these */

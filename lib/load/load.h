@@ -31,7 +31,7 @@ struct sgi__load_spec {
     const struct sgi__io_engine *engine;     /* for files to be read from the disk */
     const struct sgi__io_engine *hot_engine; /* for files the page cache holds: copies run on several cores */
     uint64_t                     block_bytes;
-    uint32_t                     depth;
+    uint32_t                     depth, depth_max; /* reads in flight: at first, and at most if that is faster */
     /* NULL: no prefixes */
     sgi_status (*prefix_fill)(void *user, uint32_t part, void *dst, uint64_t bytes, sgi_error *err);
     void *prefix_user;

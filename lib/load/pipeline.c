@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pipeline of one load, on its loader thread: chunks of the plan are read as soon as their memory is touched, up to
- * `depth` at once; what lands is counted against its tensors; a tensor that is complete is verified and made ready.
- * Chunks land in any order.
+ * The pipeline of one load, on its loader thread: chunks of the plan are read as soon as their memory is touched, as
+ * many at once as helps; what lands is counted against its tensors; a tensor that is complete is verified and made
+ * ready. Chunks land in any order.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "load/depth.h"
 #include "load/hash.h"
 #include "load/plan.h"
 #include "load/state.h"
@@ -46,6 +47,7 @@ struct pipeline {
     struct sgi__touch  *touch;
     struct sgi__reader *reader;
     struct slot        *slots, *free_slots;
+    struct sgi__depth   depth;
     void               *bounce; /* a page for each slot, if the plan needs any */
     uint64_t            next;   /* chunk */
     struct sgi__report  report; /* published at the end */
@@ -128,10 +130,10 @@ static sgi_status open_reader(struct pipeline *p, sgi_error *err)
     struct sgi__reader          *reader;
     uint64_t                     since = sgi__clock_now_ns();
 
-    sgi_status st = sgi__reader_open(engine, spec->depth, &reader, err);
+    sgi_status st = sgi__reader_open(engine, spec->depth_max, &reader, err);
     if (st != SGI_OK && engine != spec->hot_engine) { /* it was probed, but there may be no room for another ring now */
         engine = spec->hot_engine;
-        st = sgi__reader_open(engine, spec->depth, &reader, err);
+        st = sgi__reader_open(engine, spec->depth_max, &reader, err);
     }
     if (st != SGI_OK)
         return sgi__error_step(err, st, SGI_STEP_OPEN);
@@ -329,7 +331,7 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
 /* Submits what can be submitted now; waits for memory only when nothing else would end the wait. */
 static sgi_status submit_some(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count && p->free_slots) {
+    while (p->next < p->plan->chunks_count && sgi__reader_in_flight(p->reader) < p->depth.now) {
         const struct sgi__chunk *c = &p->plan->chunks[p->next];
         if (!sgi__touch_ready(p->touch, p->next)) {
             if (sgi__reader_in_flight(p->reader) > 0)
@@ -362,6 +364,7 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
             continue;
         struct slot *s = read->user;
         p->parts[s->chunk->part].in_flight--;
+        sgi__depth_landed(&p->depth, sgi__clock_now_ns(), s->chunk->bytes);
         if (st == SGI_OK)
             st = finish_read(p, s, err);
         s->next = p->free_slots;
@@ -403,20 +406,21 @@ static sgi_status set_up(struct pipeline *p, sgi_error *err)
         return st;
     p->parts = sgi__alloc_zero(spec->layout->parts_count, sizeof *p->parts);
     p->missing = sgi__alloc_zero((size_t)spec->manifest->tensors_count, sizeof *p->missing);
-    p->slots = sgi__alloc_zero(spec->depth, sizeof *p->slots);
+    p->slots = sgi__alloc_zero(spec->depth_max, sizeof *p->slots);
     if (!p->parts || !p->missing || !p->slots)
         return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for its load", spec->name);
+    sgi__depth_init(&p->depth, spec->depth, spec->depth_max);
     for (uint64_t n = 0; n < spec->manifest->tensors_count; n++)
         p->missing[n] = spec->manifest->tensors[n].bytes;
     for (uint64_t n = 0; n < p->plan->chunks_count; n++) {
         p->parts[p->plan->chunks[n].part].chunks_left++;
         bounce |= p->plan->chunks[n].bounce;
     }
-    for (uint32_t n = spec->depth; n-- > 0;) {
+    for (uint32_t n = spec->depth_max; n-- > 0;) {
         p->slots[n].next = p->free_slots;
         p->free_slots = &p->slots[n];
     }
-    return bounce ? sgi__scratch_new(spec->depth * SGI__PLACE_ALIGN, &p->bounce, err) : SGI_OK;
+    return bounce ? sgi__scratch_new(spec->depth_max * SGI__PLACE_ALIGN, &p->bounce, err) : SGI_OK;
 }
 
 static void take_down(struct pipeline *p)
@@ -433,7 +437,7 @@ static void take_down(struct pipeline *p)
         if (p->parts[n].open)
             close_part(p, &p->parts[n]);
     if (p->bounce)
-        sgi__scratch_free(p->bounce, spec->depth * SGI__PLACE_ALIGN);
+        sgi__scratch_free(p->bounce, spec->depth_max * SGI__PLACE_ALIGN);
     sgi__free(p->slots);
     sgi__free(p->missing);
     sgi__free(p->parts);

@@ -316,6 +316,7 @@ static void load_spec(const struct sgi__place *p, struct place_instance *i, stru
                                      .hot_engine = p->config.hot_engine,
                                      .block_bytes = p->config.block_bytes,
                                      .depth = p->config.depth,
+                                     .depth_max = p->config.depth_max,
                                      .prefix_fill = prefix_fill,
                                      .prefix_user = i->model };
 }

@@ -78,7 +78,7 @@ struct sgi__place_config {
     uint32_t                     threads_max;
     const struct sgi__io_engine *engine, *hot_engine;
     uint64_t                     block_bytes;
-    uint32_t                     depth;
+    uint32_t                     depth, depth_max;
     uint64_t                     spare_bytes_max;
 };
 

@@ -25,6 +25,7 @@ enum {
     READ_BLOCK_DEFAULT = 2 << 20,
     READ_BLOCK_MAX = 64 << 20,
     READ_DEPTH_DEFAULT = 8,
+    READ_DEPTH_GROWN = 32,
     READ_DEPTH_MAX = 64,
     ROOTS_MAX = 1024,
 };
@@ -216,6 +217,7 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
                        or_default(c->calls_max, CALLS_MAX_DEFAULT), /* calls keep nobody else waiting */
         .block_bytes = or_default(c->read_block_bytes, READ_BLOCK_DEFAULT),
         .depth = or_default(c->read_depth, READ_DEPTH_DEFAULT),
+        .depth_max = or_default(c->read_depth, READ_DEPTH_GROWN),
         .spare_bytes_max = c->spare_bytes_max == SGI_NONE ? 0 : c->spare_bytes_max,
     };
 

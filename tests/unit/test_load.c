@@ -65,6 +65,7 @@ static void set_up(struct fixture *f, uint64_t prefix, uint32_t rest)
                                        .hot_engine = &sgi__io_threads,
                                        .block_bytes = KIB(64),
                                        .depth = 4,
+                                       .depth_max = 4,
                                        .prefix_fill = fill_prefix,
                                        .prefix_user = f };
 }

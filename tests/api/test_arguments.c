@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What every function says to arguments that are no good: NULL, structs without a size, ids of other kinds, times and
- * runtimes; and what callers of other ages get. */
+ * runtimes; and what callers of other ages, or with a small error, get. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -520,6 +520,77 @@ static void errors_may_be_left_out(void **state)
     tear_down(&f);
 }
 
+/* ---- small errors ---- */
+
+enum { SMALL = 40 };
+
+union small {
+    sgi_error err;
+    uint8_t   bytes[sizeof(sgi_error)];
+};
+
+static void small_init(union small *s)
+{
+    memset(s->bytes, 0xee, sizeof s->bytes);
+    s->err.struct_size = SMALL;
+}
+
+/* Filled as far as it reaches, with an end to its text, and nothing behind it touched. */
+static void small_is(union small *s, sgi_status code, const char *begins)
+{
+    const size_t at = offsetof(sgi_error, message);
+    assert_int_equal(s->err.struct_size, SMALL);
+    assert_int_equal(s->err.code, code);
+    assert_non_null(memchr(s->bytes + at, 0, SMALL - at));
+    if (strncmp(s->err.message, begins, strlen(begins)) != 0)
+        fail_msg("'%.16s' does not begin with '%s'", s->err.message, begins);
+    for (size_t n = SMALL; n < sizeof s->bytes; n++)
+        assert_int_equal(s->bytes[n], 0xee);
+    small_init(s);
+}
+
+static void an_error_that_is_small_is_filled_as_far_as_it_goes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    union small        s;
+    sgi_runtime_config config = host_config();
+    sgi_runtime       *no_runtime = NULL;
+    sgi_model_config   missing = host_model("x", "/nowhere/at/all.safetensors", NULL);
+    sgi_model          model = host_add(f.rt, "m", file.path, &f.engine), no_model = 0;
+    sgi_ticket         ticket = 0;
+    sgi_lease          lease = 0;
+
+    small_init(&s);
+    assert_int_equal(sgi_error_set(&s.err, SGI_E_ENGINE, "a text of more than sixteen bytes"), SGI_E_ENGINE);
+    small_is(&s, SGI_E_ENGINE, "a text of more ");
+    config.read_depth = 1000000;
+    assert_int_equal(sgi_runtime_open(&config, &no_runtime, &s.err), SGI_E_INVALID);
+    small_is(&s, SGI_E_INVALID, "");
+    assert_int_equal(sgi_model_register(f.rt, &missing, &no_model, &s.err), SGI_E_IO);
+    small_is(&s, SGI_E_IO, "");
+    atomic_store(&f.engine.fail[ENGINE_START], SGI_E_ENGINE);
+    assert_int_equal(sgi_model_acquire_wait(f.rt, model, NULL, &lease, &s.err), SGI_E_ENGINE); /* copied */
+    small_is(&s, SGI_E_ENGINE, "model 'm': ");
+    atomic_store(&f.engine.fail[ENGINE_START], SGI_OK);
+
+    lease = host_acquire(f.rt, model);
+    assert_int_equal(sgi_model_acquire(f.rt, model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
+    assert_int_equal(sgi_ticket_wait(f.rt, ticket, SGI_FOREVER, &lease, &s.err), SGI_E_CANCELED);
+    small_is(&s, SGI_E_CANCELED, "the request for");
+    atomic_store(&f.engine.fail[ENGINE_CALL], SGI_E_INVALID);
+    assert_int_equal(sgi_lease_call(f.rt, lease, NULL, 0, SGI_FOREVER, NULL, NULL, &s.err), SGI_E_INVALID);
+    small_is(&s, SGI_E_INVALID, "model 'm': ");
+    assert_int_equal(sgi_lease_tensor_wait(f.rt, lease, 1000, 1, &s.err), SGI_E_NOT_FOUND);
+    small_is(&s, SGI_E_NOT_FOUND, "");
+    assert_int_equal(sgi_runtime_close(f.rt, 1, &s.err), SGI_E_TIMEOUT);
+    small_is(&s, SGI_E_TIMEOUT, "still in use ");
+    host_release(f.rt, lease);
+    tear_down(&f);
+}
+
 /* ---- names ---- */
 
 static void statuses_and_steps_have_names_and_texts(void **state)
@@ -583,6 +654,7 @@ int main(void)
         cmocka_unit_test(an_older_callers_structs_end_earlier),
         cmocka_unit_test(a_newer_callers_structs_are_fine_while_they_ask_nothing_new),
         cmocka_unit_test(errors_may_be_left_out),
+        cmocka_unit_test(an_error_that_is_small_is_filled_as_far_as_it_goes),
         cmocka_unit_test(statuses_and_steps_have_names_and_texts),
         cmocka_unit_test(features_are_listed_until_not_found),
     };

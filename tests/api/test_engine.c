@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Engines: every callback that fails, hangs or takes its time, and what the stage gives them. */
+/* Engines: every callback that fails, hangs or takes its time, what they may say, and what the stage gives them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -164,6 +164,73 @@ static void a_load_that_fails_ends_the_starts_waits(void **state)
     assert_int_equal(atomic_load(&f.engine.start_status), SGI_E_CHECK); /* it was told why, */
     host_error_is(&f.engine.start_error, SGI_E_CHECK, SGI_STEP_VERIFY, "'b'");
     assert_int_equal(test_engine_count(&f.engine, ENGINE_STOP), 0); /* and is not stopped: it never was up */
+    tear_down(&f);
+}
+
+/* ---- what an engine may say ---- */
+
+static const sgi_status no_word_of_an_engine[] = { SGI_E_WOULD_BLOCK, SGI_E_END,      SGI_E_STALE, SGI_E_TIMEOUT,
+                                                   SGI_E_BUSY,        SGI_E_CANCELED, -9999,       1 };
+static const sgi_status words_of_an_engine[] = { SGI_E_INVALID, SGI_E_NOT_FOUND, SGI_E_UNSUPPORTED, SGI_E_DEVICE_MEMORY,
+                                                 SGI_E_ENGINE };
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static void start_fails(struct fixture *f, sgi_status said, sgi_status reported, int32_t driver_code)
+{
+    atomic_store(&f->engine.fail[ENGINE_START], said);
+    assert_int_equal(host_acquire_fails(f->rt, f->model, &f->err), reported);
+    host_error_is(&f->err, reported, SGI_STEP_START, "model 'm'");
+    assert_int_equal(f->err.driver_code, driver_code);
+    atomic_store(&f->engine.fail[ENGINE_START], SGI_OK);
+    host_release(f->rt, host_acquire(f->rt, f->model)); /* a success: the next failure is a first one again */
+    assert_int_equal(sgi_model_evict(f->rt, f->model, SGI_TIER_DISK), SGI_OK);
+    host_wait_state(f->rt, f->model, SGI_MODEL_COLD);
+}
+
+static bool nothing_is_out(void *user)
+{
+    struct fixture *f = user;
+    return host_state(f->rt, f->model).calls_out == 0;
+}
+
+static void call_fails(struct fixture *f, sgi_lease lease, sgi_status said, sgi_status reported, int32_t driver_code)
+{
+    sgi_call call = 0;
+
+    atomic_store(&f->engine.fail[ENGINE_CALL], said);
+    assert_int_equal(sgi_lease_call(f->rt, lease, NULL, 0, SGI_FOREVER, NULL, NULL, &f->err), reported);
+    host_error_is(&f->err, reported, SGI_STEP_CALL, "model 'm'");
+    assert_int_equal(f->err.driver_code, driver_code);
+    test_wait_until(nothing_is_out, f, "a call does not come back");
+    assert_int_equal(sgi_call_begin(f->rt, lease, NULL, 0, 0, &call, &f->err), SGI_OK);
+    sgi_completion c = host_next(f->rt);
+    assert_true(c.kind == SGI_COMPLETION_CALL && c.status == reported && c.error.driver_code == driver_code);
+    assert_int_equal(sgi_call_end(f->rt, call), SGI_OK);
+}
+
+static void what_is_not_an_engines_to_say_is_an_engine_failure(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = host_config(); /* backs off as long as it does by default */
+    set_up_with(&f, &config);
+    add(&f);
+    for (int silent = 0; silent < 2; silent++) {
+        f.engine.silent = silent != 0;
+        for (size_t n = 0; n < COUNT(no_word_of_an_engine); n++)
+            start_fails(&f, no_word_of_an_engine[n], SGI_E_ENGINE, no_word_of_an_engine[n]);
+        for (size_t n = 0; n < COUNT(words_of_an_engine); n++)
+            start_fails(&f, words_of_an_engine[n], words_of_an_engine[n], 0);
+        sgi_lease lease = host_acquire(f.rt, f.model);
+        for (size_t n = 0; n < COUNT(no_word_of_an_engine); n++)
+            call_fails(&f, lease, no_word_of_an_engine[n], SGI_E_ENGINE, no_word_of_an_engine[n]);
+        for (size_t n = 0; n < COUNT(words_of_an_engine); n++)
+            call_fails(&f, lease, words_of_an_engine[n], words_of_an_engine[n], 0);
+        host_release(f.rt, lease);
+        assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DISK), SGI_OK);
+        host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+    }
     tear_down(&f);
 }
 
@@ -624,6 +691,7 @@ int main(void)
         cmocka_unit_test(a_prefix_that_cannot_be_sized_is_no_model),
         cmocka_unit_test(a_status_that_is_none_is_an_engine_failure),
         cmocka_unit_test(a_load_that_fails_ends_the_starts_waits),
+        cmocka_unit_test(what_is_not_an_engines_to_say_is_an_engine_failure),
         cmocka_unit_test(engine_memory_beyond_the_estimate_is_reserved_or_refused),
         cmocka_unit_test(the_stage_refuses_what_is_not_there),
         cmocka_unit_test(an_engine_sees_the_tensors_of_its_source),

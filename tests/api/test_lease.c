@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a lease gives: tensors, digests, the image and its descriptors, the run of the host's own code, and the
- * timing. */
+/* What a lease gives: tensors, digests, the image and its descriptors, the parts it is made of, the run of the host's
+ * own code, and the timing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -202,6 +202,47 @@ static void freed_memory_is_recycled_where_that_was_asked_for(void **state)
     tear_down(&f);
 }
 
+/* ---- parts ---- */
+
+static void parts_are_the_files_and_their_share_of_the_image(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    struct test_shards shards;
+    set_up(&f);
+    test_shards_make(&shards, &folder, 5000);
+    sgi_model_info info = { .struct_size = sizeof info };
+    sgi_model_part part = { .struct_size = sizeof part }, unsized = { 0 };
+    sgi_image      image = { .struct_size = sizeof image };
+    uint64_t       total = 0;
+    sgi_model      model = host_add(f.rt, "shards", shards.path, NULL);
+    sgi_lease      lease = host_acquire(f.rt, model);
+
+    assert_int_equal(sgi_model_describe(f.rt, model, &info), SGI_OK);
+    assert_int_equal(info.parts_count, 2);
+    for (uint32_t n = 0; n < 2; n++) {
+        char *path = realpath(shards.shards[n].path, NULL);
+        assert_int_equal(sgi_model_part_at(f.rt, model, n, &part), SGI_OK);
+        assert_int_equal(sgi_lease_image(f.rt, lease, n, &image, &f.err), SGI_OK);
+        assert_string_equal(part.path, path);
+        assert_int_equal(part.file_bytes, shards.shards[n].bytes);
+        assert_int_equal(part.data_offset, shards.shards[n].data_offset);
+        assert_int_equal(part.prefix_bytes, image.prefix_bytes);
+        assert_true(part.image_bytes >= image.bytes && part.image_bytes % 4096 == 0);
+        total += part.image_bytes;
+        free(path);
+    }
+    assert_int_equal(total, info.image_bytes);
+    assert_int_equal(sgi_model_part_at(f.rt, model, 2, &part), SGI_E_NOT_FOUND);
+    assert_int_equal(sgi_model_part_at(f.rt, model, UINT32_MAX, &part), SGI_E_NOT_FOUND);
+    assert_int_equal(sgi_model_part_at(f.rt, lease, 0, &part), SGI_E_STALE);
+    assert_int_equal(sgi_model_part_at(f.rt, model, 0, &unsized), SGI_E_INVALID);
+    assert_int_equal(sgi_model_part_at(f.rt, model, 0, NULL), SGI_E_INVALID);
+    host_release(f.rt, lease);
+    tear_down(&f);
+    test_shards_free(&shards);
+}
+
 /* ---- run ---- */
 
 struct runner {
@@ -306,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_descriptor_holds_prefix_and_data_and_cannot_be_written),
         cmocka_unit_test(a_descriptor_outlives_the_lease_and_its_memory_is_not_reused),
         cmocka_unit_test(freed_memory_is_recycled_where_that_was_asked_for),
+        cmocka_unit_test(parts_are_the_files_and_their_share_of_the_image),
         cmocka_unit_test(run_is_a_call_that_keeps_the_lease),
         cmocka_unit_test(a_cold_starts_timing_adds_up),
     };

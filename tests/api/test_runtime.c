@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening, closing, and several runtimes in one process. */
+/* Opening, closing, draining, and several runtimes in one process. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "support/host.h"
+#include "waiter.h"
 
 static struct test_folder folder;
 static struct test_file   file;
@@ -212,16 +213,8 @@ struct closer {
     sgi_runtime *rt;
     sgi_model    model;
     sgi_status   status;
-    sgi_lease    lease;
     atomic_int   started;
 };
-
-static void *wait_in_acquire(void *arg)
-{
-    struct closer *c = arg;
-    c->status = sgi_model_acquire_wait(c->rt, c->model, NULL, &c->lease, NULL);
-    return NULL;
-}
 
 static void *close_it(void *arg)
 {
@@ -231,10 +224,9 @@ static void *close_it(void *arg)
     return NULL;
 }
 
-static bool waits(void *user)
+static bool one_waits(void *runtime)
 {
-    struct closer *c = user;
-    return host_info(c->rt).requests_waiting == 1;
+    return host_info(runtime).requests_waiting == 1;
 }
 
 static bool is_closing(void *user)
@@ -249,18 +241,18 @@ static void a_waiting_acquire_ends_with_closed_and_a_second_closer_is_busy(void 
     (void)state;
     sgi_runtime_config c = host_config();
     struct test_engine engine;
-    pthread_t          waiter, closer_thread;
+    pthread_t          closer_thread;
     test_engine_init(&engine, false, false);
     sgi_runtime  *rt = host_open(&c);
     sgi_model     model = host_add(rt, "m", file.path, &engine);
     sgi_lease     lease = host_acquire(rt, model);
-    struct closer w = { .rt = rt, .model = model }, cl = { .rt = rt, .model = model };
+    struct waiter w = { .model = model };
+    struct closer cl = { .rt = rt, .model = model };
 
-    pthread_create(&waiter, NULL, wait_in_acquire, &w);
-    test_wait_until(waits, &w, "nobody waits");
+    waiter_start(&w, rt, wait_for_lease);
+    test_wait_until(one_waits, rt, "nobody waits");
     pthread_create(&closer_thread, NULL, close_it, &cl);
-    pthread_join(waiter, NULL); /* it is let go at once, though the lease is held */
-    assert_int_equal(w.status, SGI_E_CLOSED);
+    assert_int_equal(waiter_end(&w), SGI_E_CLOSED); /* it is let go at once, though the lease is held */
     assert_int_equal(w.lease, 0);
     test_wait_until(is_closing, &cl, "it does not close");
     assert_int_equal(sgi_runtime_close(rt, 1, NULL), SGI_E_BUSY);
@@ -291,6 +283,73 @@ static void done_callbacks_are_let_finish(void **state)
         host_close(rt);
         assert_int_equal(atomic_load(&d.started), 1);
     }
+}
+
+/* ---- draining ---- */
+
+static bool nothing_is_out(void *user)
+{
+    struct waiter *w = user;
+    return host_state(w->rt, w->model).calls_out == 0;
+}
+
+static void a_drain_refuses_and_lets_go_and_leases_go_on(void **state)
+{
+    (void)state;
+    sgi_runtime_config c = host_config();
+    struct test_engine engine;
+    test_engine_init(&engine, false, true);
+    sgi_runtime     *rt = host_open(&c);
+    sgi_error        err = SGI_ERROR_INIT;
+    sgi_model        model = host_add(rt, "m", file.path, &engine), plain = host_add(rt, "plain", file.path, NULL);
+    struct waiter    in_acquire = { .model = model }, in_ticket = { 0 };
+    sgi_model_config mc = host_model("late", file.path, NULL);
+    sgi_model        late = 0;
+    sgi_ticket       ticket = 0;
+    sgi_lease        lease = host_acquire(rt, model), none = 0;
+    struct {
+        struct test_request r;
+        char                text[4];
+    } echo = { { .kind = REQUEST_ECHO }, "abc" };
+    char   out[8];
+    size_t bytes = 0;
+
+    host_release(rt, host_acquire(rt, plain));
+    waiter_start(&in_acquire, rt, wait_for_lease);
+    test_wait_until(one_waits, rt, "nobody waits");
+    assert_int_equal(sgi_model_acquire(rt, model, NULL, &in_ticket.ticket, NULL, NULL, NULL), SGI_OK);
+    waiter_start(&in_ticket, rt, wait_for_ticket);
+    assert_int_equal(sgi_model_acquire(rt, model, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
+
+    for (int n = 0; n < 2; n++)
+        assert_int_equal(sgi_runtime_drain(rt), SGI_OK);
+    assert_int_equal(waiter_end(&in_acquire), SGI_E_CLOSED);
+    assert_int_equal(waiter_end(&in_ticket), SGI_E_CLOSED);
+    sgi_completion done = host_next(rt);
+    assert_true(done.ticket == ticket && done.status == SGI_E_CLOSED && done.lease == 0);
+
+    assert_int_equal(sgi_model_register(rt, &mc, &late, &err), SGI_E_CLOSED);
+    assert_int_equal(sgi_model_try_acquire(rt, plain, NULL, &none), SGI_E_CLOSED);
+    assert_int_equal(host_acquire_fails(rt, model, &err), SGI_E_CLOSED);
+    assert_int_equal(sgi_model_acquire(rt, plain, NULL, &ticket, NULL, NULL, NULL), SGI_E_CLOSED);
+    assert_int_equal(sgi_model_prefetch(rt, plain, SGI_TIER_DEVICE, NULL, &ticket, NULL, NULL, NULL), SGI_E_CLOSED);
+    host_wait_state(rt, plain, SGI_MODEL_COLD); /* what nobody uses goes */
+
+    host_same_bytes(rt, model, lease, &file);
+    for (int n = 0; n < 2; n++) { /* calls begin and end as before */
+        assert_int_equal(host_call(rt, lease, &echo, sizeof echo, out, sizeof out, &bytes, &err), SGI_OK);
+        assert_memory_equal(out, echo.text, sizeof echo.text);
+        test_wait_until(nothing_is_out, &in_acquire, "a call does not come back");
+        assert_int_equal(sgi_lease_call(rt, lease, &echo, sizeof echo, SGI_FOREVER, NULL, NULL, &err), SGI_OK);
+        test_wait_until(nothing_is_out, &in_acquire, "a call does not come back");
+    }
+    assert_int_equal(sgi_runtime_close(rt, 1, &err), SGI_E_TIMEOUT);
+    host_error_is(&err, SGI_E_TIMEOUT, SGI_STEP_NONE, "model 'm': 1 lease");
+    host_release(rt, lease);
+    host_wait_state(rt, model, SGI_MODEL_COLD);
+    assert_int_equal(host_info(rt).device_bytes, 0); /* and still there to be asked */
+    host_close(rt);
+    test_engine_fini(&engine);
 }
 
 /* ---- descriptors run out ---- */
@@ -468,6 +527,7 @@ int main(void)
         cmocka_unit_test(a_lease_in_an_unread_completion_is_held),
         cmocka_unit_test(a_waiting_acquire_ends_with_closed_and_a_second_closer_is_busy),
         cmocka_unit_test(done_callbacks_are_let_finish),
+        cmocka_unit_test(a_drain_refuses_and_lets_go_and_leases_go_on),
         cmocka_unit_test(without_descriptors_it_says_so_and_recovers),
         cmocka_unit_test(the_trace_is_json_with_a_row_for_each_cold_start),
         cmocka_unit_test(failures_reach_the_log_and_a_null_sink_drops_them),

@@ -68,7 +68,7 @@ quietly()
 # Headers and libraries, wherever they came from.
 libraries_are_here()
 {
-    pkg-config --exists 'jansson >= 2.13' 'liburing >= 2.2' libzstd cmocka &&
+    pkg-config --exists 'jansson >= 2.13' 'liburing >= 2.2' cmocka &&
         echo '#include <xxhash.h>' | cc -E -x c - >/dev/null 2>&1
 }
 
@@ -80,7 +80,7 @@ set_up_packages()
     need_command ninja ninja-build
     need_command pkg-config pkg-config
     need_command python3 python3
-    libraries_are_here || need_apt libc6-dev libjansson-dev libxxhash-dev liburing-dev libzstd-dev libcmocka-dev
+    libraries_are_here || need_apt libc6-dev libjansson-dev libxxhash-dev liburing-dev libcmocka-dev
 }
 
 # Configuring again is slow and tells nothing new: ninja does it by itself when a CMake file has changed.

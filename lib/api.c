@@ -81,6 +81,8 @@ sgi_status sgi_runtime_query(sgi_runtime *rt, sgi_runtime_info *info_out)
     info.leases_count = t.leases;
     info.loads_running = t.loads;
     info.device_bytes = t.device_bytes;
+    if (spare > t.dram_bytes_max - t.dram_bytes) /* what the budget no longer leaves is being freed this moment */
+        spare = t.dram_bytes_max - t.dram_bytes;
     info.dram_bytes = t.dram_bytes + spare;
     info.dram_bytes_max = t.dram_bytes_max;
     info.spare_bytes = spare;

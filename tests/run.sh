@@ -9,7 +9,7 @@
 #   --suite NAME     only release, asan, tsan, minimal, fuzz (may be given several times)
 #
 # Suites: release (everything, with lint, ABI, installed consumer and examples), asan (AddressSanitizer, leaks,
-# undefined behaviour), tsan (what has threads), minimal (no liburing, no zstd).
+# undefined behaviour), tsan (what has threads), minimal (no liburing).
 # A test that cannot run here is skipped and says why.
 #
 # Packages come from apt (as root or through sudo), Python packages go into a virtual environment under build/, models
@@ -86,7 +86,7 @@ set_up_packages()
     need_command cmake cmake
     need_command ninja ninja-build
     need_command pkg-config pkg-config
-    need_apt libc6-dev libjansson-dev libxxhash-dev libcmocka-dev liburing-dev libzstd-dev
+    need_apt libc6-dev libjansson-dev libxxhash-dev libcmocka-dev liburing-dev
     if [[ " ${suites[*]} " == *" fuzz "* ]]; then
         need_command clang clang libclang-rt-dev
     fi

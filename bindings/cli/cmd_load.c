@@ -2,6 +2,7 @@
 /* `sgi load`: one model, brought up and given back as often as asked, through the interface every host has. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -50,6 +51,24 @@ static int failed(const struct load *l, sgi_status status, const sgi_error *err)
 
 /* ----------------------------------------------------------- open and close */
 
+/* Which of the names it was that the model does not have: the order's fault, not the model's. */
+static int order_refused(struct load *l, sgi_model_config *config, const sgi_error *refused)
+{
+    sgi_tensor tensor = { .struct_size = sizeof tensor };
+    char       message[160];
+
+    config->order_count = 0;
+    if (sgi_model_register(l->rt, config, &l->model, NULL) != SGI_OK)
+        return failed(l, refused->code, refused);
+    for (uint32_t n = 0; n < l->order.count; n++)
+        if (sgi_model_tensor_find(l->rt, l->model, l->order.list[n], &tensor) != SGI_OK) {
+            snprintf(message, sizeof message, "line names a tensor that the model does not have: '%.90s'",
+                     l->order.list[n]);
+            return failure(l->options->order_path, message);
+        }
+    return failed(l, refused->code, refused);
+}
+
 static int register_model(struct load *l)
 {
     sgi_error        err = { .struct_size = sizeof err };
@@ -61,6 +80,8 @@ static int register_model(struct load *l)
     config.order = (const char *const *)l->order.list;
     config.order_count = l->order.count;
     sgi_status st = sgi_model_register(l->rt, &config, &l->model, &err);
+    if (st == SGI_E_INVALID && l->order.count > 0)
+        return order_refused(l, &config, &err);
     if (st != SGI_OK)
         return failed(l, st, &err);
 

@@ -145,6 +145,10 @@ static void take_options(struct options *o, int argc, char **argv)
         usage_error("'%s' is not an option", argv[optind]);
     if (o->model == NULL)
         usage_error("--model is missing");
+    json_t *prompt = json_string(o->prompt);
+    if (prompt == NULL)
+        usage_error("the prompt is not UTF-8");
+    json_decref(prompt);
 }
 
 /* ---------------------------------------------------------------------------------------------- what is held, waits */

@@ -34,8 +34,7 @@
  *   SGI_E_UNSUPPORTED the request needs a chat template that the model does not have
  *   SGI_E_CANCELED    within the time of one graph node, well under a millisecond for small models
  *   SGI_E_ENGINE      llama.cpp failed; its own words are in the message
- * Of these libsgi hands SGI_OK and SGI_E_CANCELED on as they are. A refused request arrives as SGI_E_ENGINE, and its
- * code, in sgi_error.driver_code, says whose fault it was.
+ * libsgi hands these on as they are.
  *
  * A model whose chat template llama.cpp does not know fails in `prepare` and says so; with `raw` it can be used
  * without one.

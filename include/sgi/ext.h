@@ -42,6 +42,7 @@ typedef struct sgi_source {
 
 /** Tensors of a source, in the file's order and by name. SGI_OK · SGI_E_NOT_FOUND · SGI_E_INVALID. */
 SGI_API sgi_status sgi_source_tensor_at(const sgi_source *source, uint64_t index, sgi_tensor *tensor_out);
+/** Likewise. */
 SGI_API sgi_status sgi_source_tensor_find(const sgi_source *source, const char *name, sgi_tensor *tensor_out);
 
 typedef struct sgi_stage sgi_stage; /**< an instance; valid from `start` to the end of `stop`, in `call` too */
@@ -101,8 +102,9 @@ SGI_API sgi_status sgi_error_set(sgi_error *err, sgi_status code, const char *me
 /** The model it is an instance of. Valid as long as the stage. */
 SGI_API const sgi_source *sgi_stage_source(sgi_stage *stage);
 
-/** The device index, and its stream (NULL on host). */
+/** The index of the device it is on. */
 SGI_API int32_t sgi_stage_device(sgi_stage *stage);
+/** That device's stream for it; NULL on host. */
 SGI_API void   *sgi_stage_stream(sgi_stage *stage);
 
 /**

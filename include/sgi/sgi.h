@@ -28,6 +28,8 @@
  *  - *Structs* begin with `struct_size`. Input structs are set up by their init function, which takes the
  *    caller's sizeof; output structs have `struct_size` set by the caller before the call (0 is refused) and
  *    are filled up to that size. Zero in a field means its default.
+ *  - *SGI_E_INVALID* for a NULL where none is allowed, or a struct_size that is not set, goes without saying; it
+ *    is listed where there is more to it. So does SGI_E_NO_MEMORY for what returns an `err`.
  *  - *Outputs* are written only on success. Strings in output structs belong to the library; each struct says
  *    how long they live.
  *  - *Errors.* `err` may be NULL. When given, it says what happened, at which step, with the operating
@@ -120,7 +122,8 @@ enum {
  * The JSON has `format`, `files`, `tensors` ([{name, dtype, shape, file, offset, bytes}], offset within its
  * file) and `metadata`, with names and shape order as the format's own Python reader gives them.
  *
- * @return SGI_OK · SGI_E_IO · SGI_E_FORMAT · SGI_E_NO_MEMORY · SGI_E_CANCELED (`write` stopped it)
+ * @return SGI_OK · SGI_E_IO · SGI_E_FORMAT · SGI_E_DENIED (access was refused) · SGI_E_CANCELED (`write` stopped
+ *         it) · SGI_E_INVALID (unknown flags)
  * Threads: any. Blocks: reads the headers.
  */
 SGI_API sgi_status sgi_inspect(const char *path, uint32_t flags, sgi_write_fn write, void *user, sgi_error *err);
@@ -202,6 +205,7 @@ typedef struct sgi_runtime_config {
 
 /** Set every field to 0 (its default) and struct_size to `size`. SGI_E_INVALID if `size` cannot hold struct_size. */
 SGI_API sgi_status sgi_runtime_config_init(sgi_runtime_config *config, size_t size);
+/** Likewise. */
 SGI_API sgi_status sgi_device_config_init(sgi_device_config *config, size_t size);
 
 /**
@@ -238,7 +242,7 @@ SGI_API sgi_status sgi_runtime_drain(sgi_runtime *rt);
  * succeeded. Where threads cannot know that, call sgi_runtime_drain() first, let them see SGI_E_CLOSED, join
  * them, then close.
  *
- * @param timeout_ms  SGI_FOREVER: until everybody let go
+ * @param timeout_ms  SGI_FOREVER, which is 0: until everybody let go
  * @return SGI_OK · SGI_E_TIMEOUT · SGI_E_DEADLOCK · SGI_E_BUSY (another thread is closing it)
  * Threads: any. Blocks: up to `timeout_ms`.
  */
@@ -262,6 +266,7 @@ typedef struct sgi_runtime_info {
     char     io_engine[16];     /**< "uring" or "threads" */
 } sgi_runtime_info;
 
+/** SGI_OK · SGI_E_INVALID. Threads: any. Blocks: never. */
 SGI_API sgi_status sgi_runtime_query(sgi_runtime *rt, sgi_runtime_info *info_out);
 
 /** Whose context is open on a device. */
@@ -315,7 +320,7 @@ typedef struct sgi_completion {
     sgi_lease  lease;  /**< for ACQUIRE with SGI_OK: yours; for READABLE and CALL: the call's lease */
     sgi_call   call;   /**< for READABLE and CALL */
     uint64_t   tag;    /**< as given. After sgi_call_end() no completion names that call or its tag any more */
-    sgi_error  error;  /**< when status is not SGI_OK */
+    sgi_error  error;  /**< when status is not SGI_OK; whole, whatever its struct_size was */
 } sgi_completion;
 
 /**
@@ -341,7 +346,8 @@ SGI_API sgi_status sgi_completion_next(sgi_runtime *rt, sgi_completion *completi
  * Receives the end of an asynchronous request, exactly once, on a thread of the library, under no lock: never
  * inside the submitting call, though it may run before that call is back on its own thread; *ticket_out is written
  * by then. `completion` is valid during the call. It may submit and release; functions that wait give
- * SGI_E_DEADLOCK.
+ * SGI_E_DEADLOCK. Up to 64 of a runtime run at once, others wait their turn: one that takes long should hand its
+ * work to a thread of yours.
  */
 typedef void (*sgi_done_fn)(void *user, const sgi_completion *completion);
 
@@ -392,6 +398,7 @@ typedef struct sgi_model_config {
     uint64_t    header_bytes_max; /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for GGUF */
 } sgi_model_config;
 
+/** Like sgi_runtime_config_init(). */
 SGI_API sgi_status sgi_model_config_init(sgi_model_config *config, size_t size);
 
 /**
@@ -433,6 +440,7 @@ typedef struct sgi_model_info {
     uint64_t    engine_bytes;   /**< as configured, or as the engine last reported */
 } sgi_model_info;
 
+/** SGI_OK · SGI_E_STALE. Threads: any. Blocks: never. */
 SGI_API sgi_status sgi_model_describe(sgi_runtime *rt, sgi_model model, sgi_model_info *info_out);
 
 /** Where a model is in its life, the furthest of its instances. */
@@ -536,7 +544,7 @@ SGI_API sgi_status sgi_model_tensor_find(sgi_runtime *rt, sgi_model model, const
 SGI_API sgi_status sgi_model_evict(sgi_runtime *rt, sgi_model model, uint32_t tier);
 
 /**
- * sgi_model_evict() for every model that nobody uses, waits for, or pinned.
+ * sgi_model_evict() for every model that is not pinned, not in use, and not waited for.
  *
  * @return SGI_OK · SGI_E_INVALID
  * Threads: any. Blocks: never.
@@ -549,7 +557,8 @@ SGI_API sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier);
  *
  * SGI_TIER_DRAM reserves the image's bytes in the DRAM budget while the pin is on, so that there is room for it
  * whenever it leaves a device; what others keep there goes if need be. A pin that is refused leaves the one
- * before as it was.
+ * before as it was. With SGI_TIER_DEVICE, requests for others wait for as long as pinned models leave them no
+ * room: give those a deadline.
  *
  * @return SGI_OK · SGI_E_NO_ROOM (SGI_TIER_DRAM: the pinned models together are larger than the budget) ·
  *         SGI_E_BUSY (SGI_TIER_DRAM: others in host memory are in use or on their way; try again) ·
@@ -589,6 +598,7 @@ typedef struct sgi_acquire_options {
     uint64_t tag;             /**< comes back in the completion */
 } sgi_acquire_options;
 
+/** Like sgi_runtime_config_init(), with device_hint SGI_DEVICE_ANY. */
 SGI_API sgi_status sgi_acquire_options_init(sgi_acquire_options *options, size_t size);
 
 /**
@@ -655,7 +665,8 @@ SGI_API sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket);
  *
  * @param timeout_ms  SGI_FOREVER: until it ends. On SGI_E_TIMEOUT the request goes on: wait again
  * @param lease_out   written on SGI_OK; 0 for a prefetch
- * @return as sgi_model_acquire_wait() · SGI_E_TIMEOUT (here, or its deadline: err says which) ·
+ * @return as sgi_model_acquire_wait() · SGI_E_TIMEOUT (with err->step SGI_STEP_NONE: `timeout_ms`; else: its own
+ *         deadline, at that step, and it has ended) ·
  *         SGI_E_STALE (it has ended, and its completion was taken) ·
  *         SGI_E_BUSY (another thread waits for it) ·
  *         SGI_E_INVALID (it ends in a `done` callback, or silently) · SGI_E_CANCELED
@@ -730,11 +741,12 @@ typedef struct sgi_image {
 /**
  * One part of the image a lease holds, as a file descriptor too where the model was registered with
  * SGI_IMAGE_FD. Nothing writes to that memory any more, and what was handed out stays valid, and counted
- * against nobody, until it is closed and unmapped, even after the release.
+ * against nobody, until it is closed and unmapped, even after the release. The first descriptor of a part
+ * replaces the library's own map by one that only reads.
  *
  * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_BUSY (still loading) · SGI_E_SYSTEM ·
  *         SGI_E_INVALID · SGI_E_UNSUPPORTED
- * Threads: any. Blocks: never.
+ * Threads: any. Blocks: for that, some 40 ms a GiB; else never.
  */
 SGI_API sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out,
                                    sgi_error *err);
@@ -809,7 +821,8 @@ SGI_API sgi_status sgi_call_read(sgi_runtime *rt, sgi_call call, void *buffer, s
                                  sgi_error *err);
 
 /**
- * Wait until sgi_call_read() has something to say other than SGI_E_WOULD_BLOCK: a piece, or the end.
+ * Wait until sgi_call_read() has something to say other than SGI_E_WOULD_BLOCK: a piece, or the end. To look
+ * without waiting call that one.
  *
  * @return SGI_OK · SGI_E_TIMEOUT · SGI_E_STALE · SGI_E_DEADLOCK
  * Threads: any. Blocks: up to `timeout_ms` (SGI_FOREVER: until there is something).
@@ -840,7 +853,9 @@ SGI_API sgi_status sgi_call_end(sgi_runtime *rt, sgi_call call);
 typedef int (*sgi_piece_fn)(void *user, const void *piece, size_t bytes);
 
 /**
- * One inference from begin to end, pieces handed over as they come. No completions are made for it.
+ * One inference from begin to end, pieces handed over as they come. No completions are made for it. When it ends
+ * in SGI_E_TIMEOUT or because `on_piece` said so, the engine may be out still: the next call on the lease is
+ * SGI_E_BUSY until it has come back (sgi_model_state.calls_out).
  *
  * @return as sgi_call_begin() · SGI_E_DEADLOCK · SGI_E_TIMEOUT (canceled at timeout_ms) · SGI_E_CANCELED ·
  *         what the engine failed with

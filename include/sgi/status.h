@@ -35,7 +35,6 @@ typedef int32_t sgi_status;
     X(SGI_E_TIMEOUT, -9, "the deadline passed first")                                             \
     X(SGI_E_CANCELED, -10, "canceled")                                                            \
     X(SGI_E_END, -11, "no more pieces: the call has finished")                                    \
-    X(SGI_E_EVICTED, -12, "evicted while it was waiting")                                         \
     /* the model */                                                                               \
     X(SGI_E_IO, -100, "reading the model's files failed")                                         \
     X(SGI_E_FORMAT, -101, "the file is not a valid model file")                                   \

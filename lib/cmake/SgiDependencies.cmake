@@ -31,4 +31,3 @@ function(sgi_optional what module package)
 endfunction()
 
 sgi_optional(URING liburing>=2.2 liburing-dev)
-sgi_optional(ZSTD libzstd>=1.4 libzstd-dev)

@@ -23,50 +23,6 @@ struct posix_file {
     char path[]; /* for errors */
 };
 
-static sgi_status posix_kind(void *user, const char *path, enum sgi__fs_kind *kind_out, sgi_error *err)
-{
-    (void)user;
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return sgi__io_path_error(path, errno, "look at", err);
-    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-        return sgi__error(err, SGI_E_IO, "%s is %s, neither a regular file nor a folder", sgi__io_path_shown(path),
-                          sgi__io_kind_text(st.st_mode));
-    *kind_out = S_ISDIR(st.st_mode) ? SGI__FS_FOLDER : SGI__FS_FILE;
-    return SGI_OK;
-}
-
-static sgi_status posix_list(void *user, const char *path, uint32_t names_max,
-                             sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user,
-                             sgi_error *err)
-{
-    (void)user;
-    DIR *folder = opendir(path); /* O_DIRECTORY: anything else is refused before it is opened */
-    if (!folder)
-        return sgi__io_path_error(path, errno, "list", err);
-
-    sgi_status status = SGI_OK;
-    uint32_t   names = 0;
-    while (status == SGI_OK) {
-        errno = 0;
-        const struct dirent *entry = readdir(folder);
-        if (!entry) {
-            if (errno)
-                status = sgi__io_path_error(path, errno, "list", err);
-            break;
-        }
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (names++ == names_max)
-            status = sgi__error(err, SGI_E_FORMAT, "%s holds more than %" PRIu32 " names", sgi__io_path_shown(path),
-                                names_max);
-        else
-            status = each(each_user, entry->d_name, err);
-    }
-    closedir(folder);
-    return status;
-}
-
 /* ------------------------------------------------------------ allowed roots */
 
 /* Whole components: "/models" allows "/models/a" and not "/models2/a". A root may be a single file. */
@@ -86,6 +42,28 @@ static sgi_status check_roots(const struct sgi__fs_posix *config, const char *pa
     for (uint32_t i = 0; i < config->roots_count; i++) {
         if (is_under(resolved, config->roots[i]))
             return SGI_OK;
+    }
+    return sgi__error(err, SGI_E_DENIED, "%s is outside the allowed roots", sgi__io_path_shown(path));
+}
+
+/* What lies outside is not looked at, and not even said to exist: where nothing stands at `path`, what stands above it
+ * counts. */
+static sgi_status check_reach(const struct sgi__fs_posix *config, const char *path, sgi_error *err)
+{
+    char above[PATH_MAX], resolved[PATH_MAX];
+
+    if (!config->roots)
+        return SGI_OK;
+    if (realpath(path, resolved))
+        return check_roots(config, path, resolved, err);
+    if (snprintf(above, sizeof above, "%s%s", path[0] == '/' ? "" : "./", path) >= (int)sizeof above)
+        return sgi__error(err, SGI_E_DENIED, "%s is too long to be under the allowed roots", sgi__io_path_shown(path));
+    for (char *slash; (slash = strrchr(above, '/')) != NULL;) {
+        slash[slash == above ? 1 : 0] = '\0';
+        if (realpath(above, resolved))
+            return check_roots(config, path, resolved, err);
+        if (slash == above)
+            break;
     }
     return sgi__error(err, SGI_E_DENIED, "%s is outside the allowed roots", sgi__io_path_shown(path));
 }
@@ -123,6 +101,55 @@ static sgi_status resolve(const struct sgi__fs_posix *config, const char *path, 
                          : sgi__error(err, SGI_E_NO_MEMORY, "no memory for the path of %s", sgi__io_path_shown(path));
 }
 
+/* ------------------------------------------------------- look, list, open */
+
+static sgi_status posix_kind(void *user, const char *path, enum sgi__fs_kind *kind_out, sgi_error *err)
+{
+    struct stat st;
+    sgi_status  status = check_reach(user, path, err);
+    if (status != SGI_OK)
+        return status;
+    if (stat(path, &st) != 0)
+        return sgi__io_path_error(path, errno, "look at", err);
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return sgi__error(err, SGI_E_IO, "%s is %s, neither a regular file nor a folder", sgi__io_path_shown(path),
+                          sgi__io_kind_text(st.st_mode));
+    *kind_out = S_ISDIR(st.st_mode) ? SGI__FS_FOLDER : SGI__FS_FILE;
+    return SGI_OK;
+}
+
+static sgi_status posix_list(void *user, const char *path, uint32_t names_max,
+                             sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user,
+                             sgi_error *err)
+{
+    sgi_status status = check_reach(user, path, err);
+    if (status != SGI_OK)
+        return status;
+    DIR *folder = opendir(path); /* O_DIRECTORY: anything else is refused before it is opened */
+    if (!folder)
+        return sgi__io_path_error(path, errno, "list", err);
+
+    uint32_t names = 0;
+    while (status == SGI_OK) {
+        errno = 0;
+        const struct dirent *entry = readdir(folder);
+        if (!entry) {
+            if (errno)
+                status = sgi__io_path_error(path, errno, "list", err);
+            break;
+        }
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (names++ == names_max)
+            status = sgi__error(err, SGI_E_FORMAT, "%s holds more than %" PRIu32 " names", sgi__io_path_shown(path),
+                                names_max);
+        else
+            status = each(each_user, entry->d_name, err);
+    }
+    closedir(folder);
+    return status;
+}
+
 static sgi_status posix_open(void *user, const char *path, void **file_out, struct sgi__file_id *id_out,
                              char **resolved_out, sgi_error *err)
 {
@@ -130,7 +157,9 @@ static sgi_status posix_open(void *user, const char *path, void **file_out, stru
     struct stat                 st;
     char                       *resolved = NULL;
     int                         fd;
-    sgi_status                  status = sgi__io_regular_open(path, &fd, &st, err);
+    sgi_status                  status = check_reach(config, path, err);
+    if (status == SGI_OK)
+        status = sgi__io_regular_open(path, &fd, &st, err);
     if (status != SGI_OK)
         return status;
     status = resolve(config, path, fd, &st, &resolved, err);

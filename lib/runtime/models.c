@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/sized.h"
+#include "base/text.h"
 #include "base/thread.h"
 #include "format/format.h"
 #include "runtime/runtime.h"
@@ -40,6 +41,8 @@ static sgi_status check_name(const char *name, sgi_error *err)
         return sgi__error(err, SGI_E_INVALID, "sgi_model_config: name is missing");
     if (strnlen(name, NAME_BYTES_MAX + 1) > NAME_BYTES_MAX)
         return sgi__error(err, SGI_E_INVALID, "sgi_model_config: name is longer than %d bytes", NAME_BYTES_MAX);
+    if (!sgi__utf8_valid(name, strlen(name)))
+        return sgi__error(err, SGI_E_INVALID, "sgi_model_config: name is not UTF-8");
     for (const char *c = name; *c; c++)
         if ((uint8_t)*c < 0x20 || *c == 0x7f)
             return sgi__error(err, SGI_E_INVALID, "sgi_model_config: name has a control character");
@@ -90,10 +93,11 @@ static sgi_status out_of_memory(const struct record *r, sgi_error *err)
 static sgi_status find_tensor(const struct record *r, const char *field, const char *name, uint64_t *index_out,
                               sgi_error *err)
 {
-    int64_t index = name ? sgi__manifest_find(r->manifest, name) : -1;
+    struct sgi__shown shown;
+    int64_t           index = name ? sgi__manifest_find(r->manifest, name) : -1;
     if (index < 0)
-        return sgi__error(err, SGI_E_INVALID, "model '%s': %s names a tensor it does not have: '%.100s'", r->name,
-                          field, name ? name : "(NULL)");
+        return sgi__error(err, SGI_E_INVALID, "model '%s': %s names a tensor it does not have: '%s'", r->name, field,
+                          sgi__show_name(&shown, name ? name : "(NULL)"));
     *index_out = (uint64_t)index;
     return SGI_OK;
 }
@@ -106,7 +110,8 @@ static int compare_checks(const void *a, const void *b)
 
 static sgi_status take_order_and_checks(struct record *r, const sgi_model_config *c, sgi_error *err)
 {
-    sgi_status st = SGI_OK;
+    struct sgi__shown shown;
+    sgi_status        st = SGI_OK;
 
     r->order = sgi__alloc_zero(c->order_count, sizeof *r->order);
     r->checks = sgi__alloc_zero(c->checks_count, sizeof *r->checks);
@@ -124,7 +129,7 @@ static sgi_status take_order_and_checks(struct record *r, const sgi_model_config
     for (uint32_t n = 1; n < c->checks_count; n++)
         if (r->checks[n].tensor == r->checks[n - 1].tensor)
             return sgi__error(err, SGI_E_INVALID, "model '%s': checks names tensor '%s' twice", r->name,
-                              r->manifest->tensors[r->checks[n].tensor].name);
+                              sgi__show_name(&shown, r->manifest->tensors[r->checks[n].tensor].name));
     return SGI_OK;
 }
 

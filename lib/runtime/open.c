@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/sized.h"
+#include "base/text.h"
 #include "base/thread.h"
 #include "runtime/runtime.h"
 
@@ -80,15 +81,19 @@ static sgi_status set_device(sgi_runtime *rt, uint32_t n, const sgi_device_confi
                              sgi_error *err)
 {
     sgi_device_config d;
+    struct sgi__shown shown;
 
     if (!sgi__sized_in(given, &d, sizeof d))
         return sgi__error(err, SGI_E_INVALID,
                           "sgi_device_config %u: struct_size is not set, or it is from a newer library", n);
     if (!d.name || !*d.name)
         return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: name is missing", n);
+    if (d.reserved0)
+        return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: reserved0 is not 0", n);
     if (!host_name(d.name, rt->device_names[n], sizeof rt->device_names[n]))
         return sgi__error(err, SGI_E_UNSUPPORTED,
-                          "device '%.64s': this version of the library drives 'host' and 'host:N' only", d.name);
+                          "device '%s': this version of the library drives 'host' and 'host:N' only",
+                          sgi__show_name(&shown, d.name));
     for (uint32_t other = 0; other < n; other++)
         if (strcmp(rt->device_names[other], rt->device_names[n]) == 0)
             return sgi__error(err, SGI_E_INVALID, "device '%s' is given twice", rt->device_names[n]);
@@ -121,6 +126,8 @@ static sgi_status set_devices(sgi_runtime *rt, const sgi_runtime_config *c, uint
 
 static sgi_status set_roots(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error *err)
 {
+    struct sgi__shown shown;
+
     if (c->allowed_roots_count == 0)
         return SGI_OK;
     rt->roots = sgi__alloc_zero(c->allowed_roots_count, sizeof *rt->roots);
@@ -129,8 +136,8 @@ static sgi_status set_roots(sgi_runtime *rt, const sgi_runtime_config *c, sgi_er
     for (uint32_t n = 0; n < c->allowed_roots_count; n++) {
         char *resolved = c->allowed_roots[n] ? realpath(c->allowed_roots[n], NULL) : NULL;
         if (!resolved)
-            return sgi__error(err, SGI_E_INVALID, "allowed_roots: '%.128s' does not exist",
-                              c->allowed_roots[n] ? c->allowed_roots[n] : "(NULL)");
+            return sgi__error(err, SGI_E_INVALID, "allowed_roots: '%s' does not exist",
+                              sgi__show_path(&shown, c->allowed_roots[n] ? c->allowed_roots[n] : "(NULL)"));
         rt->roots[n] = sgi__strdup(resolved);
         free(resolved); /* lint: allow free: realpath's own */
         if (!rt->roots[n])
@@ -295,7 +302,8 @@ void sgi__rt_holder(const struct sgi__core_model_view *view, char *text, size_t 
 /* "model 'a': 2 leases; model 'b': a callback of its engine; and 3 more" */
 static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *err)
 {
-    char                        text[160] = "";
+    char                        text[240] = "";
+    struct sgi__shown           shown;
     size_t                      used = 0;
     uint32_t                    named = 0, others = 0;
     struct sgi__core_model_view view;
@@ -304,13 +312,14 @@ static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *
         const struct record *r = rt->records[slot];
         if (!r || sgi__core_model_view(rt->core, r->id, &view) != SGI_OK || view.drained)
             continue;
-        if (named == 3 || used > sizeof text - 60) {
+        if (named == 3 || used > sizeof text - 140) {
             others++;
             continue;
         }
         char holder[64];
         sgi__rt_holder(&view, holder, sizeof holder);
-        int n = snprintf(text + used, sizeof text - used, "%smodel '%.24s': %s", named ? "; " : "", r->name, holder);
+        int n = snprintf(text + used, sizeof text - used, "%smodel '%s': %s", named ? "; " : "",
+                         sgi__show_name(&shown, r->name), holder);
         used += n > 0 && (size_t)n < sizeof text - used ? (size_t)n : 0;
         named++;
     }

@@ -119,8 +119,14 @@ static void names_are_checked_and_unique(void **state)
     assert_int_equal(refused(&f, &mc), SGI_E_INVALID);
     mc.name = "";
     assert_int_equal(refused(&f, &mc), SGI_E_INVALID);
-    mc.name = "a\nb";
-    assert_int_equal(refused(&f, &mc), SGI_E_INVALID);
+    static const char *const bad[] = { "a\nb", "\xff\xfe", "cut \xe2\x82", "\xed\xa0\x80" };
+    for (size_t n = 0; n < sizeof bad / sizeof *bad; n++) {
+        mc.name = bad[n];
+        assert_int_equal(refused(&f, &mc), SGI_E_INVALID);
+    }
+    mc.name = "mod\xc3\xa8le \xf0\x9f\x9a\x80";
+    sgi_model named = host_register(f.rt, &mc);
+    assert_int_equal(sgi_model_unregister(f.rt, named, HOST_WAIT_MS, &f.err), SGI_OK);
     memset(longest, 'n', sizeof longest - 1);
     longest[256] = '\0';
     mc.name = longest;
@@ -267,6 +273,17 @@ static void allowed_roots_are_kept(void **state)
     test_folder_make(&elsewhere);
     test_file_make_one(&outside, &elsewhere, "outside.safetensors", 100);
     assert_int_equal(symlink(outside.path, link), 0);
+    char two[300];
+    snprintf(two, sizeof two, "%s/two.safetensors", elsewhere.path);
+    const char *const hidden[] = { elsewhere.path, two, "/nowhere/at/all", "/etc", "nowhere/either" };
+    for (size_t n = 0; n < sizeof hidden / sizeof *hidden; n++) { /* not listed, and not even said to exist or not */
+        mc.path = hidden[n];
+        assert_int_equal(refused(&f, &mc), SGI_E_DENIED);
+        assert_null(strstr(f.err.message, "outside.safetensors"));
+    }
+    snprintf(two, sizeof two, "%s/two.safetensors", folder.path);
+    mc.path = two; /* inside one learns what there is */
+    assert_int_equal(refused(&f, &mc), SGI_E_IO);
     mc.path = link; /* the resolved path counts */
     mc.name = "link";
     assert_int_equal(refused(&f, &mc), SGI_E_DENIED);

@@ -176,7 +176,7 @@ class Load(Case):
             with open(path, "wb") as f:
                 f.write(content)
             return ["load", self.single.path, "--order", path]
-        self.failed(order(b"layer.0.bias\nno.such.tensor\n"), "single.safetensors|bad order", "no.such.tensor")
+        self.failed(order(b"layer.0.bias\nno.such.tensor\n"), "bad order.txt", "no.such.tensor")
         self.failed(order(b"bytes\0\n"), "bad order.txt", "text")
         self.failed(["load", self.single.path, "--order", "/nonexistent"], "/nonexistent", "No such file")
         self.failed(["load", self.single.path, "--order", self.folder], "Is a directory")

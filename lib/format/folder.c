@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "format/numbered.h"
 #include "format/source.h"
 
 struct found {
@@ -48,59 +49,37 @@ static sgi_status refuse_several(const struct found *found, const struct sgi__na
 
 /* ------------------------------------------------------------------------- shards without an index */
 
-enum { DIGITS = 5 };
+/* How a set's names end, and what to call files that are none. */
+struct kind {
+    const char *end, *several, *several_models;
+};
 
-static bool take_digits(const char *text, unsigned *out)
-{
-    unsigned value = 0;
-    for (int i = 0; i < DIGITS; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return false;
-        value = 10 * value + (unsigned)(text[i] - '0');
-    }
-    *out = value;
-    return true;
-}
-
-/* "<stem>-00002-of-00005.safetensors" */
-static bool take_numbers(const char *name, size_t *stem_bytes, unsigned *number, unsigned *count)
-{
-    static const char end[] = ".safetensors", of[] = "-of-";
-    const size_t      tail = 1 + DIGITS + (sizeof of - 1) + DIGITS + (sizeof end - 1);
-    size_t            bytes = strlen(name);
-    if (bytes < tail)
-        return false;
-    const char *at = name + bytes - tail;
-    *stem_bytes = bytes - tail;
-    return at[0] == '-' && take_digits(at + 1, number) && memcmp(at + 1 + DIGITS, of, sizeof of - 1) == 0 &&
-           take_digits(at + DIGITS + sizeof of, count);
-}
+static const struct kind safetensors_kind = { ".safetensors", ".safetensors files and no index",
+                                              ".safetensors files of several models and no index" };
 
 /* The names are sorted: those of one stem and count are a complete set if and only if they are numbered 1, 2, ...
  * count. */
-static sgi_status check_set(const struct found *found, sgi_error *err)
+static sgi_status check_set(const struct found *found, const struct sgi__names *names, const struct kind *kind,
+                            sgi_error *err)
 {
-    const struct sgi__names *names = &found->safetensors;
-    struct sgi__shown        shown;
-    size_t                   stem = 0, this_stem;
-    unsigned                 count = 0, number, this_count;
+    struct sgi__shown    shown;
+    struct sgi__numbered first = { .count = 0 }, this;
     for (size_t i = 0; i < names->count; i++) {
         const char *name = names->list[i];
-        if (!take_numbers(name, &this_stem, &number, &this_count))
-            return refuse_several(found, names, ".safetensors files and no index", err);
-        if (i == 0) {
-            stem = this_stem;
-            count = this_count;
-        }
-        if (this_stem != stem || this_count != count || memcmp(name, names->list[0], stem) != 0)
-            return refuse_several(found, names, ".safetensors files of several models and no index", err);
-        if (number != i + 1)
+        if (!sgi__numbered_take(name, kind->end, &this))
+            return refuse_several(found, names, kind->several, err);
+        if (i == 0)
+            first = this;
+        if (this.stem_bytes != first.stem_bytes || this.count != first.count ||
+            memcmp(name, names->list[0], first.stem_bytes) != 0)
+            return refuse_several(found, names, kind->several_models, err);
+        if (this.number != i + 1)
             return sgi__refuse_path(found->path, err, "a folder where shard %zu of %u is missing before '%s'", i + 1,
-                                    count, sgi__show_name(&shown, name));
+                                    first.count, sgi__show_name(&shown, name));
     }
-    if (names->count != count)
+    if (names->count != first.count)
         return sgi__refuse_path(found->path, err, "a folder with %zu of %u shards: none follows '%s'", names->count,
-                                count, sgi__show_name(&shown, names->list[names->count - 1]));
+                                first.count, sgi__show_name(&shown, names->list[names->count - 1]));
     return SGI_OK;
 }
 
@@ -115,7 +94,7 @@ static sgi_status choose(struct found *found, struct sgi__names **chosen_out, sg
         return SGI_OK;
     *chosen_out = &found->safetensors;
     if (found->safetensors.count > 1)
-        return check_set(found, err);
+        return check_set(found, &found->safetensors, &safetensors_kind, err);
     if (found->safetensors.count == 1)
         return SGI_OK;
     *chosen_out = &found->ggufs;

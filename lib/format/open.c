@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "format/folder.h"
+#include "format/shard.h"
 
 enum { SNIFF_BYTES = 8 };
 

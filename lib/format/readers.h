@@ -21,7 +21,4 @@ sgi_status sgi__safetensors_add(struct sgi__source *s, sgi_error *err);
 /* The finished manifest: no holes before, between or behind the tensors of a file. */
 sgi_status sgi__safetensors_check(const struct sgi__manifest *m, sgi_error *err);
 
-/* `folder` and `name` with what they need between them; the caller's. NULL: out of memory. */
-char *sgi__path_join(const char *folder, const char *name);
-
 #endif

@@ -14,22 +14,9 @@
 #include "base/sort.h"
 #include "base/text.h"
 #include "format/json.h"
+#include "format/shard.h"
 
 enum { SHARD_NAME_BYTES_MAX = 255 };
-
-char *sgi__path_join(const char *folder, const char *name)
-{
-    size_t folder_bytes = strlen(folder), name_bytes = strlen(name);
-    bool   slash = folder_bytes > 0 && folder[folder_bytes - 1] != '/';
-    char  *path = sgi__alloc(folder_bytes + slash + name_bytes + 1);
-    if (!path)
-        return NULL;
-    memcpy(path, folder, folder_bytes);
-    if (slash)
-        path[folder_bytes] = '/';
-    memcpy(path + folder_bytes + slash, name, name_bytes + 1);
-    return path;
-}
 
 /* ----------------------------------------------------------------------------------------------------------- shards */
 
@@ -62,16 +49,12 @@ static sgi_status merge_metadata(struct sgi__manifest *m, const char *folder, sg
 
 static sgi_status read_shard(struct sgi__parse *p, const char *folder, const char *name, sgi_error *err)
 {
-    struct sgi__source s;
-    char              *path = sgi__path_join(folder, name);
-    if (!path)
-        return sgi__no_memory(name, err);
-    sgi_status st = sgi__source_open(p, path, &s, err);
-    if (st == SGI_OK) {
-        st = sgi__safetensors_add(&s, err);
-        sgi__source_close(&s);
-    }
-    sgi__free(path);
+    struct sgi__shard shard;
+    sgi_status        st = sgi__shard_open(p, folder, name, &shard, err);
+    if (st != SGI_OK)
+        return st;
+    st = sgi__safetensors_add(&shard.source, err);
+    sgi__shard_close(&shard);
     return st;
 }
 
@@ -192,11 +175,9 @@ static sgi_status find_map(struct index *index, struct sgi__span text, sgi_error
 static sgi_status read_mapped_shards(struct index *index, sgi_error *err)
 {
     struct sgi__source *s = index->source;
-    char               *folder = sgi__strdup(s->path);
+    char               *folder = sgi__path_folder(s->path);
     if (!folder)
         return sgi__no_memory(s->path, err);
-    char *slash = strrchr(folder, '/');
-    *(slash ? slash + 1 : folder) = '\0';
     sgi_status st = sgi__shards_read(s->parse, folder, &index->shards, err);
     sgi__free(folder);
     if (st != SGI_OK)

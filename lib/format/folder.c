@@ -57,6 +57,8 @@ struct kind {
 static const struct kind safetensors_kind = { ".safetensors", ".safetensors files and no index",
                                               ".safetensors files of several models and no index" };
 
+static const struct kind gguf_kind = { ".gguf", ".gguf files", ".gguf files of several models" };
+
 /* The names are sorted: those of one stem and count are a complete set if and only if they are numbered 1, 2, ...
  * count. */
 static sgi_status check_set(const struct found *found, const struct sgi__names *names, const struct kind *kind,
@@ -99,7 +101,7 @@ static sgi_status choose(struct found *found, struct sgi__names **chosen_out, sg
         return SGI_OK;
     *chosen_out = &found->ggufs;
     if (found->ggufs.count > 1)
-        return refuse_several(found, &found->ggufs, ".gguf files", err);
+        return check_set(found, &found->ggufs, &gguf_kind, err);
     if (found->ggufs.count == 1)
         return SGI_OK;
     return sgi__refuse_path(found->path, err,
@@ -118,6 +120,8 @@ sgi_status sgi__folder_search(const struct sgi__fs *fs, const char *path, struct
     if (st == SGI_OK)
         st = choose(&found, &chosen, err);
     if (st == SGI_OK) {
+        if (chosen == &found.ggufs)
+            sgi__names_keep_first(chosen);
         *files_out = *chosen;
         *chosen = (struct sgi__names){ .list = NULL };
     }

@@ -14,13 +14,13 @@ enum {
 /* Limits beside those of the manifest. */
 enum {
     SGI__SAFETENSORS_HEADER_MAX = 16 << 20, /* bytes, unless the options say otherwise; of an index too */
-    SGI__GGUF_HEADER_MAX = 256 << 20,
-    SGI__SHORT_TEXT_MAX = 1024,      /* bytes of a metadata string that is kept without SGI__FORMAT_METADATA */
-    SGI__KEY_BYTES_MAX = 65535,      /* of a metadata key: GGUF's own limit */
-    SGI__DTYPE_BYTES_MAX = 64,       /* of a dtype's name */
-    SGI__ENTRY_BYTES_MAX = 64 << 10, /* of what a safetensors header says about one tensor */
+    SGI__GGUF_HEADER_MAX = 256 << 20,       /* of all files of a split model together */
+    SGI__SHORT_TEXT_MAX = 1024,             /* bytes of a metadata string that is kept without SGI__FORMAT_METADATA */
+    SGI__KEY_BYTES_MAX = 65535,             /* of a metadata key: GGUF's own limit */
+    SGI__DTYPE_BYTES_MAX = 64,              /* of a dtype's name */
+    SGI__ENTRY_BYTES_MAX = 64 << 10,        /* of what a safetensors header says about one tensor */
     SGI__JSON_DEPTH_MAX = 16,
-    SGI__ARRAY_ITEMS_MAX = 8 << 20, /* in all metadata arrays of one GGUF file */
+    SGI__ARRAY_ITEMS_MAX = 8 << 20, /* in all metadata arrays of one GGUF model */
     SGI__GGUF_RANK_MAX = 4,         /* ggml's own limit */
     SGI__FOLDER_NAMES_MAX = 1 << 16
 };
@@ -31,14 +31,18 @@ struct sgi__format_options {
 };
 
 /*
- * Open what stands at `path`: a .safetensors file, a .gguf file, a *.safetensors.index.json, or a folder that holds
- * exactly one of: an index, one .safetensors file, a complete set of x-00001-of-0000N.safetensors, one .gguf file;
- * tried in this order. Files are told by their first bytes, not their names.
+ * Open what stands at `path`: a .safetensors file, a .gguf file, the first of several .gguf files, a
+ * *.safetensors.index.json, or a folder that holds exactly one of: an index, one .safetensors file, a complete set of
+ * x-00001-of-0000N.safetensors, one .gguf file, a complete set of x-00001-of-0000N.gguf; tried in this order. Files are
+ * told by their first bytes, not their names.
  *
  * Sharded safetensors: every tensor of the index must be in the shard it names. A shard's tensors that the index does
  * not name belong to the model too, as for every loader that reads whole shards. The metadata are those of all shards;
  * where two give one key, the first shard (by name) counts. The index's own "metadata" (a total size, often wrong) are
  * not used.
+ *
+ * Split GGUF: as llama.cpp has it, the first file leads to the others; another one is refused with the first's name.
+ * The metadata are those of the first file, and all that is said about the set has to be true: see gguf_split.c.
  *
  * On failure `err` names the path; the status is the fs's own, SGI_E_FORMAT, or SGI_E_NO_MEMORY.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One GGUF file, version 2 or 3: counts, metadata, tensor descriptions, padding, tensor data.
+ * GGUF files, version 2 or 3: counts, metadata, tensor descriptions, padding, tensor data.
  *
  * Every tensor stands at a multiple of the alignment and is followed by padding up to the next one, or by the end of
  * the file with or without padding; nothing else may be in between. The order of the descriptions need not be that of
@@ -48,10 +48,14 @@ static sgi_status check_count(struct sgi__source *s, const char *of, uint64_t co
     return SGI_OK;
 }
 
-static sgi_status read_counts(struct sgi__source *s, uint64_t *tensors_out, uint64_t *pairs_out, sgi_error *err)
+static sgi_status read_counts(struct sgi__gguf *g, uint64_t *tensors_out, uint64_t *pairs_out, sgi_error *err)
 {
-    uint32_t   version = 0;
-    sgi_status st = sgi__source_skip(s, 4, err); /* "GGUF" */
+    struct sgi__source *s = g->source;
+    uint32_t            version = 0;
+    const void         *magic;
+    sgi_status          st = sgi__source_view(s, 4, &magic, err);
+    if (st == SGI_OK && memcmp(magic, "GGUF", 4) != 0) /* only of a set's first file it is known */
+        st = sgi__refuse(s, err, "no GGUF file");
     if (st == SGI_OK)
         st = sgi__source_u32(s, &version, err);
     if (st == SGI_OK)
@@ -64,7 +68,8 @@ static sgi_status read_counts(struct sgi__source *s, uint64_t *tensors_out, uint
         st = check_count(s, "tensors", *tensors_out, SGI__TENSORS_MAX, TENSOR_BYTES_MIN, err);
     if (st == SGI_OK)
         st = check_count(s, "metadata keys", *pairs_out, SGI__METADATA_MAX, PAIR_BYTES_MIN, err);
-    s->parse->m->format_version = version;
+    if (!g->first)
+        s->parse->m->format_version = version;
     return st;
 }
 
@@ -156,37 +161,38 @@ static void place_tensors(struct sgi__gguf *g)
     struct sgi__manifest *m = g->source->parse->m;
     struct sgi__file     *file = &m->files[g->file];
     uint64_t              begin = sgi__align_up(sgi__source_at(g->source), g->alignment);
-    if (m->tensors_count == 0 && begin > file->id.bytes)
+    if (m->tensors_count == g->tensor_first && begin > file->id.bytes)
         begin = file->id.bytes;
     file->data_offset = begin;
-    for (uint64_t i = 0; i < m->tensors_count; i++)
+    file->alignment = g->alignment;
+    for (uint64_t i = g->tensor_first; i < m->tensors_count; i++)
         m->tensors[i].offset += begin;
 }
 
-static sgi_status check_layout(const struct sgi__gguf *g, sgi_error *err)
+/* Of the finished manifest. */
+static sgi_status check_layout(const struct sgi__manifest *m, const struct sgi__file *file, sgi_error *err)
 {
-    const struct sgi__manifest *m = g->source->parse->m;
-    const struct sgi__file     *file = &m->files[g->file];
-    const struct sgi__tensor   *tensor = NULL;
-    struct sgi__shown           shown;
-    uint64_t                    end = file->data_offset; /* of what stands before, padding included */
-    for (uint64_t i = 0; i < m->tensors_count; i++) {
-        tensor = &m->tensors[i];
+    const struct sgi__tensor *tensor = NULL;
+    struct sgi__shown         shown;
+    uint64_t                  end = file->data_offset; /* of what stands before, padding included */
+    for (uint64_t i = 0; i < file->tensor_count; i++) {
+        tensor = &m->tensors[file->tensor_first + i];
         if (tensor->offset > end)
-            return sgi__refuse(g->source, err, "tensor '%s' has a hole of %llu bytes before it",
-                               sgi__show_name(&shown, tensor->name), (unsigned long long)(tensor->offset - end));
+            return sgi__refuse_path(file->asked, err, "tensor '%s' has a hole of %llu bytes before it",
+                                    sgi__show_name(&shown, tensor->name), (unsigned long long)(tensor->offset - end));
         if (tensor->offset < end) /* an empty one: others would overlap */
-            return sgi__refuse(g->source, err, "tensor '%s' is empty and stands within another",
-                               sgi__show_name(&shown, tensor->name));
-        end = sgi__align_up(tensor->offset + tensor->bytes, g->alignment);
+            return sgi__refuse_path(file->asked, err, "tensor '%s' is empty and stands within another",
+                                    sgi__show_name(&shown, tensor->name));
+        end = sgi__align_up(tensor->offset + tensor->bytes, file->alignment);
     }
     if (file->id.bytes <= end)
         return SGI_OK;
     uint64_t behind = file->id.bytes - end;
     if (!tensor)
-        return sgi__refuse(g->source, err, "%llu bytes follow a header without tensors", (unsigned long long)behind);
-    return sgi__refuse(g->source, err, "%llu bytes follow the last tensor, '%s', and its padding",
-                       (unsigned long long)behind, sgi__show_name(&shown, tensor->name));
+        return sgi__refuse_path(file->asked, err, "%llu bytes follow a header without tensors",
+                                (unsigned long long)behind);
+    return sgi__refuse_path(file->asked, err, "%llu bytes follow the last tensor, '%s', and its padding",
+                            (unsigned long long)behind, sgi__show_name(&shown, tensor->name));
 }
 
 static sgi_status read_header(struct sgi__gguf *g, sgi_error *err)
@@ -195,7 +201,7 @@ static sgi_status read_header(struct sgi__gguf *g, sgi_error *err)
     struct sgi__shown   shown;
     uint64_t            tensors, pairs;
 
-    sgi_status st = read_counts(s, &tensors, &pairs, err);
+    sgi_status st = read_counts(g, &tensors, &pairs, err);
     for (uint64_t i = 0; st == SGI_OK && i < pairs; i++)
         st = sgi__gguf_read_pair(g, err);
     if (st != SGI_OK)
@@ -205,26 +211,43 @@ static sgi_status read_header(struct sgi__gguf *g, sgi_error *err)
     const char *twice = sgi__names_twice(&g->keys);
     if (twice)
         return sgi__refuse(s, err, "metadata '%s' is there twice", sgi__show_name(&shown, twice));
+    st = sgi__gguf_check_set(g, err);
     for (uint64_t i = 0; st == SGI_OK && i < tensors; i++)
         st = read_tensor(g, err);
     return st;
 }
 
-sgi_status sgi__gguf_read(struct sgi__source *s, sgi_error *err)
+sgi_status sgi__gguf_add(struct sgi__gguf *g, uint64_t *header_left, sgi_error *err)
 {
-    struct sgi__gguf g = { .source = s, .alignment = ALIGNMENT_DEFAULT };
-    uint64_t         max = s->parse->header_bytes_max ? s->parse->header_bytes_max : SGI__GGUF_HEADER_MAX;
-
-    s->parse->m->format = "gguf";
-    if (s->limit > max)
-        s->limit = max;
-    sgi_status st = sgi__source_add(s, &g.file, err);
+    struct sgi__source *s = g->source;
+    g->alignment = ALIGNMENT_DEFAULT;
+    g->tensor_first = s->parse->m->tensors_count;
+    if (s->limit > *header_left)
+        s->limit = *header_left;
+    sgi_status st = sgi__source_add(s, &g->file, err);
     if (st == SGI_OK)
-        st = read_header(&g, err);
-    sgi__names_free(&g.keys);
+        st = read_header(g, err);
+    sgi__names_free(&g->keys);
     if (st != SGI_OK)
         return st;
-    place_tensors(&g);
-    st = sgi__manifest_finish(s->parse->m, err);
-    return st == SGI_OK ? check_layout(&g, err) : st;
+    *header_left -= sgi__source_at(s);
+    place_tensors(g);
+    return SGI_OK;
+}
+
+sgi_status sgi__gguf_read(struct sgi__source *s, sgi_error *err)
+{
+    struct sgi__manifest *m = s->parse->m;
+    struct sgi__gguf      g = { .source = s };
+    uint64_t              header_left = s->parse->header_bytes_max ? s->parse->header_bytes_max : SGI__GGUF_HEADER_MAX;
+
+    m->format = "gguf";
+    sgi_status st = sgi__gguf_add(&g, &header_left, err);
+    if (st == SGI_OK)
+        st = sgi__gguf_read_others(&g, header_left, err);
+    if (st == SGI_OK)
+        st = sgi__manifest_finish(m, err);
+    for (uint32_t i = 0; i < m->files_count && st == SGI_OK; i++)
+        st = check_layout(m, &m->files[i], err);
+    return st;
 }

@@ -117,6 +117,12 @@ static sgi_status read_scalar(struct sgi__gguf *g, uint32_t type, struct sgi__va
     return SGI_OK;
 }
 
+/* The metadata of a model are those of its first file. */
+static bool keeps_long(const struct sgi__gguf *g)
+{
+    return !g->first && (g->source->parse->flags & SGI__FORMAT_METADATA) != 0;
+}
+
 /* *kept_out tells whether `value` was filled. */
 static sgi_status read_string(struct sgi__gguf *g, bool keep_long, struct sgi__value *value, bool *kept_out,
                               sgi_error *err)
@@ -202,7 +208,7 @@ static sgi_status read_array(struct sgi__gguf *g, struct sgi__value *value, bool
     st = sgi__source_need(g->source, count * value_types[type].bytes, err);
     if (st != SGI_OK)
         return st;
-    *kept_out = (g->source->parse->flags & SGI__FORMAT_METADATA) != 0;
+    *kept_out = keeps_long(g);
     return *kept_out ? read_items(g, type, count, value, err) : skip_items(g, type, count, err);
 }
 
@@ -216,7 +222,7 @@ static sgi_status read_value(struct sgi__gguf *g, uint32_t type, struct sgi__val
     if (type == TYPE_ARRAY)
         return read_array(g, value, kept_out, err);
     if (type == TYPE_STRING)
-        return read_string(g, (g->source->parse->flags & SGI__FORMAT_METADATA) != 0, value, kept_out, err);
+        return read_string(g, keeps_long(g), value, kept_out, err);
     *kept_out = true;
     return read_scalar(g, type, value, err);
 }
@@ -230,6 +236,21 @@ static sgi_status use_alignment(struct sgi__gguf *g, uint32_t type, const struct
         return refuse_key(g, err, "is no power of two of at least 8");
     g->alignment = (uint32_t)value->u64;
     return SGI_OK;
+}
+
+/* The keys that this reader has a use for itself. */
+static sgi_status use_value(struct sgi__gguf *g, const char *key, uint32_t type, const struct sgi__value *value,
+                            bool kept, sgi_error *err)
+{
+    if (strcmp(key, "general.alignment") == 0)
+        return use_alignment(g, type, value, err);
+    if (strcmp(key, "general.architecture") == 0) {
+        g->set.has_architecture = true;
+        if (kept && type == TYPE_STRING && value->text.bytes <= SGI__SHORT_TEXT_MAX)
+            g->set.architecture = *value;
+        return SGI_OK;
+    }
+    return sgi__gguf_note_set(g, key, value, type == TYPE_U16, type == TYPE_I32, err);
 }
 
 sgi_status sgi__gguf_read_pair(struct sgi__gguf *g, sgi_error *err)
@@ -247,9 +268,9 @@ sgi_status sgi__gguf_read_pair(struct sgi__gguf *g, sgi_error *err)
     st = sgi__source_u32(g->source, &type, err);
     if (st == SGI_OK)
         st = read_value(g, type, &value, &kept, err);
-    if (st == SGI_OK && strcmp(key, "general.alignment") == 0)
-        st = use_alignment(g, type, &value, err);
-    if (st == SGI_OK && kept)
+    if (st == SGI_OK)
+        st = use_value(g, key, type, &value, kept, err);
+    if (st == SGI_OK && kept && !g->first)
         st = sgi__manifest_add_metadata(g->source->parse->m, key, &value, err);
     return st;
 }

@@ -15,6 +15,12 @@ void sgi__names_free(struct sgi__names *names)
     *names = (struct sgi__names){ .list = NULL };
 }
 
+void sgi__names_keep_first(struct sgi__names *names)
+{
+    while (names->count > 1)
+        sgi__free(names->list[--names->count]);
+}
+
 static bool insert_at(struct sgi__names *names, size_t at, const char *name)
 {
     if (names->count == names->room) {

@@ -15,6 +15,7 @@ void sgi__names_free(struct sgi__names *names);
 bool sgi__names_add(struct sgi__names *names, const char *name);    /* false: out of memory */
 bool sgi__names_insert(struct sgi__names *names, const char *name); /* into a sorted list, unless it is there */
 bool sgi__names_sort(struct sgi__names *names);
+void sgi__names_keep_first(struct sgi__names *names);
 
 /* In a sorted list: the index of a name, or -1; a name that is there twice, or NULL. */
 ptrdiff_t   sgi__names_find(const struct sgi__names *names, const char *name);

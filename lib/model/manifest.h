@@ -40,6 +40,7 @@ struct sgi__file {
     const char         *name;  /* last component of `asked`, for people and JSON */
     struct sgi__file_id id;
     uint64_t            data_offset;                /* tensors stand at or after it */
+    uint64_t            alignment;                  /* and at multiples of this, where the format has one; else 0 */
     uint64_t            tensor_first, tensor_count; /* its tensors in manifest.tensors */
 };
 

@@ -18,6 +18,28 @@ static const char *long_text(char letter)
     return texts[letter - 'a'];
 }
 
+static void add_split(struct fs_memory *fs)
+{
+    for (int no = 0; no < 3; no++) {
+        struct bytes b = { .data = NULL };
+        char         path[40], name[] = { (char)('a' + no), '\0' };
+        gguf_begin(&b, 3, 1, 4);
+        gguf_key_text(&b, "general.architecture", "test");
+        gguf_key(&b, "split.no", GGUF_U16);
+        put_u16(&b, (uint16_t)no);
+        gguf_key(&b, "split.count", GGUF_U16);
+        put_u16(&b, 3);
+        gguf_key(&b, "split.tensors.count", GGUF_I32);
+        put_u32(&b, 3);
+        gguf_tensor(&b, name, GGML_I8, 0, 1, (const uint64_t[]){ 1 });
+        gguf_align(&b, 32);
+        put_zeros(&b, 32);
+        snprintf(path, sizeof path, "/split/x-%05d-of-00003.gguf", no + 1);
+        fs_memory_add(fs, path, b.data, b.size);
+        bytes_free(&b);
+    }
+}
+
 static struct fs_memory *all_kinds(void)
 {
     struct fs_memory *fs = fs_memory_new();
@@ -76,10 +98,11 @@ static struct fs_memory *all_kinds(void)
     put_zeros(&b, 64);
     fs_memory_add(fs, "/gguf/model.gguf", b.data, b.size);
     bytes_free(&b);
+    add_split(fs);
     return fs;
 }
 
-static const char *const folders[] = { "/sharded", "/alone", "/gguf", NULL };
+static const char *const folders[] = { "/sharded", "/alone", "/gguf", "/split", NULL };
 
 static sgi_status try_open(struct fs_memory *fs, const char *path, sgi_error *err)
 {

@@ -20,7 +20,7 @@
 #include "llama_internal.h"
 
 enum {
-    PARTS_MAX = 256,
+    PARTS_MAX = 256, /* refused at register, by prefix_bytes */
     N_CTX_DEFAULT = 2048,
     N_BATCH_DEFAULT = 512,
     TRIM_BYTES = 128 << 10,    /* glibc's own default */
@@ -109,6 +109,9 @@ static sgi_status engine_prefix_bytes(void *user, const sgi_source *source, uint
     (void)user;
     if (strcmp(source->format, "gguf") != 0)
         return llama_refuse(err, SGI_E_UNSUPPORTED, "llama.cpp reads GGUF models, and this one is %s", source->format);
+    if (source->files_count > PARTS_MAX)
+        return llama_refuse(err, SGI_E_UNSUPPORTED, "the model has %u files, at most %d are supported",
+                            source->files_count, PARTS_MAX);
     if (open_part(source, part, &src, &fd, err) < 0)
         return SGI_E_IO;
     rc = gguf_strip_measure(&src, &size, reason, sizeof reason);
@@ -183,9 +186,6 @@ static sgi_status engine_prepare(void *user, const sgi_source *source, void **pr
     sgi_status                         st;
 
     pthread_once(&once, set_up_llama);
-    if (source->files_count > PARTS_MAX)
-        return llama_refuse(err, SGI_E_UNSUPPORTED, "%u files, at most %d are supported", source->files_count,
-                            PARTS_MAX);
     p = calloc(1, sizeof *p);
     if (p == NULL)
         return llama_refuse(err, SGI_E_NO_MEMORY, "no memory for the model's vocabulary");

@@ -36,6 +36,9 @@
  *   SGI_E_ENGINE      llama.cpp failed; its own words are in the message
  * libsgi hands these on as they are.
  *
+ * A model in several files (NAME-00001-of-00003.gguf, as gguf-split writes them) is registered by the first of them, or
+ * by its folder, and works like one in a single file: llama.cpp gets an image for each. At most 256.
+ *
  * A model whose chat template llama.cpp does not know fails in `prepare` and says so; with `raw` it can be used
  * without one.
  *

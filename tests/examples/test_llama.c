@@ -7,8 +7,6 @@
 
 #include <cmocka.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
@@ -16,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +21,7 @@
 #include <sgi/sgi.h>
 
 #include "llama_engine.h"
+#include "llama_files.h"
 #include "llama_reference.h"
 
 static const char *model_path;
@@ -172,61 +169,6 @@ static void release(struct fixture *f, sgi_lease lease)
     assert_int_equal(sgi_lease_release(f->rt, lease), SGI_OK);
 }
 
-/* A copy of the model in which `find` has become `put`, which is as long: in the value of `key`, or once anywhere in
- * the header where `key` is NULL. To be freed and unlinked. */
-static char *patched_model(const char *key, const char *find, const char *put)
-{
-    char       *path = NULL;
-    struct stat st;
-    int         fd = open(model_path, O_RDONLY | O_CLOEXEC);
-    char       *image, *at, *end;
-    size_t      bytes = strlen(find);
-    int         hits = 0;
-    uint64_t    value_bytes;
-
-    assert_int_equal(strlen(put), bytes);
-    assert_true(fd >= 0);
-    assert_int_equal(fstat(fd, &st), 0);
-    image = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-    assert_true(image != MAP_FAILED);
-    close(fd);
-    at = image;
-    end = image + (2 << 20);
-    if (key != NULL) {
-        at = memmem(image, 2 << 20, key, strlen(key));
-        assert_non_null(at);
-        at += strlen(key) + 4; /* past its type */
-        memcpy(&value_bytes, at, sizeof value_bytes);
-        end = at + sizeof value_bytes + value_bytes;
-    }
-    while (at != NULL && at < end && (at = memmem(at, (size_t)(end - at), find, bytes)) != NULL) {
-        memcpy(at, put, bytes);
-        hits++;
-        if (key == NULL)
-            break;
-    }
-    assert_true(hits > 0);
-
-    assert_true(asprintf(&path, "patched-%d.gguf", (int)getpid()) > 0);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_true(fd >= 0);
-    for (off_t done = 0; done < st.st_size;) {
-        ssize_t n = write(fd, image + done, (size_t)(st.st_size - done));
-
-        assert_true(n > 0);
-        done += n;
-    }
-    close(fd);
-    munmap(image, (size_t)st.st_size);
-    return path;
-}
-
-static void remove_model(char *path)
-{
-    unlink(path);
-    free(path);
-}
-
 /* ---------------------------------------------------------------------------------------------------------- answers */
 
 /* The same request cold, from DRAM and warm, and llama.cpp on its own. */
@@ -303,6 +245,24 @@ static void characters_come_whole(void **state)
     (void)state;
     reference.options = (struct llama_engine_options){ .n_ctx = 512, .n_batch = 64, .n_ubatch = 64, .threads = 1 };
     compare(&reference, "\xf0\x9f\x98\x80 \xf0\x9f\x98\x80 \xe6\xb0\xb4 \xe6\xb0\xb4 \xe6\xb0\xb4 \xf0\x9f\x98\x80");
+}
+
+/* The one-file model answers, and then the split one has to give the same answer: cold, from DRAM and warm. */
+static void a_split_model_is_answered_as_llama_does(void **state)
+{
+    const char      *whole = model_path;
+    struct reference reference = { .path = whole, .max_tokens = 24, .use_template = true };
+
+    (void)state;
+    reference.options = (struct llama_engine_options){ .n_ctx = 512, .n_batch = 512, .n_ubatch = 512, .threads = 1 };
+    for (int first_empty = 0; first_empty <= 1; first_empty++) {
+        char *path = split_model(whole, "split", 3, first_empty);
+
+        model_path = path;
+        compare(&reference, "Name three rivers in Europe.");
+        model_path = whole;
+        split_remove(path, "split", 3);
+    }
 }
 
 static void a_seed_fixes_what_is_drawn(void **state)
@@ -584,7 +544,7 @@ static void refuse_acquire(struct fixture *f, sgi_status status, uint32_t step, 
 static void an_unknown_chat_template_is_named_and_raw_goes_without(void **state)
 {
     static struct reply reply;
-    char               *path = patched_model("tokenizer.chat_template", "<|im_start|>", "<|xx_xxxxx|>");
+    char               *path = patched_model(model_path, "tokenizer.chat_template", "<|im_start|>", "<|xx_xxxxx|>");
     struct fixture      f;
     sgi_lease           lease;
 
@@ -607,7 +567,7 @@ static void an_unknown_chat_template_is_named_and_raw_goes_without(void **state)
 
 static void a_model_llama_does_not_know_fails_in_its_words(void **state)
 {
-    char          *path = patched_model("general.architecture", "llama", "lxama");
+    char          *path = patched_model(model_path, "general.architecture", "llama", "lxama");
     struct fixture f;
 
     (void)state;
@@ -617,7 +577,7 @@ static void a_model_llama_does_not_know_fails_in_its_words(void **state)
     tear_down(&f);
     remove_model(path);
 
-    path = patched_model(NULL, "blk.3.attn_norm.weight", "blk.3.attn_nxrm.weight");
+    path = patched_model(model_path, NULL, "blk.3.attn_norm.weight", "blk.3.attn_nxrm.weight");
     open_runtime(&f, 0);
     assert_int_equal(register_model(&f, path, NULL, SGI_IMAGE_FD), SGI_OK);
     refuse_acquire(&f, SGI_E_ENGINE, SGI_STEP_START, "blk.3.attn_norm.weight");
@@ -662,6 +622,23 @@ static void what_is_no_gguf_is_refused_at_register(void **state)
     assert_int_equal(register_model(&f, "short.gguf", NULL, SGI_IMAGE_FD), SGI_E_FORMAT);
     unlink("short.gguf");
     tear_down(&f);
+}
+
+static void a_split_model_is_refused_by_its_other_files_and_of_too_many(void **state)
+{
+    enum { MANY = 257 };
+    struct fixture f;
+    char          *path = split_model(model_path, "many", MANY, false), *second = split_path("many", 2, MANY);
+
+    (void)state;
+    open_runtime(&f, 0);
+    assert_int_equal(register_model(&f, second, NULL, SGI_IMAGE_FD), SGI_E_FORMAT);
+    assert_non_null(strstr(f.err.message, "open the first, many-00001-of-00257.gguf"));
+    assert_int_equal(register_model(&f, path, NULL, SGI_IMAGE_FD), SGI_E_ENGINE);
+    assert_non_null(strstr(f.err.message, "the model has 257 files, at most 256 are supported"));
+    tear_down(&f);
+    free(second);
+    split_remove(path, "many", MANY);
 }
 
 static void an_image_without_a_descriptor_is_refused(void **state)
@@ -749,6 +726,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_chat_is_answered_as_llama_does),
         cmocka_unit_test(a_prompt_of_many_batches_is_answered_as_llama_does),
         cmocka_unit_test(characters_come_whole),
+        cmocka_unit_test(a_split_model_is_answered_as_llama_does),
         cmocka_unit_test(a_seed_fixes_what_is_drawn),
         cmocka_unit_test(two_models_start_and_answer_at_the_same_time),
         cmocka_unit_test(a_canceled_call_comes_back_and_the_next_one_is_unharmed),
@@ -758,6 +736,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_model_llama_does_not_know_fails_in_its_words),
         cmocka_unit_test(an_engine_that_does_not_fit_is_refused_with_the_numbers),
         cmocka_unit_test(what_is_no_gguf_is_refused_at_register),
+        cmocka_unit_test(a_split_model_is_refused_by_its_other_files_and_of_too_many),
         cmocka_unit_test(an_image_without_a_descriptor_is_refused),
         cmocka_unit_test(the_engine_is_charged_and_leaves_nothing),
     };

@@ -98,18 +98,22 @@ def gguf_text(text):
     return struct.pack("<Q", len(text)) + text.encode()
 
 
-def gguf(folder, name="small.gguf", alignment=32):
-    """Version 3, F32 and I8 tensors, every tensor padded to the alignment."""
-    path = os.path.join(folder, name)
-    model = Expected(path, "gguf")
-    tensors = [("token_embd.weight", "F32", 0, [16, 100]), ("blk.0.attn_q.weight", "I8", 24, [33, 3]),
-               ("output_norm.weight", "F32", 0, [16])]
-    values = {"general.architecture": "llama", "general.name": "A small one", "llama.vocab_size": 2 ** 63 + 1}
+GGUF_TENSORS = [("token_embd.weight", "F32", 0, [16, 100]), ("blk.0.attn_q.weight", "I8", 24, [33, 3]),
+                ("output_norm.weight", "F32", 0, [16])]
+GGUF_VALUES = {"general.architecture": "llama", "general.name": "A small one", "llama.vocab_size": 2 ** 63 + 1}
+GGUF_SCALARS = {"split.no": (2, "<H"), "split.count": (2, "<H"), "split.tensors.count": (5, "<i")}
+
+
+def add_gguf(model, path, tensors, values, alignment):
+    """One file; the model's metadata are those of its first."""
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(values))
     for key, value in values.items():
         head += gguf_text(key)
-        is_text = isinstance(value, str)
-        head += struct.pack("<I", 8) + gguf_text(value) if is_text else struct.pack("<IQ", 10, value)
+        if isinstance(value, str):
+            head += struct.pack("<I", 8) + gguf_text(value)
+        else:
+            number, form = GGUF_SCALARS.get(key, (10, "<Q"))
+            head += struct.pack("<I", number) + struct.pack(form, value)
     data, sizes = b"", []
     for tensor, _, number, shape in tensors:
         size = elements(shape) * (4 if number == 0 else 1)
@@ -120,11 +124,31 @@ def gguf(folder, name="small.gguf", alignment=32):
         data += bytes(-len(data) % alignment)
     head += bytes(-len(head) % alignment)
     write(path, head, data)
+    if not model.files:
+        model.metadata.update(values)
     model.files.append(path)
-    model.metadata.update(values)
     for (tensor, dtype, _, shape), (at, size) in zip(tensors, sizes):
-        model.tensors.append({"name": tensor, "dtype": dtype, "shape": shape, "file": name, "offset": len(head) + at,
-                              "bytes": size})
+        model.tensors.append({"name": tensor, "dtype": dtype, "shape": shape, "file": os.path.basename(path),
+                              "offset": len(head) + at, "bytes": size})
+
+
+def gguf(folder, name="small.gguf", alignment=32):
+    """Version 3, F32 and I8 tensors, every tensor padded to the alignment."""
+    path = os.path.join(folder, name)
+    model = Expected(path, "gguf")
+    add_gguf(model, path, GGUF_TENSORS, GGUF_VALUES, alignment)
+    return model
+
+
+def gguf_split(folder, name="split"):
+    """A folder with a model in three files."""
+    root = os.path.join(folder, name)
+    os.mkdir(root)
+    model = Expected(root, "gguf")
+    for i, tensor in enumerate(GGUF_TENSORS):
+        values = {"split.no": i, "split.count": 3, "split.tensors.count": 3}
+        add_gguf(model, os.path.join(root, f"small-{i + 1:05}-of-00003.gguf"), [tensor],
+                 values if i else {**GGUF_VALUES, **values}, 32)
     return model
 
 

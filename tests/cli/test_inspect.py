@@ -16,6 +16,7 @@ class Inspect(Case):
         cls.single = models.single(cls.folder, metadata=metadata)
         cls.sharded = models.sharded(cls.folder)
         cls.gguf = models.gguf(cls.folder)
+        cls.split = models.gguf_split(cls.folder)
 
     def check(self, model, path=None):
         found = json.loads(self.good("inspect", path or model.path, "--json").out)
@@ -37,6 +38,13 @@ class Inspect(Case):
     def test_gguf(self):
         self.check(self.gguf)
 
+    def test_a_split_gguf_by_its_folder_and_its_first_file(self):
+        self.check(self.split)
+        self.check(self.split, self.split.files[0])
+
+    def test_a_split_gguf_by_another_file(self):
+        self.failed(["inspect", self.split.files[2]], "file 3 of the 3 .*open the first, small-00001-of-00003.gguf")
+
     def test_a_symbolic_link(self):
         link = os.path.join(self.folder, "link.safetensors")
         os.symlink(self.single.path, link)
@@ -49,7 +57,7 @@ class Inspect(Case):
         self.assertEqual(self.good("inspect", "--json", "--", self.single.path).out, expected)
 
     def test_text_names_every_tensor(self):
-        for model in (self.single, self.sharded, self.gguf):
+        for model in (self.single, self.sharded, self.gguf, self.split):
             text = self.good("inspect", model.path).out
             self.assertIn(model.kind, text)
             for tensor in model.tensors:

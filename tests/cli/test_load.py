@@ -33,6 +33,7 @@ class Load(Case):
             models.sharded(cls.folder),
             models.gguf(cls.folder),
             models.gguf_folder(cls.folder),
+            models.gguf_split(cls.folder),
         )
         cls.engines = ["threads"] + (["uring"] if features()["io_uring"]["usable"] else [])
 

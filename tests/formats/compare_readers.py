@@ -165,29 +165,33 @@ def as_json(value):
     return value
 
 
-def compare_gguf(path):
-    ours, reader = inspect(path), gguf.GGUFReader(path)
+def compare_gguf(path, files=None):
+    """`files`: all of them, when `path` is a split model's first or its folder."""
+    files = files or [path]
+    ours, readers = inspect(path), [gguf.GGUFReader(file) for file in files]
     same(path, "format", ours["format"], "gguf")
-    same(path, "version", ours["format_version"], int(reader.fields["GGUF.version"].contents()))
+    same(path, "version", ours["format_version"], int(readers[0].fields["GGUF.version"].contents()))
     same(path, "members", sorted(ours), ["files", "format", "format_version", "metadata", "tensors"])
-    compare_files(path, ours, [path])
-    same(path, "data_offset", ours["files"][0]["data_offset"], int(reader.data_offset))
+    compare_files(path, ours, files)
     by_name = {t["name"]: t for t in ours["tensors"]}
-    same(path, "names", sorted(by_name), sorted(t.name for t in reader.tensors))
-    for tensor in reader.tensors:
-        t = by_name[tensor.name]
-        same(path, f"members of {tensor.name}", sorted(t), ["bytes", "dtype", "file", "name", "offset", "shape"])
-        same(path, f"dtype of {tensor.name}", t["dtype"], tensor.tensor_type.name)
-        same(path, f"shape of {tensor.name}", t["shape"], tensor.shape.tolist())
-        same(path, f"file of {tensor.name}", t["file"], os.path.basename(path))
-        same(path, f"offset of {tensor.name}", t["offset"], int(tensor.data_offset))
-        same(path, f"bytes of {tensor.name}", t["bytes"], int(tensor.n_bytes))
-    fields = {key: field for key, field in reader.fields.items() if not key.startswith("GGUF.")}
+    same(path, "number of names", len(by_name), len(ours["tensors"]))
+    same(path, "names", sorted(by_name), sorted(t.name for reader in readers for t in reader.tensors))
+    for told, file, reader in zip(ours["files"], files, readers):
+        same(file, "data_offset", told["data_offset"], int(reader.data_offset))
+        for tensor in reader.tensors:
+            t = by_name[tensor.name]
+            same(file, f"members of {tensor.name}", sorted(t), ["bytes", "dtype", "file", "name", "offset", "shape"])
+            same(file, f"dtype of {tensor.name}", t["dtype"], tensor.tensor_type.name)
+            same(file, f"shape of {tensor.name}", t["shape"], tensor.shape.tolist())
+            same(file, f"file of {tensor.name}", t["file"], os.path.basename(file))
+            same(file, f"offset of {tensor.name}", t["offset"], int(tensor.data_offset))
+            same(file, f"bytes of {tensor.name}", t["bytes"], int(tensor.n_bytes))
+    fields = {key: field for key, field in readers[0].fields.items() if not key.startswith("GGUF.")}
     same(path, "keys, in order", list(ours["metadata"]), list(fields))
     for key, field in fields.items():
         same(path, f"metadata {key}", ours["metadata"][key], as_json(field.contents()))
     compared["files"] += 1
-    compared["tensors"] += len(reader.tensors)
+    compared["tensors"] += len(by_name)
     compared["metadata"] += len(fields)
 
 
@@ -243,6 +247,25 @@ def generated_gguf(folder):
     compare_gguf(path)
 
 
+def generated_split_gguf(folder):
+    for small_first in (False, True):
+        split = os.path.join(folder, f"split-{small_first}")
+        os.mkdir(split)
+        w = gguf.GGUFWriter(os.path.join(split, "m.gguf"), "test", split_max_tensors=3, small_first_shard=small_first)
+        w.add_string("key", "value")
+        w.add_token_list([f"token{i}" for i in range(1000)])
+        for i in range(8):
+            w.add_tensor(f"blk.{i}", np.random.rand(i + 1, 32).astype(np.float16 if i % 2 else np.float32))
+        finish_gguf(w)
+        files = sorted(os.path.join(split, name) for name in os.listdir(split))
+        same(split, "number of files", len(files), 4 if small_first else 3)
+        compare_gguf(files[0], files)
+        compare_gguf(split, files)
+        refused(files[1], os.path.basename(files[0]))
+        os.rename(files[2], files[2] + ".away")
+        refused(files[0], os.path.basename(files[2]), names_path=False)
+
+
 def finish_gguf(w):
     w.write_header_to_file()
     w.write_kv_data_to_file()
@@ -252,10 +275,11 @@ def finish_gguf(w):
 
 # ----------------------------------------------------------------------------------------------------------- refusals
 
-def refused(path, name):
+def refused(path, name, names_path=True):
     run = subprocess.run([SGI, "inspect", str(path)], capture_output=True, timeout=10)
     lines = run.stderr.decode("utf-8").splitlines()
-    if run.returncode != 1 or len(lines) != 1 or os.path.basename(path) not in lines[0] or name not in lines[0]:
+    told = len(lines) == 1 and name in lines[0] and (os.path.basename(path) in lines[0] or not names_path)
+    if run.returncode != 1 or not told:
         sys.exit(f"FAILED: {path}: expected exit 1 and one line with {name!r}, got {run.returncode} and {lines}")
     compared["refusals"] += 1
 
@@ -320,6 +344,7 @@ def main():
         generated_safetensors(folder)
         generated_shards(folder)
         generated_gguf(folder)
+        generated_split_gguf(folder)
         refusals(folder)
     print("compared with the Python readers: " + ", ".join(f"{count} {what}" for what, count in compared.items()))
 

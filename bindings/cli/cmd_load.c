@@ -142,7 +142,7 @@ static int prepare(struct load *l)
     if (code == EXIT_GOOD && o->repeat > 1)
         code = reopen_with_spare(l);
     if (code == EXIT_GOOD && o->cold)
-        code = model_files(o->path, &l->info, &l->files);
+        code = model_files(o->path, l->rt, l->model, &l->info, &l->files);
     if (code != EXIT_GOOD)
         return code;
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -67,37 +66,21 @@ static int text_add(void *user, const char *bytes, size_t count)
 
 /* ------------------------------------------------------------------- files */
 
-/* The shards of an index or a folder are named nowhere in sgi.h but in what sgi_inspect() writes. */
-static int files_from_inspect(const char *path, struct names *files)
-{
-    struct text text = { 0 };
-    sgi_error   err = { .struct_size = sizeof err };
-    sgi_status  st = sgi_inspect(path, SGI_INSPECT_JSON, text_add, &text, &err);
-    /* Whole numbers of metadata may be larger than jansson's; none of them matters here. */
-    json_t *root = st == SGI_OK ? json_loadb(text.bytes, text.used, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL)
-                                : NULL;
-    free(text.bytes);
-    if (st != SGI_OK)
-        return st == SGI_E_CANCELED ? failure(path, "out of memory") : failure_status(path, st, &err);
-
-    json_t *list = json_object_get(root, "files");
-    int     code = json_array_size(list) > 0 ? EXIT_GOOD : failure(path, "its description does not name its files");
-    for (size_t i = 0; i < json_array_size(list) && code == EXIT_GOOD; i++) {
-        const char *file = json_string_value(json_object_get(json_array_get(list, i), "path"));
-        if (!file || !names_add(files, file, strlen(file)))
-            code = failure(path, file ? "out of memory" : "its description has a file without a path");
-    }
-    json_decref(root);
-    return code;
-}
-
-int model_files(const char *path, const sgi_model_info *info, struct names *files_out)
+int model_files(const char *path, sgi_runtime *rt, sgi_model model, const sgi_model_info *info, struct names *files_out)
 {
     struct stat st;
     if (info->parts_count == 1 && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-        (uint64_t)st.st_size == info->file_bytes)
+        (uint64_t)st.st_size == info->file_bytes) /* messages name what was asked for */
         return names_add(files_out, path, strlen(path)) ? EXIT_GOOD : failure(path, "out of memory");
-    return files_from_inspect(path, files_out);
+    for (uint32_t i = 0; i < info->parts_count; i++) {
+        sgi_model_part part = { .struct_size = sizeof part };
+        sgi_status     status = sgi_model_part_at(rt, model, i, &part);
+        if (status != SGI_OK)
+            return failure_status(path, status, NULL);
+        if (!names_add(files_out, part.path, strlen(part.path)))
+            return failure(path, "out of memory");
+    }
+    return EXIT_GOOD;
 }
 
 /* ------------------------------------------------------------------- order */

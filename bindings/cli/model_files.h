@@ -16,7 +16,8 @@ void names_free(struct names *names);
 
 /* The files of a model at `path`, which is registered with this description. Each of these returns EXIT_GOOD, or
  * EXIT_FAILED after the line that says why; names_free() is for after both. */
-int model_files(const char *path, const sgi_model_info *info, struct names *files_out);
+int model_files(const char *path, sgi_runtime *rt, sgi_model model, const sgi_model_info *info,
+                struct names *files_out);
 
 /* The lines of a text file; empty ones are left out. */
 int order_read(const char *path, struct names *order_out);

@@ -89,11 +89,11 @@ sgi_status sgi_acquire_options_init(sgi_acquire_options *options, size_t size)
 
 /* ---- inspect ---- */
 
-sgi_status sgi_inspect(const char *path, uint32_t flags, sgi_write_fn write, void *user, sgi_error *err)
+static sgi_status inspect(const char *path, const struct sgi__format_options *options, uint32_t flags,
+                          sgi_write_fn write, void *user, sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
-    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA };
     struct sgi__manifest             *manifest;
 
     if (!path || !*path || !write || (flags & ~(uint32_t)SGI_INSPECT_TEXT))
@@ -101,7 +101,7 @@ sgi_status sgi_inspect(const char *path, uint32_t flags, sgi_write_fn write, voi
                           !path || !*path ? "path is missing"
                           : !write        ? "write is NULL"
                                           : "unknown flags");
-    sgi_status st = sgi__format_open(&fs, path, &options, &manifest, err);
+    sgi_status st = sgi__format_open(&fs, path, options, &manifest, err);
     if (st != SGI_OK)
         return st;
     if (flags & SGI_INSPECT_TEXT)
@@ -110,4 +110,24 @@ sgi_status sgi_inspect(const char *path, uint32_t flags, sgi_write_fn write, voi
         st = sgi__format_write_json(manifest, write, user, err);
     sgi__manifest_free(manifest);
     return st;
+}
+
+sgi_status sgi_inspect(const char *path, uint32_t flags, sgi_write_fn write, void *user, sgi_error *err)
+{
+    struct sgi__format_options options = { .flags = SGI__FORMAT_METADATA };
+    return inspect(path, &options, flags, write, user, err);
+}
+
+sgi_status sgi_inspect_config(const sgi_model_config *config, uint32_t flags, sgi_write_fn write, void *user,
+                              sgi_error *err)
+{
+    sgi_model_config c;
+    if (!config || !sgi__sized_in(config, &c, sizeof c))
+        return sgi__error(err, SGI_E_INVALID,
+                          "sgi_model_config: it is NULL, its struct_size is not set, or it is from a newer library");
+    struct sgi__format_options options = { .flags = SGI__FORMAT_METADATA,
+                                           .header_bytes_max = c.header_bytes_max,
+                                           .folders = c.folders,
+                                           .folders_count = c.folders_count };
+    return inspect(c.path, &options, flags, write, user, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "command.h"
 
-enum { OPTION_JSON = OPTION_FIRST };
+enum { OPTION_JSON = OPTION_FIRST, OPTION_FOLDER };
 
 static int write_out(void *user, const char *text, size_t bytes)
 {
@@ -14,22 +14,31 @@ static int run(struct output *out, int argc, char **argv)
 {
     static const struct option table[] = {
         { "json", no_argument, NULL, OPTION_JSON },
+        { "folder", required_argument, NULL, OPTION_FOLDER },
         { "help", no_argument, NULL, OPTION_HELP },
         { 0 },
     };
-    uint32_t flags = SGI_INSPECT_TEXT;
-    int      option;
+    struct folders folders = { .count = 0 };
+    uint32_t       flags = SGI_INSPECT_TEXT;
+    int            option;
     while ((option = option_next(out, &command_inspect, argc, argv, table)) >= 0)
         if (option == OPTION_JSON)
             flags = SGI_INSPECT_JSON;
+        else if (!folder_add(&command_inspect, &folders, optarg))
+            return EXIT_USAGE;
     if (option != OPTIONS_END)
         return option == OPTIONS_DONE ? EXIT_GOOD : EXIT_USAGE;
     const char *path = operand_path(&command_inspect, argc, argv);
     if (!path)
         return EXIT_USAGE;
 
-    sgi_error  err = { .struct_size = sizeof err };
-    sgi_status st = sgi_inspect(path, flags, write_out, out, &err);
+    sgi_error        err = { .struct_size = sizeof err };
+    sgi_model_config config;
+    sgi_model_config_init(&config, sizeof config);
+    config.path = path;
+    config.folders = folders.list;
+    config.folders_count = folders.count;
+    sgi_status st = sgi_inspect_config(&config, flags, write_out, out, &err);
     if (st == SGI_OK || out->os_errno)
         return EXIT_GOOD; /* as far as the model goes */
     return failure_status(path, st, &err);
@@ -37,13 +46,15 @@ static int run(struct output *out, int argc, char **argv)
 
 const struct command command_inspect = {
     .name = "inspect",
-    .summary = "what is in a model file: sgi inspect PATH [--json]",
-    .help =
-        "sgi inspect PATH [--json]\n"
-        "\n"
-        "Describes a .safetensors or .gguf file, a *.safetensors.index.json, or a folder with one model.\n"
-        "Only headers are read; every one of their fields is checked.\n"
-        "\n"
-        "  --json  one JSON object: format, files, tensors ([{name, dtype, shape, file, offset, bytes}]), metadata\n",
+    .summary = "what is in a model file: sgi inspect PATH [--json] [--folder DIR]...",
+    .help = "sgi inspect PATH [--json] [--folder DIR]...\n"
+            "\n"
+            "Describes a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
+            "*.safetensors.index.json, or a folder with one model.\n"
+            "Only headers are read; every one of their fields is checked.\n"
+            "\n"
+            "  --json        one JSON object: format, files, tensors ([{name, dtype, shape, file, offset, bytes}]), "
+            "metadata\n"
+            "  --folder DIR  where further files of the model are, beside the folder that PATH is in; up to 64 times\n",
     .run = run,
 };

@@ -79,6 +79,8 @@ static int register_model(struct load *l)
     config.idle_timeout_ms = SGI_IDLE_NEVER; /* it leaves when the repetition is over, not by the clock */
     config.order = (const char *const *)l->order.list;
     config.order_count = l->order.count;
+    config.folders = l->options->folders.list;
+    config.folders_count = l->options->folders.count;
     sgi_status st = sgi_model_register(l->rt, &config, &l->model, &err);
     if (st == SGI_E_INVALID && l->order.count > 0)
         return order_refused(l, &config, &err);

@@ -143,6 +143,19 @@ bool bytes_parse(const struct command *command, const char *option, const char *
     return false;
 }
 
+bool folder_add(const struct command *command, struct folders *folders, const char *path)
+{
+    if (path[0] && folders->count < FOLDERS_MAX) {
+        folders->list[folders->count++] = path;
+        return true;
+    }
+    if (path[0])
+        usage_error(command, "--folder may be given %d times, not more", (int)FOLDERS_MAX);
+    else
+        usage_error(command, "--folder takes the path of a folder");
+    return false;
+}
+
 const char *operand_path(const struct command *command, int argc, char **argv)
 {
     if (argc - optind == 1 && argv[optind][0])

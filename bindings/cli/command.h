@@ -39,6 +39,14 @@ bool number_parse(const struct command *command, const char *option, const char 
 bool bytes_parse(const struct command *command, const char *option, const char *text, uint64_t min, uint64_t max,
                  uint64_t *out);
 
+/* --folder, which may be given several times. On failure the usage error has been printed. */
+enum { FOLDERS_MAX = 64 }; /* as sgi.h has it */
+struct folders {
+    const char *list[FOLDERS_MAX];
+    uint32_t    count;
+};
+bool folder_add(const struct command *command, struct folders *folders, const char *path);
+
 /* The one operand that is left, or NULL after the usage error. */
 const char *operand_path(const struct command *command, int argc, char **argv);
 

@@ -5,6 +5,7 @@
 
 #include <sgi/sgi.h>
 
+#include "command.h"
 #include "output.h"
 #include "page_cache.h"
 
@@ -16,6 +17,8 @@ struct load_options {
     uint32_t    repeat;
     uint32_t    block_bytes, depth; /* 0: the library's own */
     bool        cold, digest, json;
+
+    struct folders folders;
 };
 
 enum { LOAD_REPEAT_MAX = 1000000 };

@@ -17,28 +17,25 @@ enum {
     OPTION_BLOCK,
     OPTION_DEPTH,
     OPTION_DEVICE,
+    OPTION_FOLDER,
 };
 
 static const struct option table[] = {
-    { "engine", required_argument, NULL, OPTION_ENGINE },
-    { "cold", no_argument, NULL, OPTION_COLD },
-    { "digest", no_argument, NULL, OPTION_DIGEST },
-    { "repeat", required_argument, NULL, OPTION_REPEAT },
-    { "order", required_argument, NULL, OPTION_ORDER },
-    { "json", no_argument, NULL, OPTION_JSON },
-    { "block", required_argument, NULL, OPTION_BLOCK },
-    { "depth", required_argument, NULL, OPTION_DEPTH },
-    { "device", required_argument, NULL, OPTION_DEVICE },
-    { "help", no_argument, NULL, OPTION_HELP },
-    { 0 },
+    { "engine", required_argument, NULL, OPTION_ENGINE }, { "cold", no_argument, NULL, OPTION_COLD },
+    { "digest", no_argument, NULL, OPTION_DIGEST },       { "repeat", required_argument, NULL, OPTION_REPEAT },
+    { "order", required_argument, NULL, OPTION_ORDER },   { "json", no_argument, NULL, OPTION_JSON },
+    { "block", required_argument, NULL, OPTION_BLOCK },   { "depth", required_argument, NULL, OPTION_DEPTH },
+    { "device", required_argument, NULL, OPTION_DEVICE }, { "folder", required_argument, NULL, OPTION_FOLDER },
+    { "help", no_argument, NULL, OPTION_HELP },           { 0 },
 };
 
 const char load_help[] =
     "sgi load PATH [--engine uring|threads|auto] [--cold] [--digest] [--repeat N] [--order FILE] [--json]\n"
-    "              [--block BYTES] [--depth N] [--device NAME]\n"
+    "              [--block BYTES] [--depth N] [--device NAME] [--folder DIR]...\n"
     "\n"
     "Brings a model into a device's memory as a server would, says what the time went to, and gives it back.\n"
-    "PATH is a .safetensors or .gguf file, a *.safetensors.index.json, or a folder with one model.\n"
+    "PATH is a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
+    "*.safetensors.index.json, or a folder with one model.\n"
     "\n"
     "  --engine NAME  how files are read: uring, threads, or auto (default): uring for the disk where it works,\n"
     "                 threads for files in the page cache\n"
@@ -50,6 +47,7 @@ const char load_help[] =
     "  --block BYTES  size of one read (default 2M), a multiple of 4096 up to 64M\n"
     "  --depth N      reads in flight, up to 64 (default: 8, more while that is faster)\n"
     "  --device NAME  where to (default host)\n"
+    "  --folder DIR   where further files of the model are, beside the folder that PATH is in; up to 64 times\n"
     "\n"
     "load is from memory reserved to all bytes there, and what rates are taken from; total is from the\n"
     "request to the grant; cpu is that of the loading threads. Phases overlap.\n"
@@ -109,6 +107,8 @@ static bool take(int option, struct load_options *o)
         return true;
     case OPTION_DEPTH:
         return number("--depth", DEPTH_MAX, &o->depth);
+    case OPTION_FOLDER:
+        return folder_add(&command_load, &o->folders, optarg);
     default:
         o->device = optarg;
         if (!optarg[0])

@@ -110,14 +110,14 @@ SGI_API sgi_status sgi_feature_at(uint32_t index, sgi_feature *feature_out);
 /** Receives text piece by piece; returns 0 to go on, anything else to stop. */
 typedef int (*sgi_write_fn)(void *user, const char *text, size_t bytes);
 
-/** Flags for sgi_inspect(). */
+/** Flags for sgi_inspect() and sgi_inspect_config(). */
 enum {
     SGI_INSPECT_JSON = 0,      /**< one JSON object: format, files, tensors, metadata */
     SGI_INSPECT_TEXT = 1u << 0 /**< for people: a summary and a table of the tensors */
 };
 
 /**
- * Describe a model file (or a folder, or an index of shards) without registering it.
+ * Describe a model file (or a folder, an index of shards, the first of several files) without registering it.
  *
  * The JSON has `format`, `files`, `tensors` ([{name, dtype, shape, file, offset, bytes}], offset within its
  * file) and `metadata`, with names and shape order as the format's own Python reader gives them.
@@ -379,6 +379,10 @@ typedef struct sgi_tensor_check {
  *
  * A model has one instance. leases_max says how many may use it at once; above 1 the engine's `call` runs on
  * several threads at once. Names in `order` that the model does not have are refused.
+ *
+ * A model in several files is named by its *.safetensors.index.json, by the first of NAME-00001-of-00005.gguf and
+ * so on, or by its folder. Shards that lie elsewhere, on several disks say, are found through `folders`: each has
+ * to be in exactly one of these and the folder of the index or first file.
  */
 typedef struct sgi_model_config {
     uint32_t    struct_size;
@@ -395,11 +399,25 @@ typedef struct sgi_model_config {
     uint32_t    order_count;
     uint32_t    checks_count;
     const sgi_tensor_check *checks; /**< verified by every load from disk; a mismatch is read again, then refused */
-    uint64_t    header_bytes_max; /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for GGUF */
+    uint64_t    header_bytes_max; /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for a GGUF model */
+    const char *const *folders;  /**< further folders to look for shards in. NULL: none */
+    uint32_t    folders_count;   /**< at most 64 */
+    uint32_t    reserved0;
 } sgi_model_config;
 
 /** Like sgi_runtime_config_init(). */
 SGI_API sgi_status sgi_model_config_init(sgi_model_config *config, size_t size);
+
+/**
+ * Describe what sgi_model_register() would register: sgi_inspect() for a path that is not all there is to say.
+ *
+ * @param config  path, folders and header_bytes_max are used, everything else is not looked at
+ * @param flags   SGI_INSPECT_JSON, SGI_INSPECT_TEXT
+ * @return as sgi_inspect(), and SGI_E_INVALID (err names the field)
+ * Threads: any. Blocks: reads the headers.
+ */
+SGI_API sgi_status sgi_inspect_config(const sgi_model_config *config, uint32_t flags, sgi_write_fn write, void *user,
+                                      sgi_error *err);
 
 /**
  * Register a model: read and check its headers, note its files' identity. Nothing stays open and no device is

@@ -30,7 +30,8 @@ struct sgi__fs {
     sgi_status (*list)(void *user, const char *path, uint32_t names_max,
                        sgi_status (*each)(void *each_user, const char *name, sgi_error *err), void *each_user,
                        sgi_error *err);
-    /* Opens a regular file for reading; SGI_E_DENIED when its resolved path is outside the allowed roots.
+    /* Opens a regular file for reading; SGI_E_DENIED when its resolved path is outside the allowed roots, SGI_E_IO with
+     * ENOENT in `os_errno` when there is none.
      * `resolved_out` is allocated with sgi__alloc and the caller's. */
     sgi_status (*open)(void *user, const char *path, void **file_out, struct sgi__file_id *id_out, char **resolved_out,
                        sgi_error *err);

@@ -22,12 +22,17 @@ enum {
     SGI__JSON_DEPTH_MAX = 16,
     SGI__ARRAY_ITEMS_MAX = 8 << 20, /* in all metadata arrays of one GGUF model */
     SGI__GGUF_RANK_MAX = 4,         /* ggml's own limit */
-    SGI__FOLDER_NAMES_MAX = 1 << 16
+    SGI__FOLDER_NAMES_MAX = 1 << 16,
+    SGI__FOLDERS_MAX = 64 /* of the options */
 };
 
 struct sgi__format_options {
     uint32_t flags;
     uint64_t header_bytes_max; /* 0: 16 MiB for safetensors, 256 MiB for GGUF */
+
+    /* Where the files that an index or a split model's first file leads to may be too, beside those. */
+    const char *const *folders;
+    uint32_t           folders_count;
 };
 
 /*
@@ -44,7 +49,11 @@ struct sgi__format_options {
  * Split GGUF: as llama.cpp has it, the first file leads to the others; another one is refused with the first's name.
  * The metadata are those of the first file, and all that is said about the set has to be true: see gguf_split.c.
  *
- * On failure `err` names the path; the status is the fs's own, SGI_E_FORMAT, or SGI_E_NO_MEMORY.
+ * With folders, each such file has to be in exactly one of them and the one of the index or first file: it would be a
+ * matter of luck which of two is the model. They play no part for models of another kind.
+ *
+ * On failure `err` names the path; the status is the fs's own, SGI_E_FORMAT, SGI_E_NO_MEMORY, or SGI_E_INVALID for
+ * folders that are NULL, without a name or more than SGI__FOLDERS_MAX.
  */
 sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const struct sgi__format_options *options,
                             struct sgi__manifest **manifest_out, sgi_error *err);

@@ -61,6 +61,25 @@ static sgi_status open_folder(struct sgi__parse *p, const char *path, sgi_error 
     return st;
 }
 
+static sgi_status check_folders(struct sgi__parse *p, sgi_error *err)
+{
+    if (p->folders_count > SGI__FOLDERS_MAX)
+        return sgi__error(err, SGI_E_INVALID, "folders: %u of them, more than the %d supported", p->folders_count,
+                          (int)SGI__FOLDERS_MAX);
+    for (uint32_t i = 0; i < p->folders_count; i++) {
+        enum sgi__fs_kind kind;
+        const char       *path = p->folders ? p->folders[i] : NULL;
+        if (!path || !*path)
+            return sgi__error(err, SGI_E_INVALID, "folders: number %u is missing", i);
+        sgi_status st = p->fs->kind(p->fs->user, path, &kind, err);
+        if (st != SGI_OK)
+            return st;
+        if (kind != SGI__FS_FOLDER)
+            return sgi__refuse_path(path, err, "no folder, so no shard can be in it");
+    }
+    return SGI_OK;
+}
+
 sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const struct sgi__format_options *options,
                             struct sgi__manifest **manifest_out, sgi_error *err)
 {
@@ -69,8 +88,12 @@ sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const st
     if (options) {
         p.flags = options->flags;
         p.header_bytes_max = options->header_bytes_max;
+        p.folders = options->folders;
+        p.folders_count = options->folders_count;
     }
-    sgi_status st = fs->kind(fs->user, path, &kind, err);
+    sgi_status st = check_folders(&p, err);
+    if (st == SGI_OK)
+        st = fs->kind(fs->user, path, &kind, err);
     if (st != SGI_OK)
         return st;
     p.m = sgi__manifest_new();

@@ -9,7 +9,7 @@
 sgi_status sgi__gguf_read(struct sgi__source *s, sgi_error *err);
 sgi_status sgi__safetensors_read(struct sgi__source *s, sgi_error *err);
 
-/* An index: its shards are looked for beside it, beside the path as it was asked for. */
+/* An index: its shards are looked for beside it, beside the path as it was asked for, and in the folders. */
 sgi_status sgi__index_read(struct sgi__source *s, sgi_error *err);
 
 /* The files of one model in `folder`, which ends with a slash or is empty. */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "format/shard.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 
 char *sgi__path_join(const char *folder, const char *name)
 {
@@ -29,15 +32,17 @@ char *sgi__path_folder(const char *path)
     return folder;
 }
 
-sgi_status sgi__shard_open(struct sgi__parse *p, const char *folder, const char *name, struct sgi__shard *shard,
-                           sgi_error *err)
+static sgi_status open_in(struct sgi__parse *p, const char *folder, const char *name, struct sgi__shard *shard,
+                          sgi_error *err)
 {
-    *shard = (struct sgi__shard){ .path = sgi__path_join(folder, name) };
+    shard->path = sgi__path_join(folder, name);
     if (!shard->path)
         return sgi__no_memory(name, err);
     sgi_status st = sgi__source_open(p, shard->path, &shard->source, err);
-    if (st != SGI_OK)
+    if (st != SGI_OK) {
         sgi__free(shard->path);
+        shard->path = NULL;
+    }
     return st;
 }
 
@@ -45,4 +50,65 @@ void sgi__shard_close(struct sgi__shard *shard)
 {
     sgi__source_close(&shard->source);
     sgi__free(shard->path);
+    shard->path = NULL;
+}
+
+/* Only a file that is not there at all lets the search go on: one that may not be read is not somewhere else. */
+static sgi_status look_in(struct sgi__parse *p, const char *folder, const char *name, struct sgi__shard *shard,
+                          sgi_error *err)
+{
+    sgi_error own;
+    sgi__error_init(&own);
+    sgi_status st = open_in(p, folder, name, shard, &own);
+    if (st == SGI_E_IO && own.os_errno == ENOENT)
+        return SGI_OK;
+    if (st != SGI_OK)
+        sgi__error_copy(err, &own);
+    return st;
+}
+
+static sgi_status refuse_missing(const struct sgi__parse *p, const char *folder, const char *name, sgi_error *err)
+{
+    struct sgi__shown other;
+    char             *path = sgi__path_join(folder, name), more[32] = "";
+    if (!path)
+        return sgi__no_memory(name, err);
+    if (p->folders_count > 1)
+        snprintf(more, sizeof more, " or %u more", p->folders_count - 1);
+    sgi_status st = sgi__refuse_path(path, err, "not there, nor in %s%s", sgi__show_path(&other, p->folders[0]), more);
+    sgi__free(path);
+    return st;
+}
+
+static sgi_status refuse_twice(const struct sgi__shard *one, const struct sgi__shard *two, sgi_error *err)
+{
+    struct sgi__shown other;
+    return sgi__refuse_path(one->path, err, "also in %s", sgi__show_path(&other, two->path));
+}
+
+sgi_status sgi__shard_open(struct sgi__parse *p, const char *folder, const char *name, struct sgi__shard *shard,
+                           sgi_error *err)
+{
+    *shard = (struct sgi__shard){ .path = NULL };
+    if (p->folders_count == 0)
+        return open_in(p, folder, name, shard, err);
+    sgi_status st = look_in(p, folder, name, shard, err);
+    for (uint32_t i = 0; i < p->folders_count && st == SGI_OK; i++) {
+        struct sgi__shard other = { .path = NULL };
+        st = look_in(p, p->folders[i], name, &other, err);
+        if (!other.path)
+            continue;
+        if (!shard->path) {
+            *shard = other;
+            continue;
+        }
+        if (other.source.id.device != shard->source.id.device || other.source.id.inode != shard->source.id.inode)
+            st = refuse_twice(shard, &other, err);
+        sgi__shard_close(&other);
+    }
+    if (st == SGI_OK && !shard->path)
+        st = refuse_missing(p, folder, name, err);
+    if (st != SGI_OK && shard->path)
+        sgi__shard_close(shard);
+    return st;
 }

@@ -10,7 +10,9 @@ struct sgi__shard {
     char              *path;
 };
 
-/* `name` is one path component; `folder` ends with a slash or is empty. On failure there is nothing to close. */
+/* `name` is one path component. It is looked for in `folder`, which ends with a slash or is empty, and in the folders
+ * of the parse; it has to be in exactly one of them. One file that is reached through several is one. On failure there
+ * is nothing to close. */
 sgi_status sgi__shard_open(struct sgi__parse *p, const char *folder, const char *name, struct sgi__shard *shard,
                            sgi_error *err);
 void       sgi__shard_close(struct sgi__shard *shard);

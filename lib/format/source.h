@@ -12,6 +12,8 @@ struct sgi__parse {
     const struct sgi__fs *fs;
     uint32_t              flags;
     uint64_t              header_bytes_max; /* 0: the format's own */
+    const char *const    *folders;          /* where shards may be too */
+    uint32_t              folders_count;
     struct sgi__manifest *m;
 };
 

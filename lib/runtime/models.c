@@ -196,7 +196,9 @@ static sgi_status make_layout(struct record *r, uint64_t page, sgi_error *err)
 static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct record *r, sgi_error *err)
 {
     struct sgi__fs             fs = sgi__fs_posix_table(&rt->fs_config);
-    struct sgi__format_options options = { .header_bytes_max = c->header_bytes_max };
+    struct sgi__format_options options = { .header_bytes_max = c->header_bytes_max,
+                                           .folders = c->folders,
+                                           .folders_count = c->folders_count };
     sgi_status                 st;
 
     r->name = sgi__strdup(c->name);

@@ -147,6 +147,11 @@ static void null_is_refused_everywhere(void **state)
     INVALID(sgi_inspect("", 0, write_nothing, NULL, NULL));
     INVALID(sgi_inspect(file.path, 0, NULL, NULL, NULL));
     INVALID(sgi_inspect(file.path, 1u << 7, write_nothing, NULL, NULL));
+    INVALID(sgi_inspect_config(NULL, 0, write_nothing, NULL, NULL));
+    INVALID(sgi_inspect_config(&mc, 0, NULL, NULL, NULL));
+    INVALID(sgi_inspect_config(&mc, 1u << 7, write_nothing, NULL, NULL));
+    mc.path = NULL;
+    INVALID(sgi_inspect_config(&mc, 0, write_nothing, NULL, NULL));
     assert_int_equal(model, 0);
     host_release(rt, lease);
     tear_down(&f);
@@ -188,6 +193,8 @@ static void structs_without_a_size_are_refused(void **state)
     assert_non_null(strstr(err.message, "sgi_device_config"));
     mc.struct_size = 0;
     INVALID(sgi_model_register(rt, &mc, &model, &err));
+    INVALID(sgi_inspect_config(&mc, 0, write_nothing, NULL, &err));
+    assert_non_null(strstr(err.message, "sgi_model_config"));
     mc = host_model("another", file.path, &f.engine);
     sgi_engine table = f.engine.table;
     table.struct_size = 0;

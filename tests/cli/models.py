@@ -94,6 +94,18 @@ def sharded(folder, name="sharded"):
     return model
 
 
+def spread(folder, name="spread"):
+    """The index in one folder, the three shards in this and two others: [Expected, folders]."""
+    model = sharded(folder, name)
+    others = [os.path.join(folder, f"{name}-{i}") for i in (1, 2)]
+    for i, other in enumerate(others):
+        os.mkdir(other)
+        moved = os.path.join(other, os.path.basename(model.files[i]))
+        os.rename(model.files[i], moved)
+        model.files[i] = moved
+    return model, others
+
+
 def gguf_text(text):
     return struct.pack("<Q", len(text)) + text.encode()
 

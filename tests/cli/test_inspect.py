@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 
 import models
 from command import Case, main
@@ -18,8 +19,8 @@ class Inspect(Case):
         cls.gguf = models.gguf(cls.folder)
         cls.split = models.gguf_split(cls.folder)
 
-    def check(self, model, path=None):
-        found = json.loads(self.good("inspect", path or model.path, "--json").out)
+    def check(self, model, path=None, *argv):
+        found = json.loads(self.good("inspect", path or model.path, "--json", *argv).out)
         self.assertEqual(found["format"], model.kind)
         self.assertEqual([f["name"] for f in found["files"]], [os.path.basename(f) for f in model.files])
         self.assertEqual([f["path"] for f in found["files"]], [os.path.realpath(f) for f in model.files])
@@ -44,6 +45,22 @@ class Inspect(Case):
 
     def test_a_split_gguf_by_another_file(self):
         self.failed(["inspect", self.split.files[2]], "file 3 of the 3 .*open the first, small-00001-of-00003.gguf")
+
+    def test_shards_in_several_folders(self):
+        model, others = models.spread(self.folder)
+        index = os.path.join(model.path, "model.safetensors.index.json")
+        self.check(model, index, *(f"--folder={o}" for o in others))
+        self.check(model, model.path, "--folder", others[1], "--folder", model.path, "--folder", others[0] + "/")
+        first = os.path.basename(model.files[0])
+        self.failed(["inspect", index, "--folder", others[1]],
+                    f"{model.path}/{first}: not there, nor in {others[1]}$")
+        self.failed(["inspect", index, "--folder", others[1], "--folder", self.folder],
+                    f"{model.path}/{first}: not there, nor in {others[1]} or 1 more$")
+        self.failed(["inspect", index, "--folder", index], f"{index}: no folder")
+        self.failed(["inspect", index, "--folder", "/nowhere"], "/nowhere: No such file")
+        shutil.copy(model.files[0], others[1])
+        self.failed(["inspect", index, "--folder", others[0], "--folder", others[1]],
+                    f"{model.files[0]}: also in {others[1]}/{first}$")
 
     def test_a_symbolic_link(self):
         link = os.path.join(self.folder, "link.safetensors")

@@ -84,6 +84,12 @@ class Load(Case):
                         if any(t["bytes"] for t in model.tensors):
                             self.assertEqual(record["engine"], engine)
 
+    def test_shards_in_several_folders(self):
+        model, others = models.spread(self.folder)
+        for temperature in ([], ["--cold"]):
+            record, = self.load(model, "--digest", *temperature, "--folder", others[0], "--folder", others[1])
+            self.check_digests(model, record)
+
     def test_digests_of_real_models(self):
         """Where their tensors are, `sgi inspect` says; tests/formats compares that with the Python readers."""
         paths = [os.environ[v] for v in ("SGI_TEST_SAFETENSORS", "SGI_TEST_GGUF") if v in os.environ]

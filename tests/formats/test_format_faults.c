@@ -65,6 +65,8 @@ static struct fs_memory *all_kinds(void)
     bytes_free(&b);
     const char index[] = "{\"metadata\":{},\"weight_map\":{\"u\":\"two.safetensors\",\"t\":\"one.safetensors\"}}";
     fs_memory_add(fs, "/sharded/model.safetensors.index.json", index, strlen(index));
+    fs_memory_add(fs, "/spread/model.safetensors.index.json", index, strlen(index));
+    fs_memory_link(fs, "/further/two.safetensors", "/sharded/two.safetensors");
 
     gguf_begin(&b, 3, 303, 85);
     gguf_key_text(&b, "general.architecture", "test");
@@ -102,13 +104,18 @@ static struct fs_memory *all_kinds(void)
     return fs;
 }
 
-static const char *const folders[] = { "/sharded", "/alone", "/gguf", "/split", NULL };
+static const char *const folders[] = { "/sharded", "/spread", "/alone", "/gguf", "/split", NULL };
 
 static sgi_status try_open(struct fs_memory *fs, const char *path, sgi_error *err)
 {
+    static const char *const   further[] = { "/further", "/sharded" };
     struct sgi__format_options options = { .flags = SGI__FORMAT_METADATA };
     struct sgi__manifest      *m = NULL;
     *err = (sgi_error){ .struct_size = sizeof *err };
+    if (strcmp(path, "/spread") == 0) {
+        options.folders = further;
+        options.folders_count = 2;
+    }
     sgi_status st = sgi__format_open(&fs->table, path, &options, &m, err);
     assert_int_equal(fs->open_files, 0);
     assert_int_equal(err->code, st);

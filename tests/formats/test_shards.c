@@ -185,6 +185,54 @@ static void a_missing_shard_is_named(void **state)
     fs_memory_free(fs);
 }
 
+/* Which of the folders are given: "n", "o", or both. */
+static sgi_status open_in(struct fs_memory *fs, const char *given, sgi_error *err)
+{
+    const char                *folders[] = { "/n", "/o/" };
+    struct sgi__format_options options = { .folders = folders + (given[0] == 'o'),
+                                           .folders_count = (uint32_t)strlen(given) };
+    struct sgi__manifest      *m = NULL;
+    *err = (sgi_error){ .struct_size = sizeof *err };
+    sgi_status st = sgi__format_open(&fs->table, "/m", &options, &m, err);
+    assert_int_equal(fs->open_files, 0);
+    if (st == SGI_OK) {
+        assert_int_equal(m->files_count, 2); /* in the order of their names, wherever they are */
+        assert_string_equal(m->files[0].name, "one.safetensors");
+        assert_string_equal(m->files[1].name, "two.safetensors");
+        assert_int_equal(m->tensors[sgi__manifest_find(m, "c")].file, 1);
+    }
+    sgi__manifest_free(m);
+    return st;
+}
+
+static void shards_are_looked_for_in_further_folders(void **state)
+{
+    (void)state;
+    struct fs_memory *fs = fs_memory_new();
+    sgi_error         err;
+    add_text(fs, "/m/i.safetensors.index.json",
+             "{\"weight_map\":{\"a\":\"one.safetensors\",\"c\":\"two.safetensors\"}}");
+    add_shard(fs, "/n/one.safetensors", "a", NULL);
+    add_shard(fs, "/o/two.safetensors", "c", NULL);
+    assert_int_equal(open_in(fs, "no", &err), SGI_OK);
+    assert_int_equal(open_in(fs, "", &err), SGI_E_IO);
+    assert_string_equal(err.message, "/m/one.safetensors: no such file");
+    assert_int_equal(open_in(fs, "n", &err), SGI_E_FORMAT);
+    assert_string_equal(err.message, "/m/two.safetensors: not there, nor in /n");
+    assert_int_equal(open_in(fs, "o", &err), SGI_E_FORMAT);
+    assert_string_equal(err.message, "/m/one.safetensors: not there, nor in /o/");
+    fs_memory_link(fs, "/m/two.safetensors", "/o/two.safetensors"); /* one file, two ways to it */
+    assert_int_equal(open_in(fs, "no", &err), SGI_OK);
+    assert_int_equal(open_in(fs, "n", &err), SGI_OK);
+    add_shard(fs, "/n/two.safetensors", "c", NULL);
+    assert_int_equal(open_in(fs, "no", &err), SGI_E_FORMAT);
+    assert_string_equal(err.message, "/m/two.safetensors: also in /n/two.safetensors");
+    fs_memory_special(fs, "/n/two.safetensors"); /* what cannot be opened is not looked for elsewhere */
+    assert_int_equal(open_in(fs, "no", &err), SGI_E_IO);
+    assert_string_equal(err.message, "/n/two.safetensors: not a regular file");
+    fs_memory_free(fs);
+}
+
 static void the_index_has_maxima(void **state)
 {
     (void)state;
@@ -392,6 +440,7 @@ int main(void)
         cmocka_unit_test(shard_names_are_one_path_component),
         cmocka_unit_test(shards_that_do_not_fit_together_are_refused),
         cmocka_unit_test(a_missing_shard_is_named),
+        cmocka_unit_test(shards_are_looked_for_in_further_folders),
         cmocka_unit_test(the_index_has_maxima),
         cmocka_unit_test(a_folder_with_one_model_is_opened),
         cmocka_unit_test(a_complete_set_without_an_index_is_opened),

@@ -54,8 +54,10 @@ void want_file_refused(struct bytes *b, uint64_t max, const char *what, const ch
     struct fs_memory *fs = fs_memory_new();
     fs_memory_add(fs, file_path, b->data, b->size);
     bytes_free(b);
-    want_refused_with(fs, file_path, &(struct sgi__format_options){ .header_bytes_max = max }, what, also);
-    want_refused_with(fs, file_path, &(struct sgi__format_options){ SGI__FORMAT_METADATA, max }, what, also);
+    struct sgi__format_options options = { .header_bytes_max = max };
+    want_refused_with(fs, file_path, &options, what, also);
+    options.flags = SGI__FORMAT_METADATA;
+    want_refused_with(fs, file_path, &options, what, also);
     fs_memory_free(fs);
 }
 

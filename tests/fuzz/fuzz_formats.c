@@ -74,9 +74,9 @@ static void check_output(const struct sgi__manifest *m)
     free(text);
 }
 
-static sgi_status open_one(struct fs_memory *fs, const char *path, uint32_t flags)
+static sgi_status open_one(struct fs_memory *fs, const char *path, const char *folder, uint32_t flags)
 {
-    struct sgi__format_options options = { .flags = flags };
+    struct sgi__format_options options = { .flags = flags, .folders = &folder, .folders_count = folder != NULL };
     struct sgi__manifest      *m = NULL;
     sgi_error                  err = { .struct_size = sizeof err };
     sgi_status                 st = sgi__format_open(&fs->table, path, &options, &m, &err);
@@ -98,6 +98,11 @@ static sgi_status open_one(struct fs_memory *fs, const char *path, uint32_t flag
 
 void fuzz_open(struct fs_memory *fs, const char *path)
 {
-    sgi_status small = open_one(fs, path, 0);
-    CHECK(open_one(fs, path, SGI__FORMAT_METADATA) == small);
+    fuzz_open_with(fs, path, NULL);
+}
+
+void fuzz_open_with(struct fs_memory *fs, const char *path, const char *folder)
+{
+    sgi_status small = open_one(fs, path, folder, 0);
+    CHECK(open_one(fs, path, folder, SGI__FORMAT_METADATA) == small);
 }

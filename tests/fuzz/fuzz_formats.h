@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the three fuzz targets of lib/format share. */
+/* What the four fuzz targets of lib/format share. */
 #ifndef TESTS_FUZZ_FUZZ_FORMATS_H
 #define TESTS_FUZZ_FUZZ_FORMATS_H
 
@@ -14,5 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  * of a manifest and make valid JSON; what is refused has to say why in one line that begins with a path. Anything
  * else aborts. */
 void fuzz_open(struct fs_memory *fs, const char *path);
+
+/* The same with one folder to look for shards in. */
+void fuzz_open_with(struct fs_memory *fs, const char *path, const char *folder);
 
 #endif

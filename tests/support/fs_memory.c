@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs_memory.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,8 +108,14 @@ static sgi_status memory_open(void *user, const char *path, void **file_out, str
     struct fs_memory_node *node = follow(fs, path);
     if (fails(fs))
         return refuse(err, SGI_E_IO, path, "made to fail");
-    if (!node || node->special)
-        return refuse(err, SGI_E_IO, path, node ? "not a regular file" : "no such file");
+    if (node && node->special)
+        return refuse(err, SGI_E_IO, path, "not a regular file");
+    if (!node) {
+        refuse(err, SGI_E_IO, path, "no such file");
+        if (err)
+            err->os_errno = ENOENT;
+        return SGI_E_IO;
+    }
     char *resolved = sgi__strdup(node->path);
     if (!resolved)
         return refuse(err, SGI_E_NO_MEMORY, path, "no memory");

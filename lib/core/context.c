@@ -137,8 +137,10 @@ void sgi__place_died(struct sgi__core *core, uint64_t now)
         m->prepared = false;
         m->prepared_bytes = 0;
         sgi__model_unwatch(now, m);
-        if (m->instance.state != ST_COLD)
-            sgi__instance_died(core, now, &m->instance);
+        for (struct instance *i = m->instances, *next; i; i = next) {
+            next = i->model_next;
+            sgi__instance_died(core, now, i);
+        }
         sgi__wants_reject(core, m, SGI_E_DEVICE_LOST, SGI_STEP_CONTEXT, 0);
         sgi__model_advance(core, now, m);
     }

@@ -12,8 +12,9 @@
 /* ---- making ---- */
 
 /* Undrained actions of one model are few, since each waits for the result of the one before; the worst case is
- * CHECK, PREPARE, DISCARD, DROP and one instance's RESERVE, LOAD, PREFIX, START, CANCEL, STOP, FREE. */
-enum { ACTIONS_PER_MODEL = 12, ACTIONS_PER_DEVICE = 2, TIMERS_PER_MODEL = 4 };
+ * CHECK, PREPARE, DISCARD, DROP and an instance's RESERVE, LOAD, PREFIX, START, CANCEL, STOP, FREE. */
+enum { ACTIONS_PER_MODEL = 6, ACTIONS_PER_INSTANCE = 8, ACTIONS_PER_DEVICE = 2 };
+enum { TIMERS_PER_MODEL = 2, TIMERS_PER_INSTANCE = 3 };
 
 static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uint32_t count, uint32_t needed,
                             size_t bytes)
@@ -35,29 +36,31 @@ static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uin
     return SGI_OK;
 }
 
-/* Room for so many models and leases in everything that must not allocate later. */
-static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t leases)
+/* Room for so many models, instances and leases in everything that must not allocate later. */
+static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t instances, uint32_t leases)
 {
     uint32_t   devices = core->config.devices_count, wants = core->config.wants_max;
     void      *actions = core->actions, *replies = core->replies;
     sgi_status st;
 
     if ((st = sgi__slots_room(&core->models, models)) != SGI_OK ||
+        (st = sgi__slots_room(&core->instances, instances)) != SGI_OK ||
         (st = sgi__slots_room(&core->leases, leases)) != SGI_OK ||
         (st = sgi__slots_room(&core->wants, wants)) != SGI_OK)
         return st;
-    st = sgi__timer_room(core, models * TIMERS_PER_MODEL + leases + wants + devices);
+    st = sgi__timer_room(core, models * TIMERS_PER_MODEL + instances * TIMERS_PER_INSTANCE + leases + wants + devices);
     if (st != SGI_OK)
         return st;
     st = ring_room(&actions, &core->actions_capacity, &core->actions_head, core->actions_count,
-                   models * ACTIONS_PER_MODEL + devices * ACTIONS_PER_DEVICE, sizeof *core->actions);
+                   models * ACTIONS_PER_MODEL + instances * ACTIONS_PER_INSTANCE + devices * ACTIONS_PER_DEVICE,
+                   sizeof *core->actions);
     core->actions = actions;
     if (st != SGI_OK)
         return st;
-    /* Replies are taken after each event; one event can end every want, mark every lease, and wedge and drain every
-     * model. */
+    /* Replies are taken after each event; one event can end every want, mark every lease, wedge every instance
+     * and drain every model. */
     st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count,
-                   wants + leases + 2 * models + 1, sizeof *core->replies);
+                   wants + leases + instances + models + 1, sizeof *core->replies);
     core->replies = replies;
     return st;
 }
@@ -70,6 +73,7 @@ struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
     core->config = *config;
     core->serial = config->id_seed;
     core->models.item_bytes = sizeof(struct model);
+    core->instances.item_bytes = sizeof(struct instance);
     core->wants.item_bytes = sizeof(struct want);
     core->leases.item_bytes = sizeof(struct lease);
     core->dram.bytes_max = config->dram_bytes_max;
@@ -78,7 +82,7 @@ struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
         core->devices[n].unified = config->devices[n].unified;
         sgi__timer_init(&core->devices[n].linger, TIMER_LINGER, &core->devices[n]);
     }
-    if (room(core, 0, 0) != SGI_OK) {
+    if (room(core, 0, 0, 0) != SGI_OK) {
         sgi__core_free(core);
         return NULL;
     }
@@ -92,6 +96,7 @@ void sgi__core_free(struct sgi__core *core)
     assert(core->wants_count == 0 && core->leases_count == 0 && core->loads == 0);
     assert(core->dram.used == 0 && core->prepared_bytes == 0);
     sgi__slots_fini(&core->models);
+    sgi__slots_fini(&core->instances);
     sgi__slots_fini(&core->wants);
     sgi__slots_fini(&core->leases);
     sgi__free(core->heap);
@@ -110,17 +115,18 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
 {
     if (core->draining)
         return SGI_E_CLOSED;
-    sgi_status st = room(core, models_in_use(core) + 1, core->leases_count + core->config.wants_max);
+    uint32_t   instances = config->instances_max ? config->instances_max : 1;
+    sgi_status st = room(core, models_in_use(core) + 1, core->instances_max + instances,
+                         core->leases_count + core->config.wants_max);
     if (st != SGI_OK)
         return st;
     struct model *m = sgi__slots_take(&core->models, core, ID_MODEL);
     m->config = *config;
+    m->config.instances_max = instances;
+    core->instances_max += instances;
     m->engine_bytes = config->engine_bytes;
-    m->instance.model = m;
-    sgi__timer_init(&m->instance.idle, TIMER_IDLE, &m->instance);
-    sgi__timer_init(&m->instance.hang, TIMER_HANG, &m->instance);
-    sgi__timer_init(&m->instance.starve, TIMER_STARVE, &m->instance);
     sgi__timer_init(&m->hang, TIMER_MODEL_HANG, m);
+    sgi__timer_init(&m->more, TIMER_MODEL_MORE, m);
     *model_out = m->id;
     return SGI_OK;
 }
@@ -132,11 +138,10 @@ sgi_status sgi__core_model_remove(struct sgi__core *core, sgi_model model)
         return SGI_E_STALE;
     if (!m->drained_said)
         return SGI_E_BUSY;
-    assert(m->wants == 0 && m->leases == 0 && m->instance.state == ST_COLD);
-    sgi__timer_remove(core, &m->instance.idle);
-    sgi__timer_remove(core, &m->instance.hang);
-    sgi__timer_remove(core, &m->instance.starve);
+    assert(m->wants == 0 && m->leases == 0 && !m->instances);
     sgi__timer_remove(core, &m->hang);
+    sgi__timer_remove(core, &m->more);
+    core->instances_max -= m->config.instances_max;
     sgi__slots_give(&core->models, m);
     return SGI_OK;
 }
@@ -150,18 +155,13 @@ struct model *sgi__core_model(const struct sgi__core *core, sgi_model id)
 
 struct instance *sgi__core_instance(const struct sgi__core *core, sgi_model model, uint64_t id)
 {
-    struct model *m = sgi__core_model(core, model);
-    return m && id && m->instance.id == id ? &m->instance : NULL;
+    struct instance *i = sgi__core_instance_of(core, id);
+    return i && i->model->id == model ? i : NULL;
 }
 
-/* By its id alone: an instance's slot is its model's. */
 struct instance *sgi__core_instance_of(const struct sgi__core *core, uint64_t id)
 {
-    uint32_t slot = sgi__core_slot(id);
-    if (!id || slot >= core->models.count)
-        return NULL;
-    struct model *m = core->models.items[slot];
-    return m->id && m->instance.id == id ? &m->instance : NULL;
+    return sgi__slots_get(&core->instances, id, ID_INSTANCE);
 }
 
 struct device *sgi__core_device(struct sgi__core *core, int32_t device)
@@ -236,8 +236,8 @@ bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *acti
 
 static uint32_t step_of(const struct model *m)
 {
-    const struct instance *i = &m->instance;
-    switch (i->state) {
+    const struct instance *i = m->coming;
+    switch (i ? (enum instance_state)i->state : ST_COLD) {
     case ST_RESERVING:
         return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
     case ST_LOADING:
@@ -252,7 +252,7 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     switch ((enum timer_kind)t->kind) {
     case TIMER_IDLE: {
         struct instance *i = t->owner;
-        if (i->state == ST_READY && i->model->pinned_tier < SGI_TIER_DEVICE)
+        if (i->state == ST_READY && !sgi__instance_pinned(i))
             sgi__instance_stop(core, now, i, true);
         break;
     }
@@ -290,12 +290,15 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     case TIMER_MODEL_HANG: {
         struct model *m = t->owner;
         m->hung_step = m->op_prepare ? SGI_STEP_PREPARE : SGI_STEP_STOP;
-        if (m->instance.state == ST_COLD)
+        if (!m->coming)
             sgi__model_failed(core, now, m, SGI_E_WEDGED, m->hung_step);
-        else if (!m->instance.to_dram) /* a fill of DRAM does not need it */
-            sgi__instance_fail(core, now, &m->instance, SGI_E_WEDGED, m->hung_step);
+        else if (!m->coming->to_dram) /* a fill of DRAM does not need it */
+            sgi__instance_fail(core, now, m->coming, SGI_E_WEDGED, m->hung_step);
         break;
     }
+    case TIMER_MODEL_MORE:
+        core->dirty = true; /* the scheduler looks whether another instance is worth it */
+        break;
     }
 }
 
@@ -336,6 +339,12 @@ void sgi__core_tick(struct sgi__core *core, uint64_t now)
 
 /* ---- events from users ---- */
 
+/* For the lease of one more want. */
+static sgi_status leases_room(struct sgi__core *core)
+{
+    return room(core, core->models.count, core->instances_max, core->leases_count + core->wants_count + 1);
+}
+
 sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model, const struct sgi__core_want *want,
                           sgi_ticket *ticket_out)
 {
@@ -348,7 +357,7 @@ sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model,
         return SGI_E_STALE;
     if (core->wants_count >= core->config.wants_max)
         return SGI_E_BUSY;
-    sgi_status st = room(core, core->models.count, core->leases_count + core->wants_count + 1);
+    sgi_status st = leases_room(core);
     if (st != SGI_OK)
         return st;
 
@@ -357,7 +366,7 @@ sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model,
     w->spec = *want;
     w->seq = ++core->seq;
     w->since = now;
-    w->joined = m->instance.state == ST_QUEUED || m->instance.state == ST_RESERVING || m->instance.state == ST_LOADING;
+    w->joined = m->coming != NULL;
     *ticket_out = w->id;
     sgi__want_add(core, w);
     m->evict_dram = m->discard_wanted = false; /* somebody needs it after all */
@@ -375,14 +384,15 @@ sgi_status sgi__core_try_acquire(struct sgi__core *core, uint64_t now, sgi_model
         return SGI_E_CLOSED;
     if (m->draining)
         return SGI_E_STALE;
-    if (m->wants > 0 || !sgi__instance_grants(&m->instance)) /* nobody passes those who wait */
+    struct instance *i = m->wants > 0 ? NULL : sgi__model_grants(m, -1); /* nobody passes those who wait */
+    if (!i)
         return SGI_E_WOULD_BLOCK;
     if (core->leases.free_count <= core->wants_count) {
-        sgi_status st = room(core, core->models.count, core->leases_count + core->wants_count + 1);
+        sgi_status st = leases_room(core);
         if (st != SGI_OK)
             return st;
     }
-    *lease_out = sgi__lease_grant(core, now, &m->instance, idle_ns, lease_ns)->id;
+    *lease_out = sgi__lease_grant(core, now, i, idle_ns, lease_ns)->id;
     return SGI_OK;
 }
 
@@ -440,6 +450,8 @@ sgi_status sgi__core_release(struct sgi__core *core, uint64_t now, sgi_lease lea
     i->leases--;
     i->model->leases--;
     i->model->leases_overdue -= was_overdue;
+    uint64_t held = now - l->granted_at;
+    i->model->lease_ns = i->model->lease_ns ? i->model->lease_ns - i->model->lease_ns / 8 + held / 8 : held;
     i->rest_ns = idle_ns;
     sgi__instance_less_used(core, now, i, idle_ns);
     sgi__core_settle(core, now);
@@ -448,16 +460,20 @@ sgi_status sgi__core_release(struct sgi__core *core, uint64_t now, sgi_lease lea
 
 static sgi_status evict(struct sgi__core *core, uint64_t now, struct model *m, uint32_t tier)
 {
-    struct instance *i = &m->instance;
-
-    if (m->wants > 0 || m->leases > 0 || !(i->state == ST_COLD || i->state == ST_READY || i->state == ST_STOPPING))
+    if (m->wants > 0 || m->leases > 0)
         return SGI_E_BUSY;
+    for (const struct instance *i = m->instances; i; i = i->model_next)
+        if (i->state != ST_READY && i->state != ST_STOPPING)
+            return SGI_E_BUSY;
     if (tier != SGI_TIER_DRAM)
         m->evict_dram = true;
     if (tier == SGI_EVICT_ALL)
         m->discard_wanted = true;
-    if (i->state == ST_READY)
-        sgi__instance_stop(core, now, i, tier == SGI_TIER_DRAM);
+    for (struct instance *i = m->instances, *next; i; i = next) {
+        next = i->model_next;
+        if (i->state == ST_READY)
+            sgi__instance_stop(core, now, i, tier == SGI_TIER_DRAM);
+    }
     sgi__model_advance(core, now, m);
     return SGI_OK;
 }
@@ -503,8 +519,9 @@ sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, 
             return st;
     }
     set_pin(core, m, tier);
-    if (changes && m->instance.state == ST_READY) /* its idle time begins with the end of the pin */
-        sgi__instance_rest(core, now, &m->instance, m->instance.idle_ns);
+    for (struct instance *i = m->instances; i && changes; i = i->model_next)
+        if (i->state == ST_READY) /* its idle time begins with the end of the pin */
+            sgi__instance_rest(core, now, i, i->idle_ns);
     core->dirty = true; /* what was pinned may be evicted now */
     sgi__core_settle(core, now);
     return SGI_OK;
@@ -512,19 +529,20 @@ sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, 
 
 static void drain_model(struct sgi__core *core, uint64_t now, struct model *m, sgi_status reason)
 {
-    struct instance *i = &m->instance;
-
     m->draining = true;
     set_pin(core, m, SGI_TIER_DISK);
     sgi__wants_reject(core, m, reason, step_of(m), 0);
-    i->closing = true;
-    i->keep = false;
-    if (i->state == ST_QUEUED)
-        sgi__instance_abandon(core, now, m, true);
-    else if (i->state == ST_READY || i->state == ST_RESERVING || (i->state == ST_LOADING && i->leases == 0))
-        sgi__instance_stop(core, now, i, false);
-    else
-        sgi__instance_advance(core, now, i);
+    for (struct instance *i = m->instances, *next; i; i = next) {
+        next = i->model_next;
+        i->closing = true;
+        i->keep = false;
+        if (i->state == ST_QUEUED)
+            sgi__instance_abandon(core, now, m, true);
+        else if (i->state == ST_READY || i->state == ST_RESERVING || (i->state == ST_LOADING && i->leases == 0))
+            sgi__instance_stop(core, now, i, false);
+        else
+            sgi__instance_advance(core, now, i);
+    }
     sgi__model_advance(core, now, m);
     core->dirty = true;
 }
@@ -575,7 +593,7 @@ void sgi__core_lease_unhold(struct sgi__core *core, sgi_lease lease)
 
 static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, const struct sgi__core_event *event)
 {
-    struct instance *i = &m->instance;
+    struct instance *i = m->coming;
 
     switch (event->kind) {
     case SGI__EV_SOURCE_CHECKED:
@@ -583,7 +601,7 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
             return false;
         m->op_check = 0;
         core->dirty = true;
-        if (i->state == ST_QUEUED && !i->source_ok) {
+        if (i && i->state == ST_QUEUED && !i->source_ok) {
             if (event->status != SGI_OK) {
                 sgi__instance_fail(core, now, i, event->status, SGI_STEP_SOURCE);
             } else {
@@ -602,8 +620,9 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
             m->prepared = true;
             m->prepared_bytes = event->bytes;
             core->prepared_bytes += event->bytes;
-            sgi__instance_advance(core, now, i);
-        } else if (i->state == ST_COLD || i->to_dram) {
+            if (i)
+                sgi__instance_advance(core, now, i);
+        } else if (!i || i->to_dram) {
             m->last_error = event->status;
         } else {
             sgi__instance_fail(core, now, i, event->status, SGI_STEP_PREPARE);
@@ -617,7 +636,7 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
         sgi__model_unwatch(now, m);
         core->prepared_bytes -= m->prepared_bytes;
         m->prepared_bytes = 0;
-        if (i->state != ST_COLD && !i->to_dram && i->source_ok)
+        if (i && !i->to_dram && i->source_ok)
             sgi__prepare(core, now, m); /* it was wanted again meanwhile */
         break;
     case SGI__EV_DROPPED:

@@ -45,7 +45,8 @@ struct sgi__core_model_config {
     uint64_t engine_bytes;
     uint64_t idle_ns;    /* SGI__NEVER: no timer */
     uint64_t hang_ns;    /* SGI__NEVER: no limit */
-    uint32_t leases_max; /* UINT32_MAX: no limit */
+    uint32_t leases_max;    /* of an instance; UINT32_MAX: no limit */
+    uint32_t instances_max; /* each on a device of its own; 0: 1 */
     bool     has_engine, has_prepare;
     bool     has_prefix; /* its engine fills a part of the image beside each load from disk */
 };
@@ -221,7 +222,8 @@ struct sgi__core_lease_view {
 sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, struct sgi__core_lease_view *view_out);
 
 struct sgi__core_model_view {
-    uint32_t   state; /* SGI_MODEL_* */
+    uint32_t   state; /* SGI_MODEL_*, of the furthest instance, like device, tier and idle_deadline */
+    uint32_t   instances;
     int32_t    device;
     uint32_t   tier;
     uint32_t   leases, leases_overdue, calls, wants, pinned_tier;

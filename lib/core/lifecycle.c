@@ -33,11 +33,36 @@ void sgi__instance_move(struct instance *i, enum instance_event event)
     uint8_t next = next_state[i->state][event];
     assert(next != XX);
     i->state = next;
+    if (i->model->coming == i && (next < ST_QUEUED || next > ST_LOADING))
+        i->model->coming = NULL;
 }
 
 bool sgi__instance_unused(const struct instance *i)
 {
     return i->leases == 0 && i->calls == 0;
+}
+
+bool sgi__instance_serves(const struct instance *i)
+{
+    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing && !i->lost;
+}
+
+bool sgi__model_serves(const struct model *m)
+{
+    for (const struct instance *i = m->instances; i; i = i->model_next)
+        if (sgi__instance_serves(i))
+            return true;
+    return false;
+}
+
+bool sgi__instance_pinned(const struct instance *i)
+{
+    if (i->model->pinned_tier != SGI_TIER_DEVICE || i->state == ST_STOPPING)
+        return false;
+    for (const struct instance *other = i->model->instances; other; other = other->model_next)
+        if (other != i && sgi__instance_serves(other))
+            return false;
+    return true;
 }
 
 bool sgi__instance_filled(const struct instance *i)
@@ -157,7 +182,17 @@ static void gone(struct sgi__core *core, uint64_t now, struct instance *i)
     load_slot_give(core, i);
     timers_unset(i);
     sgi__instance_move(i, EV_GONE);
-    i->id = 0;
+    *(i->model_prev ? &i->model_prev->model_next : &m->instances) = i->model_next;
+    if (i->model_next)
+        i->model_next->model_prev = i->model_prev;
+    m->instances_count--;
+    for (uint32_t n = 0; n < core->config.devices_count; n++)
+        if (core->devices[n].kept_for == i)
+            core->devices[n].kept_for = NULL;
+    sgi__timer_remove(core, &i->idle);
+    sgi__timer_remove(core, &i->hang);
+    sgi__timer_remove(core, &i->starve);
+    sgi__slots_give(&core->instances, i);
     core->dirty = true;
     sgi__model_advance(core, now, m);
 }
@@ -189,18 +224,21 @@ void sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m)
 /* QUEUED: the scheduler admits it once its source has been checked and there is room. */
 void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, bool to_dram)
 {
-    struct instance *i = &m->instance;
-    struct timer     idle = i->idle, hang = i->hang, starve = i->starve; /* they may stand in the heap still */
+    struct instance *i = sgi__slots_take(&core->instances, core, ID_INSTANCE);
 
-    assert(i->state == ST_COLD);
-    *i = (struct instance){ .model = m,
-                            .idle = idle,
-                            .hang = hang,
-                            .starve = starve,
-                            .to_dram = to_dram,
-                            .keep = true,
-                            .rest_ns = SGI__IDLE_OF_MODEL };
-    i->id = sgi__core_new_id(core, ID_INSTANCE, sgi__core_slot(m->id));
+    assert(!m->coming && m->instances_count < m->config.instances_max);
+    i->model = m;
+    i->to_dram = to_dram;
+    i->keep = true;
+    i->rest_ns = SGI__IDLE_OF_MODEL;
+    sgi__timer_init(&i->idle, TIMER_IDLE, i);
+    sgi__timer_init(&i->hang, TIMER_HANG, i);
+    sgi__timer_init(&i->starve, TIMER_STARVE, i);
+    i->model_next = m->instances;
+    if (m->instances)
+        m->instances->model_prev = i;
+    m->instances = m->coming = i;
+    m->instances_count++;
     sgi__instance_move(i, EV_WANTED);
 
     if (!to_dram && m->residence == RES_KEPT) {
@@ -219,6 +257,7 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
     struct model *m = i->model;
 
     i->blocked = false;
+    i->admitted_at = now;
     sgi__timer_unset(&i->starve);
     if (i->tier == SGI_TIER_DRAM) {
         sgi__residence_lend(core, m);
@@ -240,6 +279,7 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
     sgi__instance_move(i, EV_READY);
     i->ready_seq = core->seq;
     i->last_used = now;
+    m->start_ns = now - i->admitted_at;
     m->failures = 0;
     m->failed_until = 0;
     m->last_error = SGI_OK;
@@ -291,7 +331,9 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 static bool end_memory(struct sgi__core *core, struct instance *i)
 {
     struct model *m = i->model;
-    bool          keep = i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram &&
+    bool          borrowed = m->residence == RES_LENT && i->tier == SGI_TIER_DRAM;
+    bool          first = m->residence == RES_NONE || m->residence == RES_DROPPING || borrowed;
+    bool          keep = i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram && first &&
                 (i->device == SGI__DRAM || core->devices[i->device].unified);
     enum room room = ROOM_NOW;
 
@@ -307,7 +349,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
         return false;
 
     if (!keep || room == ROOM_NONE) {
-        if (m->residence == RES_LENT)
+        if (borrowed)
             sgi__residence_clear(core, m);
         i->op_end = sgi__core_act(core, SGI__ACT_FREE, m, i);
         return true;
@@ -367,7 +409,7 @@ void sgi__instance_stop(struct sgi__core *core, uint64_t now, struct instance *i
     sgi__instance_advance(core, now, i);
 }
 
-/* Counts against the model, and tells everybody who waits for it why. */
+/* Counts against the model, and tells everybody who waits for it why; unless another instance serves them. */
 void sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sgi_status status, uint32_t step)
 {
     const struct sgi__core_config *c = &core->config;
@@ -386,7 +428,8 @@ void sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sg
             wait *= 2;
         m->failed_until = now + (wait < c->backoff_max_ns ? wait : c->backoff_max_ns);
     }
-    sgi__wants_reject(core, m, status, step, m->failed_until - now);
+    if (!sgi__model_serves(m))
+        sgi__wants_reject(core, m, status, step, m->failed_until - now);
 }
 
 void sgi__instance_fail(struct sgi__core *core, uint64_t now, struct instance *i, sgi_status status, uint32_t step)
@@ -406,13 +449,13 @@ void sgi__instance_fail(struct sgi__core *core, uint64_t now, struct instance *i
 /* Nobody wants it any more. Who canceled meant it; who ran out of time will likely ask again, so that load goes on. */
 void sgi__instance_abandon(struct sgi__core *core, uint64_t now, struct model *m, bool canceled)
 {
-    struct instance *i = &m->instance;
+    struct instance *i = m->coming;
 
-    if (m->wants > 0)
+    if (m->wants > 0 || !i)
         return;
     if (i->state == ST_QUEUED)
         gone(core, now, i);
-    else if (canceled && i->leases == 0 && (i->state == ST_RESERVING || i->state == ST_LOADING))
+    else if (canceled && i->leases == 0)
         sgi__instance_stop(core, now, i, true);
 }
 
@@ -423,7 +466,7 @@ void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i
     if (idle_ns == SGI__IDLE_OF_MODEL)
         idle_ns = i->model->config.idle_ns;
     i->idle_ns = idle_ns;
-    if (i->model->pinned_tier == SGI_TIER_DEVICE || idle_ns >= SGI__NEVER - now)
+    if (sgi__instance_pinned(i) || idle_ns >= SGI__NEVER - now)
         sgi__timer_unset(&i->idle);
     else
         sgi__timer_set(core, &i->idle, now + idle_ns);
@@ -543,7 +586,8 @@ void sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i
     i->failed_step = step;
     i->model->last_error = SGI_E_WEDGED;
     i->model->failures_total++;
-    sgi__wants_reject(core, i->model, SGI_E_WEDGED, step, 0);
+    if (!sgi__model_serves(i->model))
+        sgi__wants_reject(core, i->model, SGI_E_WEDGED, step, 0);
     sgi__core_reply(core,
                     &(struct sgi__core_reply){ .kind = SGI__REPLY_WEDGED, .model = i->model->id, .instance = i->id });
     cancel(core, i);
@@ -595,7 +639,7 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
 
 void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
 {
-    bool cold = m->instance.state == ST_COLD;
+    bool cold = !m->instances;
 
     if (m->residence == RES_KEPT && (m->draining || (m->evict_dram && m->wants == 0)))
         sgi__residence_drop(core, m);

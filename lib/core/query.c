@@ -43,6 +43,25 @@ static uint32_t public_state(const struct instance *i)
     return state[i->state];
 }
 
+static bool on_device(const struct instance *i)
+{
+    return i->state != ST_QUEUED && i->device != SGI__DRAM;
+}
+
+/* Of several instances the one that a user would call the model's state. NULL: it is cold. */
+static const struct instance *furthest(const struct model *m)
+{
+    static const uint8_t rank[ST_COUNT] = {
+        [ST_BUSY] = 7, [ST_READY] = 6, [ST_LOADING] = 5, [ST_RESERVING] = 4, [ST_QUEUED] = 3, [ST_WEDGED] = 2,
+        [ST_STOPPING] = 1,
+    };
+    const struct instance *best = NULL;
+    for (const struct instance *i = m->instances; i; i = i->model_next)
+        if (!best || rank[i->state] > rank[best->state])
+            best = i;
+    return best;
+}
+
 static uint64_t residence_bytes(const struct model *m)
 {
     return m->residence == RES_NONE || m->residence == RES_LENT ? 0 : m->config.image_bytes;
@@ -53,34 +72,37 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
     const struct model *m = sgi__core_model(core, model);
     if (!m)
         return SGI_E_STALE;
-    const struct instance *i = &m->instance;
-    bool                   on_device = i->state != ST_COLD && i->state != ST_QUEUED && i->device != SGI__DRAM;
-    bool                   up = i->state == ST_READY || i->state == ST_BUSY;
+    const struct instance *f = furthest(m);
     *view_out = (struct sgi__core_model_view){
-        .state = m->hung_step && i->state == ST_COLD ? SGI_MODEL_WEDGED : public_state(i),
-        .device = on_device ? i->device : -1,
-        .tier = up                                                     ? SGI_TIER_DEVICE
+        .state = f              ? public_state(f)
+                 : m->hung_step ? SGI_MODEL_WEDGED
+                                : SGI_MODEL_COLD,
+        .instances = m->instances_count,
+        .device = f && on_device(f) ? f->device : -1,
+        .tier = f && (f->state == ST_READY || f->state == ST_BUSY)     ? SGI_TIER_DEVICE
                 : m->residence == RES_KEPT || m->residence == RES_LENT ? SGI_TIER_DRAM
                                                                        : SGI_TIER_DISK,
         .leases = m->leases,
         .leases_overdue = m->leases_overdue,
-        .calls = i->calls,
         .wants = m->wants,
         .pinned_tier = m->pinned_tier,
-        .idle_deadline = i->state == ST_READY ? i->idle.due : SGI__NEVER,
-        .device_bytes = on_device ? i->charged : 0,
-        .dram_bytes = residence_bytes(m) +
-                      (i->state != ST_COLD && i->state != ST_QUEUED && i->device == SGI__DRAM ? i->charged : 0),
+        .idle_deadline = f && f->state == ST_READY ? f->idle.due : SGI__NEVER,
+        .dram_bytes = residence_bytes(m),
         .prepared_bytes = m->prepared_bytes,
         .engine_bytes = m->engine_bytes,
         .loads = m->loads_total,
         .failures = m->failures_total,
-        .instance = i->id,
+        .instance = f ? f->id : 0,
         .last_error = m->last_error,
         .failed_until = m->failures > 1 ? m->failed_until : 0,
         .draining = m->draining,
         .drained = m->drained_said,
     };
+    for (const struct instance *i = m->instances; i; i = i->model_next) {
+        view_out->calls += i->calls;
+        if (i->state != ST_QUEUED)
+            *(i->device == SGI__DRAM ? &view_out->dram_bytes : &view_out->device_bytes) += i->charged;
+    }
     return SGI_OK;
 }
 
@@ -132,9 +154,10 @@ sgi_model sgi__core_model_at(const struct sgi__core *core, uint32_t index)
 
 static void check_instance(const struct sgi__core *core, const struct instance *i)
 {
-    bool admitted = i->state != ST_COLD && i->state != ST_QUEUED;
+    bool admitted = i->state != ST_QUEUED;
 
-    assert((i->state == ST_COLD) == (i->id == 0));
+    assert(i->id && i->state != ST_COLD);
+    assert((i->model->coming == i) == (i->state >= ST_QUEUED && i->state <= ST_LOADING));
     assert(admitted || (i->charged == 0 && i->leases == 0 && i->calls == 0));
     assert(i->charged_engine <= i->charged);
     assert(i->calls_ending <= i->calls && i->calls_detached <= i->calls);
@@ -151,20 +174,27 @@ static void check_instance(const struct sgi__core *core, const struct instance *
 static void check_model(const struct sgi__core *core, const struct model *m, uint32_t *wants, uint32_t *leases,
                         uint64_t *dram)
 {
-    uint32_t own = 0;
+    uint32_t own = 0, held = 0, instances = 0;
 
     for (const struct want *w = m->wants_head; w; w = w->next) {
         assert(w->model == m && (!w->next || w->next->prev == w));
         own++;
     }
     assert(own == m->wants && m->is_pending == (own > 0));
-    assert(m->leases == m->instance.leases);
-    check_instance(core, &m->instance);
+    for (const struct instance *i = m->instances; i; i = i->model_next) {
+        assert(i->model == m && (!i->model_next || i->model_next->model_prev == i));
+        check_instance(core, i);
+        held += i->leases;
+        instances++;
+        if (i->state != ST_QUEUED && i->device == SGI__DRAM)
+            *dram += i->charged;
+        for (const struct instance *other = i->model_next; other; other = other->model_next)
+            assert(!on_device(i) || !on_device(other) || i->device != other->device);
+    }
+    assert(held == m->leases && instances == m->instances_count && instances <= m->config.instances_max);
     *wants += own;
     *leases += m->leases;
     *dram += residence_bytes(m);
-    if (m->instance.state != ST_COLD && m->instance.state != ST_QUEUED && m->instance.device == SGI__DRAM)
-        *dram += m->instance.charged;
 }
 
 void sgi__core_check(const struct sgi__core *core)
@@ -177,7 +207,8 @@ void sgi__core_check(const struct sgi__core *core)
         if (!m->id)
             continue;
         check_model(core, m, &wants, &leases, &dram);
-        loads += m->instance.counts_load;
+        for (const struct instance *i = m->instances; i; i = i->model_next)
+            loads += i->counts_load;
     }
     assert(wants == core->wants_count && leases == core->leases_count && loads == core->loads);
     assert(core->wants_count <= core->config.wants_max && core->loads <= core->config.loads_max);

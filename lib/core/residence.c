@@ -94,10 +94,10 @@ void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *
     sgi__residence_clear(core, m);
     core->dirty = true;
     /* The instances that wait for this to keep theirs; there are few, and only then is anybody looked for. */
-    for (uint32_t n = 0; core->keep_waiters > 0 && n < core->models.count; n++) {
-        struct model *other = core->models.items[n];
-        if (other->id && other->instance.keep_waiting)
-            sgi__instance_advance(core, now, &other->instance);
+    for (uint32_t n = 0; core->keep_waiters > 0 && n < core->instances.count; n++) {
+        struct instance *i = core->instances.items[n];
+        if (i->id && i->keep_waiting)
+            sgi__instance_advance(core, now, i);
     }
     sgi__model_advance(core, now, m);
 }
@@ -114,10 +114,14 @@ struct budget {
 /* Of a model, and not on its way out. */
 static uint64_t taken_by(const struct model *m)
 {
-    const struct instance *i = &m->instance;
-    bool                   filling = i->device == SGI__DRAM && i->charged > 0;
-    bool                   lending = m->residence == RES_LENT && i->op_reserve;
-    return filling || lending || m->residence == RES_KEEPING || m->residence == RES_KEPT ? m->config.image_bytes : 0;
+    uint64_t bytes = m->residence == RES_KEEPING || m->residence == RES_KEPT ? m->config.image_bytes : 0;
+    for (const struct instance *i = m->instances; i; i = i->model_next) {
+        bool filling = i->device == SGI__DRAM && i->charged > 0;
+        bool lending = i->tier == SGI_TIER_DRAM && i->op_reserve;
+        if (filling || lending)
+            bytes += m->config.image_bytes;
+    }
+    return bytes;
 }
 
 static struct budget budget_of(const struct sgi__core *core)

@@ -11,10 +11,27 @@
 
 /* ---- leases ---- */
 
-bool sgi__instance_grants(const struct instance *i)
+static bool grants(const struct instance *i)
 {
     return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing &&
            i->calls_detached < i->model->config.leases_max - i->leases;
+}
+
+/* Of two that would: the one on the hinted device, else the one in use, so that the other may become idle. */
+static bool grants_rather(const struct instance *a, const struct instance *b, int32_t hint)
+{
+    if ((a->device == hint) != (b->device == hint))
+        return a->device == hint;
+    return a->state != b->state ? a->state == ST_BUSY : a->last_used > b->last_used;
+}
+
+struct instance *sgi__model_grants(const struct model *m, int32_t hint)
+{
+    struct instance *best = NULL;
+    for (struct instance *i = m->instances; i; i = i->model_next)
+        if (grants(i) && (!best || grants_rather(i, best, hint)))
+            best = i;
+    return best;
 }
 
 struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns,
@@ -56,7 +73,7 @@ static uint64_t lacking_bytes(const struct device *d, uint64_t need, uint64_t go
 
 static bool may_evict(const struct instance *i)
 {
-    return i->state == ST_READY && i->model->pinned_tier < SGI_TIER_DEVICE && i->model->wants == 0;
+    return i->state == ST_READY && !sgi__instance_pinned(i) && i->model->wants == 0;
 }
 
 /* What its instances that end already will give back. */
@@ -114,9 +131,18 @@ bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bo
     return false;
 }
 
-static bool usable(const struct device *d, const struct instance *i)
+static bool has_one(const struct sgi__core *core, const struct device *d, const struct model *m)
 {
-    return !d->lost && sgi__instance_need(i) <= d->bytes_max;
+    for (const struct instance *i = m->instances; i; i = i->model_next)
+        if (i->state != ST_QUEUED && i->device == (int32_t)(d - core->devices))
+            return true;
+    return false;
+}
+
+/* One instance of a model on a device. */
+static bool usable(const struct sgi__core *core, const struct device *d, const struct instance *i)
+{
+    return !d->lost && sgi__instance_need(i) <= d->bytes_max && !has_one(core, d, i->model);
 }
 
 static bool kept_for_another(const struct device *d, const struct instance *i)
@@ -141,7 +167,7 @@ static int32_t device_with_room(const struct sgi__core *core, const struct insta
     for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
         uint64_t             need = sgi__instance_need(i);
-        if (!usable(d, i) || kept_for_another(d, i) || free_bytes(d) < need ||
+        if (!usable(core, d, i) || kept_for_another(d, i) || free_bytes(d) < need ||
             lacking_bytes(d, need + d->promised, leaving_bytes(d)) > 0)
             continue;
         if (i->retried && something_stops(d)) /* the books said yes once before; let what was evicted go first */
@@ -161,7 +187,7 @@ static uint64_t stuck_bytes(const struct device *d)
 {
     uint64_t bytes = d->foreign;
     for (const struct instance *i = d->instances; i; i = i->device_next)
-        if (i->state == ST_WEDGED || (i->model->pinned_tier == SGI_TIER_DEVICE && i->state != ST_STOPPING))
+        if (i->state == ST_WEDGED || sgi__instance_pinned(i))
             bytes += i->charged;
     return bytes;
 }
@@ -182,14 +208,14 @@ static int32_t device_to_wait_for(const struct sgi__core *core, const struct ins
 
     if (i->blocked && i->blocked_device >= 0) { /* where its room is on the way already */
         const struct device *d = &core->devices[i->blocked_device];
-        if (usable(d, i) && !kept_for_another(d, i) &&
+        if (usable(core, d, i) && !kept_for_another(d, i) &&
             lacking_bytes(d, sgi__instance_need(i) + d->promised, leaving_bytes(d)) == 0)
             return i->blocked_device;
     }
 
     for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
-        if (!usable(d, i))
+        if (!usable(core, d, i))
             continue;
         uint64_t need = sgi__instance_need(i), lacking = lacking_bytes(d, need + d->promised, leaving_bytes(d));
         bool     enough = lacking <= idle_bytes(d) && !kept_for_another(d, i);
@@ -304,7 +330,7 @@ static bool yields(const struct device *d, const struct instance *i)
 {
     const struct model *m = i->model;
 
-    if ((i->state != ST_READY && i->state != ST_BUSY) || i->closing || m->pinned_tier == SGI_TIER_DEVICE)
+    if ((i->state != ST_READY && i->state != ST_BUSY) || i->closing || sgi__instance_pinned(i))
         return false;
     return m->wants == 0 || (i->served && oldest_want(m)->seq > oldest_want(d->kept_for->model)->seq);
 }
@@ -343,9 +369,12 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
             }
     }
     for (struct model *m = core->pending_head; m; m = m->pending_next) {
-        struct instance *i = &m->instance;
+        struct instance *i = m->coming;
+        if (!i)
+            continue;
         i->promised = false;
-        if (i->state != ST_QUEUED || !i->blocked || i->blocked_device < 0 || !starves(core, now, m))
+        if (i->state != ST_QUEUED || !i->blocked || i->blocked_device < 0 || !starves(core, now, m) ||
+            sgi__model_serves(m)) /* one more would only help */
             continue;
         int32_t here = device_with_room(core, i, m->wants_head->spec.device_hint); /* then it waits for a loader only */
         struct device *d = &core->devices[here >= 0 ? here : i->blocked_device];
@@ -370,40 +399,47 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
     }
 }
 
-/* ---- one model ---- */
+/* ---- what is up ---- */
 
-/* It is there only for those who still hold it; whoever comes later needs another device. */
-static void serve_lost(struct sgi__core *core, struct instance *i)
+/* Used last, of those that are up and stay. */
+static struct instance *any_up(const struct model *m)
 {
-    sgi_status why_not;
-    if (i->lost && i->model->wants > 0 && !sgi__fits_somewhere(core, i->model, false, &why_not))
-        sgi__wants_reject(core, i->model, why_not, SGI_STEP_CONTEXT, 0);
+    struct instance *best = NULL;
+    for (struct instance *i = m->instances; i; i = i->model_next)
+        if ((i->state == ST_READY || i->state == ST_BUSY) && (!best || i->last_used > best->last_used))
+            best = i;
+    return best;
 }
 
+/* What the instances that are up can give. */
 static void serve_up(struct sgi__core *core, uint64_t now, struct model *m)
 {
-    struct instance *i = &m->instance;
-
     for (struct want *w = m->wants_head, *next; w; w = next) {
+        struct instance *i = sgi__model_grants(m, w->spec.device_hint);
         next = w->next;
-        if (w->spec.prefetch) {
-            uint64_t idle_ns = w->spec.idle_ns;
-            bool     device = w->spec.tier == SGI_TIER_DEVICE;
-            sgi__want_grant(core, now, w, i);
-            if (device && i->state == ST_READY && !i->closing)
-                sgi__instance_rest(core, now, i, idle_ns);
-        } else if (sgi__instance_grants(i)) {
-            sgi__want_grant(core, now, w, i);
+        if (!w->spec.prefetch) {
+            if (i)
+                sgi__want_grant(core, now, w, i);
+            continue;
         }
+        if (!i) /* busy or not, it is there */
+            i = any_up(m);
+        if (!i)
+            continue;
+        uint64_t idle_ns = w->spec.idle_ns;
+        bool     device = w->spec.tier == SGI_TIER_DEVICE;
+        sgi__want_grant(core, now, w, i);
+        if (device && i->state == ST_READY && !i->closing)
+            sgi__instance_rest(core, now, i, idle_ns);
     }
-    if (m->wants == 0 && i->state == ST_READY) /* only prefetches: who came before them could not have its room */
+    struct instance *up = any_up(m);
+    if (m->wants == 0 && up && up->state == ST_READY) /* only prefetches: who came before could not have its room */
         core->dirty = true;
-    serve_lost(core, i);
 }
 
-static void serve_early(struct sgi__core *core, uint64_t now, struct model *m)
+static void serve_early(struct sgi__core *core, uint64_t now, struct instance *i)
 {
-    struct instance *i = &m->instance;
+    struct model *m = i->model;
     if (i->to_dram || i->closing)
         return;
     /* Whose turn is sooner: their leases are set aside, or a stream of early wants would pass them for ever. */
@@ -439,6 +475,7 @@ static bool wants_device(const struct model *m)
     return w != NULL;
 }
 
+/* Nothing of it is up: the first who wants it has it started. */
 static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
 {
     bool to_dram = !wants_device(m);
@@ -459,6 +496,53 @@ static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
     sgi__instance_start(core, now, m, to_dram);
 }
 
+/* ---- one more ---- */
+
+static bool fits_beside(const struct sgi__core *core, const struct model *m)
+{
+    for (uint32_t n = 0; n < core->config.devices_count; n++) {
+        const struct device *d = &core->devices[n];
+        if (!d->lost && m->config.image_bytes + m->engine_bytes <= d->bytes_max && !has_one(core, d, m))
+            return true;
+    }
+    return false;
+}
+
+/* How long the last in the queue will wait if leases go on being held as long as they were; for the first it is at
+ * least what it has waited by now. */
+static uint64_t queue_ns(uint64_t now, const struct model *m)
+{
+    uint64_t waiting = 0, at_once = 0, longest = 0;
+
+    for (const struct want *w = m->wants_head; w; w = w->next)
+        if (!w->spec.prefetch && w->spec.deadline > now) {
+            waiting++;
+            longest = now - w->since > longest ? now - w->since : longest;
+        }
+    for (const struct instance *i = m->instances; i; i = i->model_next)
+        if (sgi__instance_serves(i))
+            at_once += m->config.leases_max;
+    uint64_t turns = (waiting + at_once - 1) / at_once;
+    uint64_t expected = turns > 0 && m->lease_ns > SGI__NEVER / turns ? SGI__NEVER : turns * m->lease_ns;
+    return waiting == 0 ? 0 : expected > longest ? expected : longest;
+}
+
+/* Another instance is worth its start when the queue for those there are costs more than that. */
+static void serve_more(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    if (m->hung_step || now < m->failed_until || !wants_device(m) || !in_time(m, now, true) || !fits_beside(core, m))
+        return;
+    if (queue_ns(now, m) > m->start_ns) {
+        sgi__instance_start(core, now, m, false);
+        return;
+    }
+    const struct want *first = oldest_want(m);
+    if (m->start_ns < SGI__NEVER - 1 - first->since)
+        sgi__timer_set(core, &m->more, first->since + m->start_ns + 1);
+}
+
+/* ---- one model ---- */
+
 /* While it queues, what it is wanted for may change. */
 static void retarget(struct sgi__core *core, uint64_t now, struct instance *i)
 {
@@ -470,37 +554,64 @@ static void retarget(struct sgi__core *core, uint64_t now, struct instance *i)
         sgi__prepare(core, now, i->model);
 }
 
+static void serve_queued(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    struct model *m = i->model;
+    sgi_status    why_not;
+
+    retarget(core, now, i);
+    if (!i->source_ok || !in_time(m, now, !i->to_dram))
+        return;
+    if (sgi__model_serves(m)) { /* one more */
+        if (fits_beside(core, m))
+            place(core, now, i);
+    } else if (sgi__fits_somewhere(core, m, i->to_dram, &why_not)) {
+        place(core, now, i);
+    } else { /* the device was lost, or the engine turned out larger, while it queued */
+        sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
+        sgi__instance_abandon(core, now, m, true);
+    }
+}
+
+/* All the instances it may have are there, and none serves: they end, are lost, or hang. */
+static void serve_ending(struct sgi__core *core, struct model *m)
+{
+    bool       lost = false, ends = false;
+    uint32_t   step = SGI_STEP_NONE;
+    sgi_status why_not;
+
+    for (const struct instance *i = m->instances; i; i = i->model_next) {
+        lost |= i->lost;
+        ends |= i->state != ST_WEDGED;
+        if (i->state == ST_WEDGED)
+            step = i->failed_step;
+    }
+    if (!ends)
+        sgi__wants_reject(core, m, SGI_E_WEDGED, step, 0);
+    else if (lost && !sgi__fits_somewhere(core, m, false, &why_not)) /* it is there only for those who still hold it */
+        sgi__wants_reject(core, m, why_not, SGI_STEP_CONTEXT, 0);
+}
+
 static void serve(struct sgi__core *core, uint64_t now, struct model *m)
 {
-    struct instance *i = &m->instance;
-
     if (m->residence == RES_KEPT)
         serve_kept(core, now, m);
+    serve_up(core, now, m);
     if (m->wants == 0) {
         sgi__instance_abandon(core, now, m, false);
         return;
     }
-    if (i->state == ST_COLD && in_time(m, now, false))
+    bool serves = sgi__model_serves(m), room = m->instances_count < m->config.instances_max;
+    if (!m->coming && room && serves)
+        serve_more(core, now, m);
+    else if (!m->coming && room && in_time(m, now, false))
         serve_cold(core, now, m);
-    if (i->state == ST_QUEUED && m->wants > 0)
-        retarget(core, now, i);
-    if (i->state == ST_QUEUED && i->source_ok && in_time(m, now, !i->to_dram)) {
-        sgi_status why_not;
-        if (sgi__fits_somewhere(core, m, i->to_dram, &why_not)) {
-            place(core, now, i);
-        } else { /* the device was lost, or the engine turned out larger, while it queued */
-            sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
-            sgi__instance_abandon(core, now, m, true);
-        }
-    } else if (i->state == ST_READY || i->state == ST_BUSY) {
-        serve_up(core, now, m);
-    } else if (i->state == ST_LOADING) {
-        serve_early(core, now, m);
-    } else if (i->state == ST_STOPPING) {
-        serve_lost(core, i);
-    } else if (i->state == ST_WEDGED) {
-        sgi__wants_reject(core, m, SGI_E_WEDGED, i->failed_step, 0);
-    }
+    else if (!m->coming && !room && !serves)
+        serve_ending(core, m);
+    if (m->coming && m->coming->state == ST_QUEUED)
+        serve_queued(core, now, m->coming);
+    else if (m->coming && m->coming->state == ST_LOADING)
+        serve_early(core, now, m->coming);
 }
 
 void sgi__sched_run(struct sgi__core *core, uint64_t now)

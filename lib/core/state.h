@@ -23,7 +23,16 @@ struct slots {
  * A deadline. `due` is the truth; `key` is where it stands in the heap, at or before `due`: moving a deadline later,
  * which every warm acquire and release does, touches one word, and the heap finds out when `key` comes up.
  */
-enum timer_kind { TIMER_IDLE, TIMER_HANG, TIMER_WANT, TIMER_STARVE, TIMER_LEASE, TIMER_LINGER, TIMER_MODEL_HANG };
+enum timer_kind {
+    TIMER_IDLE,
+    TIMER_HANG,
+    TIMER_WANT,
+    TIMER_STARVE,
+    TIMER_LEASE,
+    TIMER_LINGER,
+    TIMER_MODEL_HANG,
+    TIMER_MODEL_MORE
+};
 
 struct timer {
     uint64_t due; /* SGI__NEVER: not set */
@@ -34,7 +43,7 @@ struct timer {
 };
 
 enum instance_state {
-    ST_COLD,      /* the slot is free */
+    ST_COLD,      /* it has not begun, or is over */
     ST_QUEUED,    /* checking the source, or waiting for room, a loader, a device */
     ST_RESERVING, /* charged; memory and context on their way */
     ST_LOADING,   /* bytes and engine on their way; leases only with EARLY */
@@ -65,8 +74,9 @@ enum callback { CB_PREFIX, CB_START, CB_STOP, CB_CALL, CB_COUNT };
 
 /* One model brought up, or on its way there or back. */
 struct instance {
-    uint64_t         id; /* 0 while COLD */
+    uint64_t         id; /* first: see slots */
     struct model    *model;
+    struct instance *model_prev, *model_next; /* in model.instances */
     uint8_t          state;
     int32_t          device;      /* SGI__DRAM for a fill of the DRAM tier; meaningful from RESERVING on */
     uint8_t          tier;        /* where its bytes come from */
@@ -101,7 +111,7 @@ struct instance {
     uint32_t     calls_detached; /* of them given up: each takes the place of a lease until it has come back */
     uint32_t     calls_ending;   /* of them canceled or detached */
     uint64_t     ending_last;    /* when the last of these was canceled */
-    uint64_t     last_used;
+    uint64_t     admitted_at, last_used;
     uint64_t     idle_ns;   /* the idle time that runs, for when a pin comes off */
     uint64_t     rest_ns;   /* as the last lease released asked for, when a call or the load outlives it */
     uint64_t     ready_seq; /* core.seq when it became ready: wants after it found it there */
@@ -122,7 +132,9 @@ enum residence_state {
 struct model {
     sgi_model                     id; /* first: see slots */
     struct sgi__core_model_config config;
-    struct instance               instance;     /* one for now: instances_max is 1 */
+    struct instance              *instances; /* newest first */
+    uint32_t                      instances_count;
+    struct instance              *coming;       /* of them: on its way up, QUEUED to LOADING. One at a time */
     uint64_t                      engine_bytes; /* configured, or as last reported */
 
     struct want  *wants_head, *wants_tail; /* by priority, then age */
@@ -142,6 +154,10 @@ struct model {
     uint32_t     hung_step; /* PREPARE, or STOP for discard: it does not come back. 0: neither */
     uint64_t     prepared_bytes, op_prepare, op_discard;
     struct timer hang; /* of either */
+
+    uint64_t     lease_ns; /* how long its leases are held: a moving average, 0 before the first has ended */
+    uint64_t     start_ns; /* how long its last start took, once it was admitted */
+    struct timer more;     /* another instance may be worth it then */
 
     uint32_t   pinned_tier;
     uint32_t   failures;     /* consecutive */
@@ -205,7 +221,8 @@ struct sgi__core {
     uint64_t spare_limit_said; /* as of the last SPARE_LIMIT taken */
     uint32_t keep_waiters;     /* instances with keep_waiting */
 
-    struct slots  models, wants, leases;
+    struct slots  models, instances, wants, leases;
+    uint32_t      instances_max; /* over all models */
     struct model *pending_head, *pending_tail; /* models with wants, by their first want */
     uint32_t      wants_count, leases_count, loads, calls;
     uint64_t      prepared_bytes;
@@ -255,7 +272,7 @@ struct timer *sgi__timer_pop_due(struct sgi__core *core, uint64_t now);
 
 /* lifecycle.c: one instance through its states, and the context under it */
 void sgi__instance_move(struct instance *i, enum instance_event event);
-void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, bool to_dram);
+void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, bool to_dram); /* m->coming is it */
 void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device);
 void sgi__instance_advance(struct sgi__core *core, uint64_t now, struct instance *i); /* do what its facts allow next */
 void sgi__instance_stop(struct sgi__core *core, uint64_t now, struct instance *i, bool keep);
@@ -273,6 +290,9 @@ void     sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instanc
 void     sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i);
 void     sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns);
 bool     sgi__instance_unused(const struct instance *i);
+bool sgi__instance_serves(const struct instance *i); /* it is up, and goes on being */
+bool sgi__instance_pinned(const struct instance *i); /* to its device: the last of its model that serves */
+bool sgi__model_serves(const struct model *m);       /* some instance does */
 bool     sgi__instance_filled(const struct instance *i); /* every byte of its image is there and verified */
 uint64_t sgi__instance_need(const struct instance *i);   /* bytes on a device */
 void     sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m); /* if it has to be, and is not */
@@ -308,7 +328,7 @@ struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct inst
                                uint64_t lease_ns); /* room was made */
 bool          sgi__evict_one(struct sgi__core *core, uint64_t now,
                              struct device *d);               /* begins to stop the idle one unused longest */
-bool          sgi__instance_grants(const struct instance *i); /* it would give a lease now */
+struct instance *sgi__model_grants(const struct model *m, int32_t hint); /* who would give a lease now; NULL: nobody */
 bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not);
 
 /* want.c */

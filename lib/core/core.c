@@ -115,7 +115,9 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
 {
     if (core->draining)
         return SGI_E_CLOSED;
-    uint32_t   instances = config->instances_max ? config->instances_max : 1;
+    uint32_t instances = config->instances_max ? config->instances_max : 1;
+    if (instances > core->config.devices_count) /* each is on a device of its own */
+        instances = core->config.devices_count ? core->config.devices_count : 1;
     sgi_status st = room(core, models_in_use(core) + 1, core->instances_max + instances,
                          core->leases_count + core->config.wants_max);
     if (st != SGI_OK)
@@ -290,10 +292,11 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     case TIMER_MODEL_HANG: {
         struct model *m = t->owner;
         m->hung_step = m->op_prepare ? SGI_STEP_PREPARE : SGI_STEP_STOP;
-        if (!m->coming)
+        if (!m->instances)
             sgi__model_failed(core, now, m, SGI_E_WEDGED, m->hung_step);
-        else if (!m->coming->to_dram) /* a fill of DRAM does not need it */
+        else if (m->coming && !m->coming->to_dram) /* a fill of DRAM does not need it */
             sgi__instance_fail(core, now, m->coming, SGI_E_WEDGED, m->hung_step);
+        core->dirty = true; /* whoever waits until the others have ended need not */
         break;
     }
     case TIMER_MODEL_MORE:
@@ -519,9 +522,8 @@ sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, 
             return st;
     }
     set_pin(core, m, tier);
-    for (struct instance *i = m->instances; i && changes; i = i->model_next)
-        if (i->state == ST_READY) /* its idle time begins with the end of the pin */
-            sgi__instance_rest(core, now, i, i->idle_ns);
+    if (changes)
+        sgi__model_rest(core, now, m);
     core->dirty = true; /* what was pinned may be evicted now */
     sgi__core_settle(core, now);
     return SGI_OK;

@@ -43,10 +43,10 @@ struct sgi__core_config {
 struct sgi__core_model_config {
     uint64_t image_bytes;
     uint64_t engine_bytes;
-    uint64_t idle_ns;    /* SGI__NEVER: no timer */
-    uint64_t hang_ns;    /* SGI__NEVER: no limit */
+    uint64_t idle_ns;       /* SGI__NEVER: no timer */
+    uint64_t hang_ns;       /* SGI__NEVER: no limit */
     uint32_t leases_max;    /* of an instance; UINT32_MAX: no limit */
-    uint32_t instances_max; /* each on a device of its own; 0: 1 */
+    uint32_t instances_max; /* each on a device of its own, so no more than there are of these; 0: 1 */
     bool     has_engine, has_prepare;
     bool     has_prefix; /* its engine fills a part of the image beside each load from disk */
 };
@@ -236,6 +236,17 @@ struct sgi__core_model_view {
     bool       draining, drained;
 };
 sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, struct sgi__core_model_view *view_out);
+
+struct sgi__core_instance_view {
+    sgi_model model;
+    uint32_t  state;  /* SGI_MODEL_* */
+    int32_t   device; /* -1: DRAM, or none yet */
+    uint32_t  leases, calls;
+    uint64_t  device_bytes;
+    uint64_t  idle_deadline; /* SGI__NEVER: none */
+};
+sgi_status sgi__core_instance_view(const struct sgi__core *core, uint64_t instance,
+                                   struct sgi__core_instance_view *view_out);
 
 struct sgi__core_device_view {
     uint64_t bytes_max, bytes_used, bytes_engine, bytes_foreign;

@@ -44,7 +44,7 @@ bool sgi__instance_unused(const struct instance *i)
 
 bool sgi__instance_serves(const struct instance *i)
 {
-    return (i->state == ST_READY || i->state == ST_BUSY) && !i->closing && !i->lost;
+    return (i->state == ST_READY || i->state == ST_BUSY) && !i->lost;
 }
 
 bool sgi__model_serves(const struct model *m)
@@ -279,7 +279,8 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
     sgi__instance_move(i, EV_READY);
     i->ready_seq = core->seq;
     i->last_used = now;
-    m->start_ns = now - i->admitted_at;
+    if (!i->to_dram || m->start_ns[i->tier] == 0) /* a fill says how long reading takes at least */
+        m->start_ns[i->tier] = now - i->admitted_at;
     m->failures = 0;
     m->failed_until = 0;
     m->last_error = SGI_OK;
@@ -295,6 +296,8 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
         sgi__instance_stop(core, now, i, false);
     else
         sgi__instance_rest(core, now, i, i->rest_ns); /* wants that wait take it from here before any timer */
+    if (m->pinned_tier == SGI_TIER_DEVICE)            /* its pin may have stood for another one so far */
+        sgi__model_rest(core, now, m);
 }
 
 static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
@@ -327,15 +330,35 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 
 /* ---- down ---- */
 
+/* A fill of the DRAM tier is on its way there, or was. */
+static bool fills(const struct instance *i)
+{
+    return i->device == SGI__DRAM && i->charged > 0;
+}
+
+/* Of a model's instances one at most has what is lent: the others came from disk. */
+static bool borrowed(const struct instance *i)
+{
+    return i->model->residence == RES_LENT && i->tier == SGI_TIER_DRAM && i->state != ST_QUEUED;
+}
+
+bool sgi__instance_keeps(const struct sgi__core *core, const struct instance *i)
+{
+    const struct model *m = i->model;
+    bool                first = m->residence == RES_NONE || m->residence == RES_DROPPING || borrowed(i);
+
+    for (const struct instance *other = m->instances; other && first; other = other->model_next)
+        first = other == i || !fills(other); /* one copy is enough */
+    return i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram && first &&
+           (i->device == SGI__DRAM || core->devices[i->device].unified);
+}
+
 /* Give the image back to the host's memory tier if it may stay, else free it. False: wait for room. */
 static bool end_memory(struct sgi__core *core, struct instance *i)
 {
     struct model *m = i->model;
-    bool          borrowed = m->residence == RES_LENT && i->tier == SGI_TIER_DRAM;
-    bool          first = m->residence == RES_NONE || m->residence == RES_DROPPING || borrowed;
-    bool          keep = i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram && first &&
-                (i->device == SGI__DRAM || core->devices[i->device].unified);
-    enum room room = ROOM_NOW;
+    bool          keep = sgi__instance_keeps(core, i);
+    enum room     room = ROOM_NOW;
 
     if (keep && m->residence == RES_DROPPING)
         room = ROOM_SOON; /* it has one residence at a time: the one from before goes first */
@@ -349,7 +372,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
         return false;
 
     if (!keep || room == ROOM_NONE) {
-        if (borrowed)
+        if (borrowed(i))
             sgi__residence_clear(core, m);
         i->op_end = sgi__core_act(core, SGI__ACT_FREE, m, i);
         return true;
@@ -358,6 +381,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
     struct device *d = sgi__core_device(core, i->device);
     d->used -= m->config.image_bytes;
     i->charged -= m->config.image_bytes;
+    i->keeping = true;
     sgi__residence_keep(core, m, i->last_used);
     i->op_end = sgi__core_act(core, SGI__ACT_KEEP, m, i);
     return true;
@@ -472,6 +496,15 @@ void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i
         sgi__timer_set(core, &i->idle, now + idle_ns);
 }
 
+/* A pin to the device holds the last of its model that serves. Another one serves now, or the pin itself has come or
+ * gone: whom it held alone begins its idle time, and whose time runs already keeps to that. */
+void sgi__model_rest(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    for (struct instance *i = m->instances; i; i = i->model_next)
+        if (i->state == ST_READY && (i->idle.due == SGI__NEVER || sgi__instance_pinned(i)))
+            sgi__instance_rest(core, now, i, i->idle_ns);
+}
+
 /* ---- what places report ---- */
 
 static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event)
@@ -506,7 +539,7 @@ static void ended(struct sgi__core *core, uint64_t now, struct instance *i, cons
 
     i->op_end = 0;
     i->memory_ready = false;
-    if (m->residence == RES_KEEPING) {
+    if (i->keeping) {
         bool kept = event->kind == SGI__EV_KEPT && event->status == SGI_OK;
         if (kept)
             sgi__residence_kept(core, m);

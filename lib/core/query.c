@@ -52,8 +52,8 @@ static bool on_device(const struct instance *i)
 static const struct instance *furthest(const struct model *m)
 {
     static const uint8_t rank[ST_COUNT] = {
-        [ST_BUSY] = 7, [ST_READY] = 6, [ST_LOADING] = 5, [ST_RESERVING] = 4, [ST_QUEUED] = 3, [ST_WEDGED] = 2,
-        [ST_STOPPING] = 1,
+        [ST_BUSY] = 7,   [ST_READY] = 6,  [ST_LOADING] = 5,  [ST_RESERVING] = 4,
+        [ST_QUEUED] = 3, [ST_WEDGED] = 2, [ST_STOPPING] = 1,
     };
     const struct instance *best = NULL;
     for (const struct instance *i = m->instances; i; i = i->model_next)
@@ -103,6 +103,24 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         if (i->state != ST_QUEUED)
             *(i->device == SGI__DRAM ? &view_out->dram_bytes : &view_out->device_bytes) += i->charged;
     }
+    return SGI_OK;
+}
+
+sgi_status sgi__core_instance_view(const struct sgi__core *core, uint64_t instance,
+                                   struct sgi__core_instance_view *view_out)
+{
+    const struct instance *i = sgi__core_instance_of(core, instance);
+    if (!i)
+        return SGI_E_STALE;
+    *view_out = (struct sgi__core_instance_view){
+        .model = i->model->id,
+        .state = public_state(i),
+        .device = on_device(i) ? i->device : -1,
+        .leases = i->leases,
+        .calls = i->calls,
+        .device_bytes = on_device(i) ? i->charged : 0,
+        .idle_deadline = i->state == ST_READY ? i->idle.due : SGI__NEVER,
+    };
     return SGI_OK;
 }
 

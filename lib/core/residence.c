@@ -94,10 +94,11 @@ void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *
     sgi__residence_clear(core, m);
     core->dirty = true;
     /* The instances that wait for this to keep theirs; there are few, and only then is anybody looked for. */
-    for (uint32_t n = 0; core->keep_waiters > 0 && n < core->instances.count; n++) {
-        struct instance *i = core->instances.items[n];
-        if (i->id && i->keep_waiting)
-            sgi__instance_advance(core, now, i);
+    for (uint32_t n = 0; core->keep_waiters > 0 && n < core->models.count; n++) {
+        const struct model *other = core->models.items[n];
+        for (struct instance *i = other->id ? other->instances : NULL; i; i = i->model_next)
+            if (i->keep_waiting) /* it emits an action at most: nobody leaves the list */
+                sgi__instance_advance(core, now, i);
     }
     sgi__model_advance(core, now, m);
 }

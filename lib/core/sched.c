@@ -131,18 +131,18 @@ bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bo
     return false;
 }
 
-static bool has_one(const struct sgi__core *core, const struct device *d, const struct model *m)
+/* The instance of a model that is on a device, whatever it does there; there is one at most. */
+static const struct instance *here(const struct sgi__core *core, const struct device *d, const struct model *m)
 {
-    for (const struct instance *i = m->instances; i; i = i->model_next)
-        if (i->state != ST_QUEUED && i->device == (int32_t)(d - core->devices))
-            return true;
-    return false;
+    const struct instance *i = m->instances;
+    while (i && (i->state == ST_QUEUED || i->device != (int32_t)(d - core->devices)))
+        i = i->model_next;
+    return i;
 }
 
-/* One instance of a model on a device. */
 static bool usable(const struct sgi__core *core, const struct device *d, const struct instance *i)
 {
-    return !d->lost && sgi__instance_need(i) <= d->bytes_max && !has_one(core, d, i->model);
+    return !d->lost && sgi__instance_need(i) <= d->bytes_max && !here(core, d, i->model);
 }
 
 static bool kept_for_another(const struct device *d, const struct instance *i)
@@ -401,12 +401,12 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
 
 /* ---- what is up ---- */
 
-/* Used last, of those that are up and stay. */
+/* Of those that are up: what was used last. */
 static struct instance *any_up(const struct model *m)
 {
     struct instance *best = NULL;
     for (struct instance *i = m->instances; i; i = i->model_next)
-        if ((i->state == ST_READY || i->state == ST_BUSY) && (!best || i->last_used > best->last_used))
+        if (sgi__instance_serves(i) && (!best || i->last_used > best->last_used))
             best = i;
     return best;
 }
@@ -475,10 +475,37 @@ static bool wants_device(const struct model *m)
     return w != NULL;
 }
 
+/* One that ends leaves its image in DRAM: from there a start is quick, and does not read it all again. */
+static bool about_to_be_kept(const struct sgi__core *core, const struct model *m)
+{
+    for (const struct instance *i = m->instances; i; i = i->model_next)
+        if (i->keeping || (i->state == ST_STOPPING && !i->op_end && sgi__instance_keeps(core, i)))
+            return true;
+    return false;
+}
+
+/* Wherever it fits there is one of it, and what hangs may never give its device back. */
+static bool hangs_everywhere(const struct sgi__core *core, const struct model *m, uint32_t *step_out)
+{
+    bool hangs = false;
+    for (uint32_t n = 0; n < core->config.devices_count; n++) {
+        const struct device   *d = &core->devices[n];
+        const struct instance *i = here(core, d, m);
+        if (d->lost || m->config.image_bytes + m->engine_bytes > d->bytes_max)
+            continue;
+        if (!i || i->state != ST_WEDGED)
+            return false;
+        hangs = true;
+        *step_out = i->failed_step;
+    }
+    return hangs;
+}
+
 /* Nothing of it is up: the first who wants it has it started. */
 static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
 {
-    bool to_dram = !wants_device(m);
+    bool     to_dram = !wants_device(m);
+    uint32_t step;
 
     if (m->hung_step) {
         sgi__wants_reject(core, m, SGI_E_WEDGED, m->hung_step, 0);
@@ -493,7 +520,12 @@ static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
         sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
         return;
     }
-    sgi__instance_start(core, now, m, to_dram);
+    if (!to_dram && hangs_everywhere(core, m, &step)) {
+        sgi__wants_reject(core, m, SGI_E_WEDGED, step, 0);
+        return;
+    }
+    if (!about_to_be_kept(core, m))
+        sgi__instance_start(core, now, m, to_dram);
 }
 
 /* ---- one more ---- */
@@ -502,15 +534,16 @@ static bool fits_beside(const struct sgi__core *core, const struct model *m)
 {
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
-        if (!d->lost && m->config.image_bytes + m->engine_bytes <= d->bytes_max && !has_one(core, d, m))
+        if (!d->lost && m->config.image_bytes + m->engine_bytes <= d->bytes_max && !here(core, d, m))
             return true;
     }
     return false;
 }
 
-/* How long the last in the queue will wait if leases go on being held as long as they were; for the first it is at
- * least what it has waited by now. */
-static uint64_t queue_ns(uint64_t now, const struct model *m)
+/* How long the queue is: the last in it will wait so long if leases go on being held as long as they were, and the
+ * first has waited for some time already, since `since_out`. What yields to one that starves takes nobody more. 0:
+ * nobody waits whose time is not over. */
+static uint64_t queue_ns(uint64_t now, const struct model *m, uint64_t *since_out)
 {
     uint64_t waiting = 0, at_once = 0, longest = 0;
 
@@ -519,26 +552,37 @@ static uint64_t queue_ns(uint64_t now, const struct model *m)
             waiting++;
             longest = now - w->since > longest ? now - w->since : longest;
         }
+    *since_out = now - longest;
     for (const struct instance *i = m->instances; i; i = i->model_next)
-        if (sgi__instance_serves(i))
+        if (sgi__instance_serves(i) && !i->closing)
             at_once += m->config.leases_max;
+    if (waiting == 0 || at_once == 0)
+        return waiting == 0 ? 0 : SGI__NEVER;
     uint64_t turns = (waiting + at_once - 1) / at_once;
-    uint64_t expected = turns > 0 && m->lease_ns > SGI__NEVER / turns ? SGI__NEVER : turns * m->lease_ns;
-    return waiting == 0 ? 0 : expected > longest ? expected : longest;
+    uint64_t expected = m->lease_ns > SGI__NEVER / turns ? SGI__NEVER : turns * m->lease_ns;
+    return expected > longest ? expected : longest;
+}
+
+/* What bringing up one more will take, as far as is known: from DRAM if its bytes are there, else from disk. */
+static uint64_t next_start_ns(const struct model *m)
+{
+    uint64_t disk = m->start_ns[SGI_TIER_DISK], dram = m->start_ns[SGI_TIER_DRAM];
+    return m->residence == RES_KEPT && dram > 0 ? dram : disk > dram ? disk : dram;
 }
 
 /* Another instance is worth its start when the queue for those there are costs more than that. */
 static void serve_more(struct sgi__core *core, uint64_t now, struct model *m)
 {
-    if (m->hung_step || now < m->failed_until || !wants_device(m) || !in_time(m, now, true) || !fits_beside(core, m))
+    uint64_t start = next_start_ns(m), since, queue = queue_ns(now, m, &since);
+
+    if (m->hung_step || !in_time(m, now, true) || !fits_beside(core, m) || about_to_be_kept(core, m))
         return;
-    if (queue_ns(now, m) > m->start_ns) {
+    if (now >= m->failed_until && queue > start) {
         sgi__instance_start(core, now, m, false);
         return;
     }
-    const struct want *first = oldest_want(m);
-    if (m->start_ns < SGI__NEVER - 1 - first->since)
-        sgi__timer_set(core, &m->more, first->since + m->start_ns + 1);
+    uint64_t then = start < SGI__NEVER - 1 - since ? since + start + 1 : SGI__NEVER;
+    sgi__timer_set(core, &m->more, now < m->failed_until ? m->failed_until : then);
 }
 
 /* ---- one model ---- */
@@ -558,6 +602,7 @@ static void serve_queued(struct sgi__core *core, uint64_t now, struct instance *
 {
     struct model *m = i->model;
     sgi_status    why_not;
+    uint32_t      step;
 
     retarget(core, now, i);
     if (!i->source_ok || !in_time(m, now, !i->to_dram))
@@ -565,15 +610,19 @@ static void serve_queued(struct sgi__core *core, uint64_t now, struct instance *
     if (sgi__model_serves(m)) { /* one more */
         if (fits_beside(core, m))
             place(core, now, i);
-    } else if (sgi__fits_somewhere(core, m, i->to_dram, &why_not)) {
-        place(core, now, i);
-    } else { /* the device was lost, or the engine turned out larger, while it queued */
+    } else if (!sgi__fits_somewhere(core, m, i->to_dram, &why_not)) {
+        /* the device was lost, or the engine turned out larger, while it queued */
         sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
         sgi__instance_abandon(core, now, m, true);
+    } else if (!i->to_dram && hangs_everywhere(core, m, &step)) {
+        sgi__wants_reject(core, m, SGI_E_WEDGED, step, 0);
+        sgi__instance_abandon(core, now, m, true);
+    } else {
+        place(core, now, i);
     }
 }
 
-/* All the instances it may have are there, and none serves: they end, are lost, or hang. */
+/* All the instances it may have are there, and none is up: they end, are lost, or hang. */
 static void serve_ending(struct sgi__core *core, struct model *m)
 {
     bool       lost = false, ends = false;

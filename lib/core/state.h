@@ -96,8 +96,9 @@ struct instance {
     bool served;                /* has given a lease */
     bool promised;              /* room that is on its way, in this scheduling pass */
     bool yielding;              /* was chosen to make room for one that starves, as of the pass before */
-    bool closing;               /* grants nothing more; stops when unused */
+    bool closing;               /* grants nothing more; stops when unused. */
     bool keep;                  /* its image may become the DRAM residence */
+    bool keeping;               /* KEEP is out: the model's residence is this image */
     bool cancel_sent;
     bool lost; /* device or place is gone */
 
@@ -156,8 +157,8 @@ struct model {
     struct timer hang; /* of either */
 
     uint64_t     lease_ns; /* how long its leases are held: a moving average, 0 before the first has ended */
-    uint64_t     start_ns; /* how long its last start took, once it was admitted */
-    struct timer more;     /* another instance may be worth it then */
+    uint64_t     start_ns[SGI_TIER_DEVICE]; /* how long its last start from a tier took, once it was admitted */
+    struct timer more;                      /* another instance may be worth it then */
 
     uint32_t   pinned_tier;
     uint32_t   failures;     /* consecutive */
@@ -222,7 +223,7 @@ struct sgi__core {
     uint32_t keep_waiters;     /* instances with keep_waiting */
 
     struct slots  models, instances, wants, leases;
-    uint32_t      instances_max; /* over all models */
+    uint32_t      instances_max;               /* over all models */
     struct model *pending_head, *pending_tail; /* models with wants, by their first want */
     uint32_t      wants_count, leases_count, loads, calls;
     uint64_t      prepared_bytes;
@@ -280,7 +281,8 @@ void sgi__instance_fail(struct sgi__core *core, uint64_t now, struct instance *i
 void sgi__instance_abandon(struct sgi__core *core, uint64_t now, struct model *m,
                            bool canceled); /* the last want has gone */
 void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i,
-                        uint64_t idle_ns); /* unused from now on */
+                        uint64_t idle_ns);                                   /* unused from now on */
+void sgi__model_rest(struct sgi__core *core, uint64_t now, struct model *m); /* whom its pin protects has changed */
 void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event);
 /* From `since` on the callback may be out for as long as its model allows. */
 void     sgi__instance_watch(struct sgi__core *core, uint64_t since, struct instance *i, enum callback callback);
@@ -290,9 +292,11 @@ void     sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instanc
 void     sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i);
 void     sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns);
 bool     sgi__instance_unused(const struct instance *i);
-bool sgi__instance_serves(const struct instance *i); /* it is up, and goes on being */
-bool sgi__instance_pinned(const struct instance *i); /* to its device: the last of its model that serves */
-bool sgi__model_serves(const struct model *m);       /* some instance does */
+bool     sgi__instance_serves(const struct instance *i); /* it is up, and its device there; full or yielding, too */
+bool     sgi__instance_pinned(const struct instance *i); /* to its device: the last of its model that serves */
+bool     sgi__model_serves(const struct model *m);       /* some instance does */
+bool     sgi__instance_keeps(const struct sgi__core *core,
+                             const struct instance  *i);  /* its image stays in DRAM when it ends, if there is room */
 bool     sgi__instance_filled(const struct instance *i); /* every byte of its image is there and verified */
 uint64_t sgi__instance_need(const struct instance *i);   /* bytes on a device */
 void     sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m); /* if it has to be, and is not */
@@ -323,11 +327,11 @@ sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m);
 void       sgi__residence_unpin(struct sgi__core *core, struct model *m);
 
 /* sched.c: who goes next */
-void          sgi__sched_run(struct sgi__core *core, uint64_t now);
-struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns,
-                               uint64_t lease_ns); /* room was made */
-bool          sgi__evict_one(struct sgi__core *core, uint64_t now,
-                             struct device *d);               /* begins to stop the idle one unused longest */
+void             sgi__sched_run(struct sgi__core *core, uint64_t now);
+struct lease    *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns,
+                                  uint64_t lease_ns); /* room was made */
+bool             sgi__evict_one(struct sgi__core *core, uint64_t now,
+                                struct device *d); /* begins to stop the idle one unused longest */
 struct instance *sgi__model_grants(const struct model *m, int32_t hint); /* who would give a lease now; NULL: nobody */
 bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not);
 

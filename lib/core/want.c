@@ -83,14 +83,15 @@ void sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w, struc
     struct sgi__core_reply reply = { .kind = SGI__REPLY_GRANT, .joined = w->joined, .tier = SGI_TIER_DEVICE };
 
     if (i) {
-        bool was_there = w->spec.prefetch ? false : w->seq > i->ready_seq && i->state != ST_LOADING;
+        bool was_there = w->seq > i->ready_seq && i->state != ST_LOADING;
         reply.instance = i->id;
-        reply.tier = was_there ? SGI_TIER_DEVICE : i->tier;
+        reply.tier = was_there && !w->spec.prefetch ? SGI_TIER_DEVICE : i->tier;
+        reply.joined = w->joined && !was_there; /* else the load that it found under way was another one's */
         if (!w->spec.prefetch) {
             struct lease *l = sgi__lease_grant(core, now, i, w->spec.idle_ns, w->spec.lease_ns);
             l->requested_at = w->since;
             l->tier = (uint8_t)reply.tier;
-            l->joined = w->joined;
+            l->joined = reply.joined;
             reply.lease = l->id;
         }
     }

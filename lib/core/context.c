@@ -52,6 +52,7 @@ static void lose_instance(struct sgi__core *core, uint64_t now, struct instance 
 {
     i->lost = true;
     i->closing = true;
+    sgi__instance_loan_ends(core, i);
     if (i->state == ST_RESERVING || i->state == ST_LOADING)
         sgi__instance_fail(core, now, i, SGI_E_DEVICE_LOST, SGI_STEP_CONTEXT);
     else if (i->state == ST_READY)

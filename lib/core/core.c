@@ -508,6 +508,15 @@ static void set_pin(struct sgi__core *core, struct model *m, uint32_t tier)
     m->pinned_tier = tier;
 }
 
+/* The one that would be idle, were it not for the pin. */
+static const struct instance *held_by_pin(const struct model *m)
+{
+    const struct instance *i = m->instances;
+    while (i && !(i->state == ST_READY && sgi__instance_pinned(i)))
+        i = i->model_next;
+    return i;
+}
+
 sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier)
 {
     struct model *m = sgi__core_model(core, model);
@@ -521,10 +530,12 @@ sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, 
         if (st != SGI_OK)
             return st;
     }
+    const struct instance *held = held_by_pin(m);
     set_pin(core, m, tier);
-    if (changes)
-        sgi__model_rest(core, now, m);
-    core->dirty = true; /* what was pinned may be evicted now */
+    for (struct instance *i = m->instances; i && changes; i = i->model_next)
+        if (i->state == ST_READY && (i == held || sgi__instance_pinned(i)))
+            sgi__instance_rest(core, now, i, i->idle_ns); /* its idle time begins with the end of the pin */
+    core->dirty = true;                                   /* what was pinned may be evicted now */
     sgi__core_settle(core, now);
     return SGI_OK;
 }

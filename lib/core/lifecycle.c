@@ -272,6 +272,15 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
     i->op_reserve = sgi__core_act(core, SGI__ACT_RESERVE, m, i);
 }
 
+/* A pin to the device holds the last of its model that serves. Now that another one does, whom it held begins its idle
+ * time. */
+static void rest_unpinned(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    for (struct instance *i = m->instances; i; i = i->model_next)
+        if (i->state == ST_READY && i->idle.due == SGI__NEVER && i->idle_ns != SGI__NEVER && !sgi__instance_pinned(i))
+            sgi__instance_rest(core, now, i, i->idle_ns);
+}
+
 static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     struct model *m = i->model;
@@ -296,8 +305,8 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
         sgi__instance_stop(core, now, i, false);
     else
         sgi__instance_rest(core, now, i, i->rest_ns); /* wants that wait take it from here before any timer */
-    if (m->pinned_tier == SGI_TIER_DEVICE)            /* its pin may have stood for another one so far */
-        sgi__model_rest(core, now, m);
+    if (m->pinned_tier == SGI_TIER_DEVICE)
+        rest_unpinned(core, now, m);
 }
 
 static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
@@ -330,26 +339,31 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 
 /* ---- down ---- */
 
-/* A fill of the DRAM tier is on its way there, or was. */
-static bool fills(const struct instance *i)
+const struct instance *sgi__model_filling(const struct model *m)
 {
-    return i->device == SGI__DRAM && i->charged > 0;
+    const struct instance *i = m->instances;
+    while (i && (i->device != SGI__DRAM || i->charged == 0))
+        i = i->model_next;
+    return i;
 }
 
-/* Of a model's instances one at most has what is lent: the others came from disk. */
-static bool borrowed(const struct instance *i)
+/* Its image will not be the residence again, so the model may come by another one. */
+void sgi__instance_loan_ends(struct sgi__core *core, struct instance *i)
 {
-    return i->model->residence == RES_LENT && i->tier == SGI_TIER_DRAM && i->state != ST_QUEUED;
+    if (!i->borrows)
+        return;
+    i->borrows = false;
+    sgi__residence_clear(core, i->model);
 }
 
 bool sgi__instance_keeps(const struct sgi__core *core, const struct instance *i)
 {
     const struct model *m = i->model;
-    bool                first = m->residence == RES_NONE || m->residence == RES_DROPPING || borrowed(i);
+    bool                none = m->residence == RES_NONE || m->residence == RES_DROPPING || i->borrows;
 
-    for (const struct instance *other = m->instances; other && first; other = other->model_next)
-        first = other == i || !fills(other); /* one copy is enough */
-    return i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram && first &&
+    if (i->device == SGI__DRAM ? !none : !none || sgi__model_filling(m)) /* one copy is enough */
+        return false;
+    return i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram &&
            (i->device == SGI__DRAM || core->devices[i->device].unified);
 }
 
@@ -372,8 +386,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
         return false;
 
     if (!keep || room == ROOM_NONE) {
-        if (borrowed(i))
-            sgi__residence_clear(core, m);
+        sgi__instance_loan_ends(core, i);
         i->op_end = sgi__core_act(core, SGI__ACT_FREE, m, i);
         return true;
     }
@@ -382,6 +395,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
     d->used -= m->config.image_bytes;
     i->charged -= m->config.image_bytes;
     i->keeping = true;
+    i->borrows = false;
     sgi__residence_keep(core, m, i->last_used);
     i->op_end = sgi__core_act(core, SGI__ACT_KEEP, m, i);
     return true;
@@ -427,6 +441,8 @@ void sgi__instance_stop(struct sgi__core *core, uint64_t now, struct instance *i
 {
     sgi__timer_unset(&i->idle);
     i->keep = i->keep && keep;
+    if (!i->keep)
+        sgi__instance_loan_ends(core, i);
     i->closing = true;
     sgi__instance_move(i, EV_STOP);
     core->dirty = true;
@@ -496,15 +512,6 @@ void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i
         sgi__timer_set(core, &i->idle, now + idle_ns);
 }
 
-/* A pin to the device holds the last of its model that serves. Another one serves now, or the pin itself has come or
- * gone: whom it held alone begins its idle time, and whose time runs already keeps to that. */
-void sgi__model_rest(struct sgi__core *core, uint64_t now, struct model *m)
-{
-    for (struct instance *i = m->instances; i; i = i->model_next)
-        if (i->state == ST_READY && (i->idle.due == SGI__NEVER || sgi__instance_pinned(i)))
-            sgi__instance_rest(core, now, i, i->idle_ns);
-}
-
 /* ---- what places report ---- */
 
 static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event)
@@ -512,8 +519,12 @@ static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, c
     struct model *m = i->model;
 
     i->op_reserve = 0;
-    if (i->tier == SGI_TIER_DRAM)
+    if (i->tier == SGI_TIER_DRAM) {
         sgi__residence_lent(core, m, event->status == SGI_OK);
+        i->borrows = event->status == SGI_OK;
+        if (!i->keep || i->lost)
+            sgi__instance_loan_ends(core, i);
+    }
     if (event->status == SGI_OK) {
         i->memory_ready = true;
         return;
@@ -613,13 +624,14 @@ void sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i
 
     i->closing = true;
     i->keep = false; /* whatever hangs may still write to it */
+    sgi__instance_loan_ends(core, i);
     sgi__timer_unset(&i->idle);
     sgi__instance_move(i, EV_HUNG);
     i->failed = SGI_E_WEDGED;
     i->failed_step = step;
     i->model->last_error = SGI_E_WEDGED;
     i->model->failures_total++;
-    if (!sgi__model_serves(i->model))
+    if (!sgi__model_serves(i->model) && !i->model->coming) /* they wait for another one else */
         sgi__wants_reject(core, i->model, SGI_E_WEDGED, step, 0);
     sgi__core_reply(core,
                     &(struct sgi__core_reply){ .kind = SGI__REPLY_WEDGED, .model = i->model->id, .instance = i->id });
@@ -650,7 +662,7 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
     i->failed = SGI_E_DEVICE_LOST;
     i->failed_step = SGI_STEP_CONTEXT;
     i->op_reserve = i->op_load = i->op_prefix = i->op_start = i->op_stop = i->op_end = 0;
-    i->memory_ready = i->loaded = i->prefixed = i->engine_up = false;
+    i->memory_ready = i->loaded = i->prefixed = i->engine_up = i->borrows = false;
     core->calls -= i->calls;
     i->calls = i->calls_ending = i->calls_detached = 0;
     if (i->keep_waiting) {

@@ -281,6 +281,8 @@ static void block(struct sgi__core *core, uint64_t now, struct instance *i, int3
 
 static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance *i)
 {
+    if (sgi__model_filling(i->model)) /* the one before is on its way out: there is room for one */
+        return;
     switch (sgi__residence_room(core, i->model)) {
     case ROOM_NOW:
         sgi__instance_admit(core, now, i, SGI__DRAM);
@@ -485,9 +487,15 @@ static bool about_to_be_kept(const struct sgi__core *core, const struct model *m
 }
 
 /* Wherever it fits there is one of it, and what hangs may never give its device back. */
-static bool hangs_everywhere(const struct sgi__core *core, const struct model *m, uint32_t *step_out)
+static bool hangs_everywhere(const struct sgi__core *core, const struct model *m, bool to_dram, uint32_t *step_out)
 {
-    bool hangs = false;
+    const struct instance *filling = sgi__model_filling(m);
+    bool                   hangs = to_dram && filling && filling->state == ST_WEDGED;
+
+    if (hangs)
+        *step_out = filling->failed_step;
+    if (to_dram)
+        return hangs;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device   *d = &core->devices[n];
         const struct instance *i = here(core, d, m);
@@ -520,7 +528,7 @@ static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
         sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
         return;
     }
-    if (!to_dram && hangs_everywhere(core, m, &step)) {
+    if (hangs_everywhere(core, m, to_dram, &step)) {
         sgi__wants_reject(core, m, SGI_E_WEDGED, step, 0);
         return;
     }
@@ -587,12 +595,18 @@ static void serve_more(struct sgi__core *core, uint64_t now, struct model *m)
 
 /* ---- one model ---- */
 
-/* While it queues, what it is wanted for may change. */
+/* While it queues, what it is wanted for may change, and another one of its model may have left its image in DRAM. */
 static void retarget(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     bool to_dram = !wants_device(i->model);
-    if (i->tier != SGI_TIER_DISK || i->to_dram == to_dram)
+    if (i->tier != SGI_TIER_DISK)
         return;
+    if (!to_dram && i->model->residence == RES_KEPT) {
+        i->tier = SGI_TIER_DRAM;
+        i->source_ok = true;
+    } else if (i->to_dram == to_dram) {
+        return;
+    }
     i->to_dram = to_dram;
     if (!to_dram && i->source_ok)
         sgi__prepare(core, now, i->model);
@@ -605,7 +619,7 @@ static void serve_queued(struct sgi__core *core, uint64_t now, struct instance *
     uint32_t      step;
 
     retarget(core, now, i);
-    if (!i->source_ok || !in_time(m, now, !i->to_dram))
+    if (!i->source_ok || !in_time(m, now, !i->to_dram) || about_to_be_kept(core, m))
         return;
     if (sgi__model_serves(m)) { /* one more */
         if (fits_beside(core, m))
@@ -614,7 +628,7 @@ static void serve_queued(struct sgi__core *core, uint64_t now, struct instance *
         /* the device was lost, or the engine turned out larger, while it queued */
         sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
         sgi__instance_abandon(core, now, m, true);
-    } else if (!i->to_dram && hangs_everywhere(core, m, &step)) {
+    } else if (hangs_everywhere(core, m, i->to_dram, &step)) {
         sgi__wants_reject(core, m, SGI_E_WEDGED, step, 0);
         sgi__instance_abandon(core, now, m, true);
     } else {
@@ -635,7 +649,7 @@ static void serve_ending(struct sgi__core *core, struct model *m)
         if (i->state == ST_WEDGED)
             step = i->failed_step;
     }
-    if (!ends)
+    if (!ends || hangs_everywhere(core, m, !wants_device(m), &step))
         sgi__wants_reject(core, m, SGI_E_WEDGED, step, 0);
     else if (lost && !sgi__fits_somewhere(core, m, false, &why_not)) /* it is there only for those who still hold it */
         sgi__wants_reject(core, m, why_not, SGI_STEP_CONTEXT, 0);

@@ -98,6 +98,7 @@ struct instance {
     bool yielding;              /* was chosen to make room for one that starves, as of the pass before */
     bool closing;               /* grants nothing more; stops when unused. */
     bool keep;                  /* its image may become the DRAM residence */
+    bool borrows;               /* it has the model's residence, and will give it back */
     bool keeping;               /* KEEP is out: the model's residence is this image */
     bool cancel_sent;
     bool lost; /* device or place is gone */
@@ -281,22 +282,24 @@ void sgi__instance_fail(struct sgi__core *core, uint64_t now, struct instance *i
 void sgi__instance_abandon(struct sgi__core *core, uint64_t now, struct model *m,
                            bool canceled); /* the last want has gone */
 void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i,
-                        uint64_t idle_ns);                                   /* unused from now on */
-void sgi__model_rest(struct sgi__core *core, uint64_t now, struct model *m); /* whom its pin protects has changed */
+                        uint64_t idle_ns); /* unused from now on */
 void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event);
 /* From `since` on the callback may be out for as long as its model allows. */
-void     sgi__instance_watch(struct sgi__core *core, uint64_t since, struct instance *i, enum callback callback);
-void     sgi__instance_unwatch(struct sgi__core *core, struct instance *i, enum callback callback);
-void     sgi__instance_heal(struct sgi__core *core, uint64_t now, struct instance *i);
-void     sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i);
-void     sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i);
-void     sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns);
-bool     sgi__instance_unused(const struct instance *i);
-bool     sgi__instance_serves(const struct instance *i); /* it is up, and its device there; full or yielding, too */
-bool     sgi__instance_pinned(const struct instance *i); /* to its device: the last of its model that serves */
-bool     sgi__model_serves(const struct model *m);       /* some instance does */
-bool     sgi__instance_keeps(const struct sgi__core *core,
-                             const struct instance  *i);  /* its image stays in DRAM when it ends, if there is room */
+void sgi__instance_watch(struct sgi__core *core, uint64_t since, struct instance *i, enum callback callback);
+void sgi__instance_unwatch(struct sgi__core *core, struct instance *i, enum callback callback);
+void sgi__instance_heal(struct sgi__core *core, uint64_t now, struct instance *i);
+void sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i);
+void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i);
+void sgi__instance_less_used(struct sgi__core *core, uint64_t now, struct instance *i, uint64_t idle_ns);
+bool sgi__instance_unused(const struct instance *i);
+bool sgi__instance_serves(const struct instance *i); /* it is up, and its device there; full or yielding, too */
+bool sgi__instance_pinned(const struct instance *i); /* to its device: the last of its model that serves */
+bool sgi__model_serves(const struct model *m);       /* some instance does */
+/* Its image stays in DRAM when it ends, if there is room. */
+bool sgi__instance_keeps(const struct sgi__core *core, const struct instance *i);
+/* Whose bytes are on their way to DRAM, or were; NULL: nobody. */
+const struct instance *sgi__model_filling(const struct model *m);
+void                   sgi__instance_loan_ends(struct sgi__core *core, struct instance *i);
 bool     sgi__instance_filled(const struct instance *i); /* every byte of its image is there and verified */
 uint64_t sgi__instance_need(const struct instance *i);   /* bytes on a device */
 void     sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m); /* if it has to be, and is not */

@@ -159,6 +159,8 @@ void sim__settle(struct sim *s)
 {
     struct sgi__core_reply  reply;
     struct sgi__core_action action;
+    sim__mark_hung(s);
+    sim__mark_up(s);
     while (sgi__core_take_reply(s->core, &reply))
         sim__check_reply(s, &reply);
     while (sgi__core_take_action(s->core, &action)) {
@@ -393,6 +395,7 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
         .has_engine = model->engine,
         .has_prepare = model->prepare,
         .has_prefix = model->prefix,
+        .instances_max = model->instances,
     };
     sgi_model id;
     sim__begin(s, 'u', NULL);
@@ -403,6 +406,9 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
         if (m->id)
             sim__broken(s, "ids in use have different slots");
         *m = (struct world_model){ .id = id, .spec = *model, .config = c };
+        m->config.instances_max = model->instances > s->devices_count ? s->devices_count
+                                  : model->instances                  ? model->instances
+                                                                      : 1;
         m->engine_bytes = model->engine_bytes;
         *model_out = id;
     }
@@ -535,4 +541,16 @@ struct sgi__core_model_view sim_view(struct sim *s, sgi_model model)
     if (sgi__core_model_view(s->core, model, &view) != SGI_OK)
         sim__broken(s, "a model that is there can be looked at");
     return view;
+}
+
+uint64_t sim_on_device(const struct sim *s, sgi_model model, uint32_t device)
+{
+    const struct world_instance *i = sim__here(sim__model(s, model), (int32_t)device);
+    return i ? i->id : 0;
+}
+
+uint32_t sim_state(struct sim *s, uint64_t instance)
+{
+    struct sgi__core_instance_view view;
+    return sgi__core_instance_view(s->core, instance, &view) == SGI_OK ? view.state : SGI_MODEL_COLD;
 }

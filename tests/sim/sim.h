@@ -48,7 +48,8 @@ struct sim_model {
     uint64_t bytes, engine_bytes;
     uint64_t idle_ms;    /* 10 s; SIM_IDLE_NOW, SIM_IDLE_NEVER */
     uint64_t hang_ms;    /* 60 s; SIM_HANG_NEVER */
-    uint32_t leases_max; /* 1 with an engine, else no limit */
+    uint32_t leases_max; /* of an instance; 1 with an engine, else no limit */
+    uint32_t instances;  /* at most; 1 */
     bool     engine, prepare, prefix;
 };
 
@@ -129,7 +130,7 @@ void       sim_foreign(struct sim *s, uint32_t device, uint64_t bytes);
 void       sim_kill_place(struct sim *s);
 void       sim_place_up(struct sim *s);
 sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool at_least,
-                            uint64_t *free_out); /* of its instance */
+                            uint64_t *free_out); /* of its newest instance */
 /* Delivers the last result of a kind once more; true when the core took it. */
 bool sim_repeat(struct sim *s, enum sgi__core_action_kind kind);
 
@@ -148,6 +149,9 @@ uint32_t                    sim_drained(const struct sim *s); /* SGI__REPLY_DRAI
 uint32_t                    sim_closed(const struct sim *s);  /* SGI__REPLY_CLOSED so far */
 struct sgi__core           *sim_core(struct sim *s);
 struct sgi__core_model_view sim_view(struct sim *s, sgi_model model);
+uint64_t                    sim_on_device(const struct sim *s, sgi_model model,
+                                          uint32_t device); /* its instance there, or on its way; 0: none */
+uint32_t                    sim_state(struct sim *s, uint64_t instance); /* SGI_MODEL_*; _COLD: it has gone */
 
 /* ---- seeded clients ---- */
 
@@ -155,6 +159,7 @@ struct sim_score {
     uint64_t events;
     uint64_t hash; /* over every action and reply */
     uint64_t granted, rejected, canceled, timeouts, loads, evictions, faults;
+    uint64_t further; /* of the loads: beside another instance that served */
 };
 
 /* One seed from beginning to end: clients for about `events` events, then quiet, then drain. A broken rule aborts. */

@@ -88,6 +88,10 @@ static void add_model(struct sim *s)
     }
     if (one_in(s, 2))
         spec.leases_max = (uint32_t)from(s, 1, 4);
+    if (s->devices_count > 1 && one_in(s, 2)) {
+        spec.instances = (uint32_t)from(s, 2, s->devices_count);
+        spec.leases_max = (uint32_t)from(s, 1, 2); /* so that there are queues */
+    }
     sim_model(s, &spec);
 }
 
@@ -259,10 +263,12 @@ static void pin(struct sim *s, struct world_model *m)
 
 static void grow_engine(struct sim *s, struct world_model *m)
 {
-    struct world_instance *i = m->instance;
+    struct world_instance *i = m->instances;
+    while (i && i->next && one_in(s, 2))
+        i = i->next;
     if (!i || i->engine == NOT || i->engine == FAILED || i->stop != NOT || i->end != NOT || i->lost || s->habits.calm)
         return;
-    sim_engine_bytes(s, m->id, from(s, 0, s->devices[i->device].bytes_max / 4), one_in(s, 2), NULL);
+    sim__engine_bytes(s, i, from(s, 0, s->devices[i->device].bytes_max / 4), one_in(s, 2), NULL);
 }
 
 /* A model goes for good; another comes. */
@@ -455,7 +461,7 @@ static void become_quiet(struct sim *s)
             continue;
         if (!m->draining && m->pinned_tier != SGI_TIER_DISK)
             sim_pin(s, m->id, SGI_TIER_DISK);
-        sgi_status st = m->instance ? sim_evict(s, m->id, one_in(s, 2) ? SGI_TIER_DISK : SGI_TIER_DRAM) : SGI_OK;
+        sgi_status st = m->instances ? sim_evict(s, m->id, one_in(s, 2) ? SGI_TIER_DISK : SGI_TIER_DRAM) : SGI_OK;
         if (st != SGI_OK)
             sim__broken(s, "a model that nobody uses can be evicted (%d)", st);
     }

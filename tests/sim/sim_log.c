@@ -92,16 +92,17 @@ static void print_state(FILE *out, const struct sim *s)
             s->up ? "" : "; the place is gone");
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *m = s->models.at[n];
-        if (!m || !m->id || !(m->wants || m->leases || m->instance || m->dram_bytes))
+        if (!m || !m->id || !(m->wants || m->leases || m->instances || m->dram_bytes))
             continue;
-        const struct world_instance *i = m->instance;
         fprintf(out, "  model %u: %" PRIu64 "+%" PRIu64 " MiB, wants %u, leases %u, checked %c, prepare %c%s%s%s", n,
                 m->config.image_bytes >> 20, m->engine_bytes >> 20, m->wants, m->leases, facts[m->checked],
                 facts[m->prepare], m->dram_bytes ? m->dropping ? ", dropping" : ", in DRAM" : "",
                 m->pinned_tier ? ", pinned" : "", m->draining ? ", draining" : "");
-        if (i)
+        if (m->config.instances_max > 1)
+            fprintf(out, ", %u instances at most", m->config.instances_max);
+        for (const struct world_instance *i = m->instances; i; i = i->next)
             fprintf(out,
-                    "; on %d: reserve %c load %c prefix %c engine %c stop %c end %c, leases %u, calls %u, idle for "
+                    "\n    on %d: reserve %c load %c prefix %c engine %c stop %c end %c, leases %u, calls %u, idle for "
                     "%.3f ms%s%s%s%s%s",
                     i->device, facts[i->reserve], facts[i->load], facts[i->prefix], facts[i->engine], facts[i->stop],
                     facts[i->end], i->leases, i->calls,

@@ -46,6 +46,7 @@ static void add(struct sim_score *sum, const struct sim_score *s)
     sum->canceled += s->canceled;
     sum->timeouts += s->timeouts;
     sum->loads += s->loads;
+    sum->further += s->further;
     sum->evictions += s->evictions;
     sum->faults += s->faults;
 }
@@ -139,9 +140,9 @@ static int run(const struct options *o)
     printf("sim: %" PRIu64 " seeds, %" PRIu64 " events in %.2f s (%.0f events/s), hash %016" PRIx64 "\n",
            sum.seeds_done, sum.score.events, took, (double)sum.score.events / took, sum.score.hash);
     printf("sim: granted %" PRIu64 ", refused %" PRIu64 " (canceled %" PRIu64 ", too late %" PRIu64 "), loads %" PRIu64
-           ", evictions %" PRIu64 ", faults %" PRIu64 "\n",
+           " (further %" PRIu64 "), evictions %" PRIu64 ", faults %" PRIu64 "\n",
            sum.score.granted, sum.score.rejected, sum.score.canceled, sum.score.timeouts, sum.score.loads,
-           sum.score.evictions, sum.score.faults);
+           sum.score.further, sum.score.evictions, sum.score.faults);
     munmap(reports, WORKERS_MAX * sizeof *reports);
     if (failed == 0)
         return 0;

@@ -18,34 +18,38 @@ enum fact { NOT, UNDER_WAY, DONE, FAILED }; /* as the core has been told */
 
 /* An instance as the world holds it. */
 struct world_instance {
-    uint64_t            id; /* first: see table; 0 while unused */
-    struct world_model *model;
-    int32_t             device; /* -1: DRAM */
-    uint32_t            tier;
-    uint64_t            image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
-    enum fact           reserve, load, prefix, engine, stop, end;
-    bool                keeping;
-    bool                lost;     /* with its device; the host side of it still has to be given back */
-    bool                died;     /* with its place; nothing is left but its leases */
-    bool                failed;   /* a step failed: it has to go */
-    bool                canceled; /* the last want for its load was canceled */
-    bool                hung;     /* a callback was out for too long */
-    bool                wedged;   /* and the core said so */
-    bool                unkept;   /* evicted to disk */
-    bool                leaving;  /* had a reason to go, and goes */
-    uint32_t            leases;
-    uint32_t            calls;      /* callbacks out in the world */
-    bool                rest_known; /* idle_until is exact */
-    uint64_t            idle_ns, idle_until;
+    uint64_t               id; /* first: see table; 0 while unused */
+    struct world_model    *model;
+    struct world_instance *next;   /* of the model's */
+    int32_t                device; /* -1: DRAM */
+    uint32_t               tier;
+    uint64_t               image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
+    enum fact              reserve, load, prefix, engine, stop, end;
+    bool                   keeping;
+    bool                   lost;     /* with its device; the host side of it still has to be given back */
+    bool                   died;     /* with its place; nothing is left but its leases */
+    bool                   failed;   /* a step failed: it has to go */
+    bool                   canceled; /* the last want for its load was canceled */
+    bool                   hung;     /* a callback was out for too long, and the core had the time to notice */
+    bool                   wedged;   /* and it said so */
+    bool                   unkept;   /* evicted to disk */
+    bool                   leaving;  /* had a reason to go, and goes */
+    uint32_t               leases;
+    uint32_t               calls;      /* callbacks out in the world */
+    bool                   rest_known; /* idle_until is exact */
+    uint64_t               idle_ns;
+    uint64_t               idle_due;             /* it does not leave before, counted from when it was last used, */
+    uint64_t               idle_until;           /* and does not stay longer. NEVER while its pin holds it */
+    uint64_t               admitted_seq, up_seq; /* the last want before each; up: 0 while it is not */
 };
 
 struct world_model {
     sgi_model                     id;
     struct sim_model              spec;
     struct sgi__core_model_config config;
-    struct world_instance        *instance; /* that takes memory */
-    sgi_status                    source;   /* what a check finds */
-    enum fact                     checked;  /* for the start under way */
+    struct world_instance        *instances; /* that take memory, newest first */
+    sgi_status                    source;    /* what a check finds */
+    enum fact                     checked;   /* for the start under way */
     enum fact                     prepare;
     uint64_t                      prepared_bytes;
     uint64_t                      dram_bytes; /* held as a residence */
@@ -56,6 +60,7 @@ struct world_model {
     sgi_status                    drain_reason;
     bool                          evicted, evict_dram, evict_prepared; /* asked for, and nobody has wanted it since */
     uint64_t                      engine_bytes;                        /* as configured, or as the engine said last */
+    uint64_t                      granted_event;                       /* of the last grant */
     uint64_t failed_event[SIM_STATUSES]; /* when a step of it last failed with -status, by event; 0: never */
     uint32_t actions[SIM_ACTS];
 };
@@ -208,8 +213,8 @@ struct sim {
     uint64_t                     last_op;
     uint64_t                     tick_at;        /* when the late timer thread will run */
     uint64_t                     admitted_event; /* of the last RESERVE */
-    uint64_t                     wedged_event;
-    uint64_t                     refused_event; /* of the last refused reserve, */
+    uint64_t                     wedged_event;   /* of the last WEDGED */
+    uint64_t                     refused_event;  /* of the last refused reserve, */
     int32_t                      refused_device;
     uint64_t                     refused_image; /* of a prefetch into DRAM for which there was no room in this event */
     const struct world_instance *early;         /* granted early in this event */
@@ -248,7 +253,6 @@ void sim__fini(struct sim *s);
 /* sim_user.c */
 sgi_status sim__try_acquire(struct sim *s, sgi_model model, uint64_t idle_ns, uint64_t lease_ns, sgi_lease *lease_out);
 void       sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint64_t idle_ns, uint64_t lease_ns);
-void       sim__rests(const struct sim *s, struct world_instance *i); /* its idle time begins, if nobody uses it */
 void       sim__call_back(struct sim *s, uint64_t lease, uint64_t instance);
 
 /* sim_world.c */
@@ -256,21 +260,44 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action); /*
 void sim__world_result(struct sim *s, struct world_op *op);
 void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation);
 void sim__world_repeat(struct sim *s, struct world_op *op);
+sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t bytes, bool at_least,
+                             uint64_t *free_out);
+
+/* sim_ledger.c: what the world holds, and what can be said of it */
 void sim__charge(struct sim *s, struct world_instance *i, uint64_t image_bytes, uint64_t engine_bytes);
 void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes);
-bool sim__engine_hung(const struct sim *s, const struct world_model *m); /* start or stop */
-bool sim__instance_hung(const struct sim         *s,
-                        const struct world_model *m);  /* start, stop or a call: it keeps the memory */
-uint64_t sim__dram_taken(const struct world_model *m); /* charged to DRAM, or lent and perhaps coming back */
-bool     sim__droppable(const struct world_model *m);  /* what it has there may be dropped, or is being dropped */
-void     sim__mark_hung(struct sim *s, struct world_model *m);
-bool sim__hung(const struct sim *s, const struct world_model *m); /* a callback of it is out for longer than it may */
+bool sim__up(const struct world_instance *i);     /* every byte is there, and its engine runs or ran */
+bool sim__idle(const struct world_instance *i);   /* and nobody uses it */
+bool sim__coming(const struct world_instance *i); /* it is not up yet, and nothing keeps it from that */
+bool sim__serves(const struct sim *s, const struct world_instance *i); /* it is up, and stays */
+bool sim__held(const struct sim *s, const struct world_instance *i);   /* by a pin: it is the last that serves */
+const struct world_instance *sim__here(const struct world_model *m, int32_t device);
+const struct world_instance *sim__server(const struct sim *s, const struct world_model *m); /* some that serves */
+const struct world_instance *sim__keeper(const struct world_model *m);   /* whose image becomes the residence */
+const struct world_instance *sim__borrower(const struct world_model *m); /* who has the residence */
+uint32_t                     sim__free_leases(const struct sim *s, const struct world_instance *i);
+uint64_t sim__dram_moving(const struct world_model *m); /* on its way to DRAM, or lent and perhaps coming back */
+uint64_t sim__dram_taken(const struct world_model *m);  /* and what is there */
+bool     sim__droppable(const struct world_model *m);   /* what is there may be dropped, or is being dropped */
+bool     sim__instance_hung(const struct sim            *s,
+                            const struct world_instance *i); /* a callback of it is out for longer than it may */
+bool     sim__engine_hung(const struct sim *s, const struct world_instance *i); /* other than a call */
+bool     sim__hung(const struct sim *s, const struct world_model *m);           /* of it or of its model */
+void     sim__mark_hung(struct sim *s);
+void     sim__mark_up(struct sim *s);
+void     sim__rests(const struct sim *s, struct world_instance *i); /* its idle time begins, if nobody uses it */
 
-/* sim_check.c */
-bool sim__idle(const struct world_instance *i);
+/* sim_check.c: actions */
 void sim__check_action(struct sim *s, const struct sgi__core_action *action);
-void sim__check_reply(struct sim *s, const struct sgi__core_reply *reply); /* and ends what it ends */
-void sim__check_try(struct sim *s, struct world_model *m);
+void sim__check_unseen(struct sim *s);                                 /* ends that no action shows yet */
+bool sim__yields(const struct sim *s, const struct world_instance *i); /* somebody starves for its device */
+
+/* sim_reply.c */
+void     sim__check_reply(struct sim *s, const struct sgi__core_reply *reply); /* and ends what it ends */
+void     sim__check_try(struct sim *s, struct world_model *m, const struct world_instance *i);
+uint64_t sim__dram_left(const struct sim *s);
+
+/* sim_after.c: what must hold after every event, and when all is quiet */
 void sim__check_all(struct sim *s);
 void sim__check_quiet(struct sim *s);
 

@@ -123,8 +123,11 @@ sgi_status sim__try_acquire(struct sim *s, sgi_model model, uint64_t idle_ns, ui
     sgi_status st = sgi__core_try_acquire(s->core, s->now, model, idle_ns, lease_ns, &lease);
     sim__log(s, 'u', 't', INT32_MIN, st, model, lease, 0);
     if (st == SGI_OK) {
-        sim__check_try(s, m);
-        sim__lease_made(s, lease, m->instance, idle_ns, lease_ns);
+        struct sgi__core_lease_view v = { .instance = 0 };
+        sgi__core_lease_view(s->core, lease, &v);
+        struct world_instance *i = sim__get(&s->instances, v.instance);
+        sim__check_try(s, m, i);
+        sim__lease_made(s, lease, i, idle_ns, lease_ns);
         *lease_out = lease;
     }
     sim__settle(s);
@@ -142,11 +145,10 @@ sgi_status sim_cancel(struct sim *s, sgi_ticket ticket)
     struct world_want *w = sim__get(&s->wants, ticket);
     sim__begin(s, 'u', w ? w->model : NULL);
     if (w) {
-        struct world_instance *i = w->model->instance;
         w->canceled = true;
-        bool up = i && i->load == DONE && i->prefix == DONE && (!w->model->config.has_engine || i->engine == DONE);
-        if (i && !up && w->model->wants == 1 && i->leases == 0)
-            i->canceled = true;
+        for (struct world_instance *i = w->model->instances; i; i = i->next)
+            if (!sim__up(i) && w->model->wants == 1 && i->leases == 0)
+                i->canceled = true;
     }
     sgi_status st = sgi__core_cancel(s->core, s->now, ticket);
     sim__log(s, 'u', 'c', INT32_MIN, st, w ? w->model->id : 0, ticket, 0);
@@ -157,15 +159,6 @@ sgi_status sim_cancel(struct sim *s, sgi_ticket ticket)
         sim__broken(s, "a canceled want ends");
     sim__now_due(s);
     return st;
-}
-
-/* If nobody uses the instance, its idle time begins now. */
-void sim__rests(const struct sim *s, struct world_instance *i)
-{
-    if (!sim__idle(i)) /* granted early and released early: the end of the load decides */
-        return;
-    i->rest_known = true;
-    i->idle_until = i->idle_ns == SGI__NEVER ? SGI__NEVER : s->now + i->idle_ns;
 }
 
 sgi_status sim_release(struct sim *s, sgi_lease lease)
@@ -208,8 +201,8 @@ sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier)
         if (m->leases > 0)
             sim__broken(s, "a leased model is not evicted");
         m->evict_dram = m->evict_dram || tier != SGI_TIER_DRAM;
-        if (m->instance && tier != SGI_TIER_DRAM)
-            m->instance->unkept = true;
+        for (struct world_instance *i = m->instances; i && tier != SGI_TIER_DRAM; i = i->next)
+            i->unkept = true;
         m->evict_prepared = m->evict_prepared || tier == SGI_EVICT_ALL;
     }
     sim__settle(s);
@@ -236,8 +229,8 @@ static sgi_status pin_outcome(const struct sim *s, const struct world_model *m, 
             continue;
         if (other->pinned_tier == SGI_TIER_DRAM)
             reserved += other->config.image_bytes;
-        else if (!sim__droppable(other))
-            stays += sim__dram_taken(other);
+        else
+            stays += sim__dram_moving(other) + (sim__droppable(other) ? 0 : other->dram_bytes);
     }
     if (reserved + image > s->dram_max)
         return SGI_E_NO_ROOM;
@@ -248,16 +241,21 @@ sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
 {
     struct world_model *m = sim__model(s, model);
     sgi_status          due = pin_outcome(s, m, tier);
+
+    const struct world_instance *held = m ? m->instances : NULL;
+    while (held && !(sim__idle(held) && sim__held(s, held)))
+        held = held->next;
     sim__begin(s, 'u', m);
     sgi_status st = sgi__core_pin(s->core, s->now, model, tier);
     sim__log(s, 'u', 'p', INT32_MIN, st, model, 0, tier);
     if (st != due)
         sim__broken(s, "a pin says %d when there is room to keep it and %d when there is not (%d)", SGI_OK, due, st);
     if (st == SGI_OK) {
-        bool ends = m->pinned_tier == SGI_TIER_DEVICE && tier != SGI_TIER_DEVICE;
+        bool changes = (m->pinned_tier == SGI_TIER_DEVICE) != (tier == SGI_TIER_DEVICE);
         m->pinned_tier = tier;
-        if (ends && m->instance)
-            sim__rests(s, m->instance);
+        for (struct world_instance *i = m->instances; i && changes; i = i->next)
+            if (i == held || sim__held(s, i))
+                sim__rests(s, i);
     }
     sim__settle(s);
     sim__now_due(s);
@@ -371,7 +369,6 @@ void sim__call_back(struct sim *s, uint64_t lease, uint64_t instance)
     struct world_instance *i = sim__get(&s->instances, call->instance);
     struct world_call      gone = *call;
 
-    sim__mark_hung(s, gone.model);
     *call = s->calls[--s->calls_count];
     sim__begin(s, 'u', gone.model);
     sim__log(s, 'u', 'B', INT32_MIN, 0, gone.model->id, lease, 0);

@@ -5,106 +5,6 @@
 
 #include "sim/sim_state.h"
 
-/* ---- the ledger ---- */
-
-/* What an instance holds from now on. */
-void sim__charge(struct sim *s, struct world_instance *i, uint64_t image_bytes, uint64_t engine_bytes)
-{
-    if (i->device < 0) {
-        s->dram_used += image_bytes - i->image_bytes;
-    } else {
-        struct world_device *d = &s->devices[i->device];
-        d->used += image_bytes + engine_bytes - i->image_bytes - i->engine_bytes;
-        d->used_engine += engine_bytes - i->engine_bytes;
-    }
-    i->image_bytes = image_bytes;
-    i->engine_bytes = engine_bytes;
-}
-
-/* What a model's residence holds from now on. */
-void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes)
-{
-    s->dram_used += dram_bytes - m->dram_bytes;
-    m->dram_bytes = dram_bytes;
-}
-
-uint64_t sim__dram_taken(const struct world_model *m)
-{
-    const struct world_instance *i = m->instance;
-    if (i && !i->died && i->device < 0 && !i->keeping)
-        return i->image_bytes;
-    if (i && !i->died && i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY)
-        return i->image_bytes;
-    return m->dram_bytes;
-}
-
-bool sim__droppable(const struct world_model *m)
-{
-    if (m->dropping)
-        return true;
-    return m->dram_bytes > 0 && !(m->instance && m->instance->keeping) && m->wants == 0 &&
-           m->pinned_tier < SGI_TIER_DRAM;
-}
-
-static bool loads_now(const struct sim *s, uint64_t instance)
-{
-    for (uint32_t n = 0; n < s->out_count; n++) {
-        enum sgi__core_action_kind kind = s->out[n]->action.kind;
-        if ((kind == SGI__ACT_START_LOAD || kind == SGI__ACT_FILL_PREFIX) && s->out[n]->action.instance == instance)
-            return true;
-    }
-    return false;
-}
-
-/* A start whose weights are on their way may be waiting for them; its time counts from when they are there. */
-static bool op_hung(const struct sim *s, const struct world_model *m, enum sgi__core_action_kind kind)
-{
-    for (uint32_t n = 0; n < s->out_count; n++) {
-        const struct world_op *op = s->out[n];
-        if (kind == SGI__ACT_START_ENGINE && loads_now(s, op->action.instance))
-            continue;
-        if (op->action.model == m->id && op->action.kind == kind && s->now - op->since >= m->config.hang_ns)
-            return true;
-    }
-    return false;
-}
-
-bool sim__hung(const struct sim *s, const struct world_model *m)
-{
-    return sim__instance_hung(s, m) || op_hung(s, m, SGI__ACT_PREPARE) || op_hung(s, m, SGI__ACT_DISCARD);
-}
-
-bool sim__engine_hung(const struct sim *s, const struct world_model *m)
-{
-    return op_hung(s, m, SGI__ACT_FILL_PREFIX) || op_hung(s, m, SGI__ACT_START_ENGINE) ||
-           op_hung(s, m, SGI__ACT_STOP_ENGINE);
-}
-
-bool sim__instance_hung(const struct sim *s, const struct world_model *m)
-{
-    uint64_t hang = m->config.hang_ns;
-    if (sim__engine_hung(s, m))
-        return true;
-    for (uint32_t n = 0; n < s->calls_count; n++) {
-        const struct world_call     *call = &s->calls[n];
-        const struct world_instance *i = sim__get(&s->instances, call->instance); /* not one that died with its place */
-        if (call->model == m && call->ending_since != SGI__NEVER && s->now - call->ending_since >= hang && i &&
-            !i->died)
-            return true;
-    }
-    return false;
-}
-
-/* Before what hung comes back: the core gave the instance up, if it has noticed by now. */
-void sim__mark_hung(struct sim *s, struct world_model *m)
-{
-    struct sgi__core_model_view v;
-    if (!m->instance || !sim__hung(s, m) || sgi__core_model_view(s->core, m->id, &v) != SGI_OK)
-        return;
-    if (v.state == SGI_MODEL_WEDGED || v.state == SGI_MODEL_STOPPING)
-        m->instance->hung = true;
-}
-
 /* ---- ops that are out ---- */
 
 static struct world_op *op_out(struct sim *s, const struct sgi__core_action *action)
@@ -345,7 +245,7 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
     struct world_model    *m = sim__model(s, action->model);
     struct world_instance *i = sim__slot(&s->instances, action->instance);
 
-    if (i->id && !i->died)
+    if (i->id)
         sim__broken(s, "ids in use have different slots");
     *i = (struct world_instance){
         .id = action->instance,
@@ -355,13 +255,16 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         .reserve = UNDER_WAY,
         .prefix = m->config.has_prefix && action->tier == SGI_TIER_DISK ? NOT : DONE,
         .idle_ns = m->config.idle_ns,
+        .next = m->instances,
+        .admitted_seq = s->want_seq,
     };
-    m->instance = i;
+    m->instances = i;
     s->admitted_event = s->event;
     if (action->tier == SGI_TIER_DRAM)
         sim__keep(s, m, 0); /* it is the same memory */
     sim__charge(s, i, action->bytes, action->device < 0 ? 0 : m->engine_bytes);
     s->score.loads++;
+    s->score.further += sim__server(s, m) != NULL;
 }
 
 void sim__world_action(struct sim *s, const struct sgi__core_action *action)
@@ -439,9 +342,11 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
 
 static void instance_gone(struct sim *s, struct world_instance *i)
 {
+    struct world_instance **at = &i->model->instances;
     sim__charge(s, i, 0, 0);
-    if (i->model->instance == i)
-        i->model->instance = NULL;
+    while (*at != i)
+        at = &(*at)->next;
+    *at = i->next;
     i->id = 0;
 }
 
@@ -544,8 +449,6 @@ void sim__world_result(struct sim *s, struct world_op *op)
     struct world_model    *m = sim__model(s, op->action.model);
     struct world_instance *i = sim__get(&s->instances, op->action.instance);
 
-    if (m)
-        sim__mark_hung(s, m);
     switch (op->action.kind) {
     case SGI__ACT_CHECK_SOURCE:
         m->checked = op->status == SGI_OK ? DONE : FAILED;
@@ -573,8 +476,9 @@ void sim__world_result(struct sim *s, struct world_op *op)
         m->prepare = op->status == SGI_OK ? DONE : NOT;
         m->prepared_bytes = op->bytes;
         failed(s, m, op->status);
-        if (m->instance && m->instance->device >= 0 && op->status != SGI_OK) /* a fill of DRAM does not need it */
-            m->instance->failed = true;
+        for (struct world_instance *each = m->instances; each && op->status != SGI_OK; each = each->next)
+            if (each->device >= 0 && !sim__up(each)) /* a fill of DRAM does not need it */
+                each->failed = true;
         break;
     case SGI__ACT_DISCARD:
         m->prepare = NOT;
@@ -732,7 +636,6 @@ void sim_kill_place(struct sim *s)
         if (!i || !i->id || i->died)
             continue;
         sim__charge(s, i, 0, 0);
-        i->model->instance = NULL;
         i->died = true;
         i->calls = 0;
         if (i->leases == 0)
@@ -743,6 +646,7 @@ void sim_kill_place(struct sim *s)
         if (!m || !m->id)
             continue;
         sim__keep(s, m, 0);
+        m->instances = NULL;
         m->checked = m->prepare = NOT;
         m->prepared_bytes = 0;
         m->dropping = m->discarding = false;
@@ -759,18 +663,17 @@ void sim_place_up(struct sim *s)
     place_event(s, SGI__EV_PLACE_UP, 0, 0);
 }
 
-sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool at_least, uint64_t *free_out)
+sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t bytes, bool at_least, uint64_t *free_out)
 {
-    struct world_model    *m = sim__model(s, model);
-    struct world_instance *i = m->instance;
-    struct world_device   *d = &s->devices[i->device];
-    uint64_t               free_bytes = 0;
-    uint64_t               others = d->used - i->engine_bytes + d->foreign;
-    uint64_t               room = others < d->bytes_max ? d->bytes_max - others : 0;
+    struct world_model        *m = i->model;
+    const struct world_device *d = &s->devices[i->device];
+    uint64_t                   free_bytes = 0;
+    uint64_t                   others = d->used - i->engine_bytes + d->foreign;
+    uint64_t                   room = others < d->bytes_max ? d->bytes_max - others : 0;
 
     sim__begin(s, 'u', m);
     sgi_status st = sgi__core_engine_bytes(s->core, s->now, i->id, bytes, at_least, &free_bytes);
-    sim__log(s, 'u', 'E', i->device, st, model, i->id, bytes);
+    sim__log(s, 'u', 'E', i->device, st, m->id, i->id, bytes);
     bool fits = bytes <= i->engine_bytes || bytes <= room;
     if (st != (fits ? SGI_OK : SGI_E_DEVICE_MEMORY))
         sim__broken(s, "an engine's bytes are charged if there is room, and only then (%d)", st);
@@ -786,6 +689,11 @@ sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool
     while (!s->habits.on && sim__step(s, s->now))
         ;
     return st;
+}
+
+sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool at_least, uint64_t *free_out)
+{
+    return sim__engine_bytes(s, sim__model(s, model)->instances, bytes, at_least, free_out);
 }
 
 bool sim_repeat(struct sim *s, enum sgi__core_action_kind kind)

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The world's ledger: what instances and residences hold, and what follows from it. The core's word is taken only for
+ * how far it has come with an instance, where no action shows that. */
+#include "sim/sim_state.h"
+
+/* What an instance holds from now on. */
+void sim__charge(struct sim *s, struct world_instance *i, uint64_t image_bytes, uint64_t engine_bytes)
+{
+    if (i->device < 0) {
+        s->dram_used += image_bytes - i->image_bytes;
+    } else {
+        struct world_device *d = &s->devices[i->device];
+        d->used += image_bytes + engine_bytes - i->image_bytes - i->engine_bytes;
+        d->used_engine += engine_bytes - i->engine_bytes;
+    }
+    i->image_bytes = image_bytes;
+    i->engine_bytes = engine_bytes;
+}
+
+/* What a model's residence holds from now on. */
+void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes)
+{
+    s->dram_used += dram_bytes - m->dram_bytes;
+    m->dram_bytes = dram_bytes;
+}
+
+/* ---- where an instance stands ---- */
+
+bool sim__up(const struct world_instance *i)
+{
+    bool engine = i->model->config.has_engine && i->device >= 0;
+    return i->id && !i->died && i->load == DONE && i->prefix == DONE && (!engine || i->engine == DONE);
+}
+
+bool sim__idle(const struct world_instance *i)
+{
+    return sim__up(i) && i->device >= 0 && i->leases == 0 && i->calls == 0 && i->stop == NOT && i->end == NOT;
+}
+
+bool sim__coming(const struct world_instance *i)
+{
+    return i->id && !i->died && !sim__up(i) && i->stop == NOT && i->end == NOT && !i->failed && !i->lost && !i->hung &&
+           !i->canceled;
+}
+
+bool sim__serves(const struct sim *s, const struct world_instance *i)
+{
+    struct sgi__core_instance_view v;
+    if (!sim__up(i) || i->device < 0 || i->stop != NOT || i->end != NOT || i->failed || i->lost || i->hung ||
+        i->leaving)
+        return false;
+    return sgi__core_instance_view(s->core, i->id, &v) == SGI_OK &&
+           (v.state == SGI_MODEL_READY || v.state == SGI_MODEL_BUSY);
+}
+
+bool sim__held(const struct sim *s, const struct world_instance *i)
+{
+    if (i->model->pinned_tier != SGI_TIER_DEVICE)
+        return false;
+    for (const struct world_instance *other = i->model->instances; other; other = other->next)
+        if (other != i && sim__serves(s, other))
+            return false;
+    return true;
+}
+
+uint32_t sim__free_leases(const struct sim *s, const struct world_instance *i)
+{
+    uint32_t taken = i->leases; /* calls that were given up and are out still take the place of a lease */
+    for (uint32_t n = 0; n < s->calls_count; n++)
+        taken += s->calls[n].instance == i->id && s->calls[n].detached;
+    return taken < i->model->config.leases_max ? i->model->config.leases_max - taken : 0;
+}
+
+/* ---- the instances of a model ---- */
+
+const struct world_instance *sim__here(const struct world_model *m, int32_t device)
+{
+    const struct world_instance *i = m->instances;
+    while (i && i->device != device)
+        i = i->next;
+    return i;
+}
+
+const struct world_instance *sim__server(const struct sim *s, const struct world_model *m)
+{
+    const struct world_instance *i = m->instances;
+    while (i && !sim__serves(s, i))
+        i = i->next;
+    return i;
+}
+
+const struct world_instance *sim__keeper(const struct world_model *m)
+{
+    const struct world_instance *i = m->instances;
+    while (i && !i->keeping)
+        i = i->next;
+    return i;
+}
+
+const struct world_instance *sim__borrower(const struct world_model *m)
+{
+    const struct world_instance *i = m->instances;
+    while (i && (i->tier != SGI_TIER_DRAM || i->end != NOT || i->hung || i->lost || i->unkept))
+        i = i->next;
+    return i;
+}
+
+/* ---- DRAM ---- */
+
+uint64_t sim__dram_moving(const struct world_model *m)
+{
+    uint64_t bytes = 0;
+    for (const struct world_instance *i = m->instances; i; i = i->next) {
+        bool filling = i->device < 0 && !i->keeping;
+        bool lending = i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY;
+        if (filling || lending)
+            bytes += i->image_bytes;
+    }
+    return bytes;
+}
+
+uint64_t sim__dram_taken(const struct world_model *m)
+{
+    return m->dram_bytes + sim__dram_moving(m);
+}
+
+bool sim__droppable(const struct world_model *m)
+{
+    if (m->dropping)
+        return true;
+    return m->dram_bytes > 0 && !sim__keeper(m) && m->wants == 0 && m->pinned_tier < SGI_TIER_DRAM;
+}
+
+/* ---- callbacks that do not come back ---- */
+
+static bool loads_now(const struct sim *s, uint64_t instance)
+{
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        enum sgi__core_action_kind kind = s->out[n]->action.kind;
+        if ((kind == SGI__ACT_START_LOAD || kind == SGI__ACT_FILL_PREFIX) && s->out[n]->action.instance == instance)
+            return true;
+    }
+    return false;
+}
+
+/* A start whose weights are on their way may be waiting for them; its time counts from when they are there. */
+static bool op_hung(const struct sim *s, const struct world_op *op, const struct world_model *m)
+{
+    bool waits = op->action.kind == SGI__ACT_START_ENGINE && loads_now(s, op->action.instance);
+    return !waits && s->now - op->since >= m->config.hang_ns;
+}
+
+bool sim__engine_hung(const struct sim *s, const struct world_instance *i)
+{
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        const struct world_op     *op = s->out[n];
+        enum sgi__core_action_kind kind = op->action.kind;
+        bool engine = kind == SGI__ACT_FILL_PREFIX || kind == SGI__ACT_START_ENGINE || kind == SGI__ACT_STOP_ENGINE;
+        if (engine && op->action.instance == i->id && op_hung(s, op, i->model))
+            return true;
+    }
+    return false;
+}
+
+bool sim__instance_hung(const struct sim *s, const struct world_instance *i)
+{
+    if (i->died)
+        return false;
+    for (uint32_t n = 0; n < s->calls_count; n++) {
+        const struct world_call *call = &s->calls[n];
+        if (call->instance == i->id && call->ending_since != SGI__NEVER &&
+            s->now - call->ending_since >= i->model->config.hang_ns)
+            return true;
+    }
+    return sim__engine_hung(s, i);
+}
+
+static bool prepare_hung(const struct sim *s, const struct world_model *m)
+{
+    for (uint32_t n = 0; n < s->out_count; n++) {
+        const struct world_op     *op = s->out[n];
+        enum sgi__core_action_kind kind = op->action.kind;
+        if ((kind == SGI__ACT_PREPARE || kind == SGI__ACT_DISCARD) && op->action.model == m->id && op_hung(s, op, m))
+            return true;
+    }
+    return false;
+}
+
+bool sim__hung(const struct sim *s, const struct world_model *m)
+{
+    for (const struct world_instance *i = m->instances; i; i = i->next)
+        if (sim__instance_hung(s, i))
+            return true;
+    return prepare_hung(s, m);
+}
+
+/* The core gave an instance up because something hangs, if it has noticed by now. */
+void sim__mark_hung(struct sim *s)
+{
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        if (!m || !m->id || !m->instances || !sim__hung(s, m))
+            continue;
+        bool prepare = prepare_hung(s, m);
+        for (struct world_instance *i = m->instances; i; i = i->next) {
+            struct sgi__core_instance_view v;
+            if ((prepare || sim__instance_hung(s, i)) && sgi__core_instance_view(s->core, i->id, &v) == SGI_OK &&
+                (v.state == SGI_MODEL_WEDGED || v.state == SGI_MODEL_STOPPING))
+                i->hung = true;
+        }
+    }
+}
+
+/* ---- idle times ---- */
+
+/* Another one serves: whom a pin held begins its idle time. */
+static void unpinned(const struct sim *s, struct world_model *m)
+{
+    for (struct world_instance *i = m->instances; i; i = i->next)
+        if (sim__idle(i) && !sim__held(s, i) && i->idle_until == SGI__NEVER && i->idle_ns != SGI__NEVER)
+            i->idle_until = s->now + i->idle_ns;
+}
+
+/* Who has come up in this event; and whose idle time has passed while its pin held it. */
+void sim__mark_up(struct sim *s)
+{
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        struct world_instance *i = s->instances.at[n];
+        if (!i || !i->id || i->died)
+            continue;
+        if (i->up_seq == 0 && sim__up(i)) {
+            i->up_seq = s->want_seq;
+            unpinned(s, i->model);
+        }
+        if (i->rest_known && i->idle_until <= s->now && sim__held(s, i))
+            i->idle_until = SGI__NEVER;
+    }
+}
+
+/* If nobody uses the instance, its idle time begins now; unless its pin holds it. */
+void sim__rests(const struct sim *s, struct world_instance *i)
+{
+    if (!sim__idle(i)) /* granted early and released early: the end of the load decides */
+        return;
+    i->rest_known = true;
+    i->idle_due = i->idle_ns == SGI__NEVER ? SGI__NEVER : s->now + i->idle_ns;
+    i->idle_until = sim__held(s, i) ? SGI__NEVER : i->idle_due;
+}

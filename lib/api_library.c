@@ -6,6 +6,7 @@
 #include "base/sized.h"
 #include "format/format.h"
 #include "io/io.h"
+#include "observe/events.h"
 
 uint32_t sgi_version(void)
 {
@@ -49,6 +50,47 @@ const char *sgi_step_name(uint32_t step)
     default:
         return "?";
     }
+}
+
+const char *sgi_event_name(uint32_t kind)
+{
+    static const char *const names[SGI__EVENT_COUNT] = {
+        [SGI_EVENT_REGISTERED] = "registered",
+        [SGI_EVENT_UNREGISTERED] = "unregistered",
+        [SGI_EVENT_QUEUED] = "queued",
+        [SGI_EVENT_GRANTED] = "granted",
+        [SGI_EVENT_REFUSED] = "refused",
+        [SGI_EVENT_OVERDUE] = "overdue",
+        [SGI_EVENT_ADMITTED] = "admitted",
+        [SGI_EVENT_LOAD_START] = "load_start",
+        [SGI_EVENT_LOAD_DONE] = "load_done",
+        [SGI_EVENT_CHECK_FAILED] = "check_failed",
+        [SGI_EVENT_PREPARED] = "prepared",
+        [SGI_EVENT_READY] = "ready",
+        [SGI_EVENT_FAILED] = "failed",
+        [SGI_EVENT_WEDGED] = "wedged",
+        [SGI_EVENT_IDLE] = "idle",
+        [SGI_EVENT_STOPPING] = "stopping",
+        [SGI_EVENT_RELEASED] = "released",
+        [SGI_EVENT_KEPT] = "kept",
+        [SGI_EVENT_DROPPED] = "dropped",
+        [SGI_EVENT_DISCARDED] = "discarded",
+        [SGI_EVENT_DEVICE_OPEN] = "device_open",
+        [SGI_EVENT_DEVICE_ZERO] = "device_zero",
+        [SGI_EVENT_DEVICE_LOST] = "device_lost",
+        [SGI_EVENT_DEVICE_BACK] = "device_back",
+    };
+    return kind < SGI__EVENT_COUNT && names[kind] ? names[kind] : "?";
+}
+
+const char *sgi_cause_name(uint32_t cause)
+{
+    static const char *const names[SGI__CAUSE_COUNT] = {
+        [SGI_CAUSE_NONE] = "none",         [SGI_CAUSE_IDLE] = "idle",   [SGI_CAUSE_ROOM] = "room",
+        [SGI_CAUSE_EVICT] = "evict",       [SGI_CAUSE_DRAIN] = "drain", [SGI_CAUSE_FAILED] = "failed",
+        [SGI_CAUSE_CANCELED] = "canceled", [SGI_CAUSE_LOST] = "lost",
+    };
+    return cause < SGI__CAUSE_COUNT ? names[cause] : "?";
 }
 
 sgi_status sgi_error_set(sgi_error *err, sgi_status code, const char *message)

@@ -893,6 +893,12 @@ SGI_API sgi_status sgi_lease_cancel(sgi_runtime *rt, sgi_lease lease);
 
 /* -------------------------------------------------------------- observation */
 
+/*
+ * Metrics for what goes on over time, events for what happens one by one, the trace for where the time of a cold
+ * start went, the log (sgi_log_set_sink()) for people. Nothing here touches an idle timer or waits for a load, and
+ * nothing of yours is called under a lock.
+ */
+
 /**
  * Write the cold starts of this runtime (the last 256) as Chrome trace JSON, for Perfetto or about:tracing.
  *
@@ -900,6 +906,159 @@ SGI_API sgi_status sgi_lease_cancel(sgi_runtime *rt, sgi_lease lease);
  * Threads: any. Blocks: never on a load.
  */
 SGI_API sgi_status sgi_trace_write(sgi_runtime *rt, sgi_write_fn write, void *user);
+
+/** Models with series of their own at most. What the others did is summed under `model=""`. */
+#define SGI_METRICS_MODELS_MAX 100
+
+/**
+ * Write all metrics in the Prometheus text format 0.0.4, to be served at /metrics by the host. Every family has its
+ * HELP line, which is its documentation.
+ *
+ * The SGI_METRICS_MODELS_MAX models that were registered first have series of their own until they are
+ * unregistered; then those that are registered next do. So the output is bounded, however many models there are,
+ * and no counter ever goes back.
+ *
+ * @return SGI_OK · SGI_E_CANCELED (`write` stopped it) · SGI_E_NO_MEMORY · SGI_E_INVALID
+ * Threads: any. Blocks: never on a load.
+ */
+SGI_API sgi_status sgi_metrics_write(sgi_runtime *rt, sgi_write_fn write, void *user);
+
+enum { SGI_SAMPLE_COUNTER = 1, SGI_SAMPLE_GAUGE = 2, SGI_SAMPLE_HISTOGRAM = 3 };
+
+/** Labels of a sample at most. */
+#define SGI_LABELS_MAX 4
+
+/** One line of what sgi_metrics_write() writes. Strings are valid during the call that hands it over. */
+typedef struct sgi_sample {
+    uint32_t    struct_size;
+    uint32_t    type;         /**< SGI_SAMPLE_COUNTER, ... of the family */
+    const char *family;       /**< "sgi_acquire_wait_seconds" */
+    const char *help;
+    const char *name;         /**< the family's; of a histogram with "_bucket", "_sum" or "_count" behind it */
+    double      value;
+    uint32_t    labels_count;
+    uint32_t    reserved0;
+    const char *label_names[SGI_LABELS_MAX];
+    const char *label_values[SGI_LABELS_MAX]; /**< not escaped; a model's name is as it was registered */
+} sgi_sample;
+
+/** Receives one sample; returns 0 to go on, anything else to stop. */
+typedef int (*sgi_sample_fn)(void *user, const sgi_sample *sample);
+
+/**
+ * The same metrics, one by one, for hosts that report them in another way. Samples of a family come together.
+ *
+ * @return as sgi_metrics_write()
+ * Threads: any. Blocks: never on a load.
+ */
+SGI_API sgi_status sgi_metrics_snapshot(sgi_runtime *rt, sgi_sample_fn each, void *user);
+
+/** What an event says. Fields that are not named here are 0, `device` -1. All but DEVICE_ name their `model`. */
+enum {
+    SGI_EVENT_REGISTERED = 1,
+    SGI_EVENT_UNREGISTERED = 2,
+    SGI_EVENT_QUEUED = 3,        /**< a request was accepted: ticket. What is up is granted right behind it */
+    SGI_EVENT_GRANTED = 4,       /**< it has what it asked for: ticket, tier (as in sgi_timing), duration_ns since */
+    SGI_EVENT_REFUSED = 5,       /**< it ended in `status`: ticket, step, duration_ns since (timeout, cancel, ...) */
+    SGI_EVENT_OVERDUE = 6,       /**< a lease outlived its lease_ms */
+    SGI_EVENT_ADMITTED = 7,      /**< room is set aside: device (-1: host memory), bytes of the image, tier it is in */
+    SGI_EVENT_LOAD_START = 8,    /**< device, bytes, tier */
+    SGI_EVENT_LOAD_DONE = 9,     /**< every byte is there and verified: bytes, tier, duration_ns */
+    SGI_EVENT_CHECK_FAILED = 10, /**< bytes did not match their check: read again; FAILED follows if that was no use */
+    SGI_EVENT_PREPARED = 11,     /**< the engine's prepare: bytes as reported */
+    SGI_EVENT_READY = 12,        /**< loaded and started: device, tier, bytes charged */
+    SGI_EVENT_FAILED = 13,       /**< it could not be brought up: status, step, duration_ns until it is tried again */
+    SGI_EVENT_WEDGED = 14,       /**< an engine callback does not come back: step */
+    SGI_EVENT_IDLE = 15,         /**< nobody uses it from now on: device, duration_ns of its timer (UINT64_MAX: none) */
+    SGI_EVENT_STOPPING = 16,     /**< it leaves: cause, device, bytes charged, duration_ns since it was last used */
+    SGI_EVENT_RELEASED = 17,     /**< it has left: as STOPPING, duration_ns since then, residue_bytes, tier now */
+    SGI_EVENT_KEPT = 18,         /**< its bytes stay in host memory: bytes */
+    SGI_EVENT_DROPPED = 19,      /**< they leave host memory: bytes, cause */
+    SGI_EVENT_DISCARDED = 20,    /**< the engine's discard has been called */
+    SGI_EVENT_DEVICE_OPEN = 21,  /**< our context is open on `device` */
+    SGI_EVENT_DEVICE_ZERO = 22,  /**< nothing of ours is on `device` any more, no context either */
+    SGI_EVENT_DEVICE_LOST = 23,
+    SGI_EVENT_DEVICE_BACK = 24
+};
+
+/** Why a model leaves a tier. */
+enum {
+    SGI_CAUSE_NONE = 0,
+    SGI_CAUSE_IDLE = 1,     /**< its idle timer fired */
+    SGI_CAUSE_ROOM = 2,     /**< others need the room */
+    SGI_CAUSE_EVICT = 3,    /**< sgi_model_evict(), sgi_runtime_evict() */
+    SGI_CAUSE_DRAIN = 4,    /**< its model is being unregistered, or the runtime closed */
+    SGI_CAUSE_FAILED = 5,   /**< FAILED or WEDGED has said how */
+    SGI_CAUSE_CANCELED = 6, /**< nobody wants it any more; it was not up yet */
+    SGI_CAUSE_LOST = 7      /**< the device is gone */
+};
+
+/** "load_start" for SGI_EVENT_LOAD_START; "?" for a number that is no event. The string is static. */
+SGI_API const char *sgi_event_name(uint32_t kind);
+
+/** "room" for SGI_CAUSE_ROOM; "?" for a number that is no cause. The string is static. */
+SGI_API const char *sgi_cause_name(uint32_t cause);
+
+typedef struct sgi_event {
+    uint32_t   struct_size;
+    uint32_t   kind;          /**< SGI_EVENT_LOAD_START, ... */
+    uint64_t   time_ns;       /**< CLOCK_MONOTONIC */
+    uint64_t   dropped;       /**< events right before this one that found the ring full, and are lost */
+    sgi_model  model;
+    sgi_ticket ticket;
+    int32_t    device;        /**< index, or -1 */
+    uint32_t   tier;
+    sgi_status status;
+    uint32_t   step;
+    uint32_t   cause;         /**< SGI_CAUSE_IDLE, ... */
+    uint32_t   reserved0;
+    uint64_t   bytes;
+    uint64_t   residue_bytes; /**< of `bytes`: could not be given back */
+    uint64_t   duration_ns;
+} sgi_event;
+
+typedef uint64_t sgi_events; /**< a reader of events */
+
+/** Readers of a runtime at most, and records that one of them may ask for. */
+#define SGI_EVENTS_READERS_MAX 16
+#define SGI_EVENTS_RECORDS_MAX 65536
+
+/**
+ * Read along from now on. Each reader has a ring of its own, allocated here; when it is full the oldest record makes
+ * room for the newest, and the next one read says how many were lost: a slow reader holds nobody up. Readers that are
+ * still open go with the runtime.
+ *
+ * Every transition is an event, and a request that waits is; a lease that sgi_model_try_acquire() or
+ * sgi_model_acquire_wait() gives at once is not: metrics count those.
+ *
+ * @param records_max  0: 1024
+ * @param kinds        bit number `kind` for each that is wanted; 0: all
+ * @return SGI_OK (end it with sgi_events_close()) · SGI_E_INVALID · SGI_E_NO_MEMORY ·
+ *         SGI_E_BUSY (SGI_EVENTS_READERS_MAX)
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_events_open(sgi_runtime *rt, uint32_t records_max, uint64_t kinds, sgi_events *events_out,
+                                   sgi_error *err);
+
+/**
+ * Take the oldest record.
+ *
+ * @return SGI_OK · SGI_E_WOULD_BLOCK (none waits) · SGI_E_STALE · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_events_read(sgi_runtime *rt, sgi_events events, sgi_event *event_out);
+
+/**
+ * An eventfd that polls readable while records wait, as sgi_completion_fd(): it belongs to the reader and ends with
+ * it; do not read or close it.
+ *
+ * @return SGI_OK · SGI_E_STALE · SGI_E_SYSTEM (no descriptors left) · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_events_fd(sgi_runtime *rt, sgi_events events, int *fd_out);
+
+/** What was not read is lost. SGI_OK · SGI_E_STALE · SGI_E_INVALID. Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_events_close(sgi_runtime *rt, sgi_events events);
 
 #ifdef __cplusplus
 }

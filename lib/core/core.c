@@ -16,6 +16,9 @@
 enum { ACTIONS_PER_MODEL = 6, ACTIONS_PER_INSTANCE = 8, ACTIONS_PER_DEVICE = 2 };
 enum { TIMERS_PER_MODEL = 2, TIMERS_PER_INSTANCE = 3 };
 
+/* What one event makes of every model at once is that they stop and drop what they keep. */
+enum { NOTES_PER_MODEL = 2, NOTES_MORE = 64 };
+
 static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uint32_t count, uint32_t needed,
                             size_t bytes)
 {
@@ -40,6 +43,7 @@ static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uin
 static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t instances, uint32_t leases)
 {
     uint32_t   devices = core->config.devices_count, wants = core->config.wants_max;
+    uint32_t   notes = core->config.notes ? models * NOTES_PER_MODEL + NOTES_MORE : 0;
     void      *actions = core->actions, *replies = core->replies;
     sgi_status st;
 
@@ -60,8 +64,9 @@ static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t instanc
     /* Replies are taken after each event; one event can end every want, mark every lease, wedge every instance
      * and drain every model. */
     st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count,
-                   wants + leases + instances + models + 1, sizeof *core->replies);
+                   wants + leases + instances + models + 1 + notes, sizeof *core->replies);
     core->replies = replies;
+    core->notes_max = notes;
     return st;
 }
 
@@ -213,6 +218,7 @@ bool sgi__core_take_reply(struct sgi__core *core, struct sgi__core_reply *reply_
     *reply_out = core->replies[core->replies_head];
     core->replies_head = (core->replies_head + 1) % core->replies_capacity;
     core->replies_count--;
+    core->notes_count -= reply_out->kind == SGI__REPLY_NOTE;
     return true;
 }
 
@@ -254,8 +260,10 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     switch ((enum timer_kind)t->kind) {
     case TIMER_IDLE: {
         struct instance *i = t->owner;
-        if (i->state == ST_READY && !sgi__instance_pinned(i))
+        if (i->state == ST_READY && !sgi__instance_pinned(i)) {
+            i->cause = SGI_CAUSE_IDLE;
             sgi__instance_stop(core, now, i, true);
+        }
         break;
     }
     case TIMER_HANG: {
@@ -395,6 +403,7 @@ sgi_status sgi__core_try_acquire(struct sgi__core *core, uint64_t now, sgi_model
         if (st != SGI_OK)
             return st;
     }
+    m->hits_total++;
     *lease_out = sgi__lease_grant(core, now, i, idle_ns, lease_ns)->id;
     return SGI_OK;
 }
@@ -474,8 +483,10 @@ static sgi_status evict(struct sgi__core *core, uint64_t now, struct model *m, u
         m->discard_wanted = true;
     for (struct instance *i = m->instances, *next; i; i = next) {
         next = i->model_next;
-        if (i->state == ST_READY)
-            sgi__instance_stop(core, now, i, tier == SGI_TIER_DRAM);
+        if (i->state != ST_READY)
+            continue;
+        i->cause = SGI_CAUSE_EVICT;
+        sgi__instance_stop(core, now, i, tier == SGI_TIER_DRAM);
     }
     sgi__model_advance(core, now, m);
     return SGI_OK;

@@ -38,6 +38,7 @@ struct sgi__core_config {
     uint64_t                       starve_ns;
     uint64_t                       backoff_ns, backoff_max_ns, failure_expiry_ns;
     uint64_t id_seed; /* where serial numbers start: differs by runtime, so that foreign ids are stale */
+    bool     notes;   /* replies include SGI__REPLY_NOTE */
 };
 
 struct sgi__core_model_config {
@@ -152,9 +153,21 @@ enum sgi__core_reply_kind {
     SGI__REPLY_GRANT,   /* ticket, lease (0 for a prefetch), instance, tier, joined */
     SGI__REPLY_REJECT,  /* ticket, status, step, retry_after_ns */
     SGI__REPLY_OVERDUE, /* lease: its time is over; cancel its calls */
-    SGI__REPLY_WEDGED,  /* model, instance: a callback does not come back; whoever waits for its calls waits in vain */
+    SGI__REPLY_WEDGED, /* model, instance, step: a callback does not come back; who waits for its calls waits in vain */
     SGI__REPLY_DRAINED, /* model */
     SGI__REPLY_CLOSED,  /* the runtime's drain is complete */
+    SGI__REPLY_NOTE,    /* note, model: only with config.notes */
+};
+
+/* What an observer could not tell from the actions. Owed to nobody: past a bound that one event hardly reaches they are
+ * left out. */
+enum sgi__core_note {
+    SGI__NOTE_READY,    /* an instance is up: device, tier, bytes charged */
+    SGI__NOTE_IDLE,     /* nobody uses it from now on: device, ns of its idle time. Only while watched */
+    SGI__NOTE_STOPS,    /* it is on its way out: device, bytes charged, cause, ns since its last use, was_up */
+    SGI__NOTE_RELEASED, /* it is gone: device, bytes and cause as then, ns since then, residue, tier that has it now */
+    SGI__NOTE_DROPS,    /* the model's residence is on its way out: bytes, cause */
+    SGI__NOTE_FAILED,   /* a start of the model has failed: status, step, retry_after_ns */
 };
 
 struct sgi__core_reply {
@@ -168,6 +181,11 @@ struct sgi__core_reply {
     sgi_model                 model;
     uint64_t                  instance;
     uint64_t                  retry_after_ns;
+    enum sgi__core_note       note;
+    uint32_t                  cause; /* SGI_CAUSE_* */
+    int32_t                   device;
+    bool                      was_up;
+    uint64_t                  bytes, ns, residue;
 };
 
 enum sgi__core_action_kind {
@@ -204,6 +222,9 @@ bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *acti
 
 /* ---- looking; none of these changes anything ---- */
 
+/* Somebody reads the events: say what is too frequent to be said for nobody. */
+void sgi__core_watch(struct sgi__core *core, bool watched);
+
 /* The slot of an id, for tables beside the core's; ids in use have different slots within their kind. */
 uint32_t sgi__core_slot(uint64_t id);
 
@@ -229,8 +250,8 @@ struct sgi__core_model_view {
     uint32_t   leases, leases_overdue, calls, wants, pinned_tier;
     uint64_t   idle_deadline; /* SGI__NEVER: none */
     uint64_t   device_bytes, dram_bytes, prepared_bytes, engine_bytes;
-    uint64_t   loads, failures;
-    uint64_t   instance; /* the furthest; 0: none */
+    uint64_t   loads, failures, hits; /* hits: leases that sgi__core_try_acquire() gave */
+    uint64_t   instance;              /* the furthest; 0: none */
     sgi_status last_error;
     uint64_t   failed_until; /* 0: not backing off */
     bool       draining, drained;

@@ -295,6 +295,7 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
     m->last_error = SGI_OK;
     m->loads_total++;
     core->dirty = true;
+    sgi__note_ready(core, i);
     if (i->to_dram) {
         sgi__instance_stop(core, now, i, true);
         return;
@@ -425,6 +426,7 @@ static void advance_down(struct sgi__core *core, uint64_t now, struct instance *
         end_memory(core, i);
         return;
     }
+    sgi__note_released(core, now, i, 0);
     leave_device(core, now, i);
     gone(core, now, i);
 }
@@ -439,6 +441,7 @@ void sgi__instance_advance(struct sgi__core *core, uint64_t now, struct instance
 
 void sgi__instance_stop(struct sgi__core *core, uint64_t now, struct instance *i, bool keep)
 {
+    sgi__note_stops(core, now, i);
     sgi__timer_unset(&i->idle);
     i->keep = i->keep && keep;
     if (!i->keep)
@@ -468,6 +471,7 @@ void sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sg
             wait *= 2;
         m->failed_until = now + (wait < c->backoff_max_ns ? wait : c->backoff_max_ns);
     }
+    sgi__note_failed(core, m, status, step, m->failed_until - now);
     if (!sgi__model_serves(m))
         sgi__wants_reject(core, m, status, step, m->failed_until - now);
 }
@@ -510,6 +514,8 @@ void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i
         sgi__timer_unset(&i->idle);
     else
         sgi__timer_set(core, &i->idle, now + idle_ns);
+    if (core->watched)
+        sgi__note_idle(core, i);
 }
 
 /* ---- what places report ---- */
@@ -559,6 +565,7 @@ static void ended(struct sgi__core *core, uint64_t now, struct instance *i, cons
         if (!kept && i->to_dram) /* that was all it was for */
             sgi__model_failed(core, now, m, event->status ? event->status : SGI_E_NO_MEMORY, SGI_STEP_MEMORY);
     }
+    sgi__note_released(core, now, i, event->kind == SGI__EV_FREED ? event->bytes : 0);
     leave_device(core, now, i);
     gone(core, now, i);
 }
@@ -629,12 +636,13 @@ void sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i
     sgi__instance_move(i, EV_HUNG);
     i->failed = SGI_E_WEDGED;
     i->failed_step = step;
+    sgi__note_stops(core, now, i);
     i->model->last_error = SGI_E_WEDGED;
     i->model->failures_total++;
     if (!sgi__model_serves(i->model) && !i->model->coming) /* they wait for another one else */
         sgi__wants_reject(core, i->model, SGI_E_WEDGED, step, 0);
-    sgi__core_reply(core,
-                    &(struct sgi__core_reply){ .kind = SGI__REPLY_WEDGED, .model = i->model->id, .instance = i->id });
+    sgi__core_reply(core, &(struct sgi__core_reply){
+                              .kind = SGI__REPLY_WEDGED, .step = step, .model = i->model->id, .instance = i->id });
     cancel(core, i);
     core->dirty = true;
 }
@@ -661,6 +669,7 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
     i->lost = i->closing = true;
     i->failed = SGI_E_DEVICE_LOST;
     i->failed_step = SGI_STEP_CONTEXT;
+    sgi__note_stops(core, now, i);
     i->op_reserve = i->op_load = i->op_prefix = i->op_start = i->op_stop = i->op_end = 0;
     i->memory_ready = i->loaded = i->prefixed = i->engine_up = i->borrows = false;
     core->calls -= i->calls;

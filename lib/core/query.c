@@ -92,6 +92,7 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         .engine_bytes = m->engine_bytes,
         .loads = m->loads_total,
         .failures = m->failures_total,
+        .hits = m->hits_total,
         .instance = f ? f->id : 0,
         .last_error = m->last_error,
         .failed_until = m->failures > 1 ? m->failed_until : 0,

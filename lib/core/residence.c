@@ -72,6 +72,7 @@ void sgi__residence_drop(struct sgi__core *core, struct model *m)
     m->residence = RES_DROPPING;
     core->dram_leaving += m->config.image_bytes;
     m->op_drop = sgi__core_act(core, SGI__ACT_DROP, m, NULL);
+    sgi__note_drops(core, m);
 }
 
 /* Its memory is gone: freed, dropped, or lost with its place. */

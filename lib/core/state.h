@@ -101,7 +101,11 @@ struct instance {
     bool borrows;               /* it has the model's residence, and will give it back */
     bool keeping;               /* KEEP is out: the model's residence is this image */
     bool cancel_sent;
-    bool lost; /* device or place is gone */
+    bool lost;       /* device or place is gone */
+    bool stops_said; /* with what follows: for observers */
+
+    uint8_t  cause; /* SGI_CAUSE_* of who is about to stop it, where its state does not tell */
+    uint64_t stopped_at, stopped_bytes;
 
     sgi_status failed; /* why it ends, SGI_OK when it just ends */
     uint32_t   failed_step;
@@ -167,7 +171,7 @@ struct model {
     sgi_status failed;
     uint32_t   failed_step;
     sgi_status last_error;
-    uint64_t   loads_total, failures_total;
+    uint64_t   loads_total, failures_total, hits_total;
     bool       draining, drained_said;
     uint32_t   leases, leases_overdue; /* over all instances */
 };
@@ -236,11 +240,13 @@ struct sgi__core {
     uint32_t                 actions_capacity, actions_head, actions_count;
     struct sgi__core_reply  *replies;
     uint32_t                 replies_capacity, replies_head, replies_count;
+    uint32_t                 notes_max, notes_count; /* of them: each kind of reply has its own room */
 
     uint64_t serial, op, seq;
     bool     devices_kept; /* as of the last pass, for somebody who starves */
     bool     draining, closed_said;
     bool     dirty; /* the scheduler has something to look at */
+    bool     watched;
 };
 
 /* slots.c */
@@ -328,6 +334,15 @@ void      sgi__residence_clear(struct sgi__core *core, struct model *m);        
 /* Reserves the image's bytes. SGI_E_NO_ROOM: the pins together would not fit; SGI_E_BUSY: what is there cannot go. */
 sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m);
 void       sgi__residence_unpin(struct sgi__core *core, struct model *m);
+
+/* note.c: what observers are told. Nothing here changes what the core decides */
+void sgi__note_ready(struct sgi__core *core, const struct instance *i);
+void sgi__note_idle(struct sgi__core *core, const struct instance *i);
+void sgi__note_stops(struct sgi__core *core, uint64_t now, struct instance *i); /* the first time */
+void sgi__note_released(struct sgi__core *core, uint64_t now, const struct instance *i, uint64_t residue);
+void sgi__note_drops(struct sgi__core *core, const struct model *m);
+void sgi__note_failed(struct sgi__core *core, const struct model *m, sgi_status status, uint32_t step,
+                      uint64_t retry_after_ns);
 
 /* sched.c: who goes next */
 void             sgi__sched_run(struct sgi__core *core, uint64_t now);

@@ -301,6 +301,9 @@ static void finish(sgi_runtime *rt, struct call *c, sgi_status status, const sgi
     }
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->mutex);
+    rt->metrics.calls[status == SGI_OK           ? SGI__CALL_OK
+                      : status == SGI_E_CANCELED ? SGI__CALL_CANCELED
+                                                 : SGI__CALL_FAILED]++;
     if (!c->blocking && !c->detached) {
         c->ended->body.status = c->status;
         c->ended->body.error = c->error;

@@ -46,9 +46,14 @@ static void hand_on_replies(sgi_runtime *rt)
             break;
         case SGI__REPLY_OVERDUE:
             sgi__rt_lease_overdue(rt, reply.lease);
+            sgi__rt_tell(rt, &(sgi_event){ .kind = SGI_EVENT_OVERDUE, .model = reply.model, .device = -1 });
             break;
         case SGI__REPLY_WEDGED:
             sgi__rt_calls_wedged(rt, reply.model, reply.instance);
+            sgi__rt_observe_wedged(rt, reply.model, reply.step);
+            break;
+        case SGI__REPLY_NOTE:
+            sgi__rt_observe_note(rt, &reply);
             break;
         case SGI__REPLY_DRAINED:
             pthread_cond_broadcast(&rt->changed);
@@ -124,6 +129,7 @@ void sgi__rt_leave(sgi_runtime *rt)
     if (!rt->dispatching) {
         rt->dispatching = true; /* one thread at a time, so that actions are carried out in their order */
         while (sgi__core_take_action(rt->core, &action)) {
+            sgi__rt_observe_action(rt, &action);
             pthread_mutex_unlock(&rt->mutex);
             carry_out(rt, &action);
             pthread_mutex_lock(&rt->mutex);
@@ -218,7 +224,8 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
     }
     if (e.kind == SGI__EV_PLACE_DIED)
         sgi__rt_calls_died(rt);
-    sgi__core_event(rt->core, sgi__rt_now(rt), &e);
+    if (sgi__core_event(rt->core, sgi__rt_now(rt), &e))
+        sgi__rt_observe_place(rt, &e, reports ? &report : NULL);
     sgi__rt_leave(rt);
 
     if (e.status != SGI_OK && e.status != SGI_E_CANCELED && event->error)

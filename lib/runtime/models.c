@@ -287,10 +287,12 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
         bool placed = st == SGI_OK;
         if (placed)
             st = sgi__registry_add(&rt->registry, &r->entry);
-        if (st == SGI_OK)
+        if (st == SGI_OK) {
             rt->records[sgi__core_slot(r->id)] = r;
-        else
+            sgi__rt_observe_registered(rt, r);
+        } else {
             forget(rt, r->id);
+        }
         sgi__rt_leave(rt);
         if (placed && st != SGI_OK)
             rt->place_ops->model_remove(rt->place, r->id);
@@ -367,6 +369,7 @@ sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout
         pthread_mutex_unlock(&rt->mutex);
         return st;
     }
+    sgi__rt_observe_removed(rt, r);
     sgi__registry_remove(&rt->registry, &r->entry);
     rt->records[sgi__core_slot(model)] = NULL;
     sgi__core_model_remove(rt->core, model);

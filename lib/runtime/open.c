@@ -205,6 +205,7 @@ static void free_fields(sgi_runtime *rt)
     sgi__free(rt->tickets);
     sgi__free(rt->calls);
     sgi__trace_free(rt->trace);
+    sgi__rt_readers_free(rt);
     pthread_cond_destroy(&rt->wake);
     pthread_cond_destroy(&rt->changed);
     pthread_mutex_destroy(&rt->mutex);
@@ -240,6 +241,7 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
                                      : c->dram_bytes_max           ? c->dram_bytes_max
                                                                    : ram / 4;
     rt->core_config.id_seed = rt->call_serial = random_seed();
+    rt->core_config.notes = true;
     place.devices_count = rt->core_config.devices_count;
 
     rt->core = sgi__core_new(&rt->core_config);

@@ -70,9 +70,9 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
         c->user = user;
     }
     sgi__rt_enter(rt);
-    const struct record *record = sgi__rt_record(rt, model);
-    sgi_status           st = SGI_OK;
-    bool                 queued = c && !done;
+    struct record *record = sgi__rt_record(rt, model);
+    sgi_status     st = SGI_OK;
+    bool           queued = c && !done;
     if (record && record->has_engine && (options->flags & SGI_ACQUIRE_EARLY))
         st = refused(rt, SGI_E_INVALID, err);
     else if (queued && rt->completions_count >= rt->core_config.wants_max)
@@ -84,9 +84,12 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
         if (st == SGI_OK) {
             if (c)
                 c->body.ticket = ticket;
-            rt->tickets[sgi__core_slot(ticket)] = (struct ticket){
-                .id = ticket, .completion = c, .request_ns = now, .deadline_ms = options->deadline_ms
-            };
+            rt->tickets[sgi__core_slot(ticket)] = (struct ticket){ .id = ticket,
+                                                                   .completion = c,
+                                                                   .request_ns = now,
+                                                                   .deadline_ms = options->deadline_ms,
+                                                                   .prefetch = prefetch };
+            sgi__rt_observe_queued(rt, model, ticket);
             rt->completions_count += queued;
             if (ticket_out)
                 *ticket_out = ticket; /* before any reply can be seen */
@@ -94,6 +97,8 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
             refused(rt, st, err);
         }
     }
+    if (st == SGI_E_BUSY)
+        sgi__rt_observe_busy(rt, record, prefetch);
     sgi__rt_leave(rt);
     if (st != SGI_OK)
         sgi__free(c);
@@ -109,7 +114,7 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
     sgi__rt_enter(rt);
     uint64_t              now = sgi__rt_now(rt);
     struct sgi__core_want want = want_of(options, SGI_TIER_DEVICE, false, now);
-    const struct record  *record = sgi__rt_record(rt, model);
+    struct record        *record = sgi__rt_record(rt, model);
     sgi_status            st = SGI_E_INVALID;
     if (!record || !record->has_engine || !want.early)
         st = sgi__core_try_acquire(rt->core, now, model, want.idle_ns, want.lease_ns, lease_out);
@@ -125,12 +130,16 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
     }
     sgi__error_init(&waiter.error);
     st = sgi__core_want(rt->core, now, model, &want, &ticket);
-    if (st == SGI_OK)
+    if (st == SGI_OK) {
         rt->tickets[sgi__core_slot(ticket)] = (struct ticket){
             .id = ticket, .waiter = &waiter, .request_ns = now, .deadline_ms = options->deadline_ms
         };
-    else
+        sgi__rt_observe_queued(rt, model, ticket);
+    } else {
         refused(rt, st, err);
+    }
+    if (st == SGI_E_BUSY)
+        sgi__rt_observe_busy(rt, record, false);
     rt->inside += st == SGI_OK;
     sgi__rt_leave(rt);
     if (st == SGI_OK) {
@@ -263,9 +272,10 @@ static void add_trace(sgi_runtime *rt, const struct record *record, const struct
 
 void sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply)
 {
-    const struct record *record = sgi__rt_record(rt, reply->model);
+    struct record *record = sgi__rt_record(rt, reply->model);
     if (record && reply->tier != SGI_TIER_DEVICE && !reply->joined)
         add_trace(rt, record, reply);
+    sgi__rt_observe_end(rt, record, &rt->tickets[sgi__core_slot(reply->ticket)], reply);
     end(rt, reply->ticket, SGI_OK, reply->lease, NULL);
 }
 
@@ -325,6 +335,8 @@ void sgi__rt_rejected(sgi_runtime *rt, const struct sgi__core_reply *reply)
     sgi_error            error;
 
     sgi__error_init(&error);
-    describe(rt, reply, sgi__rt_record(rt, reply->model), t->deadline_ms, &error);
+    struct record *record = sgi__rt_record(rt, reply->model);
+    describe(rt, reply, record, t->deadline_ms, &error);
+    sgi__rt_observe_end(rt, record, t, reply);
     end(rt, reply->ticket, reply->status, 0, &error);
 }

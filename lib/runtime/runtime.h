@@ -18,6 +18,8 @@
 #include "base/pool.h"
 #include "core/core.h"
 #include "model/registry.h"
+#include "observe/events.h"
+#include "observe/metrics.h"
 #include "observe/trace.h"
 #include "place/place.h"
 
@@ -39,6 +41,8 @@ struct record {
     uint64_t                   hang_ns;
     sgi_error                  last_error; /* under the runtime's mutex: how its last failure reads */
     struct sgi__report         report;     /* likewise: how its last start went, for the trace */
+    struct sgi__model_counts   counts;     /* likewise; warm hits are the core's */
+    bool                       has_series; /* likewise: metrics of its own */
 };
 
 /* The end of a request or a call, allocated when it is submitted, so that reporting it cannot fail. */
@@ -67,6 +71,14 @@ struct ticket {
     struct completion *completion; /* NULL: only the thread, or nobody at all, is told */
     uint64_t           request_ns;
     uint32_t           deadline_ms;
+    bool               prefetch;
+};
+
+/* Somebody who reads events. */
+struct event_reader {
+    sgi_events          id; /* 0: nobody */
+    struct sgi__events *events;
+    int                 fd; /* -1 until asked for */
 };
 
 struct call {
@@ -135,6 +147,12 @@ struct sgi_runtime {
 
     sgi_error          context_error; /* how the last context that did not open reads */
     struct sgi__trace *trace;         /* NULL until the first cold start */
+
+    struct sgi__metrics metrics;
+    uint32_t            models_with_series;
+    uint64_t            models_removed; /* ever */
+    struct event_reader readers[SGI_EVENTS_READERS_MAX];
+    uint32_t            readers_count; /* nobody reads: 0 */
 
     pthread_t      thread; /* the library's own */
     pthread_cond_t wake;
@@ -206,6 +224,29 @@ void       sgi__rt_calls_died(sgi_runtime *rt);                 /* under the mut
 void       sgi__rt_call_completion_taken(struct completion *c); /* under the mutex */
 void       sgi__rt_calls_tell_canceled(sgi_runtime *rt);        /* under the mutex, which it leaves and takes again */
 void       sgi__rt_lease_overdue(sgi_runtime *rt, sgi_lease lease); /* under the mutex */
+
+/* observe.c: under the mutex; metrics, and events where somebody reads them */
+void       sgi__rt_tell(sgi_runtime *rt, const sgi_event *event); /* with the time */
+void       sgi__rt_observe_registered(sgi_runtime *rt, struct record *record);
+void       sgi__rt_observe_removed(sgi_runtime *rt, const struct record *record);
+void       sgi__rt_observe_queued(sgi_runtime *rt, sgi_model model, sgi_ticket ticket);
+void       sgi__rt_observe_busy(sgi_runtime *rt, struct record *record, bool prefetch); /* it was not accepted */
+void       sgi__rt_observe_end(sgi_runtime *rt, struct record *record, const struct ticket *ticket,
+                               const struct sgi__core_reply *reply);
+void       sgi__rt_observe_action(sgi_runtime *rt, const struct sgi__core_action *action);
+void       sgi__rt_observe_place(sgi_runtime *rt, const struct sgi__core_event *event,
+                                 const struct sgi__report *report); /* report: of a load, or NULL */
+void       sgi__rt_observe_wedged(sgi_runtime *rt, sgi_model model, uint32_t step);
+void       sgi__rt_observe_note(sgi_runtime *rt, const struct sgi__core_reply *note);
+void       sgi__rt_readers_free(sgi_runtime *rt);
+sgi_status sgi__rt_events_open(sgi_runtime *rt, uint32_t records_max, uint64_t kinds, sgi_events *events_out,
+                               sgi_error *err);
+sgi_status sgi__rt_events_read(sgi_runtime *rt, sgi_events events, sgi_event *event_out);
+sgi_status sgi__rt_events_fd(sgi_runtime *rt, sgi_events events, int *fd_out);
+sgi_status sgi__rt_events_close(sgi_runtime *rt, sgi_events events);
+
+/* metrics.c: a copy of everything, to be given to sgi__free(). NULL: out of memory. */
+struct sgi__metrics_snapshot *sgi__rt_metrics(sgi_runtime *rt);
 
 /* open.c */
 /* "2 leases, 1 of them overdue", "a callback of its engine": what keeps a model from ending. */

@@ -293,5 +293,7 @@ void sim__check_reply(struct sim *s, const struct sgi__core_reply *r)
         check_closed(s);
         s->closed++;
         break;
+    case SGI__REPLY_NOTE: /* off here */
+        break;
     }
 }

@@ -149,6 +149,17 @@ PY
     trap - EXIT
 }
 
+# Prometheus' own reader of metrics. Without it one test is skipped.
+set_up_promtool()
+{
+    local folder
+
+    [[ -n ${SGI_TEST_PROMTOOL:-} ]] || command -v promtool >/dev/null && return
+    folder=$(realpath -m -- "${SGI_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/libsgi}/promtool")
+    need_apt_file "$folder" prometheus usr/bin/promtool || return 0
+    export SGI_TEST_PROMTOOL=$folder/promtool
+}
+
 # llama.cpp and the real GGUF file: the set-up of the example, which says what it does.
 set_up_llama()
 {
@@ -216,6 +227,7 @@ say "setting up"
 set_up_packages
 set_up_python
 set_up_minilm
+set_up_promtool
 set_up_llama
 
 : >"$build/totals"

@@ -47,6 +47,33 @@ need_apt()
     rm -f "$log"
 }
 
+# need_apt_file FOLDER PACKAGE FILE: that one file out of a Debian package, as FOLDER/FILE's last part. The package is
+# unpacked and not installed: nothing of it runs, and no service of it starts. Takes no root where the package lists are
+# there already.
+need_apt_file()
+{
+    local folder=$1 package=$2 file=$3 work status=0
+    local -a update=(apt-get -q update)
+
+    [[ ! -x $folder/${file##*/} ]] || return 0
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+        need_fail "needs '$file' out of the Debian package '$package', and there is no apt-get to fetch it"
+        return 1
+    fi
+    ((EUID == 0)) || update=(sudo -n "${update[@]}")
+    mkdir -p "$folder"
+    work=$(mktemp -d "$folder/$package.XXXXXX")
+    printf 'fetching %s\n' "$package" >&2
+    (
+        cd "$work"
+        apt-get -q download "$package" || { "${update[@]}" && apt-get -q download "$package"; }
+    ) >"$work/log" 2>&1 && dpkg-deb -x "$work/$package"_*.deb "$work/root" >>"$work/log" 2>&1 &&
+        mv -f -- "$work/root/$file" "$folder/${file##*/}" 2>>"$work/log" || status=1
+    ((status == 0)) || tail -n 5 "$work/log" >&2
+    rm -rf -- "$work"
+    ((status == 0)) || need_fail "could not fetch '$file' out of the Debian package '$package'"
+}
+
 # need_command COMMAND PACKAGE...: the packages only when the command is not there already, from wherever it came.
 need_command()
 {

@@ -514,7 +514,7 @@ void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i
         sgi__timer_unset(&i->idle);
     else
         sgi__timer_set(core, &i->idle, now + idle_ns);
-    if (core->watched)
+    if (core->watched && i->model->wants == 0) /* else it is granted right away */
         sgi__note_idle(core, i);
 }
 

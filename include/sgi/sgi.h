@@ -1028,8 +1028,7 @@ typedef uint64_t sgi_events; /**< a reader of events */
  * room for the newest, and the next one read says how many were lost: a slow reader holds nobody up. Readers that are
  * still open go with the runtime.
  *
- * Every transition is an event, and a request that waits is; a lease that sgi_model_try_acquire() or
- * sgi_model_acquire_wait() gives at once is not: metrics count those.
+ * Leases that sgi_model_try_acquire() or sgi_model_acquire_wait() give at once are no events; metrics count them.
  *
  * @param records_max  0: 1024
  * @param kinds        bit number `kind` for each that is wanted; 0: all

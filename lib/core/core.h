@@ -156,7 +156,7 @@ enum sgi__core_reply_kind {
     SGI__REPLY_WEDGED, /* model, instance, step: a callback does not come back; who waits for its calls waits in vain */
     SGI__REPLY_DRAINED, /* model */
     SGI__REPLY_CLOSED,  /* the runtime's drain is complete */
-    SGI__REPLY_NOTE,    /* note, model: only with config.notes */
+    SGI__REPLY_NOTE,    /* note, model, instance (0: not of one): only with config.notes */
 };
 
 /* What an observer could not tell from the actions. Owed to nobody: past a bound that one event hardly reaches they are

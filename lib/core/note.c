@@ -10,7 +10,8 @@ void sgi__core_watch(struct sgi__core *core, bool watched)
     core->watched = watched;
 }
 
-static void note(struct sgi__core *core, enum sgi__core_note kind, const struct model *m, struct sgi__core_reply *reply)
+static void note(struct sgi__core *core, enum sgi__core_note kind, const struct model *m, const struct instance *i,
+                 struct sgi__core_reply *reply)
 {
     if (core->notes_count >= core->notes_max) /* 0 without config.notes */
         return;
@@ -18,6 +19,7 @@ static void note(struct sgi__core *core, enum sgi__core_note kind, const struct 
     reply->kind = SGI__REPLY_NOTE;
     reply->note = kind;
     reply->model = m->id;
+    reply->instance = i ? i->id : 0;
     sgi__core_reply(core, reply);
 }
 
@@ -40,13 +42,13 @@ void sgi__note_ready(struct sgi__core *core, const struct instance *i)
 {
     if (i->to_dram) /* KEEP says that */
         return;
-    note(core, SGI__NOTE_READY, i->model,
+    note(core, SGI__NOTE_READY, i->model, i,
          &(struct sgi__core_reply){ .device = i->device, .tier = i->tier, .bytes = i->charged });
 }
 
 void sgi__note_idle(struct sgi__core *core, const struct instance *i)
 {
-    note(core, SGI__NOTE_IDLE, i->model,
+    note(core, SGI__NOTE_IDLE, i->model, i,
          &(struct sgi__core_reply){ .device = i->device,
                                     .bytes = i->charged,
                                     .ns = i->idle.due == SGI__NEVER ? SGI__NEVER : i->idle.due - i->last_used });
@@ -62,7 +64,7 @@ void sgi__note_stops(struct sgi__core *core, uint64_t now, struct instance *i)
     i->cause = (uint8_t)cause_of(i);
     i->stopped_at = now;
     i->stopped_bytes = i->charged;
-    note(core, SGI__NOTE_STOPS, i->model,
+    note(core, SGI__NOTE_STOPS, i->model, i,
          &(struct sgi__core_reply){ .device = i->device,
                                     .bytes = i->charged,
                                     .cause = i->cause,
@@ -74,7 +76,7 @@ void sgi__note_released(struct sgi__core *core, uint64_t now, const struct insta
 {
     if (!i->stops_said)
         return;
-    note(core, SGI__NOTE_RELEASED, i->model,
+    note(core, SGI__NOTE_RELEASED, i->model, i,
          &(struct sgi__core_reply){ .device = i->device,
                                     .bytes = i->stopped_bytes,
                                     .cause = i->cause,
@@ -87,14 +89,14 @@ void sgi__note_released(struct sgi__core *core, uint64_t now, const struct insta
 void sgi__note_drops(struct sgi__core *core, const struct model *m)
 {
     uint32_t cause = m->draining ? SGI_CAUSE_DRAIN : m->evict_dram ? SGI_CAUSE_EVICT : SGI_CAUSE_ROOM;
-    note(core, SGI__NOTE_DROPS, m,
+    note(core, SGI__NOTE_DROPS, m, NULL,
          &(struct sgi__core_reply){ .device = SGI__DRAM, .bytes = m->config.image_bytes, .cause = cause });
 }
 
 void sgi__note_failed(struct sgi__core *core, const struct model *m, sgi_status status, uint32_t step,
                       uint64_t retry_after_ns)
 {
-    note(core, SGI__NOTE_FAILED, m,
+    note(core, SGI__NOTE_FAILED, m, NULL,
          &(struct sgi__core_reply){
              .device = SGI__DRAM, .status = status, .step = step, .retry_after_ns = retry_after_ns });
 }

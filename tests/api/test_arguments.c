@@ -46,6 +46,13 @@ static int write_nothing(void *user, const char *text, size_t bytes)
     return 0;
 }
 
+static int sample_nothing(void *user, const sgi_sample *sample)
+{
+    (void)user;
+    (void)sample;
+    return 0;
+}
+
 static sgi_status run_nothing(void *user, void *stream, sgi_error *err)
 {
     (void)user;
@@ -73,6 +80,8 @@ static void null_is_refused_everywhere(void **state)
     sgi_runtime_info runtime_info = { .struct_size = sizeof runtime_info };
     sgi_device_info  device_info = { .struct_size = sizeof device_info };
     sgi_completion   completion = { .struct_size = sizeof completion };
+    sgi_event        event = { .struct_size = sizeof event };
+    sgi_events       events = 0;
     uint64_t         digest;
     void            *stream;
     sgi_call         call;
@@ -142,6 +151,17 @@ static void null_is_refused_everywhere(void **state)
     INVALID(sgi_lease_call(rt, lease, NULL, 1, 1, NULL, NULL, NULL));
     INVALID(sgi_trace_write(NULL, write_nothing, NULL));
     INVALID(sgi_trace_write(rt, NULL, NULL));
+    INVALID(sgi_metrics_write(NULL, write_nothing, NULL));
+    INVALID(sgi_metrics_write(rt, NULL, NULL));
+    INVALID(sgi_metrics_snapshot(NULL, sample_nothing, NULL));
+    INVALID(sgi_metrics_snapshot(rt, NULL, NULL));
+    INVALID(sgi_events_open(NULL, 0, 0, &events, NULL));
+    INVALID(sgi_events_open(rt, 0, 0, NULL, NULL));
+    INVALID(sgi_events_read(NULL, 1, &event));
+    INVALID(sgi_events_read(rt, 1, NULL));
+    INVALID(sgi_events_fd(NULL, 1, &fd));
+    INVALID(sgi_events_fd(rt, 1, NULL));
+    INVALID(sgi_events_close(NULL, 1));
     INVALID(sgi_feature_at(0, NULL));
     INVALID(sgi_inspect(NULL, 0, write_nothing, NULL, NULL));
     INVALID(sgi_inspect("", 0, write_nothing, NULL, NULL));

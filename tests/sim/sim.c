@@ -297,6 +297,7 @@ struct sim *sim_new(const struct sim_config *config)
         .backoff_ns = MS(or_else(config->backoff_ms, 100)),
         .backoff_max_ns = MS(or_else(config->backoff_max_ms, 10000)),
         .failure_expiry_ns = MS(or_else(config->failure_expiry_ms, 60000)),
+        .notes = true,
         .id_seed = config->id_seed ? config->id_seed : sim__random(s, 1u << 30),
     };
     s->config.wants_max = c.wants_max;
@@ -307,6 +308,7 @@ struct sim *sim_new(const struct sim_config *config)
         c.devices[d] = (struct sgi__core_device_config){ .bytes_max = bytes, .unified = !config->discrete };
     }
     s->core = must(sgi__core_new(&c));
+    sgi__core_watch(s->core, true);
     return s;
 }
 

@@ -253,7 +253,7 @@ static void check_drained(struct sim *s, const struct sgi__core_reply *r)
 
 static void check_closed(const struct sim *s)
 {
-    bool held = s->wants_count > 0 || s->leases_count > 0;
+    bool held = s->wants_count > 0 || s->leases_count > 0 || s->stopping > 0;
     for (uint32_t d = 0; d < s->devices_count; d++)
         held = held || s->devices[d].used > 0 || s->devices[d].context != NOT;
     for (uint32_t n = 0; n < s->models.size; n++) {
@@ -262,6 +262,17 @@ static void check_closed(const struct sim *s)
     }
     if (!s->closing || s->closed > 0 || held)
         sim__broken(s, "CLOSED comes once, when nothing is held");
+}
+
+static void check_note(struct sim *s, const struct sgi__core_reply *r)
+{
+    bool ends = r->note == SGI__NOTE_STOPS || r->note == SGI__NOTE_RELEASED;
+
+    s->stopping += r->note == SGI__NOTE_STOPS;
+    if ((ends || r->note == SGI__NOTE_DROPS) && r->cause == SGI_CAUSE_NONE)
+        sim__broken(s, "whatever leaves has a cause");
+    if (r->note == SGI__NOTE_RELEASED && s->stopping-- == 0)
+        sim__broken(s, "what is released was noted to stop");
 }
 
 void sim__check_reply(struct sim *s, const struct sgi__core_reply *r)
@@ -293,7 +304,8 @@ void sim__check_reply(struct sim *s, const struct sgi__core_reply *r)
         check_closed(s);
         s->closed++;
         break;
-    case SGI__REPLY_NOTE: /* off here */
+    case SGI__REPLY_NOTE:
+        check_note(s, r);
         break;
     }
 }

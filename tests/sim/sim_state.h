@@ -205,6 +205,7 @@ struct sim {
     sgi_ticket         outcome_tickets[SIM_OUTCOMES];
     uint64_t           outcomes_count;
     uint32_t           overdue, wedged, drained, closed;
+    uint32_t           stopping; /* noted STOPS without their RELEASED */
 
     uint64_t                     event; /* number of the one being handled */
     char                         event_type;

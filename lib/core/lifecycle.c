@@ -510,12 +510,13 @@ void sgi__instance_rest(struct sgi__core *core, uint64_t now, struct instance *i
     if (idle_ns == SGI__IDLE_OF_MODEL)
         idle_ns = i->model->config.idle_ns;
     i->idle_ns = idle_ns;
-    if (sgi__instance_pinned(i) || idle_ns >= SGI__NEVER - now)
+    bool stays = sgi__instance_pinned(i) || idle_ns >= SGI__NEVER - now;
+    if (core->watched && i->model->wants == 0) /* else it is granted right away */
+        sgi__note_idle(core, i, stays ? SGI__NEVER : idle_ns);
+    if (stays)
         sgi__timer_unset(&i->idle);
     else
         sgi__timer_set(core, &i->idle, now + idle_ns);
-    if (core->watched && i->model->wants == 0) /* else it is granted right away */
-        sgi__note_idle(core, i);
 }
 
 /* ---- what places report ---- */

@@ -46,12 +46,10 @@ void sgi__note_ready(struct sgi__core *core, const struct instance *i)
          &(struct sgi__core_reply){ .device = i->device, .tier = i->tier, .bytes = i->charged });
 }
 
-void sgi__note_idle(struct sgi__core *core, const struct instance *i)
+void sgi__note_idle(struct sgi__core *core, const struct instance *i, uint64_t idle_ns)
 {
     note(core, SGI__NOTE_IDLE, i->model, i,
-         &(struct sgi__core_reply){ .device = i->device,
-                                    .bytes = i->charged,
-                                    .ns = i->idle.due == SGI__NEVER ? SGI__NEVER : i->idle.due - i->last_used });
+         &(struct sgi__core_reply){ .device = i->device, .bytes = i->charged, .ns = idle_ns });
 }
 
 void sgi__note_stops(struct sgi__core *core, uint64_t now, struct instance *i)

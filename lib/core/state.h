@@ -337,7 +337,7 @@ void       sgi__residence_unpin(struct sgi__core *core, struct model *m);
 
 /* note.c: what observers are told. Nothing here changes what the core decides */
 void sgi__note_ready(struct sgi__core *core, const struct instance *i);
-void sgi__note_idle(struct sgi__core *core, const struct instance *i);
+void sgi__note_idle(struct sgi__core *core, const struct instance *i, uint64_t idle_ns);
 void sgi__note_stops(struct sgi__core *core, uint64_t now, struct instance *i); /* the first time */
 void sgi__note_released(struct sgi__core *core, uint64_t now, const struct instance *i, uint64_t residue);
 void sgi__note_drops(struct sgi__core *core, const struct model *m);

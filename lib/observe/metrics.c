@@ -167,6 +167,9 @@ static void requests(struct walk *w, const struct sgi__metrics_snapshot *s)
         histogram(w, &s->counts.wait[r], durations);
     }
     single(w, SGI_SAMPLE_GAUGE, "sgi_queue_depth", "Acquires and prefetches waiting.", s->waiting);
+    family(w, SGI_SAMPLE_HISTOGRAM, "sgi_queue_wait_seconds",
+           "From the first request for a model that is not loaded to the room set aside for it.");
+    histogram(w, &s->counts.queue_wait, durations);
     single(w, SGI_SAMPLE_GAUGE, "sgi_leases", "Leases held.", s->leases);
     single(w, SGI_SAMPLE_COUNTER, "sgi_leases_overdue_total", "Leases that outlived their lease_ms.", s->overdue);
     single(w, SGI_SAMPLE_GAUGE, "sgi_calls", "Calls open.", s->calls);

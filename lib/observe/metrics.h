@@ -42,6 +42,7 @@ struct sgi__metrics {
     struct sgi__model_counts removed; /* of models that are unregistered */
     uint64_t                 prefetches[SGI__RESULT_COUNT];
     struct sgi__histogram    wait[SGI__GRANTS];          /* request to grant, of those that were not granted at once */
+    struct sgi__histogram    queue_wait;                 /* first request to admission, of starts */
     struct sgi__histogram    cold_start;                 /* request to grant, of those who began one */
     struct sgi__histogram    cold_steps[SGI_STEP_COUNT]; /* of these; steps overlap */
     struct sgi__histogram    load[2];                    /* by tier: memory reserved to all bytes there */

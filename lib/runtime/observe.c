@@ -199,10 +199,20 @@ void sgi__rt_observe_removed(sgi_runtime *rt, const struct record *record)
 
 /* ---- requests ---- */
 
-void sgi__rt_observe_queued(sgi_runtime *rt, sgi_model model, sgi_ticket ticket)
+void sgi__rt_observe_queued(sgi_runtime *rt, struct record *record, sgi_ticket ticket)
 {
+    if (record->queued_ns == 0)
+        record->queued_ns = rt->tickets[sgi__core_slot(ticket)].request_ns;
     if (rt->readers_count > 0)
-        sgi__rt_tell(rt, &(sgi_event){ .kind = SGI_EVENT_QUEUED, .model = model, .ticket = ticket, .device = -1 });
+        sgi__rt_tell(rt, &(sgi_event){ .kind = SGI_EVENT_QUEUED, .model = record->id, .ticket = ticket, .device = -1 });
+}
+
+/* Nobody is left to be admitted for. */
+static void end_queue(const sgi_runtime *rt, struct record *record)
+{
+    struct sgi__core_model_view view;
+    if (record->queued_ns != 0 && sgi__core_model_view(rt->core, record->id, &view) == SGI_OK && view.wants == 0)
+        record->queued_ns = 0;
 }
 
 static void count(sgi_runtime *rt, struct record *record, bool prefetch, enum sgi__result result)
@@ -246,6 +256,8 @@ void sgi__rt_observe_end(sgi_runtime *rt, struct record *record, const struct ti
                                                              : SGI__RESULT_DISK;
 
     count(rt, record, ticket->prefetch, result);
+    if (record)
+        end_queue(rt, record);
     if (granted && !ticket->prefetch)
         sgi__histogram_add(&rt->metrics.wait[result], waited);
     if (granted && record && !warm && !reply->joined)
@@ -265,7 +277,14 @@ void sgi__rt_observe_end(sgi_runtime *rt, struct record *record, const struct ti
 
 void sgi__rt_observe_action(sgi_runtime *rt, const struct sgi__core_action *action)
 {
-    if (rt->readers_count == 0 || (action->kind != SGI__ACT_RESERVE && action->kind != SGI__ACT_START_LOAD))
+    if (action->kind != SGI__ACT_RESERVE && action->kind != SGI__ACT_START_LOAD)
+        return;
+    struct record *record = sgi__rt_record(rt, action->model);
+    if (action->kind == SGI__ACT_RESERVE && record && record->queued_ns != 0) {
+        sgi__histogram_add(&rt->metrics.queue_wait, since(rt, record->queued_ns));
+        record->queued_ns = 0;
+    }
+    if (rt->readers_count == 0)
         return;
     sgi__rt_tell(rt, &(sgi_event){ .kind = action->kind == SGI__ACT_RESERVE ? SGI_EVENT_ADMITTED : SGI_EVENT_LOAD_START,
                                    .model = action->model,

@@ -89,7 +89,7 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
                                                                    .request_ns = now,
                                                                    .deadline_ms = options->deadline_ms,
                                                                    .prefetch = prefetch };
-            sgi__rt_observe_queued(rt, model, ticket);
+            sgi__rt_observe_queued(rt, record, ticket);
             rt->completions_count += queued;
             if (ticket_out)
                 *ticket_out = ticket; /* before any reply can be seen */
@@ -134,7 +134,7 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
         rt->tickets[sgi__core_slot(ticket)] = (struct ticket){
             .id = ticket, .waiter = &waiter, .request_ns = now, .deadline_ms = options->deadline_ms
         };
-        sgi__rt_observe_queued(rt, model, ticket);
+        sgi__rt_observe_queued(rt, record, ticket);
     } else {
         refused(rt, st, err);
     }

@@ -43,6 +43,7 @@ struct record {
     struct sgi__report         report;     /* likewise: how its last start went, for the trace */
     struct sgi__model_counts   counts;     /* likewise; warm hits are the core's */
     bool                       has_series; /* likewise: metrics of its own */
+    uint64_t                   queued_ns;  /* likewise: since when somebody waits for it to be admitted; 0: nobody */
 };
 
 /* The end of a request or a call, allocated when it is submitted, so that reporting it cannot fail. */
@@ -229,7 +230,7 @@ void       sgi__rt_lease_overdue(sgi_runtime *rt, sgi_lease lease); /* under the
 void       sgi__rt_tell(sgi_runtime *rt, const sgi_event *event); /* with the time */
 void       sgi__rt_observe_registered(sgi_runtime *rt, struct record *record);
 void       sgi__rt_observe_removed(sgi_runtime *rt, const struct record *record);
-void       sgi__rt_observe_queued(sgi_runtime *rt, sgi_model model, sgi_ticket ticket);
+void       sgi__rt_observe_queued(sgi_runtime *rt, struct record *record, sgi_ticket ticket);
 void       sgi__rt_observe_busy(sgi_runtime *rt, struct record *record, bool prefetch); /* it was not accepted */
 void       sgi__rt_observe_end(sgi_runtime *rt, struct record *record, const struct ticket *ticket,
                                const struct sgi__core_reply *reply);

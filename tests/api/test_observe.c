@@ -228,6 +228,62 @@ static void who_makes_room_is_told_from_who_is_idle(void **state)
     tear_down(&f);
 }
 
+static void waiting_for_room_is_measured(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_device_config  device = { .struct_size = sizeof device, .name = "host", .bytes_max = KIB(1500) };
+    sgi_runtime_config config = observe_config();
+    config.devices = &device;
+    config.devices_count = 1;
+    open_over(&f, &config, NULL);
+    sgi_model  a = host_add(f.rt, "a", file.path, NULL), b = host_add(f.rt, "b", other_file.path, NULL);
+    sgi_lease  lease = host_acquire(f.rt, a);
+    sgi_ticket ticket = 0;
+
+    for (int n = 0; n < 2; n++) { /* who comes later does not make it shorter */
+        assert_int_equal(sgi_model_acquire(f.rt, b, NULL, &ticket, NULL, NULL, &f.err), SGI_OK);
+        advance(&f, 150);
+    }
+    is(&f, "sgi_queue_wait_seconds_count", 1); /* that of a */
+    host_release(f.rt, lease);
+    for (int n = 0; n < 2; n++)
+        host_release(f.rt, host_next(f.rt).lease);
+    is(&f, "sgi_queue_wait_seconds_count", 2);
+    is(&f, "sgi_queue_wait_seconds_sum", 0.3);
+    is(&f, "sgi_acquire_wait_seconds_count{path=\"join\"}", 1);
+    is(&f, "sgi_acquire_wait_seconds_sum{path=\"join\"}", 0.15);
+    is(&f, "sgi_acquire_wait_seconds_sum{path=\"disk\"}", 0.3);
+    tear_down(&f);
+}
+
+static void a_device_that_is_needed_again_is_not_called_empty(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = observe_config();
+    sgi_ticket         ticket = 0;
+    test_place_next = (struct test_place_settings){ .seed = 2 };
+    open_over(&f, &config, &test_place_ops);
+    struct test_place *tp = test_place_last();
+    sgi_model          m = host_add(f.rt, "m", file.path, NULL);
+
+    host_release(f.rt, host_acquire(f.rt, m));
+    test_place_hold(tp, SGI__PLACE_CONTEXT_CLOSED);
+    assert_int_equal(sgi_model_evict(f.rt, m, SGI_TIER_DRAM), SGI_OK);
+    while (next_event(&f).kind != SGI_EVENT_RELEASED) {
+    }
+    advance(&f, LINGER_MS);
+    test_place_wait_held(tp, SGI__PLACE_CONTEXT_CLOSED);
+    assert_int_equal(sgi_model_acquire(f.rt, m, NULL, &ticket, NULL, NULL, &f.err), SGI_OK);
+    expect(&f, "queued admitted");
+    test_place_let_go(tp, SGI__PLACE_CONTEXT_CLOSED);
+    expect(&f, "device_open load_start load_done ready granted");
+    host_release(f.rt, host_next(f.rt).lease);
+    expect(&f, "idle");
+    tear_down(&f);
+}
+
 static void a_prefetch_to_dram_is_kept_and_never_on_a_device(void **state)
 {
     (void)state;
@@ -476,6 +532,8 @@ int main(void)
         cmocka_unit_test(a_life_is_counted),
         cmocka_unit_test(an_engine_is_told_and_its_calls_are_counted),
         cmocka_unit_test(who_makes_room_is_told_from_who_is_idle),
+        cmocka_unit_test(waiting_for_room_is_measured),
+        cmocka_unit_test(a_device_that_is_needed_again_is_not_called_empty),
         cmocka_unit_test(a_prefetch_to_dram_is_kept_and_never_on_a_device),
         cmocka_unit_test(requests_that_come_to_nothing_say_why),
         cmocka_unit_test(a_busy_queue_is_counted),

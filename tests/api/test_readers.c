@@ -179,7 +179,11 @@ static void a_thousand_models_make_no_longer_output_than_a_hundred(void **state)
     is(&f, "sgi_acquire_total{model=\"\",result=\"ok\",path=\"disk\"}", 9);
     double image = metric(f.rt, "sgi_resident_bytes{model=\"m000\",tier=\"device\"}");
     is(&f, "sgi_resident_bytes{model=\"\",tier=\"device\"}", 9 * image);
+    host_release(f.rt, host_acquire(f.rt, models[0]));
+    is(&f, "sgi_acquire_total{model=\"m000\",result=\"ok\",path=\"hit\"}", 1);
+    is(&f, "sgi_acquire_total{model=\"\",result=\"ok\",path=\"hit\"}", 0);
     assert_int_equal(sgi_model_unregister(f.rt, models[0], HOST_WAIT_MS, &f.err), SGI_OK);
+    is(&f, "sgi_acquire_total{model=\"\",result=\"ok\",path=\"hit\"}", 1);
     assert_int_equal(sgi_model_unregister(f.rt, models[500], HOST_WAIT_MS, &f.err), SGI_OK);
     is(&f, "sgi_acquire_total{model=\"\",result=\"ok\",path=\"disk\"}", 10);
     is(&f, "sgi_resident_bytes{model=\"\",tier=\"device\"}", 8 * image);

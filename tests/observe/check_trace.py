@@ -52,7 +52,7 @@ def main():
 
     from_disk = [pid for pid, name in processes.items() if name.endswith(" from disk")]
     from_dram = [pid for pid, name in processes.items() if name.endswith(" from dram")]
-    assert len(from_disk) == 7 and len(from_dram) == 7, processes
+    assert len(from_disk) == 6 and len(from_dram) == 6, processes
     names = {pid: {s["name"] for (p, _), s in steps.items() if p == pid} for pid in processes}
     assert all({"source", "open", "read"} <= names[pid] for pid in from_disk), names
     assert all("read" not in names[pid] for pid in from_dram), names

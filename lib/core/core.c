@@ -16,8 +16,9 @@
 enum { ACTIONS_PER_MODEL = 6, ACTIONS_PER_INSTANCE = 8, ACTIONS_PER_DEVICE = 2 };
 enum { TIMERS_PER_MODEL = 2, TIMERS_PER_INSTANCE = 3 };
 
-/* What one event makes of every model at once is that they stop and drop what they keep. */
-enum { NOTES_PER_MODEL = 2, NOTES_MORE = 64 };
+/* What one event makes of every model at once is that its instances stop and are gone, and that it drops what it
+ * keeps. */
+enum { NOTES_PER_MODEL = 1, NOTES_PER_INSTANCE = 2, NOTES_MORE = 64 };
 
 static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uint32_t count, uint32_t needed,
                             size_t bytes)
@@ -43,10 +44,12 @@ static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uin
 static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t instances, uint32_t leases)
 {
     uint32_t   devices = core->config.devices_count, wants = core->config.wants_max;
-    uint32_t   notes = core->config.notes ? models * NOTES_PER_MODEL + NOTES_MORE : 0;
+    uint32_t   notes = models * NOTES_PER_MODEL + instances * NOTES_PER_INSTANCE + NOTES_MORE;
     void      *actions = core->actions, *replies = core->replies;
     sgi_status st;
 
+    if (!core->config.notes)
+        notes = 0;
     if ((st = sgi__slots_room(&core->models, models)) != SGI_OK ||
         (st = sgi__slots_room(&core->instances, instances)) != SGI_OK ||
         (st = sgi__slots_room(&core->leases, leases)) != SGI_OK ||

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 
 struct sgi__trace *sgi__trace_new(void)
 {
@@ -21,12 +22,21 @@ void sgi__trace_add(struct sgi__trace *trace, const struct sgi__trace_start *sta
     trace->starts[trace->count++ % SGI__TRACE_STARTS] = *start;
 }
 
-/* A name inside a JSON string: what would end or break it becomes '?'. Names are UTF-8 without control characters, but
- * may have been cut. */
-static void json_safe(char *dst, const char *src)
+/* A name inside a JSON string. Names are UTF-8 without control characters, but may have been cut. */
+static void json_safe(char dst[static 2 * SGI__TRACE_NAME_BYTES], const char *src)
 {
-    for (; *src; src++)
-        *dst++ = *src == '"' || *src == '\\' || (uint8_t)*src < 0x20 || (uint8_t)*src >= 0x7f ? '?' : *src;
+    for (size_t left = strlen(src), length; left > 0; src += length, left -= length) {
+        length = sgi__utf8_length(src, left);
+        if (length == 0) {
+            *dst++ = '?';
+            length = 1;
+            continue;
+        }
+        if (*src == '"' || *src == '\\')
+            *dst++ = '\\';
+        memcpy(dst, src, length);
+        dst += length;
+    }
     *dst = '\0';
 }
 
@@ -51,7 +61,7 @@ static int put_span(sgi_write_fn write, void *user, const char *name, uint64_t r
 static int put_start(const struct sgi__trace_start *s, uint64_t row, sgi_write_fn write, void *user)
 {
     static const char *const tiers[] = { "disk", "dram", "device" };
-    char                     name[SGI__TRACE_NAME_BYTES], text[256];
+    char                     name[2 * SGI__TRACE_NAME_BYTES], text[2 * SGI__TRACE_NAME_BYTES + 128];
     int                      stop;
 
     json_safe(name, s->name);

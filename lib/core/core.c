@@ -194,6 +194,7 @@ uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, 
     if (i) {
         action.instance = i->id;
         action.tier = i->tier;
+        action.priority = i->priority;
         if (i->state != ST_QUEUED)
             action.device = i->device;
     }
@@ -233,6 +234,19 @@ bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *acti
     if (spare != core->spare_limit_said) {
         core->spare_limit_said = spare;
         *action_out = (struct sgi__core_action){ .kind = SGI__ACT_SPARE_LIMIT, .device = SGI__DRAM, .bytes = spare };
+        return true;
+    }
+    struct instance *due = core->priorities_due;
+    if (due && !(core->actions_count > 0 && due->op_load >= core->actions[core->actions_head].op)) {
+        core->priorities_due = due->due_next;
+        due->priority_due = false;
+        due->priority = sgi__urgency(due);
+        *action_out = (struct sgi__core_action){ .kind = SGI__ACT_LOAD_PRIORITY,
+                                                 .device = due->device,
+                                                 .tier = due->tier,
+                                                 .priority = due->priority,
+                                                 .model = due->model->id,
+                                                 .instance = due->id };
         return true;
     }
     if (core->actions_count == 0)

@@ -193,10 +193,11 @@ enum sgi__core_action_kind {
     SGI__ACT_OPEN_CONTEXT,
     SGI__ACT_CLOSE_CONTEXT,
     SGI__ACT_RESERVE,     /* instance, device (-1: DRAM), tier the bytes will come from, image bytes */
-    SGI__ACT_START_LOAD,  /* instance, tier */
+    SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it */
     SGI__ACT_FILL_PREFIX, /* instance: the engine's part of its image, beside the load */
     SGI__ACT_CANCEL_LOAD, /* instance: its load, prefix and engine's start are to end soon; all still report. No result
                              of its own */
+    SGI__ACT_LOAD_PRIORITY, /* instance: how urgent its load is from now on. No result */
     SGI__ACT_PREPARE,
     SGI__ACT_DISCARD,
     SGI__ACT_START_ENGINE,
@@ -211,6 +212,7 @@ struct sgi__core_action {
     enum sgi__core_action_kind kind;
     int32_t                    device;
     uint32_t                   tier;
+    int32_t                    priority;
     uint64_t                   op;
     sgi_model                  model;
     uint64_t                   instance;

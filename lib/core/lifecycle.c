@@ -231,6 +231,7 @@ void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, 
     i->to_dram = to_dram;
     i->keep = true;
     i->rest_ns = SGI__IDLE_OF_MODEL;
+    i->priority_early = INT32_MIN;
     sgi__timer_init(&i->idle, TIMER_IDLE, i);
     sgi__timer_init(&i->hang, TIMER_HANG, i);
     sgi__timer_init(&i->starve, TIMER_STARVE, i);
@@ -317,6 +318,7 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
     if (i->state == ST_RESERVING && i->memory_ready &&
         (i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN)) {
         sgi__instance_move(i, EV_PLACED);
+        i->priority = sgi__urgency(i);
         i->op_load = sgi__core_act(core, SGI__ACT_START_LOAD, m, i);
         if (m->config.has_prefix && i->tier == SGI_TIER_DISK) {
             i->op_prefix = sgi__core_act(core, SGI__ACT_FILL_PREFIX, m, i);
@@ -579,6 +581,7 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
         break;
     case SGI__EV_LOADED:
         i->op_load = 0;
+        sgi__load_urgency(core, i);
         load_slot_give(core, i);
         watch_start(core, now, i);
         if (event->status == SGI_OK)
@@ -673,6 +676,7 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
     sgi__note_stops(core, now, i);
     i->op_reserve = i->op_load = i->op_prefix = i->op_start = i->op_stop = i->op_end = 0;
     i->memory_ready = i->loaded = i->prefixed = i->engine_up = i->borrows = false;
+    sgi__load_urgency(core, i);
     core->calls -= i->calls;
     i->calls = i->calls_ending = i->calls_detached = 0;
     if (i->keep_waiting) {

@@ -107,6 +107,11 @@ struct instance {
     uint8_t  cause; /* SGI_CAUSE_* of who is about to stop it, where its state does not tell */
     uint64_t stopped_at, stopped_bytes;
 
+    int32_t          priority;       /* of its load, as the place was told */
+    int32_t          priority_early; /* of those who have a lease on it already */
+    bool             priority_due;   /* another is to be told: in core.priorities_due */
+    struct instance *due_next;
+
     sgi_status failed; /* why it ends, SGI_OK when it just ends */
     uint32_t   failed_step;
 
@@ -223,9 +228,10 @@ struct sgi__core {
     struct model           *kept_head, *kept_tail; /* whose residence is KEPT, least recently used first */
     struct model           *pinned_head;           /* pinned to DRAM: their images' bytes are reserved there */
     uint64_t                dram_leaving;          /* bytes of residences whose DROP is out */
-    uint64_t dram_lending;     /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
-    uint64_t spare_limit_said; /* as of the last SPARE_LIMIT taken */
-    uint32_t keep_waiters;     /* instances with keep_waiting */
+    uint64_t         dram_lending; /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
+    struct instance *priorities_due; /* loads whose urgency has changed; only the newest counts, so it is not queued */
+    uint64_t         spare_limit_said; /* as of the last SPARE_LIMIT taken */
+    uint32_t         keep_waiters;     /* instances with keep_waiting */
 
     struct slots  models, instances, wants, leases;
     uint32_t      instances_max;               /* over all models */
@@ -354,12 +360,14 @@ struct instance *sgi__model_grants(const struct model *m, int32_t hint); /* who 
 bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not);
 
 /* want.c */
-void sgi__want_add(struct sgi__core *core, struct want *w);
-void sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w,
-                     struct instance *i); /* i NULL: a DRAM prefetch */
-void sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step,
-                      uint64_t retry_after_ns);
-void sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step,
-                       uint64_t retry_after_ns); /* all of it */
+int32_t sgi__urgency(const struct instance *i); /* of its load: that of the most urgent who waits for it */
+void    sgi__load_urgency(struct sgi__core *core, struct instance *i); /* it may have changed, or its load has ended */
+void    sgi__want_add(struct sgi__core *core, struct want *w);
+void    sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w,
+                        struct instance *i); /* i NULL: a DRAM prefetch */
+void    sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step,
+                         uint64_t retry_after_ns);
+void    sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step,
+                          uint64_t retry_after_ns); /* all of it */
 
 #endif

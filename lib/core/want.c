@@ -38,6 +38,33 @@ static void pending_place(struct sgi__core *core, struct model *m)
     m->is_pending = true;
 }
 
+/* ---- how urgent a load is ---- */
+
+int32_t sgi__urgency(const struct instance *i)
+{
+    const struct want *first = i->model->wants_head; /* the most urgent of them */
+    return first && first->spec.priority > i->priority_early ? first->spec.priority : i->priority_early;
+}
+
+void sgi__load_urgency(struct sgi__core *core, struct instance *i)
+{
+    bool due = i->op_load && i->tier == SGI_TIER_DISK && sgi__urgency(i) != i->priority;
+    if (due == i->priority_due)
+        return;
+    i->priority_due = due;
+    if (due) {
+        i->due_next = core->priorities_due;
+        core->priorities_due = i;
+        return;
+    }
+    struct instance **at = &core->priorities_due;
+    while (*at != i)
+        at = &(*at)->due_next;
+    *at = i->due_next;
+}
+
+/* ---- wants ---- */
+
 void sgi__want_add(struct sgi__core *core, struct want *w)
 {
     struct model *m = w->model;
@@ -55,6 +82,8 @@ void sgi__want_add(struct sgi__core *core, struct want *w)
         pending_place(core, m);
     sgi__timer_init(&w->deadline, TIMER_WANT, w);
     sgi__timer_set(core, &w->deadline, w->spec.deadline);
+    if (m->coming)
+        sgi__load_urgency(core, m->coming);
     core->dirty = true;
 }
 
@@ -71,6 +100,8 @@ static void end(struct sgi__core *core, struct want *w, struct sgi__core_reply *
     if (was_first)
         pending_place(core, m);
     sgi__timer_remove(core, &w->deadline);
+    if (m->coming)
+        sgi__load_urgency(core, m->coming);
 
     reply->ticket = w->id;
     reply->model = m->id;
@@ -92,6 +123,8 @@ void sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w, struc
             l->requested_at = w->since;
             l->tier = (uint8_t)reply.tier;
             l->joined = reply.joined;
+            if (i->state == ST_LOADING && w->spec.priority > i->priority_early)
+                i->priority_early = w->spec.priority;
             reply.lease = l->id;
         }
     }

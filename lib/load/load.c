@@ -138,6 +138,15 @@ void sgi__load_cancel(struct sgi__load *load)
     pthread_mutex_unlock(&load->mutex);
 }
 
+void sgi__load_priority(struct sgi__load *load, int32_t priority)
+{
+    pthread_mutex_lock(&load->mutex);
+    load->spec.priority = priority;
+    if (load->shares)
+        sgi__share_priority(load->spec.share, &load->sharer, priority);
+    pthread_mutex_unlock(&load->mutex);
+}
+
 bool sgi__load_canceled(struct sgi__load *load)
 {
     return atomic_load(&load->canceled);

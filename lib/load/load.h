@@ -13,6 +13,7 @@
 #include "device/image.h"
 #include "io/io.h"
 #include "load/layout.h"
+#include "load/share.h"
 
 struct sgi__check {
     uint64_t tensor;
@@ -32,6 +33,8 @@ struct sgi__load_spec {
     const struct sgi__io_engine *hot_engine; /* for files the page cache holds: copies run on several cores */
     uint64_t                     block_bytes;
     uint32_t                     depth, depth_max; /* reads in flight: at first, and at most if that is faster */
+    struct sgi__share           *share;            /* of the disk, with the other loads; NULL: it is alone */
+    int32_t                      priority;
     /* NULL: no prefixes */
     sgi_status (*prefix_fill)(void *user, uint32_t part, void *dst, uint64_t bytes, sgi_error *err);
     void *prefix_user;
@@ -62,6 +65,7 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err);
  * the other, and both return the first cause. */
 sgi_status sgi__load_fill_prefixes(struct sgi__load *load, sgi_error *err);
 void       sgi__load_cancel(struct sgi__load *load);
+void       sgi__load_priority(struct sgi__load *load, int32_t priority); /* from now on, or from when it begins */
 /* It will not come to its end, as when one of the two above cannot begin. Whoever waits for it is told why. */
 void sgi__load_failed(struct sgi__load *load, sgi_status status, const sgi_error *err);
 

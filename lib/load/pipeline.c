@@ -328,10 +328,55 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
     return st;
 }
 
+/* ---- beside other loads ---- */
+
+static void share_join(struct pipeline *p)
+{
+    struct sgi__load *load = p->load;
+    if (!load->spec.share)
+        return;
+    pthread_mutex_lock(&load->mutex);
+    sgi__share_join(load->spec.share, &load->sharer, load->spec.priority, p->depth.now);
+    load->shares = true;
+    pthread_mutex_unlock(&load->mutex);
+}
+
+static void share_leave(struct pipeline *p)
+{
+    struct sgi__load *load = p->load;
+    pthread_mutex_lock(&load->mutex);
+    if (load->shares)
+        sgi__share_leave(load->spec.share, &load->sharer);
+    load->shares = false;
+    pthread_mutex_unlock(&load->mutex);
+}
+
+/* Reads that may be in flight now. */
+static uint32_t reads_max(const struct pipeline *p)
+{
+    const struct sgi__load *load = p->load;
+    uint32_t allowed = load->spec.share ? atomic_load_explicit(&load->sharer.allowed, memory_order_relaxed)
+                                        : UINT32_MAX;
+    return p->depth.now < allowed ? p->depth.now : allowed;
+}
+
+/* How many reads help is found out alone: beside others a load has too few for that. */
+static void note_landed(struct pipeline *p, uint64_t bytes)
+{
+    struct sgi__load *load = p->load;
+    uint32_t          before = p->depth.now;
+
+    if (reads_max(p) < before)
+        return;
+    sgi__depth_landed(&p->depth, sgi__clock_now_ns(), bytes);
+    if (load->spec.share && p->depth.now != before)
+        sgi__share_wants(load->spec.share, &load->sharer, p->depth.now);
+}
+
 /* Submits what can be submitted now; waits for memory only when nothing else would end the wait. */
 static sgi_status submit_some(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count && sgi__reader_in_flight(p->reader) < p->depth.now) {
+    while (p->next < p->plan->chunks_count && sgi__reader_in_flight(p->reader) < reads_max(p)) {
         const struct sgi__chunk *c = &p->plan->chunks[p->next];
         if (!sgi__touch_ready(p->touch, p->next)) {
             if (sgi__reader_in_flight(p->reader) > 0)
@@ -364,7 +409,7 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
             continue;
         struct slot *s = read->user;
         p->parts[s->chunk->part].in_flight--;
-        sgi__depth_landed(&p->depth, sgi__clock_now_ns(), s->chunk->bytes);
+        note_landed(p, s->chunk->bytes);
         if (st == SGI_OK)
             st = finish_read(p, s, err);
         s->next = p->free_slots;
@@ -476,8 +521,11 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
         st = open_part(&p, p.plan->chunks[0].part, err);
         if (st == SGI_OK)
             st = open_reader(&p, err);
-        if (st == SGI_OK)
+        if (st == SGI_OK) {
+            share_join(&p);
             st = read_all(&p, err);
+            share_leave(&p);
+        }
     }
     p.report.cpu_ns = sgi__clock_thread_cpu_ns() - cpu;
     take_down(&p);

@@ -21,6 +21,8 @@ struct sgi__load {
     struct sgi__reader *reader; /* while run has it open: so that cancel can wake it */
     uint8_t            *ready;  /* by tensor; NULL: all of them, from the start */
     bool                run_done, prefixes_done;
+    bool                shares; /* while run reads */
+    struct sgi__sharer  sharer;
     uint32_t            waiters;
     sgi_status          failed;
     sgi_error           error;

@@ -73,6 +73,7 @@ struct sgi__place {
     struct sgi__place_config  config;
     struct sgi__pool         *pool;
     struct sgi__image_memory *memory;
+    struct sgi__share         share; /* of the disk, by the loads that run */
     pthread_mutex_t           mutex;
     /* under the mutex */
     struct place_model    *models[BUCKETS];

@@ -301,7 +301,7 @@ static sgi_status prefix_fill(void *user, uint32_t part, void *dst, uint64_t byt
     return st;
 }
 
-static void load_spec(const struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec)
+static void load_spec(struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec)
 {
     const struct sgi__place_model *m = &i->model->spec;
     *spec = (struct sgi__load_spec){ .name = m->name,
@@ -317,6 +317,7 @@ static void load_spec(const struct sgi__place *p, struct place_instance *i, stru
                                      .block_bytes = p->config.block_bytes,
                                      .depth = p->config.depth,
                                      .depth_max = p->config.depth_max,
+                                     .share = &p->share,
                                      .prefix_fill = prefix_fill,
                                      .prefix_user = i->model };
 }
@@ -399,11 +400,12 @@ static void work_load(struct job *job, sgi_error *err)
     job->event.status = sgi__load_run(job->instance->load, err);
 }
 
-static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority)
 {
     struct place_instance  *i = sgi__place_instance(p, instance);
     struct sgi__place_event event = { .kind = SGI__PLACE_LOADED, .op = op, .model = model, .instance = instance };
 
+    sgi__load_priority(i->load, priority);
     if (i->from_dram)
         report(p, &event);
     else
@@ -437,6 +439,15 @@ static void cancel(struct sgi__place *p, uint64_t instance)
         pthread_mutex_unlock(&i->mutex);
         sgi__load_cancel(i->load);
     }
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void load_priority(struct sgi__place *p, uint64_t instance, int32_t priority)
+{
+    pthread_mutex_lock(&p->mutex);
+    struct place_instance *i = sgi__place_instance_locked(p, instance);
+    if (i)
+        sgi__load_priority(i->load, priority);
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -675,6 +686,7 @@ static void close_place(struct sgi__place *p)
         assert(!p->models[n] && !p->instances[n]);
     sgi__image_memory_free(p->memory);
     sgi__free(p->contexts);
+    sgi__share_fini(&p->share);
     pthread_mutex_destroy(&p->mutex);
     sgi__free(p);
 }
@@ -696,6 +708,7 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     }
     pthread_mutex_init(&p->mutex, NULL);
+    sgi__share_init(&p->share);
     *place_out = p;
     return SGI_OK;
 }
@@ -721,6 +734,7 @@ const struct sgi__place_ops sgi__place_local = {
     .keep = keep,
     .drop = drop,
     .cancel = cancel,
+    .load_priority = load_priority,
     .spare_limit = spare_limit,
     .call = call,
     .call_cancel = call_cancel,

@@ -104,7 +104,7 @@ struct sgi__place_ops {
     /* Makes the instance. tier DRAM: it takes the model's residence; device -1: it is to become one. */
     void (*reserve)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
                     uint32_t tier);
-    void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
+    void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority);
     void (*fill_prefix)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* beside load */
     void (*engine_start)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*engine_stop)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
@@ -114,6 +114,8 @@ struct sgi__place_ops {
     void (*drop)(struct sgi__place *p, uint64_t op, sgi_model model);
     /* A hurry-up for the instance's load, prefix and engine's start; no event of its own. */
     void (*cancel)(struct sgi__place *p, uint64_t instance);
+    /* How urgent the instance's load is from now on, beside others; no event of its own. */
+    void (*load_priority)(struct sgi__place *p, uint64_t instance, int32_t priority);
     void (*spare_limit)(struct sgi__place *p, uint64_t bytes); /* no event */
 
     /* One inference; ends in SGI__PLACE_CALLED. The request is copied. */
@@ -139,7 +141,7 @@ struct sgi__place_ops {
     uint32_t (*threads)(struct sgi__place *p);
 };
 
-#define SGI__PLACE_ABI 2
+#define SGI__PLACE_ABI 3
 
 extern const struct sgi__place_ops sgi__place_local;
 

@@ -86,13 +86,16 @@ static void carry_out(sgi_runtime *rt, const struct sgi__core_action *a)
         ops->reserve(p, a->op, a->model, a->instance, a->device, a->tier);
         break;
     case SGI__ACT_START_LOAD:
-        ops->load(p, a->op, a->model, a->instance);
+        ops->load(p, a->op, a->model, a->instance, a->priority);
         break;
     case SGI__ACT_FILL_PREFIX:
         ops->fill_prefix(p, a->op, a->model, a->instance);
         break;
     case SGI__ACT_CANCEL_LOAD:
         ops->cancel(p, a->instance);
+        break;
+    case SGI__ACT_LOAD_PRIORITY:
+        ops->load_priority(p, a->instance, a->priority);
         break;
     case SGI__ACT_PREPARE:
         ops->prepare(p, a->op, a->model);

@@ -179,6 +179,25 @@ static bool hangs_everywhere(const struct sim *s, const struct world_model *m)
     return hang > 0 && (hang >= m->config.instances_max || left == 0);
 }
 
+/* A load that somebody waits for is as urgent as the most urgent of them. */
+static void check_urgency(const struct sim *s)
+{
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (!i || !i->id || i->died || i->load != UNDER_WAY || i->tier != SGI_TIER_DISK || i->failed || i->canceled ||
+            i->lost || i->hung || i->leaving || i->model->draining || s->closing)
+            continue;
+        int32_t most = i->priority_early;
+        for (uint32_t k = 0; i->model->wants > 0 && k < s->wants.size; k++) {
+            const struct world_want *w = s->wants.at[k];
+            if (w && w->id && w->model == i->model && w->spec.priority > most)
+                most = w->spec.priority;
+        }
+        if (i->priority != most)
+            sim__broken(s, "a load is as urgent as the most urgent who waits for it (%d, not %d)", most, i->priority);
+    }
+}
+
 void sim__check_all(struct sim *s)
 {
     if (s->early && s->early->load == NOT) /* replies are taken before actions */
@@ -191,6 +210,7 @@ void sim__check_all(struct sim *s)
     check_totals(s);
     sim__check_unseen(s);
     check_deadlines(s);
+    check_urgency(s);
     for (uint32_t n = 0; s->event_type == 't' && s->wedged > 0 && n < s->wants.size; n++) {
         const struct world_want *w = s->wants.at[n];
         if (w && w->id && w->spec.tier == SGI_TIER_DEVICE && w->spec.deadline > s->now && hangs_everywhere(s, w->model))

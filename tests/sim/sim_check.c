@@ -354,6 +354,11 @@ void sim__check_action(struct sim *s, const struct sgi__core_action *a)
         s->spare_limit = a->bytes;
         return;
     }
+    if (a->kind == SGI__ACT_LOAD_PRIORITY) {
+        if (!i || i->died || i->load != UNDER_WAY || i->tier != SGI_TIER_DISK || i->priority == a->priority)
+            sim__broken(s, "a load that is out is told how urgent it is, when that has changed");
+        return;
+    }
     if (a->op <= s->last_op)
         sim__broken(s, "every action has an op of its own");
     s->last_op = a->op;

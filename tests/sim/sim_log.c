@@ -8,15 +8,16 @@
 #include "sim/sim_state.h"
 
 static const char *const action_names[SIM_ACTS] = {
-    "CHECK_SOURCE", "OPEN_CONTEXT", "CLOSE_CONTEXT", "RESERVE", "START_LOAD", "FILL_PREFIX", "CANCEL_LOAD", "PREPARE",
-    "DISCARD",      "START_ENGINE", "STOP_ENGINE",   "FREE",    "KEEP",       "DROP",        "SPARE_LIMIT",
+    "CHECK_SOURCE", "OPEN_CONTEXT",  "CLOSE_CONTEXT", "RESERVE",     "START_LOAD",   "FILL_PREFIX",
+    "CANCEL_LOAD",  "LOAD_PRIORITY", "PREPARE",       "DISCARD",     "START_ENGINE", "STOP_ENGINE",
+    "FREE",         "KEEP",          "DROP",          "SPARE_LIMIT",
 };
 static const char *const event_names[] = {
     "SOURCE_CHECKED", "CONTEXT_OPENED", "CONTEXT_CLOSED", "CONTEXT_LOST",   "CONTEXT_BACK", "RESERVED",
     "LOADED",         "PREFIX_FILLED",  "ENGINE_STARTED", "ENGINE_STOPPED", "PREPARED",     "DISCARDED",
     "FREED",          "KEPT",           "DROPPED",        "FOREIGN",        "PLACE_DIED",   "PLACE_UP",
 };
-static const char *const reply_names[] = { "GRANT", "REJECT", "OVERDUE", "WEDGED", "DRAINED", "CLOSED" };
+static const char *const reply_names[] = { "GRANT", "REJECT", "OVERDUE", "WEDGED", "DRAINED", "CLOSED", "NOTE" };
 
 /* Short names for 64-bit ids: their serial and slot. */
 static void print_id(FILE *out, const char *what, uint64_t id)

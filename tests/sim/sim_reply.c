@@ -212,6 +212,8 @@ static void want_ended(struct sim *s, const struct sgi__core_reply *r, struct wo
     if (grant)
         want.model->granted_event = s->event;
     s->wants_count--;
+    if (grant && r->lease && i->load != DONE && want.spec.priority > i->priority_early)
+        i->priority_early = want.spec.priority;
     if (grant && r->lease)
         sim__lease_made(s, r->lease, i, want.spec.idle_ns, want.spec.lease_ns);
     if (grant && want.spec.prefetch && want.spec.tier == SGI_TIER_DEVICE && i && sim__idle(i)) {

@@ -26,14 +26,16 @@ struct world_instance {
     uint64_t               image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
     enum fact              reserve, load, prefix, engine, stop, end;
     bool                   keeping;
-    bool                   lost;     /* with its device; the host side of it still has to be given back */
-    bool                   died;     /* with its place; nothing is left but its leases */
-    bool                   failed;   /* a step failed: it has to go */
-    bool                   canceled; /* the last want for its load was canceled */
-    bool                   hung;     /* a callback was out for too long, and the core had the time to notice */
-    bool                   wedged;   /* and it said so */
-    bool                   unkept;   /* evicted to disk */
-    bool                   leaving;  /* had a reason to go, and goes */
+    bool                   lost;           /* with its device; the host side of it still has to be given back */
+    bool                   died;           /* with its place; nothing is left but its leases */
+    bool                   failed;         /* a step failed: it has to go */
+    bool                   canceled;       /* the last want for its load was canceled */
+    bool                   hung;           /* a callback was out for too long, and the core had the time to notice */
+    bool                   wedged;         /* and it said so */
+    bool                   unkept;         /* evicted to disk */
+    int32_t                priority;       /* of its load, as told, */
+    int32_t                priority_early; /* and of the leases granted before its end */
+    bool                   leaving;        /* had a reason to go, and goes */
     uint32_t               leases;
     uint32_t               calls;      /* callbacks out in the world */
     bool                   rest_known; /* idle_until is exact */

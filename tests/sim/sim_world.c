@@ -255,6 +255,7 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         .reserve = UNDER_WAY,
         .prefix = m->config.has_prefix && action->tier == SGI_TIER_DISK ? NOT : DONE,
         .idle_ns = m->config.idle_ns,
+        .priority_early = INT32_MIN,
         .next = m->instances,
         .admitted_seq = s->want_seq,
     };
@@ -276,6 +277,9 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
     case SGI__ACT_CANCEL_LOAD:
         cancel_load(s, action->instance);
         return;
+    case SGI__ACT_LOAD_PRIORITY:
+        i->priority = action->priority;
+        return;
     case SGI__ACT_SPARE_LIMIT:
         return;
     case SGI__ACT_CHECK_SOURCE:
@@ -291,6 +295,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         reserve(s, action);
         break;
     case SGI__ACT_START_LOAD:
+        i->priority = action->priority;
         m->checked = NOT; /* the next start checks again */
         break;
     case SGI__ACT_FILL_PREFIX:
@@ -503,6 +508,7 @@ void sim__world_result(struct sim *s, struct world_op *op)
         m->dropping = false;
         break;
     case SGI__ACT_CANCEL_LOAD:
+    case SGI__ACT_LOAD_PRIORITY:
     case SGI__ACT_SPARE_LIMIT:
         break;
     }

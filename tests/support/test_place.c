@@ -52,6 +52,7 @@ struct op_job {
     sgi_model           model;
     int32_t             device;
     uint32_t            tier;
+    int32_t             priority;
     uint32_t            delay_us;
 };
 
@@ -79,7 +80,7 @@ static void carry_out(const struct op_job *j)
         inside->reserve(p, j->op, j->model, j->instance, j->device, j->tier);
         break;
     case OP_LOAD:
-        inside->load(p, j->op, j->model, j->instance);
+        inside->load(p, j->op, j->model, j->instance, j->priority);
         break;
     case OP_PREFIX:
         inside->fill_prefix(p, j->op, j->model, j->instance);
@@ -203,9 +204,9 @@ static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t
                   .what = OP_RESERVE, .op = op, .model = model, .instance = instance, .device = device, .tier = tier });
 }
 
-static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority)
 {
-    submit(p, (struct op_job){ .what = OP_LOAD, .op = op, .model = model, .instance = instance });
+    submit(p, (struct op_job){ .what = OP_LOAD, .op = op, .model = model, .instance = instance, .priority = priority });
 }
 
 static void fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
@@ -273,6 +274,15 @@ static void cancel(struct sgi__place *p, uint64_t instance)
         return;
     inside->cancel(life->inner, instance);
     look_away(life);
+}
+
+static void load_priority(struct sgi__place *p, uint64_t instance, int32_t priority)
+{
+    struct incarnation *life = look(p, instance);
+    if (life) {
+        inside->load_priority(life->inner, instance, priority);
+        look_away(life);
+    }
 }
 
 static sgi_status call(struct sgi__place *p, uint64_t call_id, uint64_t instance, const void *request, size_t bytes,
@@ -537,6 +547,7 @@ const struct sgi__place_ops test_place_ops = {
     .discard = discard,
     .reserve = reserve,
     .load = load,
+    .load_priority = load_priority,
     .fill_prefix = fill_prefix,
     .engine_start = engine_start,
     .engine_stop = engine_stop,

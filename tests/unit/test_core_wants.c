@@ -341,6 +341,35 @@ static void short_memory_refuses_a_want_or_a_lease_before_anything_happens(void 
     sim_free(s);
 }
 
+/* Told when it changes, and only the newest; the simulator compares it after every event. */
+static void a_load_is_as_urgent_as_the_most_urgent_who_waits(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(&(struct sim_config){ .seed = 3 });
+    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .leases_max = 4 });
+
+    sim_takes_ms(s, SGI__ACT_START_LOAD, LOAD_MS);
+    sgi_ticket first = sim_ask(s, m, &(struct sim_ask){ .priority = 1, .deadline_ms = LOAD_MS / 2 });
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 0); /* it is told with the load */
+    sim_ask(s, m, &(struct sim_ask){ .priority = 1 });
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 0);
+    sgi_ticket urgent = sim_ask(s, m, &(struct sim_ask){ .priority = 7 });
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 1);
+    sim_cancel(s, urgent);
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 2);
+    sim_advance_ms(s, LOAD_MS / 2);
+    assert_int_equal(sim_outcome(s, first).status, SGI_E_TIMEOUT); /* another one of the same waits still */
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 2);
+    sgi_ticket early = sim_ask(s, m, &(struct sim_ask){ .priority = 9, .early = true });
+    assert_true(sim_outcome(s, early).lease != 0); /* it has a lease, and waits for the bytes all the same */
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 3);
+    sim_advance_ms(s, LOAD_MS);
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 3); /* over: nobody is told any more */
+    sim_ask(s, m, &(struct sim_ask){ .priority = 11 });
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 3);
+    sim_free_releasing(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +389,7 @@ int main(void)
         cmocka_unit_test(looking_touches_no_idle_timer),
         cmocka_unit_test(short_memory_refuses_a_model_and_nothing_else),
         cmocka_unit_test(short_memory_refuses_a_want_or_a_lease_before_anything_happens),
+        cmocka_unit_test(a_load_is_as_urgent_as_the_most_urgent_who_waits),
     };
     return cmocka_run_group_tests_name("core_wants", tests, NULL, NULL);
 }

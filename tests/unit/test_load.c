@@ -320,6 +320,58 @@ static void reading_again_can_be_canceled(void **state)
     tear_down(&f);
 }
 
+/* The threads engine, but somebody counts. */
+static uint32_t flying, flying_most;
+
+static void submit_and_count(struct sgi__io_queue *queue, struct sgi__io_request **requests, uint32_t count)
+{
+    flying += count;
+    flying_most = flying > flying_most ? flying : flying_most;
+    sgi__io_threads.submit(queue, requests, count);
+}
+
+static uint32_t reap_and_count(struct sgi__io_queue *queue, struct sgi__io_request **done, uint32_t max)
+{
+    uint32_t count = sgi__io_threads.reap(queue, done, max);
+    flying -= count;
+    return count;
+}
+
+static void beside_others_a_load_keeps_to_its_share(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t  priority, rivals;
+        uint32_t most;
+    } cases[] = { { 0, 1, 1 }, { 0, 0, 2 }, { 0, -1, 3 }, { -1, 0, 1 }, { 7, 3, 3 } };
+
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        struct fixture        f;
+        struct sgi__io_engine counting = sgi__io_threads;
+        struct sgi__share     share;
+        struct sgi__sharer    rival;
+
+        set_up(&f, 0, 0);
+        sgi__share_init(&share);
+        sgi__share_join(&share, &rival, cases[n].rivals, 4);
+        counting.submit = submit_and_count;
+        counting.reap = reap_and_count;
+        f.spec.engine = f.spec.hot_engine = &counting;
+        f.spec.share = &share;
+        start(&f);
+        sgi__load_priority(f.load, cases[n].priority);
+        flying = flying_most = 0;
+        assert_int_equal(sgi__load_run(f.load, NULL), SGI_OK);
+        assert_data(&f);
+        assert_int_equal(flying_most, cases[n].most);
+        assert_int_equal(atomic_load(&rival.allowed), 4); /* it has left */
+        sgi__load_priority(f.load, 9);                    /* too late to matter */
+        sgi__share_leave(&share, &rival);
+        sgi__share_fini(&share);
+        tear_down(&f);
+    }
+}
+
 /* What arrives broken once is read again, past the cache, and is good then. */
 static void a_flipped_byte_is_read_again(void **state)
 {
@@ -442,6 +494,7 @@ int main(void)
         cmocka_unit_test(a_file_that_was_replaced_is_not_read),
         cmocka_unit_test(a_file_that_changes_while_it_is_read_is_refused),
         cmocka_unit_test(reading_again_can_be_canceled),
+        cmocka_unit_test(beside_others_a_load_keeps_to_its_share),
         cmocka_unit_test(a_flipped_byte_is_read_again),
         cmocka_unit_test(a_cancel_ends_it_and_nothing_touches_the_image_afterwards),
         cmocka_unit_test(a_residence_is_a_load_that_is_done),

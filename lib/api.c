@@ -250,6 +250,7 @@ sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *st
         .last_error = v.last_error,
         .retry_after_ms = backing_off ? ms_until(v.failed_until, now) : 0,
         .leases_overdue = v.leases_overdue,
+        .instances_count = v.instances,
         .calls_out = v.calls,
     };
     sgi__sized_out(state_out, &state, sizeof state);

@@ -377,8 +377,10 @@ typedef struct sgi_tensor_check {
 /**
  * What a model is registered with.
  *
- * A model has one instance. leases_max says how many may use it at once; above 1 the engine's `call` runs on
- * several threads at once. Names in `order` that the model does not have are refused.
+ * A model has up to instances_max instances, each on a device of its own. leases_max says how many may use one
+ * of them at once; above 1 the engine's `call` runs on several threads at once. Another instance is started
+ * when the requests that wait for those there would wait longer than it takes: going by how long leases were
+ * held so far and by how long they have waited. Names in `order` that the model does not have are refused.
  *
  * A model in several files is named by its *.safetensors.index.json, by the first of NAME-00001-of-00005.gguf and
  * so on, or by its folder. Shards that lie elsewhere, on several disks say, are found through `folders`: each has
@@ -402,7 +404,7 @@ typedef struct sgi_model_config {
     uint64_t    header_bytes_max; /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for a GGUF model */
     const char *const *folders;  /**< further folders to look for shards in. NULL: none */
     uint32_t    folders_count;   /**< at most 64 */
-    uint32_t    reserved0;
+    uint32_t    instances_max;   /**< instances at once. 0: 1; at most 16, and never more than devices */
 } sgi_model_config;
 
 /** Like sgi_runtime_config_init(). */
@@ -493,6 +495,8 @@ typedef struct sgi_model_state {
     uint32_t   retry_after_ms;  /**< when FAILED */
     uint32_t   leases_overdue;  /**< of leases_count: past their lease_ms */
     uint32_t   calls_out;       /**< calls the engine has not come back from, those given up too */
+    uint32_t   instances_count; /**< up, coming or going; state, device and idle_left_ms are of the furthest */
+    uint32_t   reserved0;
 } sgi_model_state;
 
 /** Threads: any. Blocks: never. Touches no idle timer. SGI_OK · SGI_E_STALE · SGI_E_INVALID. */
@@ -608,7 +612,7 @@ typedef struct sgi_acquire_options {
     uint32_t struct_size;
     uint32_t flags;           /**< SGI_ACQUIRE_EARLY, SGI_PREFETCH_SILENT */
     uint32_t deadline_ms;     /**< from now, for the grant. SGI_FOREVER: none */
-    int32_t  priority;        /**< higher goes first; never interrupts anybody */
+    int32_t  priority;        /**< higher goes first, and its load gets more of the disk; never interrupts anybody */
     uint32_t idle_timeout_ms; /**< the idle time that its release begins. SGI_IDLE_DEFAULT: the model's */
     int32_t  device_hint;     /**< index of a device, or SGI_DEVICE_ANY */
     uint32_t lease_ms;        /**< from the grant. SGI_FOREVER: never overdue */

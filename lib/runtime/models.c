@@ -77,6 +77,8 @@ static sgi_status check_config(const sgi_model_config *given, sgi_model_config *
     if (c->engine_bytes > UINT64_MAX / 4)
         return sgi__error(err, SGI_E_INVALID, "model '%s': engine_bytes is absurd: %llu", c->name,
                           (unsigned long long)c->engine_bytes);
+    if (c->instances_max > SGI__DEVICES_MAX)
+        return sgi__error(err, SGI_E_INVALID, "model '%s': instances_max is larger than %d", c->name, SGI__DEVICES_MAX);
     if ((c->order_count && !c->order) || (c->checks_count && !c->checks))
         return sgi__error(err, SGI_E_INVALID, "model '%s': %s is NULL and its count is not 0", c->name,
                           c->order_count && !c->order ? "order" : "checks");
@@ -265,6 +267,7 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
         .engine_bytes = r->has_engine ? c->engine_bytes : 0,
         .idle_ns = sgi__rt_idle_ns(c->idle_timeout_ms, rt->idle_ns),
         .hang_ns = r->hang_ns,
+        .instances_max = c->instances_max,
         .leases_max = c->leases_max   ? c->leases_max
                       : r->has_engine ? 1
                                       : UINT32_MAX,

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A model on several devices at once. Which of them is started when is tests/unit/test_core_instances.c. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "support/host.h"
+
+enum { DEVICES_MAX = 8 };
+
+static struct test_folder folder;
+static struct test_file   file;
+
+struct fixture {
+    struct test_engine engine;
+    sgi_device_config  devices[DEVICES_MAX];
+    char               names[DEVICES_MAX][16];
+    sgi_runtime       *rt;
+    sgi_model          model;
+    sgi_error          err;
+};
+
+static void set_up(struct fixture *f, uint32_t devices, uint64_t device_bytes, uint32_t instances_max)
+{
+    memset(f, 0, sizeof *f);
+    f->err = (sgi_error)SGI_ERROR_INIT;
+    test_engine_init(&f->engine, true, true);
+    sgi_runtime_config config = host_config();
+    for (uint32_t n = 0; n < devices; n++) {
+        snprintf(f->names[n], sizeof f->names[n], "host:%u", n);
+        f->devices[n] = (sgi_device_config){ .struct_size = sizeof f->devices[n],
+                                             .name = f->names[n],
+                                             .bytes_max = device_bytes };
+    }
+    config.devices = f->devices;
+    config.devices_count = devices;
+    config.dram_bytes_max = MIB(16);
+    f->rt = host_open(&config);
+    sgi_model_config mc = host_model("m", file.path, &f->engine);
+    mc.instances_max = instances_max;
+    f->model = host_register(f->rt, &mc);
+}
+
+static void tear_down(struct fixture *f)
+{
+    host_close(f->rt);
+    assert_int_equal(atomic_load(&f->engine.live), 0);
+    test_engine_fini(&f->engine);
+}
+
+static uint32_t instances_on(struct fixture *f, uint32_t devices)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < devices; n++) {
+        assert_true(host_device(f->rt, n).instances_count <= 1);
+        count += host_device(f->rt, n).instances_count;
+    }
+    return count;
+}
+
+static void who_would_wait_longer_than_a_start_gets_an_instance_of_its_own(void **state)
+{
+    (void)state;
+    static const uint32_t devices[] = { 2, 8 };
+    for (size_t n = 0; n < sizeof devices / sizeof *devices; n++) {
+        struct fixture f;
+        sgi_lease      leases[DEVICES_MAX];
+        set_up(&f, devices[n], MIB(16), devices[n]);
+        for (uint32_t k = 0; k < devices[n]; k++) { /* each takes one lease, and nobody gives one back */
+            leases[k] = host_acquire(f.rt, f.model);
+            host_same_bytes(f.rt, f.model, leases[k], &file);
+            assert_int_equal(host_state(f.rt, f.model).instances_count, k + 1);
+            assert_int_equal(instances_on(&f, devices[n]), k + 1);
+        }
+        assert_int_equal(atomic_load(&f.engine.live), devices[n]);
+        assert_int_equal(test_engine_count(&f.engine, ENGINE_PREPARE), 1);
+        struct test_request request = { .kind = REQUEST_EMIT, .pieces = 3, .piece_bytes = 100 };
+        char                out[512];
+        size_t              bytes;
+        for (uint32_t k = 0; k < devices[n]; k++)
+            assert_int_equal(host_call(f.rt, leases[k], &request, sizeof request, out, sizeof out, &bytes, &f.err),
+                             SGI_OK);
+        for (uint32_t k = 0; k < devices[n]; k++)
+            host_release(f.rt, leases[k]);
+        assert_int_equal(sgi_model_evict(f.rt, f.model, SGI_TIER_DRAM), SGI_OK);
+        host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+        host_wait_threads(f.rt, 1);
+        assert_int_equal(host_info(f.rt).device_bytes, 0);
+        sgi_model_info info = { .struct_size = sizeof info };
+        sgi_model_describe(f.rt, f.model, &info);
+        assert_int_equal(host_info(f.rt).dram_bytes, info.image_bytes); /* one of them is kept, the others are gone */
+        tear_down(&f);
+    }
+}
+
+static void there_are_no_more_than_were_allowed_or_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t devices, instances_max;
+    } cases[] = { { 2, 1 }, { 1, 4 }, { 3, 2 } };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        struct fixture      f;
+        sgi_lease           leases[2], none = 0;
+        sgi_acquire_options o;
+        set_up(&f, cases[n].devices, MIB(16), cases[n].instances_max);
+        uint32_t most = cases[n].devices < cases[n].instances_max ? cases[n].devices : cases[n].instances_max;
+        for (uint32_t k = 0; k < most; k++)
+            leases[k] = host_acquire(f.rt, f.model);
+        sgi_acquire_options_init(&o, sizeof o);
+        o.deadline_ms = 100;
+        assert_int_equal(sgi_model_acquire_wait(f.rt, f.model, &o, &none, &f.err), SGI_E_TIMEOUT);
+        assert_int_equal(host_state(f.rt, f.model).instances_count, most);
+        for (uint32_t k = 0; k < most; k++)
+            host_release(f.rt, leases[k]);
+        tear_down(&f);
+    }
+    struct fixture f;
+    set_up(&f, 1, MIB(16), 0);
+    sgi_model_config mc = host_model("many", file.path, NULL);
+    sgi_model        model = 0;
+    mc.instances_max = 17;
+    assert_int_equal(sgi_model_register(f.rt, &mc, &model, &f.err), SGI_E_INVALID);
+    host_error_is(&f.err, SGI_E_INVALID, SGI_STEP_NONE, "instances_max");
+    tear_down(&f);
+}
+
+static int make_file(void **state)
+{
+    (void)state;
+    test_folder_make(&folder);
+    test_file_make_one(&file, &folder, "m.safetensors", MIB(3) + 77);
+    return 0;
+}
+
+static int remove_file(void **state)
+{
+    (void)state;
+    test_file_free(&file);
+    test_folder_remove(&folder);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_would_wait_longer_than_a_start_gets_an_instance_of_its_own),
+        cmocka_unit_test(there_are_no_more_than_were_allowed_or_fit),
+    };
+    return cmocka_run_group_tests_name("instances", tests, make_file, remove_file);
+}

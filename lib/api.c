@@ -432,6 +432,42 @@ sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, c
     return sgi__rt_acquire(rt, model, &o, tier, true, ticket_out, done, user, err);
 }
 
+sgi_status sgi_model_estimate(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                              sgi_estimate *estimate_out, sgi_model *evicted, uint32_t evicted_max)
+{
+    static const uint8_t outlooks[] = {
+        [SGI__OUTLOOK_WARM] = SGI_ESTIMATE_WARM, [SGI__OUTLOOK_JOIN] = SGI_ESTIMATE_JOIN,
+        [SGI__OUTLOOK_LOAD] = SGI_ESTIMATE_LOAD, [SGI__OUTLOOK_EVICT] = SGI_ESTIMATE_EVICT,
+        [SGI__OUTLOOK_WAIT] = SGI_ESTIMATE_WAIT, [SGI__OUTLOOK_REFUSED] = SGI_ESTIMATE_REFUSED,
+    };
+    sgi_error                *err = NULL;
+    sgi_acquire_options       o;
+    struct sgi__core_estimate e;
+    NOT_NULL(rt);
+    SIZED(estimate_out);
+    sgi_status st = take_options(rt, options, &o, err);
+    if (st != SGI_OK)
+        return st;
+    sgi__rt_enter(rt);
+    st = sgi__core_estimate(rt->core, sgi__rt_now(rt), model, o.device_hint, &e, evicted, evicted ? evicted_max : 0);
+    sgi__rt_leave(rt);
+    if (st != SGI_OK)
+        return st;
+    sgi_estimate full = {
+        .outlook = outlooks[e.outlook],
+        .status = e.status,
+        .retry_after_ms = (uint32_t)((e.retry_after_ns + 999999) / 1000000),
+        .device = e.device,
+        .tier = e.tier,
+        .device_bytes = e.bytes,
+        .lacking_bytes = e.lacking_bytes,
+        .expected_ns = e.expected_ns,
+        .evicted_count = e.victims_count,
+    };
+    sgi__sized_out(estimate_out, &full, sizeof full);
+    return SGI_OK;
+}
+
 sgi_status sgi_acquire_cancel(sgi_runtime *rt, sgi_ticket ticket)
 {
     sgi_error *err = NULL;

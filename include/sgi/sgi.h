@@ -658,6 +658,44 @@ SGI_API sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, cons
 SGI_API sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
                                      sgi_ticket *ticket_out, sgi_done_fn done, void *user, sgi_error *err);
 
+/** What a request for a lease would meet. */
+enum {
+    SGI_ESTIMATE_WARM = 1,   /**< a lease at once */
+    SGI_ESTIMATE_JOIN = 2,   /**< the model is on its way up */
+    SGI_ESTIMATE_LOAD = 3,   /**< a start at once, into room that is there */
+    SGI_ESTIMATE_EVICT = 4,  /**< a start after idle models have left */
+    SGI_ESTIMATE_WAIT = 5,   /**< waiting for a lease, or for room that others have to give back */
+    SGI_ESTIMATE_REFUSED = 6 /**< an end with `status` at once */
+};
+
+typedef struct sgi_estimate {
+    uint32_t   struct_size;
+    uint32_t   outlook;        /**< SGI_ESTIMATE_WARM, ... */
+    sgi_status status;         /**< when REFUSED */
+    uint32_t   retry_after_ms; /**< when REFUSED and trying again can help */
+    int32_t    device;         /**< where it is or would be; SGI_DEVICE_ANY: not known */
+    uint32_t   tier;           /**< where its bytes are or would come from */
+    uint64_t   device_bytes;   /**< that it takes or would take there */
+    uint64_t   lacking_bytes;  /**< of them, until others have left */
+    uint64_t   expected_ns;    /**< until the lease, going by starts and leases so far. UINT64_MAX: not known */
+    uint32_t   evicted_count;  /**< models that would be evicted for it */
+    uint32_t   reserved0;
+} sgi_estimate;
+
+/**
+ * Foretell what sgi_model_acquire() would meet if it were made now and nobody else came. Nothing is kept for it,
+ * nothing changes, no file is looked at: a source that has gone bad shows only in a load. The decision itself is
+ * made by the same functions.
+ *
+ * @param options      only device_hint matters. NULL: defaults
+ * @param evicted      receives the models that would have to leave, in their order; may be NULL
+ * @param evicted_max  room in `evicted`; estimate_out->evicted_count may be larger
+ * @return SGI_OK (REFUSED is an answer too) · SGI_E_STALE · SGI_E_CLOSED · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_model_estimate(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
+                                      sgi_estimate *estimate_out, sgi_model *evicted, uint32_t evicted_max);
+
 /**
  * Bring a model's bytes to a tier ahead of need. At SGI_TIER_DEVICE it is loaded, started, and its idle timer
  * set; at SGI_TIER_DRAM its bytes are read into host memory within the budget. Ends exactly once, like an

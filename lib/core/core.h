@@ -291,6 +291,31 @@ void       sgi__core_lease_unhold(struct sgi__core *core, sgi_lease lease);
 /* The `index`th model in use, or 0 past the last: for reports. */
 sgi_model sgi__core_model_at(const struct sgi__core *core, uint32_t index);
 
+/* What a request for a lease would meet now, if it were the next. The same functions decide. */
+enum sgi__core_outlook {
+    SGI__OUTLOOK_WARM,    /* granted at once */
+    SGI__OUTLOOK_JOIN,    /* it is on its way up already */
+    SGI__OUTLOOK_LOAD,    /* started at once, where there is room */
+    SGI__OUTLOOK_EVICT,   /* likewise, after `victims` have left */
+    SGI__OUTLOOK_WAIT,    /* for a lease, or for room that others have to give back */
+    SGI__OUTLOOK_REFUSED, /* status, step, retry_after_ns */
+};
+
+struct sgi__core_estimate {
+    enum sgi__core_outlook outlook;
+    sgi_status             status;
+    uint32_t               step;
+    uint64_t               retry_after_ns;
+    int32_t                device;        /* -1: not known */
+    uint32_t               tier;          /* where its bytes would come from */
+    uint64_t               bytes;         /* that it takes, or would take, on the device */
+    uint64_t               lacking_bytes; /* of them, before somebody leaves */
+    uint64_t               expected_ns;   /* SGI__NEVER: not known */
+    uint32_t               victims_count; /* those past victims_max are counted only */
+};
+sgi_status sgi__core_estimate(const struct sgi__core *core, uint64_t now, sgi_model model, int32_t hint,
+                              struct sgi__core_estimate *estimate_out, sgi_model *victims, uint32_t victims_max);
+
 /* Every invariant the structures must keep; asserts. The simulator calls it after each event. */
 void sgi__core_check(const struct sgi__core *core);
 

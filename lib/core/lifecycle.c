@@ -291,6 +291,7 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
     i->last_used = now;
     if (!i->to_dram || m->start_ns[i->tier] == 0) /* a fill says how long reading takes at least */
         m->start_ns[i->tier] = now - i->admitted_at;
+    core->load_rate[i->tier] = m->config.image_bytes / ((now - i->admitted_at) / 1000000 + 1);
     m->failures = 0;
     m->failed_until = 0;
     m->last_error = SGI_OK;

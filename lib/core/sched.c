@@ -7,7 +7,7 @@
  */
 #include <assert.h>
 
-#include "core/state.h"
+#include "core/room.h"
 
 /* ---- leases ---- */
 
@@ -54,191 +54,6 @@ struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct inst
     sgi__timer_unset(&i->idle);
     sgi__instance_move(i, EV_LEASED);
     return l;
-}
-
-/* ---- room ---- */
-
-static uint64_t free_bytes(const struct device *d)
-{
-    uint64_t taken = d->used + d->foreign;
-    return taken < d->bytes_max ? d->bytes_max - taken : 0;
-}
-
-/* What is lacking for `need` once `going` of what is used has gone. Others may have taken more than we left free. */
-static uint64_t lacking_bytes(const struct device *d, uint64_t need, uint64_t going)
-{
-    uint64_t taken = d->used - going + d->foreign + need;
-    return taken > d->bytes_max ? taken - d->bytes_max : 0;
-}
-
-static bool may_evict(const struct instance *i)
-{
-    return i->state == ST_READY && !sgi__instance_pinned(i) && i->model->wants == 0;
-}
-
-/* What its instances that end already will give back. */
-static uint64_t leaving_bytes(const struct device *d)
-{
-    uint64_t bytes = 0;
-    for (const struct instance *i = d->instances; i; i = i->device_next)
-        if (i->state == ST_STOPPING && sgi__instance_unused(i))
-            bytes += i->charged;
-    return bytes;
-}
-
-static uint64_t idle_bytes(const struct device *d)
-{
-    uint64_t bytes = 0;
-    for (const struct instance *i = d->instances; i; i = i->device_next)
-        if (may_evict(i))
-            bytes += i->charged;
-    return bytes;
-}
-
-static struct instance *unused_longest(const struct device *d)
-{
-    struct instance *oldest = NULL;
-    for (struct instance *i = d->instances; i; i = i->device_next)
-        if (may_evict(i) && (!oldest || i->last_used < oldest->last_used))
-            oldest = i;
-    return oldest;
-}
-
-bool sgi__evict_one(struct sgi__core *core, uint64_t now, struct device *d)
-{
-    struct instance *victim = unused_longest(d);
-    if (victim)
-        sgi__instance_stop(core, now, victim, true);
-    return victim != NULL;
-}
-
-bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not)
-{
-    if (to_dram) {
-        *why_not = m->config.image_bytes > core->dram.bytes_max ? SGI_E_NO_ROOM : SGI_E_DEVICE_LOST;
-        return m->config.image_bytes <= core->dram.bytes_max && !core->dram.lost;
-    }
-    *why_not = SGI_E_NO_ROOM;
-    for (uint32_t n = 0; n < core->config.devices_count; n++) {
-        const struct device *d = &core->devices[n];
-        uint64_t             need = m->config.image_bytes + m->engine_bytes;
-        if (need > d->bytes_max)
-            continue;
-        if (!d->lost)
-            return true;
-        *why_not = SGI_E_DEVICE_LOST;
-    }
-    return false;
-}
-
-/* The instance of a model that is on a device, whatever it does there; there is one at most. */
-static const struct instance *here(const struct sgi__core *core, const struct device *d, const struct model *m)
-{
-    const struct instance *i = m->instances;
-    while (i && (i->state == ST_QUEUED || i->device != (int32_t)(d - core->devices)))
-        i = i->model_next;
-    return i;
-}
-
-static bool usable(const struct sgi__core *core, const struct device *d, const struct instance *i)
-{
-    return !d->lost && sgi__instance_need(i) <= d->bytes_max && !here(core, d, i->model);
-}
-
-static bool kept_for_another(const struct device *d, const struct instance *i)
-{
-    return d->kept_for && d->kept_for != i && d->kept_for->state == ST_QUEUED;
-}
-
-static bool something_stops(const struct device *d)
-{
-    for (const struct instance *i = d->instances; i; i = i->device_next)
-        if (i->state == ST_STOPPING)
-            return true;
-    return false;
-}
-
-/* Room right now: the hinted device, else the emptiest. -1: none. */
-static int32_t device_with_room(const struct sgi__core *core, const struct instance *i, int32_t hint)
-{
-    int32_t  best = -1;
-    uint64_t best_free = 0;
-
-    for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
-        const struct device *d = &core->devices[n];
-        uint64_t             need = sgi__instance_need(i);
-        if (!usable(core, d, i) || kept_for_another(d, i) || free_bytes(d) < need ||
-            lacking_bytes(d, need + d->promised, leaving_bytes(d)) > 0)
-            continue;
-        if (i->retried && something_stops(d)) /* the books said yes once before; let what was evicted go first */
-            continue;
-        if (n == hint)
-            return n;
-        if (best < 0 || free_bytes(d) > best_free) {
-            best = n;
-            best_free = free_bytes(d);
-        }
-    }
-    return best;
-}
-
-/* What cannot be waited for: somebody else's, what hangs, what is pinned. */
-static uint64_t stuck_bytes(const struct device *d)
-{
-    uint64_t bytes = d->foreign;
-    for (const struct instance *i = d->instances; i; i = i->device_next)
-        if (i->state == ST_WEDGED || sgi__instance_pinned(i))
-            bytes += i->charged;
-    return bytes;
-}
-
-static bool can_come_free(const struct device *d, uint64_t need)
-{
-    uint64_t stuck = stuck_bytes(d);
-    return stuck < d->bytes_max && need <= d->bytes_max - stuck;
-}
-
-/* Where to wait: where evicting is enough, else where leases that end can be, else anywhere; of those where the least
- * is lacking. -1: nowhere now. */
-static int32_t device_to_wait_for(const struct sgi__core *core, const struct instance *i, int32_t hint)
-{
-    int32_t  best = -1;
-    uint64_t best_lacking = 0;
-    int      best_hope = -1;
-
-    if (i->blocked && i->blocked_device >= 0) { /* where its room is on the way already */
-        const struct device *d = &core->devices[i->blocked_device];
-        if (usable(core, d, i) && !kept_for_another(d, i) &&
-            lacking_bytes(d, sgi__instance_need(i) + d->promised, leaving_bytes(d)) == 0)
-            return i->blocked_device;
-    }
-
-    for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
-        const struct device *d = &core->devices[n];
-        if (!usable(core, d, i))
-            continue;
-        uint64_t need = sgi__instance_need(i), lacking = lacking_bytes(d, need + d->promised, leaving_bytes(d));
-        bool     enough = lacking <= idle_bytes(d) && !kept_for_another(d, i);
-        if (n == hint && enough)
-            return n;
-        int hope = enough ? 2 : can_come_free(d, need) ? 1 : 0;
-        if (hope > best_hope || (hope == best_hope && lacking < best_lacking)) {
-            best = n;
-            best_lacking = lacking;
-            best_hope = hope;
-        }
-    }
-    return best;
-}
-
-/* Evict what nobody uses, and no more of it than is lacking; nothing at all if that would not be enough. */
-static void make_room(struct sgi__core *core, uint64_t now, struct device *d, uint64_t need)
-{
-    if (lacking_bytes(d, need, leaving_bytes(d)) > idle_bytes(d))
-        return;
-    while (lacking_bytes(d, need, leaving_bytes(d)) > 0)
-        if (!sgi__evict_one(core, now, d))
-            return;
 }
 
 static const struct want *oldest_want(const struct model *m)
@@ -307,21 +122,22 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
         place_to_dram(core, now, i);
         return;
     }
-    int32_t device = device_with_room(core, i, hint);
+    int32_t device = sgi__room_now(core, i, hint);
     if (device >= 0) {
         sgi__instance_admit(core, now, i, device);
         return;
     }
-    device = device_to_wait_for(core, i, hint);
+    device = sgi__room_later(core, i, hint);
     block(core, now, i, device);
-    if (device < 0 || kept_for_another(&core->devices[device], i))
+    if (device < 0 || sgi__room_kept_from(&core->devices[device], i))
         return;
     struct device *d = &core->devices[device];
     uint64_t       need = sgi__instance_need(i) + d->promised;
-    make_room(core, now, d, need);
-    i->promised = lacking_bytes(d, need, leaving_bytes(d)) == 0;
+    sgi__room_make(core, now, d, need);
+    i->promised = sgi__room_lacking(d, need, sgi__room_leaving(d)) == 0;
     if (i->promised) /* a smaller one must not take what is being emptied for it */
         d->promised = need;
+    core->devices_kept = core->devices_kept || i->promised;
 }
 
 /* ---- starvation ---- */
@@ -378,9 +194,9 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
         if (i->state != ST_QUEUED || !i->blocked || i->blocked_device < 0 || !starves(core, now, m) ||
             sgi__model_serves(m)) /* one more would only help */
             continue;
-        int32_t here = device_with_room(core, i, m->wants_head->spec.device_hint); /* then it waits for a loader only */
+        int32_t here = sgi__room_now(core, i, m->wants_head->spec.device_hint); /* then it waits for a loader only */
         struct device *d = &core->devices[here >= 0 ? here : i->blocked_device];
-        if (!can_come_free(d, sgi__instance_need(i))) /* letting go would not help */
+        if (!sgi__room_can_come(d, sgi__instance_need(i))) /* letting go would not help */
             continue;
         if (!d->kept_for || oldest_want(m)->seq < oldest_want(d->kept_for->model)->seq)
             d->kept_for = i;
@@ -390,9 +206,9 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
         if (!d->kept_for)
             continue;
         core->devices_kept = true;
-        uint64_t         need = sgi__instance_need(d->kept_for), going = leaving_bytes(d);
+        uint64_t         need = sgi__instance_need(d->kept_for), going = sgi__room_leaving(d);
         struct instance *victim;
-        while (lacking_bytes(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
+        while (sgi__room_lacking(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
             going += victim->charged;
             victim->closing = true;
             if (victim->state == ST_READY)
@@ -498,7 +314,7 @@ static bool hangs_everywhere(const struct sgi__core *core, const struct model *m
         return hangs;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device   *d = &core->devices[n];
-        const struct instance *i = here(core, d, m);
+        const struct instance *i = sgi__room_holds(core, d, m);
         if (d->lost || m->config.image_bytes + m->engine_bytes > d->bytes_max)
             continue;
         if (!i || i->state != ST_WEDGED)
@@ -509,30 +325,33 @@ static bool hangs_everywhere(const struct sgi__core *core, const struct model *m
     return hangs;
 }
 
+sgi_status sgi__cold_refused(const struct sgi__core *core, uint64_t now, const struct model *m, bool to_dram,
+                             uint32_t *step_out)
+{
+    sgi_status why_not;
+
+    *step_out = m->hung_step;
+    if (m->hung_step)
+        return SGI_E_WEDGED;
+    *step_out = m->failed_step;
+    if (now < m->failed_until)
+        return m->failed;
+    *step_out = SGI_STEP_QUEUE;
+    if (!sgi__fits_somewhere(core, m, to_dram, &why_not))
+        return why_not;
+    return hangs_everywhere(core, m, to_dram, step_out) ? SGI_E_WEDGED : SGI_OK;
+}
+
 /* Nothing of it is up: the first who wants it has it started. */
 static void serve_cold(struct sgi__core *core, uint64_t now, struct model *m)
 {
-    bool     to_dram = !wants_device(m);
-    uint32_t step;
+    bool       to_dram = !wants_device(m);
+    uint32_t   step;
+    sgi_status why_not = sgi__cold_refused(core, now, m, to_dram, &step);
 
-    if (m->hung_step) {
-        sgi__wants_reject(core, m, SGI_E_WEDGED, m->hung_step, 0);
-        return;
-    }
-    if (now < m->failed_until) {
-        sgi__wants_reject(core, m, m->failed, m->failed_step, m->failed_until - now);
-        return;
-    }
-    sgi_status why_not;
-    if (!sgi__fits_somewhere(core, m, to_dram, &why_not)) {
-        sgi__wants_reject(core, m, why_not, SGI_STEP_QUEUE, 0);
-        return;
-    }
-    if (hangs_everywhere(core, m, to_dram, &step)) {
-        sgi__wants_reject(core, m, SGI_E_WEDGED, step, 0);
-        return;
-    }
-    if (!about_to_be_kept(core, m))
+    if (why_not != SGI_OK)
+        sgi__wants_reject(core, m, why_not, step, now < m->failed_until && !m->hung_step ? m->failed_until - now : 0);
+    else if (!about_to_be_kept(core, m))
         sgi__instance_start(core, now, m, to_dram);
 }
 
@@ -542,18 +361,15 @@ static bool fits_beside(const struct sgi__core *core, const struct model *m)
 {
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
-        if (!d->lost && m->config.image_bytes + m->engine_bytes <= d->bytes_max && !here(core, d, m))
+        if (!d->lost && m->config.image_bytes + m->engine_bytes <= d->bytes_max && !sgi__room_holds(core, d, m))
             return true;
     }
     return false;
 }
 
-/* How long the queue is: the last in it will wait so long if leases go on being held as long as they were, and the
- * first has waited for some time already, since `since_out`. What yields to one that starves takes nobody more. 0:
- * nobody waits whose time is not over. */
-static uint64_t queue_ns(uint64_t now, const struct model *m, uint64_t *since_out)
+uint64_t sgi__queue_ns(uint64_t now, const struct model *m, uint32_t more, uint64_t *since_out)
 {
-    uint64_t waiting = 0, at_once = 0, longest = 0;
+    uint64_t waiting = more, at_once = 0, longest = 0;
 
     for (const struct want *w = m->wants_head; w; w = w->next)
         if (!w->spec.prefetch && w->spec.deadline > now) {
@@ -571,8 +387,7 @@ static uint64_t queue_ns(uint64_t now, const struct model *m, uint64_t *since_ou
     return expected > longest ? expected : longest;
 }
 
-/* What bringing up one more will take, as far as is known: from DRAM if its bytes are there, else from disk. */
-static uint64_t next_start_ns(const struct model *m)
+uint64_t sgi__next_start_ns(const struct model *m)
 {
     uint64_t disk = m->start_ns[SGI_TIER_DISK], dram = m->start_ns[SGI_TIER_DRAM];
     return m->residence == RES_KEPT && dram > 0 ? dram : disk > dram ? disk : dram;
@@ -581,7 +396,7 @@ static uint64_t next_start_ns(const struct model *m)
 /* Another instance is worth its start when the queue for those there are costs more than that. */
 static void serve_more(struct sgi__core *core, uint64_t now, struct model *m)
 {
-    uint64_t start = next_start_ns(m), since, queue = queue_ns(now, m, &since);
+    uint64_t start = sgi__next_start_ns(m), since, queue = sgi__queue_ns(now, m, 0, &since);
 
     if (m->hung_step || !in_time(m, now, true) || !fits_beside(core, m) || about_to_be_kept(core, m))
         return;
@@ -636,23 +451,30 @@ static void serve_queued(struct sgi__core *core, uint64_t now, struct instance *
     }
 }
 
-/* All the instances it may have are there, and none is up: they end, are lost, or hang. */
-static void serve_ending(struct sgi__core *core, struct model *m)
+sgi_status sgi__ending_refused(const struct sgi__core *core, const struct model *m, bool to_dram, uint32_t *step_out)
 {
     bool       lost = false, ends = false;
-    uint32_t   step = SGI_STEP_NONE;
     sgi_status why_not;
 
+    *step_out = SGI_STEP_NONE;
     for (const struct instance *i = m->instances; i; i = i->model_next) {
         lost |= i->lost;
         ends |= i->state != ST_WEDGED;
         if (i->state == ST_WEDGED)
-            step = i->failed_step;
+            *step_out = i->failed_step;
     }
-    if (!ends || hangs_everywhere(core, m, !wants_device(m), &step))
-        sgi__wants_reject(core, m, SGI_E_WEDGED, step, 0);
-    else if (lost && !sgi__fits_somewhere(core, m, false, &why_not)) /* it is there only for those who still hold it */
-        sgi__wants_reject(core, m, why_not, SGI_STEP_CONTEXT, 0);
+    if (!ends || hangs_everywhere(core, m, to_dram, step_out))
+        return SGI_E_WEDGED;
+    *step_out = SGI_STEP_CONTEXT;
+    return lost && !sgi__fits_somewhere(core, m, false, &why_not) ? why_not : SGI_OK;
+}
+
+static void serve_ending(struct sgi__core *core, struct model *m)
+{
+    uint32_t   step;
+    sgi_status why_not = sgi__ending_refused(core, m, !wants_device(m), &step);
+    if (why_not != SGI_OK)
+        sgi__wants_reject(core, m, why_not, step, 0);
 }
 
 static void serve(struct sgi__core *core, uint64_t now, struct model *m)

@@ -249,7 +249,8 @@ struct sgi__core {
     uint32_t                 notes_max, notes_count; /* of them: each kind of reply has its own room */
 
     uint64_t serial, op, seq;
-    bool     devices_kept; /* as of the last pass, for somebody who starves */
+    uint64_t load_rate[SGI_TIER_DEVICE]; /* bytes a millisecond of the last start from each tier; 0: none yet */
+    bool     devices_kept;               /* as of the last pass: for who starves, or for whom it is being emptied */
     bool     draining, closed_said;
     bool     dirty; /* the scheduler has something to look at */
     bool     watched;
@@ -358,6 +359,19 @@ bool             sgi__evict_one(struct sgi__core *core, uint64_t now,
                                 struct device *d); /* begins to stop the idle one unused longest */
 struct instance *sgi__model_grants(const struct model *m, int32_t hint); /* who would give a lease now; NULL: nobody */
 bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not);
+
+/* Why nothing of a model that is not up would be started now; SGI_OK: nothing is in the way. */
+sgi_status sgi__cold_refused(const struct sgi__core *core, uint64_t now, const struct model *m, bool to_dram,
+                             uint32_t *step_out);
+/* Likewise when all the instances it may have are there and none is up: they end, are lost (and there only for those
+ * who still hold them), or hang. */
+sgi_status sgi__ending_refused(const struct sgi__core *core, const struct model *m, bool to_dram, uint32_t *step_out);
+/* How long the queue is, with `more` at its end: the last in it will wait so long if leases go on being held as long as
+ * they were, and the first has waited for some time already, since `since_out`. What yields to one that starves takes
+ * nobody more. 0: nobody waits whose time is not over. SGI__NEVER: nobody knows. */
+uint64_t sgi__queue_ns(uint64_t now, const struct model *m, uint32_t more, uint64_t *since_out);
+/* What bringing up one more will take, as far as is known: from DRAM if its bytes are there, else from disk. */
+uint64_t sgi__next_start_ns(const struct model *m);
 
 /* want.c */
 int32_t sgi__urgency(const struct instance *i); /* of its load: that of the most urgent who waits for it */

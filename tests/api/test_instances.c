@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A model on several devices at once. Which of them is started when is tests/unit/test_core_instances.c. */
+/* A model on several devices at once, and what an estimate says of it. Which instance is started when is
+ * tests/unit/test_core_instances.c; that estimates hold is the simulator's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -131,6 +132,64 @@ static void there_are_no_more_than_were_allowed_or_fit(void **state)
     tear_down(&f);
 }
 
+/* ---- what would happen ---- */
+
+static sgi_estimate estimate(struct fixture *f, sgi_model model, sgi_model *evicted)
+{
+    sgi_estimate e = { .struct_size = sizeof e };
+    assert_int_equal(sgi_model_estimate(f->rt, model, NULL, &e, evicted, evicted ? 1 : 0), SGI_OK);
+    return e;
+}
+
+static void an_estimate_says_what_an_acquire_would_meet(void **state)
+{
+    (void)state;
+    struct fixture f;
+    sgi_model      evicted = 0;
+    set_up(&f, 1, MIB(8), 1);
+    sgi_model_config mc = host_model("other", file.path, NULL);
+    sgi_model        other = host_register(f.rt, &mc);
+    mc.name = "huge";
+    mc.engine_bytes = MIB(64);
+    mc.engine = &f.engine.table;
+    sgi_model    huge = host_register(f.rt, &mc);
+    sgi_estimate e = estimate(&f, f.model, NULL);
+
+    assert_true(e.outlook == SGI_ESTIMATE_LOAD && e.device == 0 && e.tier == SGI_TIER_DISK);
+    assert_true(e.expected_ns == UINT64_MAX); /* nothing is known yet */
+    assert_int_equal(host_state(f.rt, f.model).state, SGI_MODEL_COLD);
+    e = estimate(&f, huge, NULL);
+    assert_true(e.outlook == SGI_ESTIMATE_REFUSED && e.status == SGI_E_NO_ROOM);
+
+    sgi_lease lease = host_acquire(f.rt, f.model);
+    e = estimate(&f, f.model, NULL);
+    assert_true(e.outlook == SGI_ESTIMATE_WAIT && e.expected_ns == UINT64_MAX); /* no lease has ended yet */
+    host_release(f.rt, lease);
+    e = estimate(&f, f.model, NULL);
+    assert_true(e.outlook == SGI_ESTIMATE_WARM && e.device == 0 && e.expected_ns == 0);
+    assert_int_equal(e.device_bytes, host_state(f.rt, f.model).device_bytes);
+
+    host_release(f.rt, host_acquire(f.rt, other));
+    mc.name = "third";
+    mc.engine_bytes = 0;
+    mc.engine = NULL;
+    sgi_model third = host_register(f.rt, &mc);
+    e = estimate(&f, third, &evicted);
+    assert_true(e.outlook == SGI_ESTIMATE_EVICT && e.evicted_count == 1 && evicted == f.model && e.lacking_bytes > 0);
+    assert_true(e.expected_ns < UINT64_MAX); /* as fast as others were */
+    host_release(f.rt, host_acquire(f.rt, third));
+    assert_int_equal(host_state(f.rt, f.model).state, SGI_MODEL_COLD); /* and so it was */
+    assert_int_equal(host_state(f.rt, other).state, SGI_MODEL_READY);
+    e = estimate(&f, f.model, NULL);
+    assert_int_equal(e.tier, SGI_TIER_DRAM);
+
+    assert_int_equal(sgi_model_estimate(f.rt, f.model, NULL, NULL, NULL, 0), SGI_E_INVALID);
+    assert_int_equal(sgi_model_estimate(f.rt, 5, NULL, &e, NULL, 0), SGI_E_STALE);
+    assert_int_equal(sgi_runtime_drain(f.rt), SGI_OK);
+    assert_int_equal(sgi_model_estimate(f.rt, f.model, NULL, &e, NULL, 0), SGI_E_CLOSED);
+    tear_down(&f);
+}
+
 static int make_file(void **state)
 {
     (void)state;
@@ -152,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_would_wait_longer_than_a_start_gets_an_instance_of_its_own),
         cmocka_unit_test(there_are_no_more_than_were_allowed_or_fit),
+        cmocka_unit_test(an_estimate_says_what_an_acquire_would_meet),
     };
     return cmocka_run_group_tests_name("instances", tests, make_file, remove_file);
 }

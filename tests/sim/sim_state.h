@@ -5,7 +5,14 @@
 
 #include "sim/sim.h"
 
-enum { SIM_ACTS = SGI__ACT_SPARE_LIMIT + 1, SIM_LOG = 64, SIM_OUTCOMES = 4096, SIM_DONE_OPS = 64, SIM_STATUSES = 400 };
+enum {
+    SIM_ACTS = SGI__ACT_SPARE_LIMIT + 1,
+    SIM_LOG = 64,
+    SIM_OUTCOMES = 4096,
+    SIM_DONE_OPS = 64,
+    SIM_STATUSES = 400,
+    SIM_VICTIMS = 16
+};
 
 /* Records of one kind behind the core's ids: at[slot], made when a slot is first seen, never moved. */
 struct table {

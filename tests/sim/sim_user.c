@@ -3,6 +3,31 @@
  * answer is compared with what the world knows. */
 #include "sim/sim_state.h"
 
+/* What was foretold for a want is what it met, as far as it shows in the same event. */
+static void check_estimate(struct sim *s, const struct world_model *m, const struct sgi__core_estimate *e,
+                           const sgi_model *victims, sgi_ticket ticket, bool alone, bool cold)
+{
+    struct sim_outcome o = sim_outcome(s, ticket);
+
+    if (e->outlook == SGI__OUTLOOK_WARM && alone && (o.status != SGI_OK || !o.ended))
+        sim__broken(s, "who is told that a lease is there gets one");
+    if (e->outlook == SGI__OUTLOOK_REFUSED && cold &&
+        (!o.ended || o.status != e->status || o.step != e->step || o.retry_after_ns != e->retry_after_ns))
+        sim__broken(s, "who is told of a refusal is refused like that (%d, step %u)", e->status, e->step);
+    if (e->outlook > SGI__OUTLOOK_JOIN && e->outlook < SGI__OUTLOOK_REFUSED && alone && o.ended)
+        sim__broken(s, "who is told to wait for a load or a lease does");
+    if (e->tier != SGI_TIER_DRAM || !alone) /* from disk its source is checked first, and much may happen meanwhile */
+        return;
+    const struct world_instance *i = m->instances;
+    if (e->outlook == SGI__OUTLOOK_LOAD && (!i || i->device != e->device || i->reserve == FAILED))
+        sim__broken(s, "a start goes to the device that was named (%d)", e->device);
+    for (uint32_t n = 0; e->outlook == SGI__OUTLOOK_EVICT && n < e->victims_count && n < SIM_VICTIMS; n++) {
+        struct sgi__core_model_view v;
+        if (sgi__core_model_view(s->core, victims[n], &v) != SGI_OK || (v.instances == 1 && v.state == SGI_MODEL_READY))
+            sim__broken(s, "who was named to leave leaves");
+    }
+}
+
 sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *ask, sgi_ticket *ticket_out)
 {
     static const struct sim_ask plain;
@@ -20,8 +45,13 @@ sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *
                                                       : sim__ns(a->idle_ms),
               .lease_ns = a->lease_ms ? MS(a->lease_ms) : SGI__NEVER,
     };
-    sgi_ticket ticket = 0;
+    sgi_ticket                ticket = 0;
+    struct sgi__core_estimate estimate;
+    sgi_model                 victims[SIM_VICTIMS];
+    sgi_status known = sgi__core_estimate(s->core, s->now, model, want.device_hint, &estimate, victims, SIM_VICTIMS);
 
+    struct sgi__core_model_view view = { 0 };
+    bool                        cold = sgi__core_model_view(s->core, model, &view) == SGI_OK && view.instances == 0;
     sim__begin(s, 'u', m);
     sgi_status st = sgi__core_want(s->core, s->now, model, &want, &ticket);
     sim__log(s, 'u', 'w', want.device_hint, st, model, ticket, want.prefetch);
@@ -41,7 +71,10 @@ sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *
                (st == SGI_E_CLOSED && !s->closing)) {
         sim__broken(s, "a want is refused for a reason that is true (%d)", st);
     }
+    bool alone = s->wants_count == 1;
     sim__settle(s);
+    if (st == SGI_OK && (known == SGI_OK) && !want.prefetch && !want.early && want.deadline > s->now)
+        check_estimate(s, m, &estimate, victims, ticket, alone, cold);
     sim__now_due(s);
     return st;
 }

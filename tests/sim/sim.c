@@ -161,8 +161,11 @@ void sim__settle(struct sim *s)
     struct sgi__core_action action;
     sim__mark_hung(s);
     sim__mark_up(s);
-    while (sgi__core_take_reply(s->core, &reply))
+    while (sgi__core_take_reply(s->core, &reply)) {
         sim__check_reply(s, &reply);
+        if (s->told)
+            s->told(s->told_user, &reply);
+    }
     while (sgi__core_take_action(s->core, &action)) {
         sim__log(s, 'a', (uint8_t)action.kind, action.device, 0, action.model, action.instance, action.op);
         sim__check_action(s, &action);
@@ -254,10 +257,16 @@ bool sim__step(struct sim *s, uint64_t until)
 /* After a scripted step: what takes no time happens now. */
 void sim__now_due(struct sim *s)
 {
-    if (s->habits.on)
+    if (s->habits.on || s->config.stepped)
         return;
     while (sim__step(s, s->now))
         ;
+}
+
+void sim_told(struct sim *s, void (*told)(void *user, const struct sgi__core_reply *reply), void *user)
+{
+    s->told = told;
+    s->told_user = user;
 }
 
 /* ---- life ---- */

@@ -40,6 +40,7 @@ struct sim_config {
     uint64_t failure_expiry_ms;          /* 60 s */
     uint64_t disk_mib_s, link_mib_s;     /* shared by the loads running; 0: loads take sim_takes_ms() */
     uint64_t id_seed;                    /* from the seed */
+    bool     stepped;                    /* what takes no time waits for the clock too: see sim_told() */
     bool     quiet;                      /* print nothing when a rule breaks: for shrinking */
     bool     verbose;                    /* print every event */
 };
@@ -152,6 +153,12 @@ struct sgi__core_model_view sim_view(struct sim *s, sgi_model model);
 uint64_t                    sim_on_device(const struct sim *s, sgi_model model,
                                           uint32_t device); /* its instance there, or on its way; 0: none */
 uint32_t                    sim_state(struct sim *s, uint64_t instance); /* SGI_MODEL_*; _COLD: it has gone */
+
+/* ---- clients of one's own ---- */
+
+/* Every reply from now on, after it was checked. `told` looks, and calls nothing that moves the simulator. Who drives
+ * it this way has asked for `stepped`: whatever is due at one moment then comes in the driver's order. */
+void sim_told(struct sim *s, void (*told)(void *user, const struct sgi__core_reply *reply), void *user);
 
 /* ---- seeded clients ---- */
 

@@ -233,6 +233,8 @@ struct sim {
     uint64_t                     log_count;
     struct sim_score             score;
     struct habits                habits;
+    void (*told)(void *user, const struct sgi__core_reply *reply); /* by sim_told(); NULL: nobody */
+    void *told_user;
 };
 
 /* sim_log.c */

@@ -4,12 +4,13 @@
 #
 #   tests/run.sh [--full] [--filter REGEX] [--suite NAME]...
 #
-#   --full           the slow tests too, everything under ThreadSanitizer, and the fuzzers for a minute each
+#   --full           the slow tests too, everything under ThreadSanitizer, the fuzzers for a minute each, and coverage
 #   --filter REGEX   only tests whose name matches
-#   --suite NAME     only release, asan, tsan, minimal, fuzz (may be given several times)
+#   --suite NAME     only release, asan, tsan, minimal, fuzz, coverage (may be given several times)
 #
 # Suites: release (everything, with lint, ABI, installed consumer and examples), asan (AddressSanitizer, leaks,
-# undefined behaviour), tsan (what has threads), minimal (no liburing).
+# undefined behaviour), tsan (what has threads), minimal (no liburing), fuzz (clang), coverage (the lines of lib/ that
+# tests reach: enough of them, or it fails).
 # A test that cannot run here is skipped and says why.
 #
 # Packages come from apt (as root or through sudo), Python packages go into a virtual environment under build/, models
@@ -45,11 +46,11 @@ while (($#)); do
 done
 if ((${#suites[@]} == 0)); then
     suites=(release asan tsan minimal)
-    ((full)) && suites+=(fuzz)
+    ((full)) && suites+=(fuzz coverage)
 fi
 for suite in "${suites[@]}"; do
     case $suite in
-    release | asan | tsan | minimal | fuzz) ;;
+    release | asan | tsan | minimal | fuzz | coverage) ;;
     *) need_fail "there is no suite '$suite'" || exit 2 ;;
     esac
 done
@@ -194,6 +195,10 @@ run_suite()
         # ThreadSanitizer of gcc 12 does not know the memory layout of kernels that randomise with more than 28 bits.
         setarch -R true 2>/dev/null && command=(setarch -R)
     fi
+    if [[ $suite == coverage ]]; then
+        options+=(-L "$coverage_labels" -LE '^slow$' -E '^cli_') # the command is not lib/
+        find "build/$suite" -name '*.gcda' -delete
+    fi
     rm -f "build/$suite/junit.xml"
     "${command[@]}" ctest "${options[@]}" --output-junit "$build/$suite/junit.xml" || status=$?
     "$build/venv/bin/python" - "$build/$suite/junit.xml" "$suite" "$status" "$build/totals" <<'PY'
@@ -223,6 +228,19 @@ with open(totals, "a") as f:
 PY
 }
 
+# The seeds of the simulator and the examples are left out: what they reach by chance is not what a test looks at.
+coverage_labels='^(unit|api|conformance|formats|faults|fuzz-replay)$'
+
+check_coverage()
+{
+    if "$build/venv/bin/python" tests/coverage.py build/coverage lib/format:95 lib:90; then
+        echo "1 0 0" >>"$build/totals"
+    else
+        echo "failed: coverage: too few lines are reached (tests/coverage.py build/coverage --missed FOLDER lists them)"
+        echo "0 1 0" >>"$build/totals"
+    fi
+}
+
 say "setting up"
 set_up_packages
 set_up_python
@@ -240,6 +258,7 @@ for suite in "${suites[@]}"; do
     fi
     say "$suite: testing"
     run_suite "$suite"
+    [[ $suite != coverage || -n $filter ]] || check_coverage
 done
 
 passed=0 failed=0 skipped=0

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The input is what follows the magic number of a GGUF file. */
 #include "fuzz_formats.h"
+#include "mutate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,4 +20,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_open(fs, "/model.gguf");
     fs_memory_free(fs);
     return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t size_max, unsigned seed)
+{
+    struct mutator m = mutator_new(seed);
+    return mutate_gguf(&m, data, size, size_max);
 }

@@ -2,6 +2,7 @@
 /* The input is the length of the first of two GGUF files, in two bytes, and then both without their magic numbers. The
  * third is empty of all but what makes it the third of 3: opened as a set of two it is not looked at. */
 #include "fuzz_formats.h"
+#include "mutate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,4 +42,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_open(fs, "/m3");
     fs_memory_free(fs);
     return 0;
+}
+
+/* One of the two, and where the second begins. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t size_max, unsigned seed)
+{
+    struct mutator m = mutator_new(seed);
+    size_t         first = size >= 2 ? data[0] | (size_t)data[1] << 8 : 0;
+
+    if (size < 2 || first > size - 2 || size_max > 1 << 16 || mutator_below(&m, 8) == 0)
+        return mutate_bytes(data, size, size_max);
+    if (mutator_below(&m, 2))
+        return 2 + first + mutate_gguf(&m, data + 2 + first, size - 2 - first, size_max - 2 - first);
+    size_t   second = size - 2 - first;
+    uint8_t *behind = malloc(second ? second : 1);
+    if (!behind)
+        abort();
+    memcpy(behind, data + 2 + first, second);
+    first = mutate_gguf(&m, data + 2, first, size_max - 2 - second);
+    memcpy(data + 2 + first, behind, second);
+    free(behind);
+    data[0] = (uint8_t)first;
+    data[1] = (uint8_t)(first >> 8);
+    return 2 + first + second;
 }

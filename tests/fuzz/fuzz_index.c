@@ -3,7 +3,9 @@
  * "x" and "y", is always there. Opened as a file, as what a folder holds, and with a further folder that has "c" as
  * well, "a" once more, and another "d" than there is beside the index. */
 #include "fuzz_formats.h"
+#include "mutate.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -28,4 +30,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_open_with(fs, "/m", "/n");
     fs_memory_free(fs);
     return 0;
+}
+
+/* The index or the shard, each on its own. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t size_max, unsigned seed)
+{
+    struct mutator m = mutator_new(seed);
+    uint8_t       *zero = size > 0 ? memchr(data, 0, size) : NULL;
+
+    if (!zero)
+        return mutate_json(&m, data, size, size_max);
+    size_t index = (size_t)(zero - data), shard = size - index; /* with the zero */
+    if (mutator_below(&m, 2))
+        return index + 1 + mutate_safetensors(&m, zero + 1, shard - 1, size_max - index - 1);
+    uint8_t *behind = malloc(shard);
+    if (!behind)
+        abort();
+    memcpy(behind, zero, shard);
+    index = mutate_json(&m, data, index, size_max - shard);
+    memcpy(data + index, behind, shard);
+    free(behind);
+    return index + shard;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The input is one file; whatever its first bytes make of it. */
 #include "fuzz_formats.h"
+#include "mutate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -9,4 +10,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_open(fs, "/model.safetensors");
     fs_memory_free(fs);
     return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t size_max, unsigned seed)
+{
+    struct mutator m = mutator_new(seed);
+    return mutate_safetensors(&m, data, size, size_max);
 }

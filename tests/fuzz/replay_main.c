@@ -8,7 +8,16 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int    LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t size_max);
+
+/* libFuzzer has it for the mutators of targets; here nothing is mutated. */
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t size_max)
+{
+    (void)data;
+    (void)size_max;
+    return size;
+}
 
 static unsigned long files;
 

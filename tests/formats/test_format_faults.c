@@ -40,6 +40,29 @@ static void add_split(struct fs_memory *fs)
     }
 }
 
+/* Headers of more than a window: a text that stands across its end, and one that is as long. */
+static void add_large(struct fs_memory *fs)
+{
+    struct bytes b = { .data = NULL }, header = { .data = NULL };
+
+    gguf_begin(&b, 3, 0, 70);
+    for (int i = 0; i < 70; i++) {
+        char key[40];
+        snprintf(key, sizeof key, "a.text.%d", i);
+        gguf_key_text(&b, key, long_text('w'));
+    }
+    fs_memory_add(fs, "/window/model.gguf", b.data, b.size);
+    bytes_free(&b);
+    put_format(&header,
+               "{\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"__metadata__\":{\"k\":\"%70000s\"}}",
+               "");
+    put_u8(&header, 0);
+    make_safetensors(&b, (const char *)header.data, 1);
+    fs_memory_add(fs, "/large/model.safetensors", b.data, b.size);
+    bytes_free(&header);
+    bytes_free(&b);
+}
+
 static struct fs_memory *all_kinds(void)
 {
     struct fs_memory *fs = fs_memory_new();
@@ -66,6 +89,7 @@ static struct fs_memory *all_kinds(void)
     const char index[] = "{\"metadata\":{},\"weight_map\":{\"u\":\"two.safetensors\",\"t\":\"one.safetensors\"}}";
     fs_memory_add(fs, "/sharded/model.safetensors.index.json", index, strlen(index));
     fs_memory_add(fs, "/spread/model.safetensors.index.json", index, strlen(index));
+    fs_memory_add(fs, "/lost/model.safetensors.index.json", index, strlen(index));
     fs_memory_link(fs, "/further/two.safetensors", "/sharded/two.safetensors");
 
     gguf_begin(&b, 3, 303, 85);
@@ -101,10 +125,11 @@ static struct fs_memory *all_kinds(void)
     fs_memory_add(fs, "/gguf/model.gguf", b.data, b.size);
     bytes_free(&b);
     add_split(fs);
+    add_large(fs);
     return fs;
 }
 
-static const char *const folders[] = { "/sharded", "/spread", "/alone", "/gguf", "/split", NULL };
+static const char *const folders[] = { "/sharded", "/spread", "/alone", "/gguf", "/split", "/window", "/large", NULL };
 
 static sgi_status try_open(struct fs_memory *fs, const char *path, sgi_error *err)
 {
@@ -114,6 +139,9 @@ static sgi_status try_open(struct fs_memory *fs, const char *path, sgi_error *er
     *err = (sgi_error){ .struct_size = sizeof *err };
     if (strcmp(path, "/spread") == 0) {
         options.folders = further;
+        options.folders_count = 2;
+    } else if (strcmp(path, "/lost") == 0) {
+        options.folders = &folders[2]; /* where its shards are not */
         options.folders_count = 2;
     }
     sgi_status st = sgi__format_open(&fs->table, path, &options, &m, err);
@@ -145,6 +173,59 @@ static void every_allocation_fails_once(void **state)
         assert_true(nth > 15);
         fs_memory_free(fs);
     }
+}
+
+/* What is refused anyway may end for want of memory, and in nothing else. */
+static void every_allocation_of_a_refusal_fails_once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *says;
+    } refused[] = {
+        { "/split/x-00002-of-00003.gguf", "open the first" },
+        { "/lost", "not there" },
+    };
+    sgi_error err;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        struct fs_memory *fs = all_kinds();
+        uint64_t          nth = 0, told = 0;
+        do {
+            sgi__fault_plan(SGI__FAULT_ALLOC, ++nth, 1, 1);
+            sgi_status st = try_open(fs, refused[i].path, &err);
+            told += st == SGI_E_NO_MEMORY;
+            if (st != SGI_E_NO_MEMORY && (st != SGI_E_FORMAT || !strstr(err.message, refused[i].says)))
+                fail_msg("%s, allocation %d: %d %s", refused[i].path, (int)nth, st, err.message);
+        } while (sgi__fault_passed(SGI__FAULT_ALLOC) >= nth);
+        sgi__fault_clear();
+        assert_true(told > 0 && told + 1 >= nth - 1); /* all but those that give memory back */
+        fs_memory_free(fs);
+    }
+}
+
+static void a_gguf_header_may_end_nowhere(void **state)
+{
+    (void)state;
+    struct bytes b = { .data = NULL };
+    sgi_error    err;
+
+    gguf_begin(&b, 3, 1, 3);
+    gguf_key_text(&b, "general.architecture", "test");
+    gguf_key(&b, "words", GGUF_ARRAY);
+    put_u32(&b, GGUF_STRING);
+    put_u64(&b, 2);
+    gguf_text(&b, "one");
+    gguf_text(&b, "two");
+    gguf_key(&b, "last", GGUF_ARRAY); /* so near the end that its type and count can be missing */
+    put_u32(&b, GGUF_U8);
+    put_u64(&b, 0);
+    gguf_tensor(&b, "t", GGML_I8, 0, 1, (const uint64_t[]){ 0 });
+    for (size_t bytes = 0; bytes < b.size; bytes++) {
+        struct fs_memory *fs = fs_memory_new();
+        fs_memory_add(fs, "/model.gguf", b.data, bytes);
+        assert_int_equal(try_open(fs, "/model.gguf", &err), SGI_E_FORMAT);
+        fs_memory_free(fs);
+    }
+    bytes_free(&b);
 }
 
 static void every_call_of_the_file_system_fails_once(void **state)
@@ -208,6 +289,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_allocation_fails_once),
+        cmocka_unit_test(every_allocation_of_a_refusal_fails_once),
+        cmocka_unit_test(a_gguf_header_may_end_nowhere),
         cmocka_unit_test(every_call_of_the_file_system_fails_once),
         cmocka_unit_test(every_allocation_of_jansson_fails_once),
     };

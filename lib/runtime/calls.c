@@ -213,9 +213,14 @@ sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *requ
     if (!c)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for a call");
 
+    struct sgi__core_lease_view view;
     sgi__rt_enter(rt);
-    uint32_t   full = rt->calls_count >= rt->calls_max ? rt->calls_max : 0;
-    sgi_status st = full ? SGI_E_BUSY : sgi__core_call_begin(rt->core, sgi__rt_now(rt), lease, &c->instance);
+    sgi_status st = sgi__core_lease_view(rt->core, lease, &view); /* a stale id is that, however many calls are open */
+    uint32_t   full = st == SGI_OK && rt->calls_count >= rt->calls_max ? rt->calls_max : 0;
+    if (full)
+        st = SGI_E_BUSY;
+    else if (st == SGI_OK)
+        st = sgi__core_call_begin(rt->core, sgi__rt_now(rt), lease, &c->instance);
     if (st == SGI_OK)
         put_in_table(rt, c, lease);
     sgi__rt_leave(rt);

@@ -401,6 +401,7 @@ static void calls_max_is_a_limit_that_says_so(void **state)
     assert_int_equal(host_info(f.rt).calls_count, 2);
     assert_int_equal(sgi_call_begin(f.rt, f.lease, &request, sizeof request, 0, &calls[2], &f.err), SGI_E_BUSY);
     assert_non_null(strstr(f.err.message, "calls_max"));
+    assert_int_equal(sgi_call_begin(f.rt, f.model, &request, sizeof request, 0, &calls[2], &f.err), SGI_E_STALE);
     for (int n = 0; n < 2; n++) {
         assert_int_equal(sgi_call_end(f.rt, calls[n]), SGI_OK);
         host_release(f.rt, leases[n]);

@@ -160,7 +160,9 @@ static sgi_status start(void *user, void *prepared, sgi_stage *stage, void **ins
         st = sgi_stage_wait(stage, err);
     atomic_store(&e->start_status, st);
     if (st != SGI_OK) {
+        pthread_mutex_lock(&e->gates[ENGINE_START].mutex); /* two instances may fail at once */
         e->start_error = *err;
+        pthread_mutex_unlock(&e->gates[ENGINE_START].mutex);
         goto undo;
     }
     o->engine = e;

@@ -75,7 +75,7 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
     bool           queued = c && !done;
     if (record && record->has_engine && (options->flags & SGI_ACQUIRE_EARLY))
         st = refused(rt, SGI_E_INVALID, err);
-    else if (queued && rt->completions_count >= rt->core_config.wants_max)
+    else if (queued && record && rt->completions_count >= rt->core_config.wants_max)
         st = sgi__error(err, SGI_E_BUSY, "%u completions wait unread: requests_max", rt->completions_count);
     if (st == SGI_OK) {
         uint64_t              now = sgi__rt_now(rt);

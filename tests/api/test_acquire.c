@@ -733,6 +733,7 @@ static void what_cannot_begin_says_why(void **state)
     assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, &ticket, NULL, NULL, &err), SGI_OK);
     assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, &ticket, NULL, NULL, &err), SGI_E_BUSY);
     host_error_is(&err, SGI_E_BUSY, SGI_STEP_NONE, "requests_max");
+    assert_int_equal(sgi_model_acquire(f.rt, 12345, NULL, &ticket, NULL, NULL, &err), SGI_E_STALE);
     host_release(f.rt, host_next(f.rt).lease);
     tear_down(&f);
 }

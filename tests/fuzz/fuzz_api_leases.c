@@ -8,7 +8,8 @@
 
 #include <jansson.h>
 
-#define WELL_OR(...) SGI_E_STALE, SGI_E_INVALID, __VA_ARGS__
+/* WEDGED: of a lease whose engine is stuck, which the header says of calls only. */
+#define WELL_OR(...) SGI_E_STALE, SGI_E_INVALID, SGI_E_WEDGED, __VA_ARGS__
 
 /* ----------------------------------------------------------------------------------------------------------- leases */
 
@@ -92,9 +93,9 @@ static void step_look(struct world *w)
     bool       fails = one_of_two(w);
 
     sgi_status st = sgi_lease_run(w->rt, lease, run, &fails, err_of(w));
-    ONE_OF(w, st, SGI_E_STALE, SGI_E_DEVICE);
+    ONE_OF(w, st, WELL_OR(SGI_E_DEVICE));
     check_stale(known, st, SGI_OK);
-    if (known == LIVE)
+    if (known == LIVE && st != SGI_E_WEDGED)
         CHECK(st == (fails ? SGI_E_DEVICE : SGI_OK));
     st = sgi_lease_stream(w->rt, lease, &stream);
     ONE_OF(w, st, SGI_E_STALE);

@@ -18,7 +18,7 @@
 
 #define SIZED(out)                                                                                                 \
     do {                                                                                                           \
-        if (!(out) || (out)->struct_size == 0)                                                                     \
+        if (!sgi__sized_is(out))                                                                                   \
             return sgi__error(err, SGI_E_INVALID, "%s: " #out " is NULL or its struct_size is not set", __func__); \
     } while (0)
 

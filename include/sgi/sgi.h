@@ -234,7 +234,8 @@ SGI_API sgi_status sgi_runtime_drain(sgi_runtime *rt);
  * and calls have ended, give everything back, free the runtime.
  *
  * On SGI_OK `stop` and `discard` have been called for everything there was, and every `done` callback has
- * returned. Completions not yet read are lost, and the completion fd is closed. On SGI_E_TIMEOUT nothing in
+ * returned. Completions not yet read are lost, and the completion fd is closed. A lease in one of them is held like any
+ * other: read them first. On SGI_E_TIMEOUT nothing in
  * use was freed, and err names who holds what (the first holders, and how many). The runtime goes on refusing
  * new requests; call this again.
  *

@@ -20,12 +20,18 @@ bool sgi__sized_init(void *object, size_t size)
     return true;
 }
 
-bool sgi__sized_out(void *out, const void *full, size_t full_size)
+bool sgi__sized_is(const void *out)
 {
     uint32_t size = out ? size_of(out) : 0;
-    if (size < sizeof size || size > SGI__SIZED_MAX)
+    return size >= sizeof size && size <= SGI__SIZED_MAX;
+}
+
+bool sgi__sized_out(void *out, const void *full, size_t full_size)
+{
+    if (!sgi__sized_is(out))
         return false;
-    size_t known = size < full_size ? size : full_size;
+    uint32_t size = size_of(out);
+    size_t   known = size < full_size ? size : full_size;
     memcpy((char *)out + sizeof size, (const char *)full + sizeof size, known - sizeof size);
     if (size > known)
         memset((char *)out + known, 0, size - known);

@@ -13,6 +13,8 @@ enum { SGI__SIZED_MAX = 65536 };
 
 /* Zeroes `size` bytes and sets struct_size. false: `size` cannot even hold that, or is absurd. */
 bool sgi__sized_init(void *object, size_t size);
+/* It is an output to be filled: not NULL, its struct_size set. */
+bool sgi__sized_is(const void *out);
 /* *out = *full, as far as out->struct_size goes; that field stays. false: out is NULL or its struct_size is not
  * set. */
 bool sgi__sized_out(void *out, const void *full, size_t full_size);

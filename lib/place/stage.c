@@ -46,7 +46,7 @@ sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *image_out
     const struct sgi__layout *layout = i->model->spec.layout;
     sgi_image                 full = { .fd = -1 };
 
-    if (!image_out || image_out->struct_size == 0)
+    if (!sgi__sized_is(image_out))
         return sgi__error(err, SGI_E_INVALID, "sgi_stage_image: image_out is NULL or its struct_size is not set");
     if (part >= layout->parts_count)
         return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u parts, no number %u", i->model->spec.name,
@@ -73,7 +73,7 @@ sgi_status sgi_stage_tensor(sgi_stage *stage, uint64_t index, sgi_view *view_out
     struct place_instance      *i = stage->instance;
     const struct sgi__manifest *m = i->model->spec.manifest;
 
-    if (!view_out || view_out->struct_size == 0)
+    if (!sgi__sized_is(view_out))
         return sgi__error(err, SGI_E_INVALID, "sgi_stage_tensor: view_out is NULL or its struct_size is not set");
     if (index >= m->tensors_count)
         return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %llu tensors, no number %llu", i->model->spec.name,

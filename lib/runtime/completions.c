@@ -168,7 +168,7 @@ sgi_status sgi__completion_fd(sgi_runtime *rt, int *fd_out)
 
 sgi_status sgi__completion_next(sgi_runtime *rt, sgi_completion *completion_out)
 {
-    if (!completion_out || completion_out->struct_size == 0)
+    if (!sgi__sized_is(completion_out))
         return SGI_E_INVALID;
     pthread_mutex_lock(&rt->mutex);
     struct completion *c = rt->completions_head;

@@ -110,7 +110,7 @@ sgi_status sgi_feature_at(uint32_t index, sgi_feature *feature_out)
 {
     sgi_feature feature = { 0 };
 
-    if (!feature_out || feature_out->struct_size == 0)
+    if (!sgi__sized_is(feature_out))
         return SGI_E_INVALID;
     if (index >= sizeof features / sizeof features[0])
         return SGI_E_NOT_FOUND;

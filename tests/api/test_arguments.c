@@ -670,6 +670,27 @@ static int remove_files(void **state)
     return 0;
 }
 
+/* Whatever an output is not set up for: nothing is written to it, and nothing is lost for it. */
+static void an_output_that_is_not_set_up_takes_nothing(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[] = { 0, 1, 3, 65537, 0xa5a5a5a5 };
+    struct fixture        f;
+    set_up(&f);
+    for (size_t n = 0; n < sizeof sizes / sizeof *sizes; n++) {
+        sgi_runtime_info info = { .struct_size = sizes[n] };
+        sgi_completion   c = { .struct_size = sizes[n] };
+        sgi_model_state  s = { .struct_size = sizes[n] };
+        assert_int_equal(sgi_runtime_query(f.rt, &info), SGI_E_INVALID);
+        assert_int_equal(sgi_model_query(f.rt, f.plain, &s), SGI_E_INVALID);
+        assert_int_equal(sgi_model_acquire(f.rt, f.plain, NULL, NULL, NULL, NULL, NULL), SGI_OK);
+        host_wait_state(f.rt, f.plain, SGI_MODEL_BUSY);
+        assert_int_equal(sgi_completion_next(f.rt, &c), SGI_E_INVALID);
+        host_release(f.rt, host_next(f.rt).lease); /* it is there still */
+    }
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -684,6 +705,7 @@ int main(void)
         cmocka_unit_test(an_error_that_is_small_is_filled_as_far_as_it_goes),
         cmocka_unit_test(statuses_and_steps_have_names_and_texts),
         cmocka_unit_test(features_are_listed_until_not_found),
+        cmocka_unit_test(an_output_that_is_not_set_up_takes_nothing),
     };
     return cmocka_run_group_tests_name("arguments", tests, make_files, remove_files);
 }

@@ -256,7 +256,7 @@ typedef struct sgi_runtime_info {
     uint32_t models_count;
     uint32_t requests_waiting;
     uint32_t leases_count;
-    uint32_t calls_count;
+    uint32_t calls_count;       /**< open, and those given up whose engine has not come back */
     uint32_t loads_running;
     uint32_t threads_count;     /**< of this runtime, its one sleeping thread included */
     uint64_t device_bytes;      /**< over all devices */
@@ -595,7 +595,7 @@ SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier
 /** Flags of an acquire or a prefetch. SGI_ACQUIRE_EARLY is for models without an engine. */
 enum {
     SGI_ACQUIRE_EARLY = 1u << 0,  /**< grant as soon as memory is there; each tensor must be waited for */
-    SGI_PREFETCH_SILENT = 1u << 1 /**< for sgi_model_prefetch(): nobody is told how it ended */
+    SGI_PREFETCH_SILENT = 1u << 1 /**< for sgi_model_prefetch(): nobody is told how it ended, no `done` either */
 };
 
 /** For device_hint, and what init sets there. */
@@ -737,6 +737,11 @@ SGI_API sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t 
                                    sgi_error *err);
 
 /* -------------------------------------------------------------------- lease */
+/*
+ * A lease on something that is no more is good for release only: the functions below then say why, with
+ * SGI_E_DEVICE_LOST, SGI_E_WEDGED (a callback of its engine has not come back), or, where it was granted early, what
+ * the load ended with.
+ */
 
 /**
  * Give a lease back. With the last one the idle timer starts.
@@ -873,7 +878,7 @@ SGI_API sgi_status sgi_call_begin(sgi_runtime *rt, sgi_lease lease, const void *
  * Read the next piece. A piece larger than `capacity`, or than 32 KiB, comes in several reads; one read never
  * joins two. When the call's buffer (64 KiB) is full the engine waits for you.
  *
- * @return SGI_OK · SGI_E_WOULD_BLOCK (none yet) · SGI_E_END (finished well) ·
+ * @return SGI_OK · SGI_E_WOULD_BLOCK (none yet; `err` stays as it was, for SGI_E_END too) · SGI_E_END (finished well) ·
  *         SGI_E_CANCELED or what the engine failed with, once all pieces are read · SGI_E_STALE ·
  *         SGI_E_INVALID
  * Threads: any. Blocks: never.

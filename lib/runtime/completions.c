@@ -3,7 +3,6 @@
  * Each record was allocated when its request was submitted, so none can be lost. */
 #include "runtime/runtime.h"
 
-#include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -25,19 +24,24 @@ struct completion *sgi__completion_new(uint32_t kind, uint64_t tag)
     return c;
 }
 
-/* The fd is readable exactly while the queue is not empty. */
-static void fd_set(const sgi_runtime *rt)
+int sgi__ready_fd_open(bool ready)
+{
+    int fault = sgi__fault(SGI__FAULT_EVENTFD);
+    return fault ? -1 : eventfd(ready, EFD_NONBLOCK | EFD_CLOEXEC);
+}
+
+void sgi__ready_fd_set(int fd)
 {
     uint64_t one = 1;
-    if (rt->completion_fd >= 0 && write(rt->completion_fd, &one, sizeof one) < 0) {
+    if (fd >= 0 && write(fd, &one, sizeof one) < 0) {
         /* EAGAIN: the counter is at its maximum, so it is readable all the same */
     }
 }
 
-static void fd_clear(const sgi_runtime *rt)
+void sgi__ready_fd_clear(int fd)
 {
     uint64_t value;
-    if (rt->completion_fd >= 0 && read(rt->completion_fd, &value, sizeof value) < 0) {
+    if (fd >= 0 && read(fd, &value, sizeof value) < 0) {
         /* EAGAIN: it was clear */
     }
 }
@@ -54,7 +58,7 @@ void sgi__completion_post(sgi_runtime *rt, struct completion *c)
         c->rt = rt;
         rt->inside++;
     } else if (*head == c) {
-        fd_set(rt);
+        sgi__ready_fd_set(rt->completion_fd);
     }
 }
 
@@ -70,7 +74,7 @@ static void unlink_after(sgi_runtime *rt, struct completion *prev, struct comple
     if (rt->completions_tail == c)
         rt->completions_tail = prev;
     if (!rt->completions_head)
-        fd_clear(rt);
+        sgi__ready_fd_clear(rt->completion_fd);
 }
 
 void sgi__completion_drop(sgi_runtime *rt, struct completion *c)
@@ -155,8 +159,7 @@ sgi_status sgi__completion_fd(sgi_runtime *rt, int *fd_out)
 
     pthread_mutex_lock(&rt->mutex);
     if (rt->completion_fd < 0) {
-        int fault = sgi__fault(SGI__FAULT_EVENTFD);
-        rt->completion_fd = fault ? -1 : eventfd(rt->completions_head ? 1 : 0, EFD_NONBLOCK | EFD_CLOEXEC);
+        rt->completion_fd = sgi__ready_fd_open(rt->completions_head != NULL);
         if (rt->completion_fd < 0)
             st = SGI_E_SYSTEM;
     }
@@ -177,7 +180,7 @@ sgi_status sgi__completion_next(sgi_runtime *rt, sgi_completion *completion_out)
         rt->completions_head = c->next;
         if (!rt->completions_head) {
             rt->completions_tail = NULL;
-            fd_clear(rt);
+            sgi__ready_fd_clear(rt->completion_fd);
         }
         counted_off(rt, c);
         if (c->body.kind == SGI_COMPLETION_READABLE || c->body.kind == SGI_COMPLETION_CALL)

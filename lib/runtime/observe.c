@@ -4,12 +4,9 @@
  * it under the runtime's mutex, where these facts come true; nothing here allocates, waits or calls out. Readers of
  * events have rings of their own.
  */
-#include <errno.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/fault.h"
 #include "base/sized.h"
 #include "runtime/runtime.h"
 
@@ -27,22 +24,6 @@ static uint64_t since(sgi_runtime *rt, uint64_t then)
 
 /* ---- events ---- */
 
-static void fd_set(const struct event_reader *r)
-{
-    uint64_t one = 1;
-    if (r->fd >= 0 && write(r->fd, &one, sizeof one) < 0) {
-        /* EAGAIN: the counter is at its maximum, so it is readable all the same */
-    }
-}
-
-static void fd_clear(const struct event_reader *r)
-{
-    uint64_t value;
-    if (r->fd >= 0 && read(r->fd, &value, sizeof value) < 0) {
-        /* EAGAIN: it was clear */
-    }
-}
-
 void sgi__rt_tell(sgi_runtime *rt, const sgi_event *event)
 {
     if (rt->readers_count == 0)
@@ -57,7 +38,7 @@ void sgi__rt_tell(sgi_runtime *rt, const sgi_event *event)
         bool was_empty = r->events->count == 0;
         rt->metrics.events_dropped += !sgi__events_add(r->events, &e);
         if (was_empty && r->events->count > 0)
-            fd_set(r);
+            sgi__ready_fd_set(r->fd);
     }
 }
 
@@ -111,7 +92,7 @@ sgi_status sgi__rt_events_read(sgi_runtime *rt, sgi_events events, sgi_event *ev
     if (r) {
         st = sgi__events_take(r->events, &event) ? SGI_OK : SGI_E_WOULD_BLOCK;
         if (st == SGI_OK && r->events->count == 0)
-            fd_clear(r);
+            sgi__ready_fd_clear(r->fd);
     }
     pthread_mutex_unlock(&rt->mutex);
     if (st == SGI_OK)
@@ -125,10 +106,8 @@ sgi_status sgi__rt_events_fd(sgi_runtime *rt, sgi_events events, int *fd_out)
 
     pthread_mutex_lock(&rt->mutex);
     struct event_reader *r = find(rt, events);
-    if (r && r->fd < 0) {
-        int fault = sgi__fault(SGI__FAULT_EVENTFD);
-        r->fd = fault ? -1 : eventfd(r->events->count > 0, EFD_NONBLOCK | EFD_CLOEXEC);
-    }
+    if (r && r->fd < 0)
+        r->fd = sgi__ready_fd_open(r->events->count > 0);
     if (!r)
         st = SGI_E_STALE;
     else if (r->fd < 0)

@@ -193,6 +193,12 @@ uint64_t   sgi__rt_idle_ns(uint32_t idle_timeout_ms, uint64_t of_default);
 /* SGI_IDLE_NEVER: no limit; the other special idle times are just times. */
 uint64_t sgi__rt_hang_ns(uint32_t hang_timeout_ms, uint64_t of_default);
 
+/* completions.c, also for the readers of events: an eventfd that is readable while there is something to take.
+ * -1: there is none to be had; setting or clearing that does nothing. Set and cleared under the mutex. */
+int  sgi__ready_fd_open(bool ready);
+void sgi__ready_fd_set(int fd);
+void sgi__ready_fd_clear(int fd);
+
 /* completions.c: under the mutex unless said otherwise */
 struct completion *sgi__completion_new(uint32_t kind, uint64_t tag); /* NULL: out of memory; needs no mutex */
 void               sgi__completion_post(sgi_runtime *rt, struct completion *c); /* to the queue, or to its `done` */

@@ -13,15 +13,13 @@ static uint64_t start_ns(const struct sgi__core *core, const struct model *m, ui
 }
 
 /* Something of it is up, and full. */
-static void wait_for_lease(const struct sgi__core *core, uint64_t now, const struct model *m,
-                           struct sgi__core_estimate *e)
+static void wait_for_lease(uint64_t now, const struct model *m, struct sgi__core_estimate *e)
 {
     uint64_t since;
     e->outlook = SGI__OUTLOOK_WAIT;
     e->expected_ns = m->lease_ns > 0 ? sgi__queue_ns(now, m, 1, &since) : SGI__NEVER;
     if (m->instances_count < m->config.instances_max && e->expected_ns > sgi__next_start_ns(m))
         e->expected_ns = sgi__next_start_ns(m); /* it would have another one started */
-    (void)core;
 }
 
 static void join(const struct sgi__core *core, uint64_t now, const struct instance *i, struct sgi__core_estimate *e)
@@ -88,7 +86,7 @@ sgi_status sgi__core_estimate(const struct sgi__core *core, uint64_t now, sgi_mo
         return SGI_OK;
     }
     if (sgi__model_serves(m)) {
-        wait_for_lease(core, now, m, e);
+        wait_for_lease(now, m, e);
         return SGI_OK;
     }
     if (m->coming && !m->coming->to_dram) {

@@ -180,7 +180,6 @@ static void gone(struct sgi__core *core, uint64_t now, struct instance *i)
     assert(i->op_reserve == 0 && i->op_load == 0 && i->op_prefix == 0);
     assert(i->op_start == 0 && i->op_stop == 0 && i->op_end == 0);
     load_slot_give(core, i);
-    timers_unset(i);
     sgi__instance_move(i, EV_GONE);
     *(i->model_prev ? &i->model_prev->model_next : &m->instances) = i->model_next;
     if (i->model_next)

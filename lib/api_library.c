@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The public functions that need no runtime: names, init functions, features, inspect. */
+/* The public functions that need no runtime: init functions, features, inspect. */
 #include <sgi/ext.h>
 
 #include "base/error.h"
@@ -11,32 +11,6 @@
 uint32_t sgi_version(void)
 {
     return SGI_VERSION;
-}
-
-const char *sgi_status_name(sgi_status status)
-{
-    switch (status) {
-#define NAME(name, code, text) \
-    case code:                 \
-        return #name;
-        SGI_STATUS_LIST(NAME)
-#undef NAME
-    default:
-        return "SGI_E_?";
-    }
-}
-
-const char *sgi_status_text(sgi_status status)
-{
-    switch (status) {
-#define TEXT(name, code, text) \
-    case code:                 \
-        return text;
-        SGI_STATUS_LIST(TEXT)
-#undef TEXT
-    default:
-        return "not a status of this library";
-    }
 }
 
 const char *sgi_step_name(uint32_t step)

@@ -33,7 +33,7 @@ static const struct {
     unsigned    timeout_s;
     const char *what;
 } probes[] = {
-    { "driver", probe_driver, 60, "driver, device and its attributes" },
+    { "driver", probe_driver, 120, "driver, device and its attributes" },
     { "start", probe_start, 300, "cuInit, primary context, first launch, exit; all GPUs visible, and one" },
     { "context", probe_context, 120, "what a context holds, and what is left after its release and after exit" },
     { "contextless", probe_contextless, 120, "cuMemCreate without a context, and who sees it" },
@@ -49,7 +49,7 @@ static const struct {
     { "sticky", probe_sticky, 300, "what a faulting kernel leaves usable" },
     { "checkpoint", probe_checkpoint, 400, "checkpoint and restore, of a child and of itself" },
 };
-enum { PROBES = sizeof probes / sizeof probes[0] };
+enum { PROBES = sizeof probes / sizeof probes[0], TIMEOUT_MAX = 86400 };
 
 static const struct {
     const char *name;
@@ -189,9 +189,23 @@ uint64_t proc_kib(pid_t pid, const char *file, const char *field)
     return field_of(path, field);
 }
 
+/* A whole file that is a number; "max" and no such file are no limit. */
+static uint64_t limit_of(const char *path)
+{
+    uint64_t value = field_of(path, "");
+    return value > 0 ? value : UINT64_MAX;
+}
+
+/* A container's limit counts too: who goes over it is killed, and what was measured with him. */
 uint64_t host_available(void)
 {
-    return field_of("/proc/meminfo", "MemAvailable:") * 1024 / 4 / HUGE_PAGE * HUGE_PAGE;
+    uint64_t bytes = field_of("/proc/meminfo", "MemAvailable:") * 1024;
+    uint64_t v2 = limit_of("/sys/fs/cgroup/memory.max"), v1 = limit_of("/sys/fs/cgroup/memory/memory.limit_in_bytes");
+    if (v2 < bytes)
+        bytes = v2;
+    if (v1 < bytes)
+        bytes = v1;
+    return bytes / 4 / HUGE_PAGE * HUGE_PAGE;
 }
 
 /* ----------------------------------------------------------------------------------------------------- the machine */
@@ -301,7 +315,9 @@ static int run_one(struct probe *p, size_t n)
     const char *reason = NULL;
     int         exit_code = 0;
 
-    if (!p->lines && n != 0)
+    if (p->lines)
+        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    else if (n != 0)
         reason = look_at_driver(p, &driver);
     keep_result(p);
     alarm(timeout_of(p, n) + 5); /* whoever waits gives up before */
@@ -423,7 +439,7 @@ static void parse(int argc, char **argv, struct probe *p, struct options *o)
         else if (strcmp(arg, "--bytes") == 0)
             p->bytes_max = number(argv[++n], UINT64_C(1) << 46, true);
         else if (strcmp(arg, "--timeout") == 0)
-            p->timeout_s = (unsigned)number(argv[++n], 86400, false);
+            p->timeout_s = (unsigned)number(argv[++n], TIMEOUT_MAX, false);
         else if (strcmp(arg, "--pci") == 0)
             p->pci = argv[++n];
         else if (strcmp(arg, "--role") == 0)
@@ -435,34 +451,38 @@ static void parse(int argc, char **argv, struct probe *p, struct options *o)
     }
 }
 
+static size_t first_chosen(const struct options *o)
+{
+    size_t n = 0;
+    while (!o->only[n])
+        n++;
+    return n;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = { .only_count = 0 };
-    struct probe   p = {
-          .bytes_max = 4 * GIB, .timeout_s = 86400, .fd = -1, .channel = -1, .result = STDOUT_FILENO, .out = json_object()
-    };
-    int exit_code;
+    struct probe   p = { .fd = -1, .channel = -1, .result = STDOUT_FILENO };
+    int            exit_code;
 
+    p.bytes_max = 4 * GIB;
+    p.timeout_s = TIMEOUT_MAX;
     parse(argc, argv, &p, &o);
     if (o.list)
         list_probes();
-    signal(SIGPIPE, SIG_IGN);
-    if (o.role)
-        return run_role(&p, &o);
-    if (p.bytes_max < 16 * MIB) {
+    if (!o.role && p.bytes_max < 16 * MIB) {
         fprintf(stderr, "gpu_probe: --bytes: 16M at least\n");
         return 2;
     }
-    if (p.lines)
-        prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (o.only_count == 1) {
-        size_t n = 0;
-        while (!o.only[n])
-            n++;
-        exit_code = run_one(&p, n);
-    } else {
+    signal(SIGPIPE, SIG_IGN);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 }); /* some are meant to crash, and hold gigabytes */
+    p.out = json_object();
+    if (o.role)
+        exit_code = run_role(&p, &o);
+    else if (o.only_count == 1)
+        exit_code = run_one(&p, first_chosen(&o));
+    else
         exit_code = run_all(&p, &o);
-    }
     json_decref(p.out);
     return exit_code;
 }

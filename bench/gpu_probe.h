@@ -21,7 +21,7 @@
 #define HUGE_PAGE ((uint64_t)2 << 20)
 #define PATTERN   ((uint32_t)0xA5C3F00D)
 
-enum { NOBODY = 65534, STAGE_MS = 60000 };
+enum { NOBODY = 65534, STAGE_MS = 90000 };
 
 struct nvml_view {
     struct nvml fn;

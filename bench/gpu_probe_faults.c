@@ -4,11 +4,16 @@
  * process that was there before, and to one that comes after.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "gpu_probe.h"
 
-/* Nothing is mapped here in a process that has little memory: neither a low address nor one of a window of its own. */
-#define NOWHERE ((cu_ptr)1 << 44)
+/* Ours, so that nobody else's memory is there, and for nobody to touch. */
+static cu_ptr nowhere(void)
+{
+    void *page = mmap(NULL, HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return page == MAP_FAILED ? 4096 : (cu_ptr)(uintptr_t)page;
+}
 
 struct victim {
     cu_context second, other;
@@ -62,6 +67,8 @@ static void put_before(struct probe *p, const struct victim *v, json_t *facts)
         put_use(p, facts, "second_context", v->second);
     if (v->other)
         put_use(p, facts, "other_device", v->other);
+    else
+        json_object_set_new(facts, "other_device", json_null()); /* there is none */
     CU(p, cuCtxSetCurrent, (p->context));
 }
 
@@ -120,7 +127,7 @@ void role_faulty(struct probe *p)
     }
     facts = json_object();
     double begin = now_us();
-    put_code(facts, "launch", p->arg && strcmp(p->arg, "trap") == 0 ? kernel_trap(p) : kernel_poke(p, NOWHERE, 1));
+    put_code(facts, "launch", p->arg && strcmp(p->arg, "trap") == 0 ? kernel_trap(p) : kernel_poke(p, nowhere(), 1));
     put_code(facts, "synchronize", CU_CODE(p, cuCtxSynchronize, ()));
     put_number(facts, "noticed_ms", (now_us() - begin) / 1e3);
     put_after(p, &v, facts);

@@ -5,7 +5,8 @@
  * its answers are those the driver gave; it says nothing of what a real driver does.
  *
  * FAKE_CUDA: unset or "works"; "stub" (cuInit is 34); "none" (no device); "crash" (cuMemCreate); "hang" (cuMemCreate);
- * "dirty" (memory keeps what was in it); "deaf" (faults go unnoticed). Built with FAKE_CUDA_EMPTY it is no driver.
+ * "dirty" (memory keeps what was in it); "deaf" (faults go unnoticed). FAKE_CUDA_FAILS names a function that always
+ * fails. Built with FAKE_CUDA_EMPTY it is no driver, with FAKE_CUDA_OLD one of before checkpoints.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -38,7 +39,7 @@ static struct range {
 } allocations[TABLE_MAX], pins[TABLE_MAX];
 
 static int      files[TABLE_MAX]; /* a handle's memfd, plus one */
-static unsigned initialized, retained[MADE_DEVICES], process_state;
+static unsigned initialized, retained[MADE_DEVICES];
 static int      sticky;
 static char     contexts[MADE_DEVICES + 1], *current;
 
@@ -48,9 +49,23 @@ static int is(const char *mode)
     return set && strcmp(set, mode) == 0;
 }
 
+/* Fails because somebody said that it should: FAKE_CUDA_FAILS is the function's name. */
+static int told_to_fail(const char *function)
+{
+    const char *name = getenv("FAKE_CUDA_FAILS");
+    return name && strcmp(name, function) == 0;
+}
+
+#define FAILS                       \
+    do {                            \
+        if (told_to_fail(__func__)) \
+            return 999;             \
+    } while (0)
+
 /* What most functions begin with. */
 #define READY                         \
     do {                              \
+        FAILS;                        \
         if (!initialized)             \
             return 3;                 \
         if (sticky)                   \
@@ -101,6 +116,7 @@ static cu_result fault(int code)
 
 cu_result cuInit(unsigned int flags)
 {
+    FAILS;
     (void)flags;
     if (is("stub"))
         return 34;
@@ -112,12 +128,14 @@ cu_result cuInit(unsigned int flags)
 
 cu_result cuDriverGetVersion(int *version)
 {
+    FAILS;
     *version = 13000;
     return 0;
 }
 
 cu_result cuDeviceGetCount(int *count)
 {
+    FAILS;
     *count = getenv("CUDA_VISIBLE_DEVICES") ? 1 : MADE_DEVICES;
     return initialized ? 0 : 3;
 }
@@ -131,24 +149,28 @@ cu_result cuDeviceGet(cu_device *device, int ordinal)
 
 cu_result cuDeviceGetName(char *name, int length, cu_device device)
 {
+    FAILS;
     snprintf(name, (size_t)length, "Fake %d", device);
     return 0;
 }
 
 cu_result cuDeviceGetUuid_v2(cu_uuid *uuid, cu_device device)
 {
+    FAILS;
     memset(uuid, 0x10 + device, sizeof *uuid);
     return 0;
 }
 
 cu_result cuDeviceGetPCIBusId(char *id, int length, cu_device device)
 {
+    FAILS;
     snprintf(id, (size_t)length, "0000:%02X:00.0", device + 1);
     return 0;
 }
 
 cu_result cuDeviceTotalMem_v2(size_t *bytes, cu_device device)
 {
+    FAILS;
     (void)device;
     *bytes = (size_t)1 << 30;
     return 0;
@@ -156,6 +178,7 @@ cu_result cuDeviceTotalMem_v2(size_t *bytes, cu_device device)
 
 cu_result cuDeviceGetAttribute(int *value, cu_attribute attribute, cu_device device)
 {
+    FAILS;
     (void)device;
     *value = (int)attribute;
     return attribute == CU_ATTRIBUTE_HOST_VMM ? 1 : 0;
@@ -163,6 +186,7 @@ cu_result cuDeviceGetAttribute(int *value, cu_attribute attribute, cu_device dev
 
 cu_result cuDevicePrimaryCtxSetFlags_v2(cu_device device, unsigned int flags)
 {
+    FAILS;
     (void)device;
     return flags == CU_PRIMARY_BLOCKING_SYNC ? 0 : 1;
 }
@@ -193,6 +217,7 @@ cu_result cuDevicePrimaryCtxReset_v2(cu_device device)
 
 cu_result cuDevicePrimaryCtxGetState(cu_device device, unsigned int *flags, int *active)
 {
+    FAILS;
     *flags = CU_PRIMARY_BLOCKING_SYNC;
     *active = retained[device] > 0;
     return 0;
@@ -377,6 +402,7 @@ cu_result cuMemsetD32_v2(cu_ptr at, unsigned int value, size_t words)
 
 cu_result cuMemHostAlloc(void **at, size_t bytes, unsigned int flags)
 {
+    FAILS;
     cu_ptr made;
     (void)flags;
     cu_result code = cuMemAlloc_v2(&made, bytes);
@@ -387,6 +413,7 @@ cu_result cuMemHostAlloc(void **at, size_t bytes, unsigned int flags)
 
 cu_result cuMemFreeHost(void *at)
 {
+    FAILS;
     return cuMemFree_v2((cu_ptr)(uintptr_t)at);
 }
 
@@ -546,7 +573,11 @@ cu_result cuMemImportFromShareableHandle(cu_handle *handle, void *os_handle, cu_
     return type == CU_HANDLE_FD ? handle_of(dup((int)(uintptr_t)os_handle), handle) : 1;
 }
 
+#ifndef FAKE_CUDA_OLD
+
 /* ------------------------------------------------------------------------------------------------------ checkpoint */
+
+static unsigned process_state;
 
 cu_result cuCheckpointProcessGetState(int pid, cu_process_state *state)
 {
@@ -566,22 +597,28 @@ static cu_result move(int pid, unsigned from, unsigned to)
 
 cu_result cuCheckpointProcessLock(int pid, cu_lock_args *args)
 {
+    FAILS;
     return args->timeout_ms > 0 ? move(pid, CU_PROCESS_RUNNING, CU_PROCESS_LOCKED) : 1;
 }
 
 cu_result cuCheckpointProcessCheckpoint(int pid, cu_checkpoint_args *args)
 {
+    FAILS;
     return args ? move(pid, CU_PROCESS_LOCKED, CU_PROCESS_CHECKPOINTED) : 1;
 }
 
 cu_result cuCheckpointProcessRestore(int pid, cu_restore_args *args)
 {
+    FAILS;
     return args->pairs_count == 0 ? move(pid, CU_PROCESS_CHECKPOINTED, CU_PROCESS_LOCKED) : 1;
 }
 
 cu_result cuCheckpointProcessUnlock(int pid, cu_unlock_args *args)
 {
+    FAILS;
     return args ? move(pid, CU_PROCESS_LOCKED, CU_PROCESS_RUNNING) : 1;
 }
+
+#endif
 
 #endif

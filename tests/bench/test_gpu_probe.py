@@ -3,13 +3,15 @@
 """gpu_probe without a GPU: what it says where there is no driver, and that its processes work together where there is
 one made for it. Nothing here says anything about a real driver.
 
-    test_gpu_probe.py --probe PROGRAM --cuda FOLDER --empty FOLDER --nvml FOLDER [names of tests]
+    test_gpu_probe.py --probe PROGRAM --cuda FOLDER --empty FOLDER --old FOLDER --nvml FOLDER [--every-function]
+                      [names of tests]
 """
 
 import argparse
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,10 +20,12 @@ import time
 import unittest
 
 arguments = argparse.ArgumentParser()
-for option in ("probe", "cuda", "empty", "nvml"):
+for option in ("probe", "cuda", "empty", "old", "nvml"):
     arguments.add_argument("--" + option, required=True)
+arguments.add_argument("--every-function", action="store_true")
 options, unittest_arguments = arguments.parse_known_args()
 
+SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench")
 HANGS = 120  # seconds after which something is not slow but stuck
 SMALL = ("--bytes", "16M")
 STUBS = ["/usr/local/cuda/lib64/stubs", *glob.glob("/usr/local/cuda*/lib*/stubs"), "/usr/lib/x86_64-linux-gnu/stubs"]
@@ -33,8 +37,15 @@ def run(*argv, libraries=(), **environment):
     return subprocess.run([options.probe, *argv], env=env, capture_output=True, text=True, timeout=HANGS, check=False)
 
 
-def fake(*argv, mode="works", nvml=True):
-    return run(*argv, libraries=[options.cuda] + ([options.nvml] if nvml else []), FAKE_CUDA=mode)
+def fake(*argv, mode="works", nvml=True, fails=""):
+    libraries = [options.cuda] + ([options.nvml] if nvml else [])
+    return run(*argv, libraries=libraries, FAKE_CUDA=mode, FAKE_CUDA_FAILS=fails)
+
+
+def functions():
+    """All that gpu_probe may call."""
+    with open(os.path.join(SOURCES, "gpu_probe_cuda.h"), encoding="utf-8") as f:
+        return re.findall(r"X\((cu\w+),", f.read())
 
 
 class Case(unittest.TestCase):
@@ -101,6 +112,24 @@ class WithoutDriver(Case):
         self.assertEqual(self.only("driver", mode="stub", code=3)["reason"], "cuInit: 34 CUDA_ERROR_STUB_LIBRARY")
 
 
+class Kernels(Case):
+    def test_the_assembler_takes_them(self):
+        """A GPU is where a slip in them would show first, and nobody could mend it there."""
+        ptxas = shutil.which("ptxas") or shutil.which("ptxas", path="/usr/local/cuda/bin")
+        if not ptxas:
+            self.skipTest("no ptxas")
+        with open(os.path.join(SOURCES, "gpu_probe_driver.c"), encoding="utf-8") as f:
+            text = re.search(r"static const char ptx\[\] =(.*?);\n\n", f.read(), re.S).group(1)
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "kernels.ptx")
+            with open(source, "w", encoding="utf-8") as f:
+                f.write("".join(re.findall(r'"([^"]*)"', text)).replace("\\n", "\n"))
+            for chip in ("sm_75", "sm_90"):
+                done = subprocess.run([ptxas, "-arch=" + chip, source, "-o", os.path.join(folder, "out")], check=False,
+                                      capture_output=True, text=True)
+                self.assertEqual((done.returncode, done.stderr), (0, ""), chip)
+
+
 class Usage(Case):
     def test_wrong_usage_is_exit_2(self):
         for argv in (["--only"], ["--only", "nothing"], ["--bytes", "1T"], ["--bytes", "-1"], ["--bytes", "1M"],
@@ -161,6 +190,47 @@ class Whole(Case):
             except OSError:
                 pass
         self.assertEqual(left, [])
+
+
+class Failures(Case):
+    """Whatever fails, the report is complete, and says what it was."""
+
+    SOME = ("cuDevicePrimaryCtxRetain", "cuModuleLoadDataEx", "cuMemAlloc_v2", "cuMemMap", "cuStreamCreate")
+
+    def test_any_function_may_fail(self):
+        names = functions() if options.every_function else self.SOME
+        self.assertGreaterEqual(len(names), 5)
+        for name in names:
+            with self.subTest(fails=name):
+                done = fake(*SMALL, fails=name)
+                report = json.loads(done.stdout)
+                self.assertEqual(done.returncode, 0 if report["driver"] else 3)
+                self.assertEqual(tuple(report["probes"]), EVERY if report["driver"] else ())
+                for probe in report["probes"].values():
+                    self.assertNotIn("ended", probe)
+                self.assertTrue("999" in done.stdout or name.startswith(("cuDeviceGet", "cuDeviceTotal", "cuDriver",
+                                                                         "cuDevicePrimaryCtxSetFlags",
+                                                                         "cuDevicePrimaryCtxGetState",
+                                                                         "cuMemGetAllocation")), name)
+
+    def test_the_call_its_code_and_its_name(self):
+        entry = self.report(fake("--only", "vmm", *SMALL, fails="cuMemSetAccess"), 0)["sizes"][0]
+        self.assertEqual(entry["error"], {"call": "cuMemSetAccess", "code": 999, "name": "CUDA_ERROR_UNKNOWN"})
+        probe = self.report(fake("--only", "h2d", *SMALL, fails="cuDevicePrimaryCtxRetain"), 0)
+        self.assertEqual(probe["error"]["call"], "cuDevicePrimaryCtxRetain")
+
+    def test_what_an_old_driver_lacks_is_listed_and_skipped(self):
+        done = run("--only", "checkpoint", "--only", "vmm", *SMALL, libraries=[options.old])
+        report = self.report(done, 0)
+        self.assertEqual(report["driver"]["missing"], [n for n in functions() if n.startswith("cuCheckpoint")])
+        self.assertIn("older than 570", report["probes"]["checkpoint"]["skipped"])
+        self.assertNotIn("error", report["probes"]["vmm"])
+
+    def test_who_cannot_be_restored_is_ended(self):
+        probe = self.report(fake("--only", "checkpoint", *SMALL, fails="cuCheckpointProcessRestore"), 0)
+        child = probe["unprivileged"]["stages"]["child_0_mib"]
+        self.assertEqual(child["ended"], "signal 9")
+        self.assertEqual(child["stages"]["ready"]["after"]["state"], "checkpointed")
 
 
 class Answers(Case):

@@ -320,7 +320,7 @@ static int run_one(struct probe *p, size_t n)
     else if (n != 0)
         reason = look_at_driver(p, &driver);
     keep_result(p);
-    alarm(timeout_of(p, n) + 5); /* whoever waits gives up before */
+    alarm(timeout_of(p, n) + 30); /* whoever waits gives up before */
     if (reason) {
         skip(p->out, reason);
         exit_code = 3;
@@ -337,7 +337,8 @@ static int run_one(struct probe *p, size_t n)
     return written ? exit_code : 1;
 }
 
-/* A process that has changed its user may not even name its threads, which cuInit does, unless it is made dumpable. */
+/* What lies in /proc of a process that has changed its user stays root's until it is made dumpable, and the driver
+ * opens some of its own. */
 static void restrict_user(void)
 {
     if (geteuid() != 0)

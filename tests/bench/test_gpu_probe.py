@@ -31,10 +31,10 @@ SMALL = ("--bytes", "16M")
 STUBS = ["/usr/local/cuda/lib64/stubs", *glob.glob("/usr/local/cuda*/lib*/stubs"), "/usr/lib/x86_64-linux-gnu/stubs"]
 
 
-def run(*argv, libraries=(), **environment):
+def run(*argv, libraries=(), program=options.probe, **environment):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("CUDA_", "FAKE_", "LD_LIBRARY"))}
     env.update(environment, LD_LIBRARY_PATH=":".join(libraries))
-    return subprocess.run([options.probe, *argv], env=env, capture_output=True, text=True, timeout=HANGS, check=False)
+    return subprocess.run([program, *argv], env=env, capture_output=True, text=True, timeout=HANGS, check=False)
 
 
 def fake(*argv, mode="works", nvml=True, fails=""):
@@ -324,6 +324,14 @@ class Answers(Case):
         mine = probe["self_unprivileged"]["stages"]
         self.assertEqual(mine["back"]["checkpointed"]["state"], "checkpointed")
         self.assertIs(mine["restored"]["intact"], True)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can start what nobody can see")
+    def test_nobody_starts_a_program_in_a_folder_of_root(self):
+        with tempfile.TemporaryDirectory() as folder:  # mode 0700
+            copy = shutil.copy(options.probe, folder)
+            done = run("--only", "checkpoint", *SMALL, program=copy, libraries=[options.cuda])
+            child = self.report(done, 0)["unprivileged"]["stages"]["child_0_mib"]
+            self.assertEqual(child["stages"]["ready"]["uid"], 65534)
 
     def test_what_cuinit_asks_of_the_kernel(self):
         probe = self.only("syscalls")

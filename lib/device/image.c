@@ -383,7 +383,7 @@ sgi_status sgi__scratch_new(uint64_t bytes, void **memory_out, sgi_error *err)
     void *at = fault ? (errno = fault, MAP_FAILED)
                      : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
-        return sgi__error_sys(err, SGI_E_DEVICE_MEMORY, errno, "map %llu bytes for the engine",
+        return sgi__error_sys(err, SGI_E_DEVICE_MEMORY, errno, "map %llu bytes of scratch memory",
                               (unsigned long long)bytes);
     *memory_out = at;
     return SGI_OK;

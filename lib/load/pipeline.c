@@ -205,7 +205,7 @@ static sgi_status read_again(struct pipeline *p, const struct sgi__tensor *t, ui
 
     sgi_status st = sgi__scratch_new(spec->block_bytes, &aside, err);
     if (st != SGI_OK)
-        return st;
+        return sgi__error_step(err, st, SGI_STEP_MEMORY);
     st = sgi__reader_open(spec->hot_engine, 1, &reader, err);
     for (uint64_t at = sgi__align_down(t->offset, SGI__PLACE_ALIGN); st == SGI_OK && at < t->offset + t->bytes;
          at += spec->block_bytes)
@@ -465,7 +465,9 @@ static sgi_status set_up(struct pipeline *p, sgi_error *err)
         p->slots[n].next = p->free_slots;
         p->free_slots = &p->slots[n];
     }
-    return bounce ? sgi__scratch_new(spec->depth_max * SGI__PLACE_ALIGN, &p->bounce, err) : SGI_OK;
+    if (!bounce)
+        return SGI_OK;
+    return sgi__error_step(err, sgi__scratch_new(spec->depth_max * SGI__PLACE_ALIGN, &p->bounce, err), SGI_STEP_MEMORY);
 }
 
 static void take_down(struct pipeline *p)

@@ -437,6 +437,28 @@ static void a_residence_is_a_load_that_is_done(void **state)
     tear_down(&f);
 }
 
+/* What a load maps for itself is no engine's, and lacking it is no failure to read. */
+static void scratch_that_cannot_be_had_is_told_as_memory(void **state)
+{
+    (void)state;
+    struct sgi__check check = { .tensor = 2, .xxh3 = 1 };
+    for (int reads_again = 0; reads_again < 2; reads_again++) {
+        struct fixture f;
+        sgi_error      err;
+        sgi__error_init(&err);
+        set_up(&f, reads_again ? 0 : 5000, 0); /* the block that the prefix shares with the data is copied */
+        f.spec.checks = &check;
+        f.spec.checks_count = (uint32_t)reads_again;
+        start(&f);
+        sgi__fault_plan(SGI__FAULT_MAP, 1, 1, ENOMEM);
+        assert_int_equal(sgi__load_run(f.load, &err), SGI_E_DEVICE_MEMORY);
+        sgi__fault_clear();
+        host_error_is(&err, SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY, "scratch");
+        assert_null(strstr(err.message, "engine"));
+        tear_down(&f);
+    }
+}
+
 static void every_failure_leaves_nothing(void **state)
 {
     (void)state;
@@ -498,6 +520,7 @@ int main(void)
         cmocka_unit_test(a_flipped_byte_is_read_again),
         cmocka_unit_test(a_cancel_ends_it_and_nothing_touches_the_image_afterwards),
         cmocka_unit_test(a_residence_is_a_load_that_is_done),
+        cmocka_unit_test(scratch_that_cannot_be_had_is_told_as_memory),
         cmocka_unit_test(every_failure_leaves_nothing),
     };
     return cmocka_run_group_tests_name("load", tests, make_folder, remove_folder);

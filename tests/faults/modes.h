@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of the 24 failure modes begin with: a runtime under the test's clock, over the local place or over one
- * whose results can be held back, and files whose bytes are known. README.md beside it says which mode is where. */
+/* What the tests of the 24 failure modes begin with: a runtime under the test's clock, over the local place or over
+ * one whose results can be held back, and files whose bytes are known. README.md beside it says which mode is where. */
 #ifndef TESTS_FAULTS_MODES_H
 #define TESTS_FAULTS_MODES_H
 

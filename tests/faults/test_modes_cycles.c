@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Failure mode 24, exactly: after each of fifty cycles there is as much as after the one before. The library's own
- * allocations are counted one by one, which is why this program is linked with --wrap. The soak beside it does the same
- * for thousands of cycles, by what the system says. README.md is the list. */
+ * allocations are counted one by one, which is why this program is linked with --wrap. The soak beside it does the
+ * same for thousands of cycles, by what the system says. README.md is the list. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,15 +75,18 @@ struct holdings {
     uint32_t descriptors, threads, image_maps, maps;
 };
 
+/* 0 under a sanitizer, which has more and more of its own. */
 static uint32_t count_maps(void)
 {
-    FILE    *maps = fopen("/proc/self/maps", "r");
-    char     line[512];
     uint32_t count = 0;
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char  line[512];
     while (maps && fgets(line, sizeof line, maps))
         count++;
     if (maps)
         fclose(maps);
+#endif
     return count;
 }
 
@@ -183,8 +186,8 @@ static void mode_24_a_cycle_leaves_what_there_was_before_it(void **state)
     int                before_all = atomic_load(&live);
     (void)state;
     config.dram_bytes_max = MIB(8);
-    uint32_t threads = modes_entries("/proc/self/task") + 1; /* the library's own */
     modes_open(&m, &config, NULL);
+    uint32_t threads = modes_entries("/proc/self/task"); /* with the library's own; a sanitizer may have one too */
     m.engine.alloc_bytes = KIB(32);
     for (int n = 0; n < CYCLES; n++) {
         cycle(&m);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Failure modes of contents: wrong bytes under a right status, and files that change at any moment of a model's life. A
- * lease that is granted has the bytes that were registered, or there is none. README.md is the list. */
+/* Failure modes of contents: wrong bytes under a right status, and files that change at any moment of a model's
+ * life. A lease that is granted has the bytes that were registered, or there is none. README.md is the list. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,11 @@
 
 /* ---- 17 ---- */
 
+#if defined(__SANITIZE_THREAD__)
+enum { CYCLES = 60 };
+#else
 enum { CYCLES = 120 };
+#endif
 
 static sgi_model add_of(struct modes *m, const char *name, uint32_t n, uint32_t flags, uint32_t tenant,
                         const sgi_tensor_check *check)
@@ -34,9 +38,9 @@ static sgi_model add_of(struct modes *m, const char *name, uint32_t n, uint32_t 
     return host_register(m->rt, &mc);
 }
 
-/* 17. vLLM #29341, #16564 and many after them: after sleeping and waking up, or after weights were loaded again in place,
- * everything says OK and the answers are gibberish: the memory is there, and what is in it is not the model. Here memory
- * goes from model to model, some loads die half way, and models come back from DRAM and from disk. */
+/* 17. vLLM #29341, #16564 and many after them: after sleeping and waking up, or after weights were loaded again in
+ * place, everything says OK and the answers are gibberish: the memory is there, and what is in it is not the model.
+ * Here memory goes from model to model, some loads die half way, and models come back from DRAM and from disk. */
 static void mode_17_the_bytes_are_right_however_often_memory_is_used_again(void **state)
 {
     struct modes       m;
@@ -269,9 +273,10 @@ static void same(struct changing *c, sgi_lease lease)
     host_same_bytes(c->m.rt, c->model, lease, &c->was);
 }
 
-/* 20. Ollama #4443 (a model that was deleted goes on), djl-serving #274 (one that was replaced goes on as before); with
- * mmap a truncated file is a SIGBUS, and one that is rewritten changes under the feet of whoever computes with it. What
- * is in memory here is a copy: it stays right in every tier, and the next load from disk says what has changed. */
+/* 20. Ollama #4443 (a model that was deleted goes on), djl-serving #274 (one that was replaced goes on as before);
+ * with mmap a truncated file is a SIGBUS, and one that is rewritten changes under the feet of whoever computes with
+ * it. What is in memory here is a copy: it stays right in every tier, and the next load from disk says what has
+ * changed. */
 static void mode_20_a_file_that_changes_while_resident_and_before_a_reload(void **state)
 {
     (void)state;

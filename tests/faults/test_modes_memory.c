@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Failure modes of memory and of what is said about it: given back when it is said to be, no residue, nobody kept awake
- * by looking, nothing left of a cycle. README.md is the list. */
+/* Failure modes of memory and of what is said about it: given back when it is said to be, no residue, nobody kept
+ * awake by looking, nothing left of a cycle. README.md is the list. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -87,8 +87,8 @@ static void take_scratch(void *user, sgi_stage *stage)
     watched[1] = memory;
 }
 
-/* 6. llama-swap #97: the old process is gone and the new one starts before the driver has given the memory back: out of
- * memory. Ollama polls the driver for half a second to one and a half, and hopes. */
+/* 6. llama-swap #97: the old process is gone and the new one starts before the driver has given the memory back: out
+ * of memory. Ollama polls the driver for half a second to one and a half, and hopes. */
 static void mode_06_unloaded_is_said_when_the_memory_is_gone(void **state)
 {
     (void)state;
@@ -177,8 +177,9 @@ static void *load_and_unload(void *arg)
     return NULL;
 }
 
-/* 8. vLLM #37065, #55827: two servers that start on one GPU at once each take the other's memory for their own: one gets
- * a tiny cache, the other none. Two processes and a GPU are not here; two runtimes are, and each counts its own. */
+/* 8. vLLM #37065, #55827: two servers that start on one GPU at once each take the other's memory for their own: one
+ * gets a tiny cache, the other none. Two processes and a GPU are not here; two runtimes are, and each counts its
+ * own. */
 static void mode_08_two_that_resize_at_once_count_their_own(void **state)
 {
     struct modes   m[2];
@@ -250,8 +251,8 @@ static void look_at_everything(struct modes *m, sgi_model model, sgi_events even
     }
 }
 
-/* 12. llama.cpp #20227, #23096: Prometheus asks for metrics every few seconds; each time the idle timer starts anew, and
- * where the model has gone it is loaded again for the answer. */
+/* 12. llama.cpp #20227, #23096: Prometheus asks for metrics every few seconds; each time the idle timer starts anew,
+ * and where the model has gone it is loaded again for the answer. */
 static void mode_12_looking_neither_keeps_a_model_nor_brings_it_back(void **state)
 {
     struct modes       m;
@@ -317,9 +318,9 @@ static bool is_device_zero(void *runtime)
     return host_device(runtime, 0).context == SGI_CONTEXT_NONE;
 }
 
-/* 18. mold #50 (700 MB stay after unload), tabbyAPI #144, mistral.rs #2113, openedai-speech #69; InvokeAI #9413 (256 MB
- * before any model). What CUDA keeps needs a GPU; that here nothing stays, that nothing is taken before there is a
- * model, and that what a device could not give back is said, does not. */
+/* 18. mold #50 (700 MB stay after unload), tabbyAPI #144, mistral.rs #2113, openedai-speech #69; InvokeAI #9413 (256
+ * MB before any model). What CUDA keeps needs a GPU; that here nothing stays, that nothing is taken before there is
+ * a model, and that what a device could not give back is said, does not. */
 static void mode_18_no_residue_and_what_there_is_is_told(void **state)
 {
     struct modes       m;
@@ -351,9 +352,9 @@ static void mode_18_no_residue_and_what_there_is_is_told(void **state)
 
 /* ---- 19 ---- */
 
-/* 19. Somebody else's process takes the memory between two of our loads, or in the middle of one. What can be seen of it
- * without a GPU is that memory is not to be had although the books say so. The other half of this mode, where it is seen
- * beforehand, is in test_modes_turns.c. */
+/* 19. Somebody else's process takes the memory between two of our loads, or in the middle of one. What can be seen
+ * of it without a GPU is that memory is not to be had although the books say so. The other half of this mode, where
+ * it is seen beforehand, is in test_modes_turns.c. */
 static void mode_19_memory_taken_by_others_is_told_and_waited_for(void **state)
 {
     struct modes       m;
@@ -383,9 +384,9 @@ static void mode_19_memory_taken_by_others_is_told_and_waited_for(void **state)
 
 /* ---- 22 ---- */
 
-/* 22. Snapshots of whole processes (cuda-checkpoint, CRIU) are taken while sockets are open or NCCL has its channels up:
- * they cannot be restored, or only where the peers still are. There are no such snapshots here yet; what is kept of a
- * model in DRAM is its bytes, and nothing of an engine that runs. */
+/* 22. Snapshots of whole processes (cuda-checkpoint, CRIU) are taken while sockets are open or NCCL has its channels
+ * up: they cannot be restored, or only where the peers still are. There are no such snapshots here yet; what is kept
+ * of a model in DRAM is its bytes, and nothing of an engine that runs. */
 static void mode_22_what_is_kept_holds_nothing_that_runs(void **state)
 {
     struct modes       m;

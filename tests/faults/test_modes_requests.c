@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Failure modes of requests that meet something on its way: a timer, another request, an unload. Each is tried at every
- * step that a start or a stop has, in both orders; README.md is the list. */
+/* Failure modes of requests that meet something on its way: a timer, another request, an unload. Each is tried at
+ * every step that a start or a stop has, in both orders; README.md is the list. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -191,8 +191,8 @@ static void mode_02_the_last_waiter_cancels_and_another_one_comes(void **state)
 
 /* ---- 9 ---- */
 
-/* 9. Triton #7018: two clients ask for a model at the same time and it is loaded twice, with twice the memory until one
- * of them is dropped again; Ollama #9625 likewise. */
+/* 9. Triton #7018: two clients ask for a model at the same time and it is loaded twice, with twice the memory until
+ * one of them is dropped again; Ollama #9625 likewise. */
 static void mode_09_two_loads_of_one_model_are_one(void **state)
 {
     (void)state;

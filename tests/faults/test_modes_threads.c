@@ -99,8 +99,8 @@ static sgi_call begin(struct world *w, sgi_lease lease)
     return call;
 }
 
-/* 7. vLLM #28714, #45520: putting the model to sleep while a request runs frees the memory under it: an illegal access,
- * and the engine is dead, though the answer was 200. llama.cpp #21678 likewise, by a callback. */
+/* 7. vLLM #28714, #45520: putting the model to sleep while a request runs frees the memory under it: an illegal
+ * access, and the engine is dead, though the answer was 200. llama.cpp #21678 likewise, by a callback. */
 static void mode_07_a_release_during_a_call_waits_for_it(void **state)
 {
     struct world w;

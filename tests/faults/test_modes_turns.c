@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Failure modes of whose turn it is: thrash, starvation, unload against load, starts that take long, memory that others
- * take. In the real runtime where loads are real, and in the simulator where an hour costs nothing. What is bounded is
- * counted: loads, and time on the test's clock. README.md is the list. */
+/* Failure modes of whose turn it is: thrash, starvation, unload against load, starts that take long, memory that
+ * others take. In the real runtime where loads are real, and in the simulator where an hour costs nothing. What is
+ * bounded is counted: loads, and time on the test's clock. README.md is the list. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,8 +18,8 @@
 
 enum { REQUESTS = 8, LEASE_MS = 100 };
 
-/* 14. llama-swap #612, #19: requests come as A B A A C A B C, each is served in its turn, and every one of them unloads
- * what the next but one needs. Here who is up serves all who wait for it first. */
+/* 14. llama-swap #612, #19: requests come as A B A A C A B C, each is served in its turn, and every one of them
+ * unloads what the next but one needs. Here who is up serves all who wait for it first. */
 static void mode_14_requests_that_alternate_cost_one_load_a_model(void **state)
 {
     struct modes       m;
@@ -80,8 +80,8 @@ static void mode_14_alternation_that_cannot_be_helped_reads_the_disk_once(void *
     modes_close(&m);
 }
 
-/* 15. helix #628: one model is under constant load, its requests are served by what is up, and a request for another one
- * is never scheduled. */
+/* 15. helix #628: one model is under constant load, its requests are served by what is up, and a request for another
+ * one is never scheduled. */
 static void mode_15_the_rare_model_waits_no_longer_than_was_configured(void **state)
 {
     struct modes       m;
@@ -308,8 +308,8 @@ static void mode_21_a_start_outlives_any_idle_time_in_the_simulator(void **state
     }
 }
 
-/* 19, where a device can see what others take (the host cannot): it is nobody's to give away, nothing is evicted in vain
- * for it, a load under way goes on, and when it is free again who waits is served at once. */
+/* 19, where a device can see what others take (the host cannot): it is nobody's to give away, nothing is evicted in
+ * vain for it, a load under way goes on, and when it is free again who waits is served at once. */
 static void mode_19_memory_seen_to_be_taken_in_the_simulator(void **state)
 {
     struct sim *s = one_place();

@@ -177,8 +177,9 @@ static void *load_and_unload(void *arg)
     return NULL;
 }
 
-/* 8. vLLM #37065, #55827: two servers that start on one GPU at once each take the other's memory for their own: one
- * gets a tiny cache, the other none. Two processes and a GPU are not here; two runtimes are, and each counts its
+/* 8. vLLM #37065: one server's process puts its model to sleep while another's wakes one up on the same GPU, and one
+ * of them hangs in the kernel or dies. #55827: two that start at once take each other's memory for their own, and
+ * one gets a tiny cache, the other none. Two processes and a GPU are not here; two runtimes are, and each counts its
  * own. */
 static void mode_08_two_that_resize_at_once_count_their_own(void **state)
 {

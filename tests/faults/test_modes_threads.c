@@ -99,8 +99,8 @@ static sgi_call begin(struct world *w, sgi_lease lease)
     return call;
 }
 
-/* 7. vLLM #28714, #45520: putting the model to sleep while a request runs frees the memory under it: an illegal
- * access, and the engine is dead, though the answer was 200. llama.cpp #21678 likewise, by a callback. */
+/* 7. vLLM #28714, #45520: putting the model to sleep while a request runs frees the memory under it: an illegal access,
+ * and the engine is dead, though the answer was 200. */
 static void mode_07_a_release_during_a_call_waits_for_it(void **state)
 {
     struct world w;
@@ -140,6 +140,42 @@ static void mode_07_a_release_during_a_call_waits_for_it(void **state)
     assert_int_equal(test_engine_count(&engine, ENGINE_CALL), 2);
     assert_int_equal(host_info(w.rt).device_bytes, 0);
     close_world(&w);
+}
+
+/* 7, when it is another model that wants the room. llama.cpp #21678: the router unloads the least recently used model
+ * whether it is answering or not, and the answer breaks off. */
+static void mode_07_another_models_need_waits_for_a_call(void **state)
+{
+    struct world       w;
+    struct test_file   second_file;
+    sgi_device_config  device = { .struct_size = sizeof device, .name = "host", .bytes_max = 3 * BYTES / 2 };
+    sgi_runtime_config config = host_config();
+    sgi_completion     c = { .struct_size = sizeof c };
+    sgi_ticket         ticket = 0;
+    (void)state;
+    open_world(&w, true, 1, SGI_IDLE_NEVER, SGI_NONE);
+    host_close(w.rt); /* once more, with room for one of them */
+    config.devices = &device;
+    config.devices_count = 1;
+    runtime = w.rt = host_open(&config);
+    w.model = host_add(w.rt, "m", file.path, &engine);
+    test_file_make_one(&second_file, &folder, "second.safetensors", BYTES);
+    sgi_model second = host_add(w.rt, "second", second_file.path, NULL);
+    sgi_lease lease = host_acquire(w.rt, w.model);
+    sgi_call  call = begin(&w, lease);
+    assert_int_equal(sgi_call_end(w.rt, call), SGI_OK);
+    host_release(w.rt, lease); /* no lease any more, but it is in the weights */
+    assert_int_equal(sgi_model_acquire(w.rt, second, NULL, &ticket, NULL, NULL, NULL), SGI_OK);
+    assert_int_equal(sgi_ticket_wait(w.rt, ticket, 20, &lease, NULL), SGI_E_TIMEOUT);
+    assert_int_equal(host_state(w.rt, w.model).state, SGI_MODEL_BUSY);
+    gate_open(&engine.gates[ENGINE_CALL]);
+    assert_int_equal(sgi_ticket_wait(w.rt, ticket, HOST_WAIT_MS, &lease, NULL), SGI_OK);
+    host_same_bytes(w.rt, second, lease, &second_file);
+    assert_int_equal(test_engine_count(&engine, ENGINE_CALL), 1);
+    assert_int_equal(sgi_completion_next(w.rt, &c), SGI_E_WOULD_BLOCK);
+    host_release(w.rt, lease);
+    close_world(&w);
+    test_file_free(&second_file);
 }
 
 struct running {
@@ -422,6 +458,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(mode_02_cancels_of_shared_loads_hammered),
         cmocka_unit_test(mode_07_a_release_during_a_call_waits_for_it),
         cmocka_unit_test(mode_07_a_release_during_a_run_is_refused),
+        cmocka_unit_test(mode_07_another_models_need_waits_for_a_call),
         cmocka_unit_test(mode_07_releases_and_calls_hammered),
         cmocka_unit_test(mode_09_loads_of_one_model_hammered),
     };

@@ -176,6 +176,10 @@ typedef struct sgi_device_config {
  * no time limit on them. Memory of freed images is kept for the next load up to spare_bytes_max, which counts
  * inside the DRAM budget.
  *
+ * read_bytes_per_s_max leaves some of a disk to others. Every byte of a model's files counts, from the page cache too,
+ * and again when it is read again. After a pause at most 50 ms' worth and one read come at once. Requests of a higher
+ * priority are served first, but every eighth read goes to whoever has waited longest, so each load goes on.
+ *
  * A request that waits for room may be passed by smaller models for starve_ms, then no longer. A model that
  * fails again and again is tried every backoff_ms, doubling up to backoff_max_ms. An engine callback that is
  * out for longer than hang_timeout_ms makes its model WEDGED (see ext.h).
@@ -201,6 +205,7 @@ typedef struct sgi_runtime_config {
     uint32_t allowed_roots_count;
     uint32_t reserved0;
     const char *const *allowed_roots; /**< if given: every model file's resolved path must be under one of these */
+    uint64_t read_bytes_per_s_max; /**< what all loads together may read in a second. 0: no limit */
 } sgi_runtime_config;
 
 /** Set every field to 0 (its default) and struct_size to `size`. SGI_E_INVALID if `size` cannot hold struct_size. */
@@ -853,6 +858,7 @@ typedef struct sgi_timing {
     uint64_t  reread_bytes;   /**< read again after a failed check */
     char      engine[16];     /**< what read the files: "uring", "threads", or "" */
     sgi_phase phases[16];     /**< by step: SGI_STEP_QUEUE, SGI_STEP_SOURCE, ... */
+    uint64_t  limited_ns;     /**< of load_ns: reads were held back by read_bytes_per_s_max */
 } sgi_timing;
 
 /** SGI_OK · SGI_E_STALE · SGI_E_INVALID · SGI_E_BUSY (EARLY, still loading). Threads: any. Blocks: never. */

@@ -32,6 +32,7 @@ struct sgi__core_config {
     uint32_t                       devices_count;
     struct sgi__core_device_config devices[SGI__DEVICES_MAX];
     uint64_t                       dram_bytes_max;
+    uint64_t                       read_bytes_per_s_max; /* for estimates; 0: no limit */
     uint32_t                       wants_max;
     uint32_t                       loads_max;
     uint64_t                       linger_ns;

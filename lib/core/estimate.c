@@ -8,7 +8,9 @@ static uint64_t start_ns(const struct sgi__core *core, const struct model *m, ui
 {
     if (m->start_ns[tier] > 0)
         return m->start_ns[tier];
-    uint64_t rate = core->load_rate[tier];
+    uint64_t rate = core->load_rate[tier], limit = core->config.read_bytes_per_s_max / 1000;
+    if (tier == SGI_TIER_DISK && limit > 0 && rate > limit)
+        rate = limit; /* what went faster was small enough to be read before the limit was felt */
     return rate > 0 ? m->config.image_bytes / rate * 1000000 : SGI__NEVER;
 }
 

@@ -127,6 +127,7 @@ void sgi__reader_submit(struct sgi__reader *r, struct sgi__read *read)
     const struct sgi__io_file *file = read->file;
     assert(!sgi__reader_full(r));
     read->done = read->tries = read->agains = 0;
+    read->lost_bytes = 0;
     read->want = read->bytes;
     read->request = (struct sgi__io_request){ .user = read };
     if (read->direct) {
@@ -205,6 +206,7 @@ static bool goes_on_after_error(struct sgi__reader *r, struct sgi__read *read, i
     }
     if (!again && may_pass(os_errno) && read->tries < SGI__READ_RETRIES_MAX) {
         read->tries++;
+        read->lost_bytes += read->request.bytes;
         r->stats.retries++;
         return true;
     }

@@ -31,6 +31,7 @@ struct sgi__read {
     uint64_t               done; /* bytes landed so far; on SGI_OK the same as want */
     uint32_t               tries;
     uint32_t               agains;
+    uint64_t               lost_bytes; /* asked for in vain: tries that failed */
     struct sgi__io_request request;
 };
 

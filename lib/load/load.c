@@ -21,6 +21,7 @@ static sgi_status load_new(const struct sgi__load_spec *spec, bool done, struct 
     }
     pthread_mutex_init(&load->mutex, NULL);
     load->spec = *spec;
+    load->turn.priority = spec->priority;
     load->run_done = load->prefixes_done = done;
     sgi__error_init(&load->error);
     for (uint64_t n = 0; !done && n < tensors; n++)
@@ -135,6 +136,7 @@ void sgi__load_cancel(struct sgi__load *load)
     pthread_mutex_lock(&load->mutex);
     if (load->reader)
         sgi__reader_wake(load->reader);
+    sgi__rate_cancel(load->spec.rate, &load->turn);
     pthread_mutex_unlock(&load->mutex);
 }
 
@@ -142,6 +144,7 @@ void sgi__load_priority(struct sgi__load *load, int32_t priority)
 {
     pthread_mutex_lock(&load->mutex);
     load->spec.priority = priority;
+    sgi__rate_priority(load->spec.rate, &load->turn, priority);
     if (load->shares)
         sgi__share_priority(load->spec.share, &load->sharer, priority);
     pthread_mutex_unlock(&load->mutex);

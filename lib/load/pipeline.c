@@ -48,9 +48,10 @@ struct pipeline {
     struct sgi__reader *reader;
     struct slot        *slots, *free_slots;
     struct sgi__depth   depth;
-    void               *bounce; /* a page for each slot, if the plan needs any */
-    uint64_t            next;   /* chunk */
-    struct sgi__report  report; /* published at the end */
+    void               *bounce;  /* a page for each slot, if the plan needs any */
+    uint64_t            next;    /* chunk */
+    uint64_t            held_ns; /* since when the limit holds it back; 0: it does not */
+    struct sgi__report  report;  /* published at the end */
 };
 
 static void begin(struct pipeline *p, uint32_t step)
@@ -187,10 +188,13 @@ static sgi_status read_block_again(struct pipeline *p, struct sgi__reader *reade
     read.bytes = (read.direct ? sgi__align_up(stop, SGI__PLACE_ALIGN) : stop) - at;
     if (!read.direct)
         sgi__io_file_uncache(&part->file, at, read.bytes);
+    if (!sgi__rate_take(p->load->spec.rate, &p->load->turn, read.bytes, true))
+        return canceled(p, err);
     sgi__reader_submit(reader, &read);
     do
         st = sgi__reader_wait(reader, &done, err);
     while (!done);
+    sgi__rate_charge(p->load->spec.rate, read.lost_bytes);
     if (st == SGI_OK)
         memcpy(dst + (begin - t->offset), aside + (begin - at), stop - begin);
     return st;
@@ -207,6 +211,7 @@ static sgi_status read_again(struct pipeline *p, const struct sgi__tensor *t, ui
     if (st != SGI_OK)
         return sgi__error_step(err, st, SGI_STEP_MEMORY);
     st = sgi__reader_open(spec->hot_engine, 1, &reader, err);
+    sgi__rate_leave(spec->rate, &p->load->turn); /* the next chunk lines up again behind this */
     for (uint64_t at = sgi__align_down(t->offset, SGI__PLACE_ALIGN); st == SGI_OK && at < t->offset + t->bytes;
          at += spec->block_bytes)
         st = sgi__load_canceled(p->load) ? canceled(p, err) : read_block_again(p, reader, t, at, aside, dst, err);
@@ -373,6 +378,24 @@ static void note_landed(struct pipeline *p, uint64_t bytes)
         sgi__share_wants(load->spec.share, &load->sharer, p->depth.now);
 }
 
+/* What the limit on the rate says to a read of so many bytes; false: not now. Waits only when nothing else would end
+ * the wait. */
+static bool may_read(struct pipeline *p, uint64_t bytes)
+{
+    struct sgi__load *load = p->load;
+
+    if (!sgi__rate_take(load->spec.rate, &load->turn, bytes, false)) {
+        if (p->held_ns == 0)
+            p->held_ns = sgi__clock_now_ns();
+        if (sgi__reader_in_flight(p->reader) > 0 || !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
+            return false;
+    }
+    if (p->held_ns > 0)
+        p->report.limited_ns += sgi__clock_now_ns() - p->held_ns;
+    p->held_ns = 0;
+    return true;
+}
+
 /* Submits what can be submitted now; waits for memory only when nothing else would end the wait. */
 static sgi_status submit_some(struct pipeline *p, sgi_error *err)
 {
@@ -388,6 +411,8 @@ static sgi_status submit_some(struct pipeline *p, sgi_error *err)
         sgi_status st = open_part(p, c->part, err);
         if (st != SGI_OK)
             return st;
+        if (!may_read(p, c->bytes))
+            break;
         start_read(p, c);
         p->next++;
         sgi__touch_submitted(p->touch, p->next);
@@ -410,6 +435,7 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
         struct slot *s = read->user;
         p->parts[s->chunk->part].in_flight--;
         note_landed(p, s->chunk->bytes);
+        sgi__rate_charge(p->load->spec.rate, read->lost_bytes);
         if (st == SGI_OK)
             st = finish_read(p, s, err);
         s->next = p->free_slots;
@@ -527,6 +553,7 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
             share_join(&p);
             st = read_all(&p, err);
             share_leave(&p);
+            sgi__rate_leave(load->spec.rate, &load->turn);
         }
     }
     p.report.cpu_ns = sgi__clock_thread_cpu_ns() - cpu;

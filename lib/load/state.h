@@ -12,6 +12,7 @@
 struct sgi__load {
     struct sgi__load_spec spec;
     uint64_t              total_bytes;
+    struct sgi__rate_turn turn;       /* under the rate's own mutex */
     atomic_bool           canceled;   /* written by anybody, read by the pipeline between chunks */
     atomic_uint_fast64_t  done_bytes; /* for progress only */
 

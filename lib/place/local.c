@@ -318,6 +318,7 @@ static void load_spec(struct sgi__place *p, struct place_instance *i, struct sgi
                                      .depth = p->config.depth,
                                      .depth_max = p->config.depth_max,
                                      .share = &p->share,
+                                     .rate = p->config.rate,
                                      .prefix_fill = prefix_fill,
                                      .prefix_user = i->model };
 }

@@ -80,6 +80,7 @@ struct sgi__place_config {
     uint64_t                     block_bytes;
     uint32_t                     depth, depth_max;
     uint64_t                     spare_bytes_max;
+    struct sgi__rate            *rate; /* of all reads together; NULL: no limit */
 };
 
 struct sgi__place_progress {

@@ -300,6 +300,7 @@ void sgi__rt_thread_stop(sgi_runtime *rt)
 
 void sgi__rt_poke(sgi_runtime *rt)
 {
+    sgi__rate_poke(&rt->rate);
     sgi__rt_enter(rt);
     sgi__core_tick(rt->core, sgi__rt_now(rt));
     sgi__rt_leave(rt);

@@ -196,6 +196,7 @@ static void free_fields(sgi_runtime *rt)
     sgi__pool_free(rt->done_pool);
     if (rt->place)
         rt->place_ops->close(rt->place);
+    sgi__rate_fini(&rt->rate);
     sgi__core_free(rt->core);
     for (uint32_t n = 0; n < rt->roots_count; n++)
         sgi__free(rt->roots[n]);
@@ -227,6 +228,7 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
         .depth = or_default(c->read_depth, READ_DEPTH_DEFAULT),
         .depth_max = or_default(c->read_depth, READ_DEPTH_GROWN),
         .spare_bytes_max = c->spare_bytes_max == SGI_NONE ? 0 : c->spare_bytes_max,
+        .rate = &rt->rate,
     };
 
     if (st != SGI_OK || (st = set_devices(rt, c, ram, err)) != SGI_OK || (st = set_roots(rt, c, err)) != SGI_OK ||
@@ -240,6 +242,7 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
     rt->core_config.dram_bytes_max = c->dram_bytes_max == SGI_NONE ? 0
                                      : c->dram_bytes_max           ? c->dram_bytes_max
                                                                    : ram / 4;
+    rt->core_config.read_bytes_per_s_max = c->read_bytes_per_s_max;
     rt->core_config.id_seed = rt->call_serial = random_seed();
     rt->core_config.notes = true;
     place.devices_count = rt->core_config.devices_count;
@@ -268,6 +271,7 @@ sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct
     rt->place_ops = place ? place : &sgi__place_local;
     if (clock)
         rt->clock = *clock;
+    sgi__rate_init(&rt->rate, c.read_bytes_per_s_max, &rt->clock);
     rt->completion_fd = -1;
     rt->armed = SGI__NEVER;
     sgi__error_init(&rt->context_error);

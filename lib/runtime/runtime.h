@@ -123,6 +123,7 @@ struct sgi_runtime {
     char                       **roots;
     uint32_t                     roots_count;
     struct sgi__fs_posix         fs_config;
+    struct sgi__rate             rate; /* of reading; has a mutex of its own */
 
     pthread_mutex_t      mutex; /* the core mutex: everything below */
     struct sgi__core    *core;

@@ -115,6 +115,7 @@ static int open_runtime(struct load *l, uint64_t spare_bytes)
     config.spare_bytes_max = spare_bytes;
     config.read_block_bytes = l->options->block_bytes;
     config.read_depth = l->options->depth;
+    config.read_bytes_per_s_max = l->options->rate;
     sgi_status st = sgi_runtime_open(&config, &l->rt, &err);
     if (st != SGI_OK)
         return failed(l, st, &err);

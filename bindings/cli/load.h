@@ -16,6 +16,7 @@ struct load_options {
     uint32_t    io_engine;  /* SGI_IO_AUTO, ... */
     uint32_t    repeat;
     uint32_t    block_bytes, depth; /* 0: the library's own */
+    uint64_t    rate;               /* bytes a second; 0: no limit */
     bool        cold, digest, json;
 
     struct folders folders;

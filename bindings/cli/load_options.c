@@ -6,6 +6,7 @@
 
 /* As the header promises them for read_block_bytes and read_depth. */
 enum { BLOCK_STEP = 4096, BLOCK_MAX = 64 << 20, DEPTH_MAX = 64 };
+#define RATE_MAX (UINT64_C(1) << 40)
 
 enum {
     OPTION_ENGINE = OPTION_FIRST,
@@ -18,20 +19,28 @@ enum {
     OPTION_DEPTH,
     OPTION_DEVICE,
     OPTION_FOLDER,
+    OPTION_RATE,
 };
 
 static const struct option table[] = {
-    { "engine", required_argument, NULL, OPTION_ENGINE }, { "cold", no_argument, NULL, OPTION_COLD },
-    { "digest", no_argument, NULL, OPTION_DIGEST },       { "repeat", required_argument, NULL, OPTION_REPEAT },
-    { "order", required_argument, NULL, OPTION_ORDER },   { "json", no_argument, NULL, OPTION_JSON },
-    { "block", required_argument, NULL, OPTION_BLOCK },   { "depth", required_argument, NULL, OPTION_DEPTH },
-    { "device", required_argument, NULL, OPTION_DEVICE }, { "folder", required_argument, NULL, OPTION_FOLDER },
-    { "help", no_argument, NULL, OPTION_HELP },           { 0 },
+    { "engine", required_argument, NULL, OPTION_ENGINE },
+    { "cold", no_argument, NULL, OPTION_COLD },
+    { "digest", no_argument, NULL, OPTION_DIGEST },
+    { "repeat", required_argument, NULL, OPTION_REPEAT },
+    { "order", required_argument, NULL, OPTION_ORDER },
+    { "json", no_argument, NULL, OPTION_JSON },
+    { "block", required_argument, NULL, OPTION_BLOCK },
+    { "depth", required_argument, NULL, OPTION_DEPTH },
+    { "device", required_argument, NULL, OPTION_DEVICE },
+    { "folder", required_argument, NULL, OPTION_FOLDER },
+    { "rate", required_argument, NULL, OPTION_RATE },
+    { "help", no_argument, NULL, OPTION_HELP },
+    { 0 },
 };
 
 const char load_help[] =
     "sgi load PATH [--engine uring|threads|auto] [--cold] [--digest] [--repeat N] [--order FILE] [--json]\n"
-    "              [--block BYTES] [--depth N] [--device NAME] [--folder DIR]...\n"
+    "              [--block BYTES] [--depth N] [--rate BYTES] [--device NAME] [--folder DIR]...\n"
     "\n"
     "Brings a model into a device's memory as a server would, says what the time went to, and gives it back.\n"
     "PATH is a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
@@ -46,6 +55,7 @@ const char load_help[] =
     "  --json         one JSON object for each repetition, each on one line\n"
     "  --block BYTES  size of one read (default 2M), a multiple of 4096 up to 64M\n"
     "  --depth N      reads in flight, up to 64 (default: 8, more while that is faster)\n"
+    "  --rate BYTES   read no more than that in a second (default: no limit)\n"
     "  --device NAME  where to (default host)\n"
     "  --folder DIR   where further files of the model are, beside the folder that PATH is in; up to 64 times\n"
     "\n"
@@ -54,9 +64,9 @@ const char load_help[] =
     "\n"
     "The JSON has path, repetition, bytes, load_ms, total_ms, gib_s, cpu_ms, process_cpu_ms, engine, device,\n"
     "tier (where the bytes came from), cold, direct (past the page cache: yes, part, no), bounced_bytes,\n"
-    "reread_bytes and phases ({name: {start_ms, ms}}); with --cold cached_bytes, what stayed in the page cache\n"
-    "all the same (null: this kernel does not tell; cold is false when it is more than 1 % of the files); with\n"
-    "--digest digest_ms and tensors ([{name, xxh3}]).\n";
+    "reread_bytes, limited_ms (reads were held back by --rate) and phases ({name: {start_ms, ms}}); with --cold\n"
+    "cached_bytes, what stayed in the page cache all the same (null: this kernel does not tell; cold is false when\n"
+    "it is more than 1 % of the files); with --digest digest_ms and tensors ([{name, xxh3}]).\n";
 
 static bool engine_parse(const char *text, uint32_t *engine_out)
 {
@@ -107,6 +117,8 @@ static bool take(int option, struct load_options *o)
         return true;
     case OPTION_DEPTH:
         return number("--depth", DEPTH_MAX, &o->depth);
+    case OPTION_RATE:
+        return bytes_parse(&command_load, "--rate", optarg, 1, RATE_MAX, &o->rate);
     case OPTION_FOLDER:
         return folder_add(&command_load, &o->folders, optarg);
     default:

@@ -88,6 +88,8 @@ void report_run(struct output *out, const struct load_run *run)
                       size_text(t->bounced_bytes).text);
     if (t->reread_bytes)
         output_format(out, "    %s were read again after a failed check\n", size_text(t->reread_bytes).text);
+    if (t->limited_ns)
+        output_format(out, "    reads were held back for %.2f ms by --rate\n", ms(t->limited_ns));
     if (run->cached.bytes)
         output_format(out, "    %s stayed in the page cache\n", size_text(run->cached.bytes).text);
 }
@@ -197,6 +199,7 @@ void report_json(struct output *out, const struct load_options *options, sgi_run
     field_string(out, "direct", direct_name(t->direct));
     field_u64(out, "bounced_bytes", t->bounced_bytes);
     field_u64(out, "reread_bytes", t->reread_bytes);
+    field_decimal(out, "limited_ms", ms(t->limited_ns));
     put_phases(out, t);
     if (run->digests)
         put_digests(out, rt, model, info, run);

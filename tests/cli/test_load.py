@@ -14,7 +14,7 @@ from command import Case, digests, features, file_system, main
 STEPS = {"queue", "source", "context", "memory", "open", "read", "verify", "decode", "copy", "prefix", "prepare",
          "start"}
 NUMBERS = {"repetition", "bytes", "load_ms", "total_ms", "gib_s", "cpu_ms", "process_cpu_ms", "bounced_bytes",
-           "reread_bytes"}
+           "reread_bytes", "limited_ms"}
 TEXTS = {"path", "engine", "device", "tier", "direct"}
 
 
@@ -122,6 +122,16 @@ class Load(Case):
                     shape = ["--engine", engine, "--block", block, "--depth", depth]
                     record, = self.load(self.models[1], "--digest", *shape)
                     self.check_digests(self.models[1], record)
+
+    def test_a_limit_on_the_rate_holds(self):
+        file_bytes = os.path.getsize(self.models[1].path)
+        rate = max(file_bytes * 4, 1)  # a quarter of a second, less what may come at once
+        record, = self.load(self.models[1], "--rate", str(rate), "--block", "4096", "--digest")
+        self.check_digests(self.models[1], record)
+        self.assertGreater(record["load_ms"], (file_bytes - 4096) / rate * 1000 - 51)
+        self.assertGreater(record["limited_ms"], 0)
+        self.assertEqual(self.load(self.models[1])[0]["limited_ms"], 0)
+        self.assertIn("by --rate", self.good("load", "--rate", str(rate), "--block", "4K", self.models[1].path).out)
 
     def test_an_engine_that_does_not_work_here_says_so(self):
         if "uring" in self.engines:

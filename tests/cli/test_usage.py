@@ -17,6 +17,7 @@ WRONG = (
     ["load", "a", "--block", "0"], ["load", "a", "--block", "4095"], ["load", "a", "--block", "65M"],
     ["load", "a", "--block", "1Ki"], ["load", "a", "--block", "17179869184G"], ["load", "a", "--block", "2MB"],
     ["load", "a", "--depth", "0"], ["load", "a", "--depth", "65"], ["load", "a", "--cold=yes"],
+    ["load", "a", "--rate", "0"], ["load", "a", "--rate", "fast"], ["load", "a", "--rate", "2049G"],
     ["load", "a", "--help=1"], ["load", "a", "--device", ""],
 )
 

@@ -221,7 +221,8 @@ bool sgi__core_take_reply(struct sgi__core *core, struct sgi__core_reply *reply_
         return false;
     *reply_out = core->replies[core->replies_head];
     core->replies_head = (core->replies_head + 1) % core->replies_capacity;
-    core->replies_count--;
+    if (--core->replies_count == 0)
+        core->replies_head = 0; /* a ring has room for the worst case: what is never used is never touched */
     core->notes_count -= reply_out->kind == SGI__REPLY_NOTE;
     return true;
 }
@@ -253,7 +254,8 @@ bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *acti
         return false;
     *action_out = core->actions[core->actions_head];
     core->actions_head = (core->actions_head + 1) % core->actions_capacity;
-    core->actions_count--;
+    if (--core->actions_count == 0)
+        core->actions_head = 0; /* as with replies */
     return true;
 }
 

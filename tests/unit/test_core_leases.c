@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 
+#include "core/state.h"
 #include "sim/sim.h"
+#include "sim/sim_state.h"
 
 static struct sim *one_device(uint64_t bytes)
 {
@@ -412,6 +414,22 @@ static void a_model_without_engine_takes_no_calls(void **state)
     sim_free(s);
 }
 
+/* They have room for what every model could cause at once. Going round in it would make all of that resident. */
+static void what_is_taken_leaves_the_rings_at_their_beginning(void **state)
+{
+    (void)state;
+    struct sim *s = one_device(MIB(512));
+    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .idle_ms = 100 });
+
+    for (int n = 0; n < 100; n++) {
+        assert_int_equal(sim_release(s, sim_acquire(s, m)), SGI_OK);
+        sim_advance_ms(s, 200);
+        assert_true(s->core->actions_count == 0 && s->core->actions_head == 0);
+        assert_true(s->core->replies_count == 0 && s->core->replies_head == 0);
+    }
+    sim_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_call_keeps_its_lease_and_its_instance),
         cmocka_unit_test(a_call_that_was_given_up_keeps_the_instance_busy),
         cmocka_unit_test(a_model_without_engine_takes_no_calls),
+        cmocka_unit_test(what_is_taken_leaves_the_rings_at_their_beginning),
     };
     return cmocka_run_group_tests_name("core_leases", tests, NULL, NULL);
 }

@@ -123,18 +123,19 @@ static sgi_status check_part(struct pipeline *p, uint32_t number, sgi_error *err
 }
 
 /* The reader is made for the first file's way of reading: a hot file is copied on several cores, a cold one waits for
- * its disk. */
+ * its disk. And for no more reads than there are: each may be a thread, and a small model is read before they run. */
 static sgi_status open_reader(struct pipeline *p, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &p->load->spec;
     const struct sgi__io_engine *engine = p->parts[p->plan->chunks[0].part].direct ? spec->engine : spec->hot_engine;
     struct sgi__reader          *reader;
-    uint64_t                     since = sgi__clock_now_ns();
+    uint64_t                     since = sgi__clock_now_ns(), chunks = p->plan->chunks_count;
+    uint32_t                     depth = chunks < spec->depth_max ? (uint32_t)chunks : spec->depth_max;
 
-    sgi_status st = sgi__reader_open(engine, spec->depth_max, &reader, err);
+    sgi_status st = sgi__reader_open(engine, depth, &reader, err);
     if (st != SGI_OK && engine != spec->hot_engine) { /* it was probed, but there may be no room for another ring now */
         engine = spec->hot_engine;
-        st = sgi__reader_open(engine, spec->depth_max, &reader, err);
+        st = sgi__reader_open(engine, depth, &reader, err);
     }
     if (st != SGI_OK)
         return sgi__error_step(err, st, SGI_STEP_OPEN);

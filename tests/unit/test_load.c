@@ -372,6 +372,38 @@ static void beside_others_a_load_keeps_to_its_share(void **state)
     }
 }
 
+static uint32_t depth_asked;
+
+static sgi_status open_and_note(uint32_t depth, struct sgi__io_queue **queue_out, sgi_error *err)
+{
+    depth_asked = depth;
+    return sgi__io_threads.open(depth, queue_out, err);
+}
+
+/* A reading thread for a read that there is not costs more than a small model's reads do. */
+static void a_reader_is_no_deeper_than_there_are_reads(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t block;
+        uint32_t depth;
+    } cases[] = { { MIB(2), 1 }, { MIB(1), 2 }, { KIB(64), 4 } }; /* a file of 1.3 MiB; depth_max is 4 */
+
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        struct fixture        f;
+        struct sgi__io_engine noting = sgi__io_threads;
+        set_up(&f, 0, 0);
+        noting.open = open_and_note;
+        f.spec.engine = f.spec.hot_engine = &noting;
+        f.spec.block_bytes = cases[n].block;
+        start(&f);
+        assert_int_equal(sgi__load_run(f.load, NULL), SGI_OK);
+        assert_data(&f);
+        assert_int_equal(depth_asked, cases[n].depth);
+        tear_down(&f);
+    }
+}
+
 /* What arrives broken once is read again, past the cache, and is good then. */
 static void a_flipped_byte_is_read_again(void **state)
 {
@@ -517,6 +549,7 @@ int main(void)
         cmocka_unit_test(a_file_that_changes_while_it_is_read_is_refused),
         cmocka_unit_test(reading_again_can_be_canceled),
         cmocka_unit_test(beside_others_a_load_keeps_to_its_share),
+        cmocka_unit_test(a_reader_is_no_deeper_than_there_are_reads),
         cmocka_unit_test(a_flipped_byte_is_read_again),
         cmocka_unit_test(a_cancel_ends_it_and_nothing_touches_the_image_afterwards),
         cmocka_unit_test(a_residence_is_a_load_that_is_done),

@@ -1,153 +1,210 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A model from its files into the host device, through the library, again and again: what bench/raw does without it.
- *
- *     load PATH [--engine uring|threads|auto] [--memory reused|fresh] [--fd] [--cold] [--repeat N] [--stdin]
- *
- * One JSON object per repetition on stdout, flushed at once, with raw's field names. With --stdin each repetition waits
- * for a line of input, so that programs can take turns on one disk. The first repetition with reused memory pays for
- * its pages and is marked.
- */
-#include <fcntl.h>
-#include <stdbool.h>
-#include <stdint.h>
+/* A model from its files, or from DRAM, onto the host device, again and again; by itself, or in turn with what it is
+ * measured against. The first repetition with reused memory pays for its pages and is marked as fresh. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-#include <sgi/sgi.h>
+#include "against.h"
+#include "commands.h"
+#include "measure.h"
+#include "options.h"
+#include "report.h"
+#include "session.h"
 
 struct options {
-    const char *path, *engine, *memory;
-    uint32_t    repeat;
-    bool        fd, cold, on_line;
+    const char *path, *engine, *memory, *from, *against;
+    uint64_t    repeat, rate;
+    bool        fd, cold, checks, on_line;
 };
 
-static _Noreturn void die(const char *what, const sgi_error *err)
-{
-    fprintf(stderr, "load: %s: %s\n", what, err->message);
-    exit(1);
-}
+struct load {
+    const struct options *options;
+    sgi_runtime          *rt;
+    sgi_model             model;
+    sgi_tensor_check     *checks;
+    uint64_t              checks_count;
+    struct summary        summary;
+};
 
-static void usage(void)
-{
-    fputs("usage: load PATH [--engine uring|threads|auto] [--memory reused|fresh] [--fd] [--cold] [--repeat N] "
-          "[--stdin]\n",
-          stderr);
-    exit(2);
-}
+/* ---- set-up ---- */
 
-static void parse(int argc, char **argv, struct options *o)
+/* What the file holds now is what is checked from then on. */
+static void learn_checks(struct load *l)
 {
-    *o = (struct options){ .engine = "auto", .memory = "reused", .repeat = 1 };
-    for (int n = 1; n < argc; n++) {
-        const char *arg = argv[n], *value = n + 1 < argc ? argv[n + 1] : NULL;
-        if (strcmp(arg, "--fd") == 0)
-            o->fd = true;
-        else if (strcmp(arg, "--cold") == 0)
-            o->cold = true;
-        else if (strcmp(arg, "--stdin") == 0)
-            o->on_line = true;
-        else if (strcmp(arg, "--engine") == 0 && value)
-            o->engine = argv[++n];
-        else if (strcmp(arg, "--memory") == 0 && value)
-            o->memory = argv[++n];
-        else if (strcmp(arg, "--repeat") == 0 && value)
-            o->repeat = (uint32_t)strtoul(argv[++n], NULL, 10);
-        else if (arg[0] != '-' && !o->path)
-            o->path = arg;
-        else
-            usage();
+    sgi_error      err = SGI_ERROR_INIT;
+    sgi_model      model = session_register(l->rt, "learn", l->options->path, 0);
+    sgi_model_info info = session_info(l->rt, model);
+    sgi_lease      lease = session_acquire(l->rt, model, NULL);
+
+    l->checks = calloc(info.tensors_count ? info.tensors_count : 1, sizeof *l->checks);
+    if (!l->checks)
+        die("out of memory for %" PRIu64 " checks", info.tensors_count);
+    for (; l->checks_count < info.tensors_count; l->checks_count++) {
+        sgi_tensor        tensor = { .struct_size = sizeof tensor };
+        sgi_tensor_check *check = &l->checks[l->checks_count];
+        if (sgi_model_tensor_at(l->rt, model, l->checks_count, &tensor) != SGI_OK ||
+            sgi_lease_tensor_digest(l->rt, lease, l->checks_count, &check->xxh3, &err) != SGI_OK)
+            die("%s: its tensors cannot be hashed: %s", l->options->path, err.message);
+        check->name = strdup(tensor.name);
     }
-    if (!o->path || o->repeat == 0)
-        usage();
+    session_release(l->rt, lease);
+    session_evict(l->rt, model, SGI_TIER_DISK);
+    if (sgi_model_unregister(l->rt, model, SGI_FOREVER, &err) != SGI_OK)
+        die("unregister: %s", err.message);
 }
 
-static double cpu_seconds(void)
+static void set_up(struct load *l, const struct options *o)
 {
-    struct rusage u;
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    sgi_runtime_config config = session_config(o->engine, o->rate);
+    sgi_model_config   model;
+    sgi_error          err = SGI_ERROR_INIT;
+
+    *l = (struct load){ .options = o };
+    config.dram_bytes_max = SESSION_DRAM; /* spare memory counts in it too */
+    if (strcmp(o->memory, "reused") == 0)
+        config.spare_bytes_max = SESSION_DRAM;
+    l->rt = session_open(&config);
+    if (o->checks)
+        learn_checks(l);
+    sgi_model_config_init(&model, sizeof model);
+    model.name = "bench";
+    model.path = o->path;
+    model.flags = o->fd ? SGI_IMAGE_FD : 0;
+    model.checks = l->checks;
+    model.checks_count = (uint32_t)l->checks_count;
+    if (sgi_model_register(l->rt, &model, &l->model, &err) != SGI_OK)
+        die("%s: %s", o->path, err.message);
 }
 
-static void drop_pages(const char *path)
+static void take_down(struct load *l)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    fdatasync(fd);
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    close(fd);
+    session_close(l->rt);
+    for (uint64_t n = 0; n < l->checks_count; n++)
+        free((char *)(uintptr_t)l->checks[n].name);
+    free(l->checks);
 }
 
-/* Back to nothing but spare memory. */
-static void evict(sgi_runtime *rt, sgi_model model)
+/* ---- one repetition ---- */
+
+static void put(struct load *l, const sgi_timing *t, double cpu, bool fresh)
 {
-    sgi_model_state state = { .struct_size = sizeof state };
-    do {
-        sgi_model_evict(rt, model, SGI_TIER_DISK);
-        usleep(1000);
-        sgi_model_query(rt, model, &state);
-    } while (state.device_bytes > 0 || state.dram_bytes > 0);
+    bool   dram = t->tier == SGI_TIER_DRAM;
+    double total = (double)t->total_ns / 1e9, seconds = dram ? total : (double)t->load_ns / 1e9;
+    double gib = (double)t->bytes / GIB;
+
+    report_line(json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:o}", "what", "load",
+                          "engine", t->engine, "memory", fresh ? "fresh" : "reused", "from", dram ? "dram" : "disk",
+                          "fd", l->options->fd, "checks", l->options->checks, "cold", l->options->cold, "bytes",
+                          (json_int_t)t->bytes, "seconds", seconds, "gib_s", gib / seconds, "cpu_core_s_per_gib",
+                          cpu / gib, "direct", (int)t->direct, "total_seconds", total, "limited_seconds",
+                          (double)t->limited_ns / 1e9, "phases_ms", session_phases(t)));
+    summary_add(&l->summary, "seconds", seconds);
+    summary_add(&l->summary, "gib_s", gib / seconds);
+    summary_add(&l->summary, "cpu_core_s_per_gib", cpu / gib);
+    summary_add(&l->summary, "total_seconds", total);
 }
 
-static void once(sgi_runtime *rt, sgi_model model, const struct options *o, uint32_t number)
+static void once(struct load *l, bool first)
 {
-    sgi_error  err = { .struct_size = sizeof err };
-    sgi_timing t = { .struct_size = sizeof t };
-    sgi_lease  lease;
-    char       line[64];
+    const struct options *o = l->options;
+    bool                  dram = strcmp(o->from, "dram") == 0;
+    sgi_timing            t;
 
-    if (o->on_line && !fgets(line, sizeof line, stdin))
-        exit(0);
     if (o->cold)
-        drop_pages(o->path);
-    double cpu = cpu_seconds();
-    if (sgi_model_acquire_wait(rt, model, NULL, &lease, &err) != SGI_OK)
-        die(o->path, &err);
+        drop_cached(o->path);
+    if (dram && first) { /* the bytes come into DRAM by a start that is not counted */
+        session_release(l->rt, session_acquire(l->rt, l->model, NULL));
+        session_evict(l->rt, l->model, SGI_TIER_DRAM);
+    }
+    double    cpu = cpu_seconds();
+    sgi_lease lease = session_acquire(l->rt, l->model, &t);
     cpu = cpu_seconds() - cpu;
-    sgi_lease_timing(rt, lease, &t);
-    sgi_lease_release(rt, lease);
-    evict(rt, model);
-
-    bool   fresh = strcmp(o->memory, "fresh") == 0 || number == 0;
-    double seconds = (double)t.load_ns / 1e9, gib = (double)t.bytes / (double)(1u << 30);
-    printf("{\"engine\": \"%s\", \"memory\": \"%s\", \"bytes\": %llu, \"seconds\": %.6f, \"gib_s\": %.4f, "
-           "\"cpu_core_s_per_gib\": %.4f, "
-           "\"direct\": %u, \"total_seconds\": %.6f}\n",
-           t.engine, fresh ? "fresh" : "reused", (unsigned long long)t.bytes, seconds, gib / seconds, cpu / gib,
-           t.direct, (double)t.total_ns / 1e9);
-    fflush(stdout);
+    session_release(l->rt, lease);
+    session_evict(l->rt, l->model, dram ? SGI_TIER_DRAM : SGI_TIER_DISK);
+    if (dram != (t.tier == SGI_TIER_DRAM))
+        die("the bytes came from another place than from %s", o->from);
+    put(l, &t, cpu, strcmp(o->memory, "fresh") == 0 || (first && !dram && (!o->checks || o->fd)));
 }
 
-int main(int argc, char **argv)
+static int run(const struct options *o)
 {
-    struct options     o;
-    sgi_error          err = { .struct_size = sizeof err };
-    sgi_runtime_config rc;
-    sgi_model_config   mc;
-    sgi_runtime       *rt;
-    sgi_model          model;
+    struct load  l;
+    struct turns turns = { .repeat = o->repeat, .on_line = o->on_line };
 
-    parse(argc, argv, &o);
-    sgi_runtime_config_init(&rc, sizeof rc);
-    rc.io_engine = strcmp(o.engine, "uring") == 0     ? SGI_IO_URING
-                   : strcmp(o.engine, "threads") == 0 ? SGI_IO_THREADS
-                                                      : SGI_IO_AUTO;
-    if (strcmp(o.memory, "fresh") != 0)
-        rc.spare_bytes_max = UINT64_MAX - 1;
-    rc.dram_bytes_max = UINT64_C(1) << 40; /* the spare memory's ceiling; nothing else stays */
-    if (sgi_runtime_open(&rc, &rt, &err) != SGI_OK)
-        die("open", &err);
-    sgi_model_config_init(&mc, sizeof mc);
-    mc.name = "bench";
-    mc.path = o.path;
-    mc.flags = o.fd ? SGI_IMAGE_FD : 0;
-    if (sgi_model_register(rt, &mc, &model, &err) != SGI_OK)
-        die(o.path, &err);
-    for (uint32_t n = 0; n < o.repeat; n++)
-        once(rt, model, &o, n);
-    return sgi_runtime_close(rt, 5000, &err) == SGI_OK ? 0 : 1;
+    set_up(&l, o);
+    while (next_turn(&turns))
+        once(&l, turns.done == 1);
+    if (!o->on_line)
+        summary_report(&l.summary, "load", o->path, NULL);
+    summary_free(&l.summary);
+    take_down(&l);
+    return EXIT_GOOD;
+}
+
+/* ---- against something ---- */
+
+static int run_side(void *user)
+{
+    return run(user);
+}
+
+static int run_against(const struct options *o)
+{
+    struct options  mine = *o, other;
+    struct raw_side raw = {
+        .path = o->path, .engine = o->engine, .repeat = o->repeat + 1, .rate = o->rate, .cold = o->cold
+    };
+    struct side sides[] = { { "load", run_side, &mine }, { "raw", raw_side_run, &raw } };
+
+    mine.repeat = o->repeat + 1;
+    mine.on_line = true;
+    mine.against = NULL;
+    if (strcmp(o->against, "unchecked") == 0) {
+        other = mine;
+        other.checks = false;
+        mine.checks = true;
+        sides[0].name = "checked";
+        sides[1] = (struct side){ "unchecked", run_side, &other };
+    }
+    against_run("load", o->path, sides, o->repeat);
+    return EXIT_GOOD;
+}
+
+int load_main(int argc, char **argv)
+{
+    static const char *const          memories[] = { "reused", "fresh", NULL };
+    static const char *const          sources[] = { "disk", "dram", NULL };
+    static const char *const          others[] = { "raw", "unchecked", NULL };
+    static const struct bench_command command = {
+        .name = "load",
+        .operands = "FILE",
+        .operands_min = 1,
+        .operands_max = 1,
+        .purpose =
+            "A model onto the host device, through the library. reused memory is that of the repetition before; fresh\n"
+            "memory pays for its page faults. From dram nothing is read: the time is that from request to grant.\n"
+            "--against takes turns with a bare loop (raw), or with the same load without checks (unchecked), each in\n"
+            "a process of its own; one round that pays for pages is not counted.\n",
+    };
+    struct options            o = { .engine = "auto", .memory = "reused", .from = "disk", .repeat = 1 };
+    const struct bench_option options[] = {
+        { "engine", OPTION_CHOICE, &o.engine, 0, 0, session_engines, "how files are read" },
+        { "memory", OPTION_CHOICE, &o.memory, 0, 0, memories, "of the image" },
+        { "fd", OPTION_FLAG, &o.fd, 0, 0, NULL, "the image is a memfd" },
+        { "from", OPTION_CHOICE, &o.from, 0, 0, sources, "where the bytes are" },
+        { "checks", OPTION_FLAG, &o.checks, 0, 0, NULL, "XXH3 of every tensor" },
+        { "against", OPTION_CHOICE, &o.against, 0, 0, others, "what it takes turns with" },
+        OPTION_COLD(&o),
+        OPTION_REPEAT(&o),
+        OPTION_RATE(&o),
+        OPTION_STDIN(&o),
+    };
+    options_parse(&command, options, sizeof options / sizeof *options, argc, argv, &o.path);
+    if (o.against && o.on_line)
+        usage_error("load", "--against takes turns by itself: without --stdin");
+    if (o.against && strcmp(o.from, "dram") == 0)
+        usage_error("load", "--against is about reads: without --from dram");
+    return o.against ? run_against(&o) : run(&o);
 }

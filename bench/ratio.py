@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How near loads come to the disk's own rate: bench/raw and bench/load taking turns on one file.
+"""How near loads come to the disk's own rate: `sgi-bench raw` and `sgi-bench load` taking turns on one file.
 
     bench/ratio.py [--rounds N] [--bytes N] [--file PATH] [--json]
 
-Every round runs each program once, in turn, on a cold file; a ratio is taken within its round, since disks drift by a
+Every round runs each command once, in turn, on a cold file; a ratio is taken within its round, since disks drift by a
 factor of two over minutes. Median, minimum and maximum of the ratios are what is reported.
 """
 import argparse
@@ -18,10 +18,10 @@ import sys
 import tempfile
 
 TREE = pathlib.Path(__file__).resolve().parent.parent
-BENCH = TREE / "build/release/bench"
+BENCH = TREE / "build/release/bench/sgi-bench"
 
-# name: (program, arguments, reference)
-PROGRAMS = {
+# name: (command, arguments, reference)
+COMMANDS = {
     "raw uring": ("raw", ["--engine", "uring", "--memory", "touched"], None),
     "raw threads": ("raw", ["--engine", "threads", "--memory", "touched"], None),
     "uring reused": ("load", ["--engine", "uring", "--memory", "reused"], "raw uring"),
@@ -47,8 +47,8 @@ def write_model(path, size):
         os.fsync(file.fileno())
 
 
-def start(path, program, arguments, rounds):
-    return subprocess.Popen([BENCH / program, path, *arguments, "--cold", "--stdin", "--repeat", str(rounds + 1)],
+def start(path, command, arguments, rounds):
+    return subprocess.Popen([BENCH, command, path, *arguments, "--cold", "--stdin", "--repeat", str(rounds + 1)],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -59,7 +59,7 @@ def turn(process):
 
 
 def measure(path, rounds):
-    processes = {name: start(path, program, arguments, rounds) for name, (program, arguments, _) in PROGRAMS.items()}
+    processes = {name: start(path, command, arguments, rounds) for name, (command, arguments, _) in COMMANDS.items()}
     for process in processes.values():
         turn(process)  # the first pays for pages
     results = [{name: turn(process) for name, process in processes.items()} for _ in range(rounds)]
@@ -80,8 +80,8 @@ def main():
     parser.add_argument("--file", help="a model to use instead of a generated one")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    if not (BENCH / "load").exists():
-        sys.exit("ratio.py: build/release/bench/load is missing; build the release preset first")
+    if not BENCH.exists():
+        sys.exit("ratio.py: build/release/bench/sgi-bench is missing; build the release preset first")
 
     with tempfile.TemporaryDirectory(dir=os.environ.get("SGI_BENCH_DIR", "/var/tmp")) as folder:
         path = options.file or os.path.join(folder, "model.safetensors")
@@ -90,7 +90,7 @@ def main():
         rounds = measure(path, options.rounds)
 
     rows = {}
-    for name, (_, _, reference) in PROGRAMS.items():
+    for name, (_, _, reference) in COMMANDS.items():
         rows[name] = {"gib_s": summary([r[name]["gib_s"] for r in rounds]),
                       "cpu_core_s_per_gib": summary([r[name]["cpu_core_s_per_gib"] for r in rounds])}
         if reference:

@@ -3,44 +3,36 @@
  * The ceiling: a file into memory with nothing in between. No code of the library, so that what the library is measured
  * against cannot share its mistakes.
  *
- *     raw FILE [--engine uring|threads] [--block BYTES] [--depth N] [--memory touched|fresh|ring] [--buffered] [--cold]
- *              [--repeat N] [--stdin]
- *
- * One JSON object per repetition on stdout, flushed at once. With --stdin each repetition waits for a line of input, so
- * that another program can take turns with this one while the touched memory stays as it is.
- *
  * touched is the honest reference for a loader: image-sized, huge pages, written before. ring reuses depth * block
  * bytes, which is faster than anything that keeps what it read; fresh pays for its page faults.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifdef SGI_HAVE_URING
 #include <liburing.h>
 #endif
 
+#include "commands.h"
+#include "measure.h"
+#include "options.h"
+#include "report.h"
+
 enum { DEPTH_MAX = 256 };
 #define ALIGN     ((uint64_t)4096)
 #define HUGE_PAGE ((uint64_t)2 << 20)
-#define GIB       (1024.0 * 1024.0 * 1024.0)
 
 struct options {
     const char *path, *engine, *memory;
-    uint64_t    block;
-    uint32_t    depth, repeat;
+    uint64_t    block, depth, repeat, rate;
     bool        buffered, cold, on_line;
 };
 
@@ -52,12 +44,13 @@ struct job {
     bool                  ring; /* memory is depth blocks, used again and again */
     atomic_uint_fast64_t  next; /* offset of the next block; for the threads */
     atomic_uint_fast64_t  landed;
+    pthread_mutex_t       mutex;
+    struct bucket         bucket; /* under the mutex, where there are threads */
 };
 
-static _Noreturn void die(const char *what, int os_errno)
+static _Noreturn void failed(const char *what, int os_errno)
 {
-    fprintf(stderr, "raw: %s%s%s\n", what, os_errno ? ": " : "", os_errno ? strerror(os_errno) : "");
-    exit(1);
+    die("%s%s%s", what, os_errno ? ": " : "", os_errno ? strerror(os_errno) : "");
 }
 
 static uint64_t round_up(uint64_t value, uint64_t align)
@@ -72,7 +65,7 @@ static uint8_t *map_memory(uint64_t bytes)
     uint8_t *p = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
                       0);
     if (p == MAP_FAILED)
-        die("mmap", errno);
+        failed("mmap", errno);
     uint8_t *aligned = (uint8_t *)(uintptr_t)round_up((uintptr_t)p, HUGE_PAGE);
     if (aligned > p)
         munmap(p, (size_t)(aligned - p));
@@ -99,10 +92,10 @@ static uint64_t length_at(const struct job *job, uint64_t offset)
 static void check(const struct job *job, uint64_t offset, int64_t result)
 {
     if (result < 0)
-        die("read", (int)-result);
+        failed("read", (int)-result);
     uint64_t left = job->file_bytes - offset;
     if ((uint64_t)result != (left < job->options->block ? left : job->options->block))
-        die("short read", 0);
+        failed("short read", 0);
 }
 
 /* ------------------------------------------------------------------ threads */
@@ -121,6 +114,10 @@ static void *pread_blocks(void *user)
         uint64_t offset = atomic_fetch_add(&job->next, job->options->block);
         if (offset >= job->file_bytes)
             return NULL;
+        pthread_mutex_lock(&job->mutex);
+        uint64_t begin = bucket_take(&job->bucket, length_at(job, offset));
+        pthread_mutex_unlock(&job->mutex);
+        wait_until_ns(begin);
         ssize_t got = pread(job->fd, place_of(job, offset, worker->slot), length_at(job, offset), (off_t)offset);
         check(job, offset, got < 0 ? -errno : got);
         atomic_fetch_add(&job->landed, (uint64_t)got);
@@ -134,7 +131,7 @@ static void run_threads(struct job *job)
         workers[i] = (struct worker){ .job = job, .slot = i };
         int rc = pthread_create(&workers[i].thread, NULL, pread_blocks, &workers[i]);
         if (rc)
-            die("pthread_create", rc);
+            failed("pthread_create", rc);
     }
     for (uint32_t i = 0; i < job->options->depth; i++)
         pthread_join(workers[i].thread, NULL);
@@ -143,32 +140,48 @@ static void run_threads(struct job *job)
 /* ----------------------------------------------------------------- io_uring */
 
 #ifdef SGI_HAVE_URING
+/* With --rate: a read whose time has not come waits while others are under way; when there are none it is waited for.
+ * *begin: of the next read, 0 when it is not known yet. */
+static bool may_begin(struct job *job, uint64_t *begin, uint64_t bytes, bool alone)
+{
+    if (job->options->rate == 0)
+        return true;
+    if (*begin == 0)
+        *begin = bucket_take(&job->bucket, bytes);
+    if (alone)
+        wait_until_ns(*begin);
+    return now_ns() >= *begin;
+}
+
 static void run_uring(struct job *job)
 {
     struct io_uring ring;
     uint64_t        offsets[DEPTH_MAX];
-    int rc = io_uring_queue_init(job->options->depth, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    unsigned        depth = (unsigned)job->options->depth;
+    int             rc = io_uring_queue_init(depth, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
     if (rc == -EINVAL)
-        rc = io_uring_queue_init(job->options->depth, &ring, 0);
+        rc = io_uring_queue_init(depth, &ring, 0);
     if (rc < 0)
-        die("io_uring_setup", -rc);
+        failed("io_uring_setup", -rc);
 
-    uint64_t next = 0, landed = 0;
+    uint64_t next = 0, landed = 0, begin = 0;
     uint32_t unused[DEPTH_MAX], unused_count = 0;
-    for (uint32_t i = 0; i < job->options->depth; i++)
+    for (uint32_t i = 0; i < depth; i++)
         unused[unused_count++] = i;
     while (landed < job->file_bytes) {
-        while (unused_count && next < job->file_bytes) {
+        while (unused_count && next < job->file_bytes &&
+               may_begin(job, &begin, length_at(job, next), unused_count == depth)) {
             struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
             uint32_t             slot = unused[--unused_count];
             offsets[slot] = next;
             io_uring_prep_read(sqe, job->fd, place_of(job, next, slot), (unsigned)length_at(job, next), next);
             io_uring_sqe_set_data64(sqe, slot);
             next += job->options->block;
+            begin = 0;
         }
         rc = io_uring_submit_and_wait(&ring, 1);
         if (rc < 0 && rc != -EINTR)
-            die("io_uring_enter", -rc);
+            failed("io_uring_enter", -rc);
 
         struct io_uring_cqe *cqe;
         unsigned             head, seen = 0;
@@ -189,155 +202,154 @@ static void run_uring(struct job *job)
 static void run_uring(struct job *job)
 {
     (void)job;
-    die("this build has no io_uring", 0);
+    failed("this build has no io_uring", 0);
 }
 #endif
 
 /* -------------------------------------------------------------- measurement */
 
-static double seconds_now(void)
+static void put(const struct options *o, struct summary *summary, uint64_t file_bytes, double seconds, double cpu)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    double gib = (double)file_bytes / GIB;
+    report_line(json_pack("{s:s, s:s, s:I, s:I, s:s, s:b, s:b, s:I, s:f, s:f, s:f}", "what", "raw", "engine", o->engine,
+                          "block", (json_int_t)o->block, "depth", (json_int_t)o->depth, "memory", o->memory, "buffered",
+                          o->buffered, "cold", o->cold, "bytes", (json_int_t)file_bytes, "seconds", seconds, "gib_s",
+                          gib / seconds, "cpu_core_s_per_gib", cpu / gib));
+    summary_add(summary, "seconds", seconds);
+    summary_add(summary, "gib_s", gib / seconds);
+    summary_add(summary, "cpu_core_s_per_gib", cpu / gib);
 }
 
-static double cpu_seconds(void)
+static void once(const struct options *o, struct job *job, double *seconds_out, double *cpu_out)
 {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
-}
+    bool     fresh = strcmp(o->memory, "fresh") == 0;
+    uint64_t bytes = round_up(job->file_bytes, HUGE_PAGE);
+    double   cpu = cpu_seconds(), begin = seconds_now();
 
-static void drop_cached(int fd)
-{
-    fdatasync(fd); /* dirty pages stay */
-    int rc = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    if (rc)
-        die("posix_fadvise", rc);
+    if (fresh)
+        job->memory = map_memory(bytes);
+    if (strcmp(o->engine, "uring") == 0)
+        run_uring(job);
+    else
+        run_threads(job);
+    *seconds_out = seconds_now() - begin;
+    *cpu_out = cpu_seconds() - cpu;
+    if (atomic_load(&job->landed) != job->file_bytes)
+        failed("bytes are missing", 0);
+    if (fresh)
+        munmap(job->memory, bytes);
 }
 
 static void measure(const struct options *o, int fd, uint64_t file_bytes)
 {
-    bool     ring = strcmp(o->memory, "ring") == 0, fresh = strcmp(o->memory, "fresh") == 0;
-    uint64_t bytes = round_up(ring ? o->block * o->depth : file_bytes, HUGE_PAGE);
-    uint8_t *memory = NULL;
+    bool           ring = strcmp(o->memory, "ring") == 0, fresh = strcmp(o->memory, "fresh") == 0;
+    uint64_t       bytes = round_up(ring ? o->block * o->depth : file_bytes, HUGE_PAGE);
+    uint8_t       *memory = NULL;
+    struct summary summary = { 0 };
+    struct turns   turns = { .repeat = o->repeat, .on_line = o->on_line };
+
     if (!fresh) {
         memory = map_memory(bytes);
         memset(memory, 1, bytes);
     }
-    for (uint32_t i = 0; i < o->repeat; i++) {
-        char line[256];
-        if (o->on_line && !fgets(line, sizeof line, stdin))
-            break;
+    while (next_turn(&turns)) {
+        struct job job = { .options = o,
+                           .fd = fd,
+                           .file_bytes = file_bytes,
+                           .memory = memory,
+                           .ring = ring,
+                           .mutex = PTHREAD_MUTEX_INITIALIZER,
+                           .bucket.bytes_per_s = o->rate };
+        double     seconds, cpu;
         if (o->cold)
-            drop_cached(fd);
-        struct job job = { .options = o, .fd = fd, .file_bytes = file_bytes, .memory = memory, .ring = ring };
-        double     cpu = cpu_seconds(), begin = seconds_now();
-        if (fresh)
-            job.memory = map_memory(bytes);
-        if (strcmp(o->engine, "uring") == 0)
-            run_uring(&job);
-        else
-            run_threads(&job);
-        double seconds = seconds_now() - begin;
-        cpu = cpu_seconds() - cpu;
-        if (atomic_load(&job.landed) != file_bytes)
-            die("bytes are missing", 0);
-        if (fresh)
-            munmap(job.memory, bytes);
-        double gib = (double)file_bytes / GIB;
-        printf("{\"what\":\"raw\",\"engine\":\"%s\",\"block\":%" PRIu64 ",\"depth\":%" PRIu32
-               ",\"memory\":\"%s\",\"buffered\":%s,"
-               "\"cold\":%s,\"bytes\":%" PRIu64 ",\"seconds\":%.6f,\"gib_s\":%.4f,\"cpu_core_s_per_gib\":%.5f}\n",
-               o->engine, o->block, o->depth, o->memory, o->buffered ? "true" : "false", o->cold ? "true" : "false",
-               file_bytes, seconds, gib / seconds, cpu / gib);
-        fflush(stdout);
+            drop_cached(o->path);
+        once(o, &job, &seconds, &cpu);
+        put(o, &summary, file_bytes, seconds, cpu);
     }
     if (memory)
         munmap(memory, bytes);
+    if (!o->on_line)
+        summary_report(&summary, "raw", o->path, NULL);
+    summary_free(&summary);
+}
+
+static int run(const struct options *o)
+{
+    struct stat st;
+    int         fd = open(o->path, O_RDONLY | O_CLOEXEC | (o->buffered ? 0 : O_DIRECT));
+
+    if (fd < 0)
+        failed(o->path, errno);
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        failed("not a regular file with something in it", 0);
+    measure(o, fd, (uint64_t)st.st_size);
+    close(fd);
+    return EXIT_GOOD;
 }
 
 /* ------------------------------------------------------------------ options */
 
-static _Noreturn void usage(void)
-{
-    fputs("usage: raw FILE [--engine uring|threads] [--block BYTES] [--depth N] [--memory touched|fresh|ring]\n"
-          "                [--buffered] [--cold] [--repeat N] [--stdin]\n",
-          stderr);
-    exit(2);
-}
-
-static uint64_t number(const char *text, uint64_t max)
-{
-    char *end = NULL;
-    errno = 0;
-    uint64_t value = text && *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
-    if (!end || *end || errno || value < 1 || value > max)
-        usage();
-    return value;
-}
-
-static const char *one_of(const char *text, const char *const *words)
-{
-    for (; text && *words; words++) {
-        if (strcmp(text, *words) == 0)
-            return *words;
-    }
-    usage();
-}
-
-static struct options parse(char **argv)
-{
-    static const char *const engines[] = { "uring", "threads", NULL };
-    static const char *const memories[] = { "touched", "fresh", "ring", NULL };
-    struct options o = { .engine = "uring", .memory = "touched", .block = HUGE_PAGE, .depth = 8, .repeat = 1 };
-#ifndef SGI_HAVE_URING
-    o.engine = "threads";
+static const struct options defaults = {
+#ifdef SGI_HAVE_URING
+    .engine = "uring",
+#else
+    .engine = "threads",
 #endif
-    for (; *argv; argv++) {
-        if (strcmp(*argv, "--buffered") == 0)
-            o.buffered = true;
-        else if (strcmp(*argv, "--cold") == 0)
-            o.cold = true;
-        else if (strcmp(*argv, "--stdin") == 0)
-            o.on_line = true;
-        else if (strncmp(*argv, "--", 2) != 0 && !o.path)
-            o.path = *argv;
-        else if (!argv[1])
-            usage();
-        else if (strcmp(*argv, "--engine") == 0)
-            o.engine = one_of(*++argv, engines);
-        else if (strcmp(*argv, "--memory") == 0)
-            o.memory = one_of(*++argv, memories);
-        else if (strcmp(*argv, "--block") == 0)
-            o.block = number(*++argv, (uint64_t)1 << 30);
-        else if (strcmp(*argv, "--depth") == 0)
-            o.depth = (uint32_t)number(*++argv, DEPTH_MAX);
-        else if (strcmp(*argv, "--repeat") == 0)
-            o.repeat = (uint32_t)number(*++argv, 1000000);
-        else
-            usage();
-    }
-    if (!o.path)
-        usage();
-    if (!o.buffered && o.block % ALIGN)
-        die("a direct read needs a --block that is a multiple of 4096", 0);
-    return o;
+    .memory = "touched",
+    .block = HUGE_PAGE,
+    .depth = 8,
+    .repeat = 1,
+};
+
+int raw_side_run(void *user)
+{
+    const struct raw_side *side = user;
+    struct options         o = defaults;
+
+    o.path = side->path;
+    if (strcmp(side->engine, "auto") != 0)
+        o.engine = side->engine;
+    o.repeat = side->repeat;
+    o.rate = side->rate;
+    o.cold = side->cold;
+    o.buffered = side->buffered;
+    o.on_line = true;
+    return run(&o);
 }
 
-int main(int argc, char **argv)
+int raw_main(int argc, char **argv)
 {
-    (void)argc;
-    struct options o = parse(argv + 1);
-    struct stat    st;
-    int            fd = open(o.path, O_RDONLY | O_CLOEXEC | (o.buffered ? 0 : O_DIRECT));
-    if (fd < 0)
-        die(o.path, errno);
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
-        die("not a regular file with something in it", 0);
-    measure(&o, fd, (uint64_t)st.st_size);
-    close(fd);
-    return 0;
+    static const char *const          engines[] = { "uring", "threads", NULL };
+    static const char *const          memories[] = { "touched", "fresh", "ring", NULL };
+    static const struct bench_command command = {
+        .name = "raw",
+        .operands = "FILE",
+        .operands_min = 1,
+        .operands_max = 1,
+        .purpose =
+            "A file into memory: bare io_uring or pread loops, no code of the library. touched memory is as large as\n"
+            "the file and was written before: what a loader can have. fresh memory pays for its page faults. A ring\n"
+            "of depth * block bytes is faster than anything that keeps what it read.\n",
+    };
+    struct options            o = defaults;
+    const struct bench_option options[] = {
+        { "engine", OPTION_CHOICE, &o.engine, 0, 0, engines, "how it is read" },
+        { "memory", OPTION_CHOICE, &o.memory, 0, 0, memories, "where to" },
+        { "block", OPTION_BYTES, &o.block, 1, UINT64_C(1) << 30, NULL, "of one read" },
+        { "depth", OPTION_NUMBER, &o.depth, 1, DEPTH_MAX, NULL, "reads in flight" },
+        { "buffered", OPTION_FLAG, &o.buffered, 0, 0, NULL, "through the page cache" },
+        OPTION_COLD(&o),
+        OPTION_REPEAT(&o),
+        OPTION_RATE(&o),
+        OPTION_STDIN(&o),
+    };
+    options_parse(&command, options, sizeof options / sizeof *options, argc, argv, &o.path);
+#ifndef SGI_HAVE_URING
+    if (strcmp(o.engine, "uring") == 0)
+        die("this build has no io_uring");
+#endif
+    if (!o.buffered && o.block % ALIGN)
+        usage_error("raw", "a direct read needs a --block that is a multiple of 4096, not %llu",
+                    (unsigned long long)o.block);
+    return run(&o);
 }

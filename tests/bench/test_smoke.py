@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every subcommand of sgi-bench on small files: what it puts out, how it ends, and that it keeps its word where that
+does not depend on how fast the machine is.
+
+    test_smoke.py SGI_BENCH [names of tests, as unittest takes them]
+"""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BENCH = os.path.abspath(sys.argv.pop(1))
+HANGS = 120
+
+with open(BENCH, "rb") as bench_file:
+    bench_bytes = bench_file.read()
+ASAN, TSAN = b"__asan_" in bench_bytes, b"__tsan_" in bench_bytes
+
+STATS = {"median", "min", "max", "spread", "count"}
+MACHINE = {"cpu", "cpus", "memory_bytes", "kernel", "page_bytes", "transparent_huge_pages", "shmem_huge_pages",
+           "library", "io_uring", "load_average"}
+RAW = {"what", "engine", "block", "depth", "memory", "buffered", "cold", "bytes", "seconds", "gib_s",
+       "cpu_core_s_per_gib"}
+LOAD = {"what", "engine", "memory", "from", "fd", "checks", "cold", "bytes", "seconds", "gib_s", "cpu_core_s_per_gib",
+        "direct", "total_seconds", "limited_seconds", "phases_ms"}
+COMMANDS = ("raw", "load", "warm", "idle", "swap", "memory", "release")
+
+WRONG = (
+    ([], "which command"), (["frobnicate"], "'frobnicate'"), (["raw"], "FILE"), (["load"], "FILE"),
+    (["raw", "a", "b"], "'b'"), (["warm", "a", "b"], "'b'"), (["idle", "a"], "'a'"), (["swap", "a"], "two files"),
+    (["load", ""], "empty"), (["load", "a", "--engine", "mmap"], "'mmap'"), (["load", "a", "--memory"], "--memory"),
+    (["load", "a", "--repeat", "0"], "'0'"), (["load", "a", "--repeat", "2x"], "'2x'"),
+    (["load", "a", "--repeat", "-1"], "'-1'"), (["load", "a", "--rate", "1Q"], "'1Q'"), (["load", "a", "-x"], "-x"),
+    (["raw", "a", "--rate", "99999999999999999999"], "'99999999999999999999'"), (["raw", "a", "--cold=1"], "--cold"),
+    (["load", "a", "--colder"], "--colder"), (["raw", "a", "--block", "4097"], "4097"),
+    (["load", "a", "--against", "raw", "--stdin"], "--stdin"),
+    (["load", "a", "--against", "raw", "--from", "dram"], "dram"), (["memory", "--bytes", "1"], "--bytes"),
+)
+
+
+def run(*argv, folder=None, text=""):
+    environment = {**os.environ, "SGI_BENCH_DIR": folder} if folder else None
+    return subprocess.run([BENCH, *argv], input=text, capture_output=True, text=True, timeout=HANGS, env=environment,
+                          check=False)
+
+
+class Smoke(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        build = os.environ.get("SGI_BUILD_DIR")
+        cls.folder = tempfile.mkdtemp(prefix="bench-", dir=os.path.join(build, "tests") if build else None)
+        cls.tensors = 3 << 20
+        cls.path = os.path.join(cls.folder, "model.safetensors")
+        half = cls.tensors // 2
+        header = json.dumps({name: {"dtype": "U8", "shape": [half], "data_offsets": [n * half, (n + 1) * half]}
+                             for n, name in enumerate(("a", "b"))}).encode()
+        header += b" " * (-len(header) % 8)
+        with open(cls.path, "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header + os.urandom(cls.tensors))
+            os.fsync(file.fileno())
+        cls.engines = ["threads"] + (["uring"] if cls.machine(run("raw", cls.path, "--engine", "threads"))["io_uring"]
+                                     else [])
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    @staticmethod
+    def machine(done):
+        return json.loads(done.stdout.splitlines()[-1])["machine"]
+
+    def lines(self, *argv):
+        """What it put out: the results, and the summary."""
+        made = tempfile.mkdtemp(dir=self.folder)
+        done = run(*argv, folder=made)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+        self.assertEqual(os.listdir(made), [], "it left files behind")
+        *lines, summary = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual((summary["what"], summary["command"]), ("summary", argv[0]))
+        self.assertLessEqual(MACHINE, set(summary["machine"]))
+        return lines, summary
+
+    def check_stats(self, stats, values):
+        self.assertEqual(set(stats), STATS)
+        self.assertEqual(stats["count"], len(values))
+        self.assertAlmostEqual(stats["min"], min(values), delta=min(values) * 1e-5)
+        self.assertAlmostEqual(stats["max"], max(values), delta=max(values) * 1e-5)
+        if len(values) == 3:
+            self.assertAlmostEqual(stats["median"], sorted(values)[1], delta=max(values) * 1e-5)
+
+    # ---- arguments ----
+
+    def test_what_is_wrong_is_named_in_one_sentence(self):
+        for argv, named in WRONG:
+            with self.subTest(argv=argv):
+                done = run(*argv)
+                self.assertEqual((done.returncode, done.stdout), (2, ""), done)
+                self.assertTrue(done.stderr.startswith("sgi-bench"), done)
+                self.assertEqual(done.stderr.count("\n"), 1, done)
+                self.assertIn(named, done.stderr)
+
+    def test_help_is_everywhere(self):
+        general = run("--help")
+        self.assertEqual((general.returncode, general.stderr), (0, ""))
+        for command in COMMANDS:
+            self.assertIn(f"  {command} ", general.stdout)
+            done = run(command, "--help")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("--rate", done.stdout)
+
+    def test_what_cannot_be_measured_is_said(self):
+        for argv in (["raw", "/nonexistent"], ["load", "/nonexistent"], ["load", __file__], ["swap", "/none", "/none"],
+                     ["load", "/nonexistent", "--against", "raw"], ["warm", self.folder + "/none"]):
+            with self.subTest(argv=argv):
+                done = run(*argv)
+                self.assertEqual((done.returncode, done.stdout), (1, ""), done)
+                self.assertIn("sgi-bench: ", done.stderr)
+
+    # ---- reads ----
+
+    def test_raw(self):
+        for engine in self.engines:
+            for argv in ([], ["--cold"], ["--buffered"], ["--memory", "fresh"], ["--memory", "ring", "--block", "64K"],
+                         ["--depth", "3", "--block", "4K"]):
+                with self.subTest(engine=engine, argv=argv):
+                    lines, summary = self.lines("raw", self.path, "--engine", engine, "--repeat", "3", *argv)
+                    for line in lines:
+                        self.assertEqual(set(line), RAW)
+                        self.assertEqual((line["what"], line["engine"], line["bytes"]),
+                                         ("raw", engine, os.path.getsize(self.path)))
+                    self.check_stats(summary["gib_s"], [line["gib_s"] for line in lines])
+
+    def test_load(self):
+        for engine in self.engines:
+            for argv in ([], ["--cold"], ["--fd"], ["--memory", "fresh"], ["--checks"], ["--checks", "--fd", "--cold"]):
+                with self.subTest(engine=engine, argv=argv):
+                    lines, summary = self.lines("load", self.path, "--engine", engine, "--repeat", "3", *argv)
+                    self.assertEqual(len(lines), 3)
+                    for line in lines:
+                        self.assertEqual(set(line), LOAD)
+                        self.assertEqual((line["engine"], line["bytes"]), (engine, self.tensors))
+                        self.assertEqual((line["from"], line["limited_seconds"]), ("disk", 0))
+                        self.assertEqual("verify" in line["phases_ms"], "--checks" in argv)
+                        self.assertEqual((line["fd"], line["checks"]), ("--fd" in argv, "--checks" in argv))
+                    memory = "fresh" if "--memory" in argv else "reused"
+                    self.assertEqual(lines[2]["memory"], memory)
+                    self.check_stats(summary["gib_s"], [line["gib_s"] for line in lines])
+
+    def test_load_from_dram_reads_nothing(self):
+        lines, _ = self.lines("load", self.path, "--from", "dram", "--repeat", "2")
+        for line in lines:
+            self.assertEqual((line["from"], line["bytes"]), ("dram", self.tensors))
+            self.assertNotIn("read", line["phases_ms"])
+
+    def test_taking_turns(self):
+        """A line in, a line out; so programs share a disk."""
+        for command in ("raw", "load"):
+            argv = [BENCH, command, self.path, "--cold", "--stdin", "--repeat", "5"]
+            with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+                for _ in range(2):
+                    process.stdin.write("\n")
+                    process.stdin.flush()
+                    self.assertEqual(json.loads(process.stdout.readline())["what"], command)
+                process.stdin.close()
+                self.assertEqual(process.stdout.read(), "")
+                self.assertEqual(process.wait(), 0)
+
+    def test_against(self):
+        for other, names in (("raw", ("load", "raw")), ("unchecked", ("checked", "unchecked"))):
+            lines, summary = self.lines("load", self.path, "--against", other, "--repeat", "3")
+            self.assertEqual([line["round"] for line in lines], [1, 2, 3])
+            for line in lines:
+                self.assertAlmostEqual(line["ratio"], line[names[0]]["gib_s"] / line[names[1]]["gib_s"], delta=1e-3)
+            self.check_stats(summary["ratio"], [line["ratio"] for line in lines])
+            for name in names:
+                self.check_stats(summary[name]["gib_s"], [line[name]["gib_s"] for line in lines])
+            if other == "unchecked":
+                self.assertEqual([line[name]["checks"] for line in lines for name in names], [True, False] * 3)
+
+    def test_a_limit_holds(self):
+        rate = 12 << 20  # a quarter of a second; 50 ms' worth may come at once, and the last read is paid later
+        least = self.tensors / rate - 0.05 - (64 << 10) / rate
+        for engine in self.engines:
+            lines, _ = self.lines("raw", self.path, "--engine", engine, "--block", "64K", "--rate", str(rate))
+            self.assertGreaterEqual(lines[0]["seconds"], least)
+        lines, _ = self.lines("load", self.path, "--rate", "2M", "--cold")  # two reads: the second waits for the first
+        self.assertGreater(lines[0]["limited_seconds"], 0)
+        self.assertGreaterEqual(lines[0]["seconds"], 1 - 0.05 - 0.001)
+
+    # ---- the others ----
+
+    def test_warm(self):
+        lines, summary = self.lines("warm", "--pairs", "2000", "--repeat", "2")
+        self.assertEqual([line["threads"] for line in lines], [1, 2, 1, 2])
+        for line in lines:
+            self.assertEqual(line["pairs"], 2000 * line["threads"])
+            self.assertLessEqual(line["p50_ns"], line["p99_ns"])
+            self.assertLessEqual(line["p99_ns"], line["max_ns"])
+        self.check_stats(summary["p50_ns"], [line["p50_ns"] for line in lines[::2]])
+        self.check_stats(summary["several"]["pairs_per_s"], [line["pairs_per_s"] for line in lines[1::2]])
+        lines, _ = self.lines("warm", self.path, "--pairs", "1000", "--threads", "1", "--repeat", "1")
+        self.assertEqual([line["threads"] for line in lines], [1])
+
+    def test_idle(self):
+        for argv in ([], ["--files"]):
+            lines, summary = self.lines("idle", "--models", "50", "--tensors", "64", "--seconds", "1", *argv)
+            self.assertEqual([line["variant"] for line in lines], ["registered", "loaded once"])
+            for line in lines:
+                self.assertEqual(line["models"], 50)
+                if not TSAN:  # which has a thread of its own
+                    self.assertEqual((line["context_switches"], line["cpu_ticks"]), (0, 0), line)
+                    self.assertIn(line["wakeups"], (0, None))
+                    self.assertEqual(line["threads"], 2)  # the one that waits for input, and the library's
+                if not ASAN and not TSAN:  # which have heaps of their own
+                    self.assertGreater(line["heap_bytes_per_model"], 1000)
+                    self.assertGreater(line["index_bytes_per_tensor"], 56)
+            self.assertEqual(summary["models"], 50)
+            self.assertEqual(summary["loaded_once"]["context_switches"]["count"], 1)
+
+    def test_swap(self):
+        for source in ("disk", "dram"):
+            lines, summary = self.lines("swap", "--bytes", "2M", "--from", source, "--repeat", "2")
+            self.assertEqual([line["to"] for line in lines], ["a", "b", "a", "b"])
+            for line in lines:
+                self.assertEqual((line["from"], line["bytes"]), (source, 2 << 20))
+                self.assertAlmostEqual(line["ratio"], line["raw_seconds"] / line["total_seconds"],
+                                       delta=line["ratio"] * 1e-3)
+            self.check_stats(summary["ratio"], [line["ratio"] for line in lines])
+        lines, _ = self.lines("swap", self.path, self.path, "--fd", "--repeat", "1")
+        self.assertEqual([line["bytes"] for line in lines], [self.tensors] * 2)
+
+    def test_memory(self):
+        lines, summary = self.lines("memory", "--bytes", "8M", "--repeat", "1")
+        self.assertEqual([line["fd"] for line in lines], [False, True])
+        for line in lines:
+            self.assertGreaterEqual(line["image_bytes"], 8 << 20)
+            self.assertGreaterEqual(line["peak_bytes"], 8 << 20)  # all of it was there
+            if not ASAN and not TSAN:
+                self.assertLess(line["residue_bytes"], 4 << 20)  # and is not any more
+        self.assertEqual(summary["memfd"]["peak_bytes"]["count"], 1)
+
+    def test_release(self):
+        lines, summary = self.lines("release", "--bytes", "16M", "--repeat", "2")
+        self.assertEqual([line["image"] for line in lines], ["anonymous", "memfd"] * 2)
+        for line in lines:
+            self.assertGreaterEqual(line["held_bytes"], 12 << 20)
+            self.assertGreaterEqual(line["memory_ms"], line["device_ms"])
+            self.assertEqual(line["within"], line["memory_ms"] <= line["row_ms"])
+        self.assertEqual(summary["anonymous_within"], all(line["within"] for line in lines[::2]))
+        self.assertEqual(summary["memfd_within"], all(line["within"] for line in lines[1::2]))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -9,4 +9,15 @@
 uint64_t sgi__hash(const void *data, size_t bytes);
 uint64_t sgi__hash_avx2(const void *data, size_t bytes); /* only where the processor has it: sgi__hash() asks */
 
+/* The same, piece by piece. Plain memory: it may lie anywhere and needs no end. */
+struct sgi__hash_state {
+    unsigned char room[704]; /* xxhash's own state and what aligns it; hash.c checks */
+};
+
+void     sgi__hash_begin(struct sgi__hash_state *state);
+void     sgi__hash_more(struct sgi__hash_state *state, const void *data, size_t bytes);
+uint64_t sgi__hash_so_far(const struct sgi__hash_state *state);
+void     sgi__hash_begin_avx2(void *state);
+void     sgi__hash_more_avx2(void *state, const void *data, size_t bytes);
+
 #endif

@@ -13,6 +13,16 @@ uint64_t sgi__hash_avx2(const void *data, size_t bytes)
     return XXH3_64bits(data, bytes);
 }
 
+void sgi__hash_begin_avx2(void *state)
+{
+    XXH3_64bits_reset(state);
+}
+
+void sgi__hash_more_avx2(void *state, const void *data, size_t bytes)
+{
+    XXH3_64bits_update(state, data, bytes);
+}
+
 #else
 typedef int sgi__hash_avx2_has_no_code; /* ISO C wants one declaration in a file */
 #endif

@@ -18,6 +18,7 @@
 #include "load/plan.h"
 #include "load/state.h"
 #include "load/touch.h"
+#include "load/verify.h"
 
 enum {
     HOT_PER_MILLE = 900, /* of a file in the page cache: from here on it is read from there */
@@ -44,6 +45,7 @@ struct pipeline {
     struct open_part   *parts;
     uint32_t            files_open, rest_at; /* rest_at: where the next one to close is looked for */
     uint64_t           *missing;             /* bytes by tensor */
+    struct sgi__verify  verify;
     struct sgi__touch  *touch;
     struct sgi__reader *reader;
     struct slot        *slots, *free_slots;
@@ -232,7 +234,7 @@ static sgi_status verify(struct pipeline *p, uint64_t tensor, const struct sgi__
     uint64_t                     since = sgi__clock_now_ns();
     sgi_status                   st = SGI_OK;
 
-    uint64_t got = sgi__hash(at, t->bytes);
+    uint64_t got = sgi__verify_end(&p->verify, tensor, at, t->bytes);
     if (got != check->xxh3) {
         st = read_again(p, t, at, err);
         if (st == SGI_OK && (got = sgi__hash(at, t->bytes)) != check->xxh3) {
@@ -244,6 +246,18 @@ static sgi_status verify(struct pipeline *p, uint64_t tensor, const struct sgi__
     }
     spent(p, SGI_STEP_VERIFY, since);
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_VERIFY);
+}
+
+/* A part of a tensor: the rest of it is on its way, or waits for that. */
+static void verify_part(struct pipeline *p, uint64_t tensor, uint64_t from, uint64_t to)
+{
+    const struct sgi__load_spec *spec = &p->load->spec;
+    const struct sgi__tensor    *t = &spec->manifest->tensors[tensor];
+    uint64_t                     since = sgi__clock_now_ns();
+
+    sgi__verify_landed(&p->verify, tensor, spec->image->parts[t->file]->base + sgi__layout_tensor(spec->layout, t),
+                       from - t->offset, to - t->offset);
+    spent(p, SGI_STEP_VERIFY, since);
 }
 
 static sgi_status landed(struct pipeline *p, const struct sgi__chunk *c, sgi_error *err)
@@ -264,13 +278,15 @@ static sgi_status landed(struct pipeline *p, const struct sgi__chunk *c, sgi_err
         const struct sgi__tensor *t = &m->tensors[low];
         if (t->bytes == 0)
             continue;
-        uint64_t from = t->offset > c->offset ? t->offset : c->offset;
-        uint64_t to = t->offset + t->bytes < end ? t->offset + t->bytes : end;
+        uint64_t                 from = t->offset > c->offset ? t->offset : c->offset;
+        uint64_t                 to = t->offset + t->bytes < end ? t->offset + t->bytes : end;
+        const struct sgi__check *check = check_of(&p->load->spec, low);
+        if (check && to - from < t->bytes)
+            verify_part(p, low, from, to);
         p->missing[low] -= to - from;
         if (p->missing[low] > 0)
             continue;
-        const struct sgi__check *check = check_of(&p->load->spec, low);
-        sgi_status               st = check ? verify(p, low, check, err) : SGI_OK;
+        sgi_status st = check ? verify(p, low, check, err) : SGI_OK;
         if (st != SGI_OK)
             return st;
         sgi__load_ready(p->load, low);
@@ -512,6 +528,7 @@ static void take_down(struct pipeline *p)
             close_part(p, &p->parts[n]);
     if (p->bounce)
         sgi__scratch_free(p->bounce, spec->depth_max * SGI__PLACE_ALIGN);
+    sgi__verify_fini(&p->verify);
     sgi__free(p->slots);
     sgi__free(p->missing);
     sgi__free(p->parts);

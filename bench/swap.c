@@ -22,7 +22,7 @@ struct swap {
     sgi_runtime          *rt;
     sgi_model             models[2];
     struct child          library, raw[2];
-    struct summary        summary;
+    struct summary        summary, phases;
 };
 
 /* ---- the library's side ---- */
@@ -88,6 +88,15 @@ static double number(const json_t *line, const char *name)
     return json_number_value(json_object_get(line, name));
 }
 
+static void add_phases(struct summary *summary, const json_t *phases)
+{
+    for (uint32_t step = 0; step < SGI_STEP_COUNT; step++) {
+        const json_t *ms = json_object_get(phases, sgi_step_name(step));
+        if (ms)
+            summary_add(summary, sgi_step_name(step), json_number_value(ms));
+    }
+}
+
 /* The bare loop is on the same file, at once before or behind. */
 static void swap_once(struct swap *s, uint64_t round, int to)
 {
@@ -107,6 +116,7 @@ static void swap_once(struct swap *s, uint64_t round, int to)
         summary_add(&s->summary, "beside_load_seconds", total - number(swap, "load_seconds"));
         summary_add(&s->summary, "raw_seconds", bare);
         summary_add(&s->summary, "ratio", bare / total);
+        add_phases(&s->phases, json_object_get(swap, "phases_ms"));
         report_line(json_incref(swap));
     }
     json_decref(swap);
@@ -131,7 +141,8 @@ static int run(const struct options *o)
     for (int n = 2; n-- > 0;)
         child_end(&s.raw[n]);
     child_end(&s.library);
-    summary_report(&s.summary, "swap", o->paths[0], json_pack("{s:s}", "from", o->from));
+    summary_report(&s.summary, "swap", o->paths[0],
+                   json_pack("{s:s, s:o}", "from", o->from, "phases_ms", summary_json(&s.phases)));
     return EXIT_GOOD;
 }
 

@@ -231,6 +231,9 @@ class Smoke(unittest.TestCase):
                 self.assertAlmostEqual(line["ratio"], line["raw_seconds"] / line["total_seconds"],
                                        delta=line["ratio"] * 1e-3)
             self.check_stats(summary["ratio"], [line["ratio"] for line in lines])
+            self.assertEqual("read" in summary["phases_ms"], source == "disk")
+            for step, stats in summary["phases_ms"].items():
+                self.check_stats(stats, [line["phases_ms"][step] for line in lines if step in line["phases_ms"]])
         lines, _ = self.lines("swap", self.path, self.path, "--fd", "--repeat", "1")
         self.assertEqual([line["bytes"] for line in lines], [self.tensors] * 2)
 

@@ -10,7 +10,7 @@
 #include "report.h"
 #include "session.h"
 
-enum { POLL_US = 100, RSS_SLACK = 2 << 20 };
+enum { POLL_US = 500, RSS_SLACK = 2 << 20 };
 
 struct options {
     const char *path, *engine;

@@ -26,7 +26,9 @@ struct test_engine {
     struct gate gates[ENGINE_STEPS];
     atomic_int  counts[ENGINE_STEPS];
     atomic_int  fail[ENGINE_STEPS]; /* a status to return, SGI_OK: none */
-    bool        silent;             /* fails without filling err */
+    /* ... from the so-and-so-many-th time on (0: the first), this often (0: always) */
+    atomic_uint_fast64_t fail_from[ENGINE_STEPS], fail_times[ENGINE_STEPS];
+    bool                 silent; /* fails without filling err */
 
     /* settings, before the model is registered */
     uint64_t prefix_bytes;
@@ -40,14 +42,15 @@ struct test_engine {
     void *user;
 
     /* what it saw */
-    atomic_int  calls_at_once, calls_at_once_max, live; /* instances between start and stop */
-    atomic_int  prepared_live;                          /* objects between prepare and discard */
-    atomic_int  calls_canceled;                         /* ended because sgi_reply_canceled() or emit said so */
-    atomic_uint emitted;                                /* pieces that emit took */
-    atomic_int  start_status, alloc_status;             /* what the waits in the last start said */
-    sgi_error   start_error;                            /* after the start has returned */
-    atomic_uint order_count;
-    uint8_t     order[256]; /* enum engine_step, as they began */
+    atomic_int           calls_at_once, calls_at_once_max, live; /* instances between start and stop */
+    atomic_int           prepared_live;                          /* objects between prepare and discard */
+    atomic_int           calls_canceled;             /* ended because sgi_reply_canceled() or emit said so */
+    atomic_uint          emitted;                    /* pieces that emit took */
+    atomic_int           start_status, alloc_status; /* what the waits in the last start said */
+    sgi_error            start_error;                /* after the start has returned */
+    atomic_uint_fast64_t outcomes[ENGINE_STEPS];     /* times that one could have failed */
+    atomic_uint          order_count;
+    uint8_t              order[256]; /* enum engine_step, as they began */
 };
 
 void test_engine_init(struct test_engine *e, bool with_prefix, bool with_prepare);

@@ -68,7 +68,12 @@ static sgi_status open_direct(const char *path, struct sgi__io_file *file, sgi_e
     }
 
     struct stat st;
-    if (fstat(fd, &st) != 0 || (uint64_t)st.st_ino != file->id.inode || (uint64_t)st.st_dev != file->id.device) {
+    if (fstat(fd, &st) != 0) {
+        sgi_status status = sgi__io_path_error(path, errno, "fstat", err);
+        close(fd);
+        return status;
+    }
+    if ((uint64_t)st.st_ino != file->id.inode || (uint64_t)st.st_dev != file->id.device) {
         close(fd);
         return sgi__error(err, SGI_E_CHANGED, "%s was replaced while it was being opened", sgi__io_path_shown(path));
     }

@@ -89,7 +89,10 @@ static sgi_status resolve(const struct sgi__fs_posix *config, const char *path, 
 
     /* A deleted file is shown as "/a/b (deleted)", which may also be somebody else's name. */
     struct stat there;
-    if (stat(text, &there) != 0 || there.st_dev != st->st_dev || there.st_ino != st->st_ino)
+    bool        found = stat(text, &there) == 0;
+    if (!found && errno != ENOENT && errno != ENOTDIR)
+        return sgi__io_path_error(path, errno, "look at", err);
+    if (!found || there.st_dev != st->st_dev || there.st_ino != st->st_ino)
         return sgi__error(err, SGI_E_CHANGED, "%s was moved or removed while it was being opened",
                           sgi__io_path_shown(path));
 

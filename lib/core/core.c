@@ -265,6 +265,8 @@ static uint32_t step_of(const struct model *m)
 {
     const struct instance *i = m->coming;
     switch (i ? (enum instance_state)i->state : ST_COLD) {
+    case ST_QUEUED:
+        return m->op_check && !i->source_ok ? SGI_STEP_SOURCE : SGI_STEP_QUEUE;
     case ST_RESERVING:
         return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
     case ST_LOADING:

@@ -258,6 +258,7 @@ struct sgi__core_model_view {
     sgi_status last_error;
     uint64_t   failed_until; /* 0: not backing off */
     bool       draining, drained;
+    bool       reading; /* its files are being read or looked at */
 };
 sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, struct sgi__core_model_view *view_out);
 

@@ -98,9 +98,11 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         .failed_until = m->failures > 1 ? m->failed_until : 0,
         .draining = m->draining,
         .drained = m->drained_said,
+        .reading = m->op_check != 0,
     };
     for (const struct instance *i = m->instances; i; i = i->model_next) {
         view_out->calls += i->calls;
+        view_out->reading |= i->op_load != 0;
         if (i->state != ST_QUEUED)
             *(i->device == SGI__DRAM ? &view_out->dram_bytes : &view_out->device_bytes) += i->charged;
     }

@@ -302,6 +302,7 @@ void sgi__rt_holder(const struct sgi__core_model_view *view, char *text, size_t 
     else
         snprintf(text, bytes, "%s",
                  view->calls > 0 ? "a call its engine is in"
+                 : view->reading ? "reads of its files that have not come back"
                                  : "a callback of its engine, or its memory on the way back");
 }
 

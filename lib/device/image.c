@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "device/image.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -304,6 +305,7 @@ static struct sgi__region *take_spare(struct sgi__image_memory *m, uint64_t byte
 
 static void region_give(struct sgi__image_memory *m, struct sgi__region *r)
 {
+    assert(r->reads == 0);
     if (!r->base || r->shared || r->fresh) {
         region_free(r);
         return;

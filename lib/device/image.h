@@ -23,6 +23,7 @@ struct sgi__region {
     bool                  fresh;   /* its pages have not been touched yet */
     bool                  shared;  /* a descriptor left the library: never recycled */
     bool                  sealed;  /* against all writing, ours too */
+    uint32_t              reads;   /* in flight into it; the load's. Never freed or recycled before they are back */
     uint32_t              tenant;
     enum sgi__region_kind kind;
     struct sgi__region   *next; /* in the spare list */

@@ -321,7 +321,22 @@ static void start_read(struct pipeline *p, const struct sgi__chunk *c)
                                   .user = s };
     begin(p, SGI_STEP_READ);
     p->parts[c->part].in_flight++;
+    p->load->spec.image->parts[c->part]->reads++;
     sgi__reader_submit(p->reader, &s->read);
+}
+
+/* The next one that is back, or NULL. */
+static struct slot *take_back(struct pipeline *p, sgi_status *status, sgi_error *err)
+{
+    struct sgi__read *read;
+
+    *status = sgi__reader_wait(p->reader, &read, err);
+    if (!read)
+        return NULL;
+    struct slot *s = read->user;
+    p->parts[s->chunk->part].in_flight--;
+    p->load->spec.image->parts[s->chunk->part]->reads--;
+    return s;
 }
 
 static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err)
@@ -445,14 +460,11 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
         sgi_status st = submit_some(p, err);
         if (st != SGI_OK)
             return st;
-        struct sgi__read *read;
-        st = sgi__reader_wait(p->reader, &read, err);
-        if (!read)
+        struct slot *s = take_back(p, &st, err);
+        if (!s)
             continue;
-        struct slot *s = read->user;
-        p->parts[s->chunk->part].in_flight--;
         note_landed(p, s->chunk->bytes);
-        sgi__rate_charge(p->load->spec.rate, read->lost_bytes);
+        sgi__rate_charge(p->load->spec.rate, s->read.lost_bytes);
         if (st == SGI_OK)
             st = finish_read(p, s, err);
         s->next = p->free_slots;
@@ -472,8 +484,8 @@ static void close_reader(struct pipeline *p)
     if (sgi__reader_in_flight(p->reader) > 0)
         sgi__reader_cancel(p->reader);
     while (sgi__reader_in_flight(p->reader) > 0) {
-        struct sgi__read *read;
-        sgi__reader_wait(p->reader, &read, NULL);
+        sgi_status st;
+        take_back(p, &st, NULL);
     }
     pthread_mutex_lock(&p->load->mutex);
     p->load->reader = NULL;

@@ -270,7 +270,12 @@ static uint32_t step_of(const struct model *m)
     case ST_RESERVING:
         return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
     case ST_LOADING:
-        return !i->loaded ? SGI_STEP_READ : !i->prefixed ? SGI_STEP_PREFIX : SGI_STEP_START;
+        return !i->loaded      ? SGI_STEP_READ
+               : !i->prefixed  ? SGI_STEP_PREFIX
+               : i->op_start   ? SGI_STEP_START
+               : m->op_prepare ? SGI_STEP_PREPARE
+               : m->op_discard ? SGI_STEP_STOP
+                               : SGI_STEP_START;
     default:
         return SGI_STEP_QUEUE;
     }

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine's callbacks: each fails, through the loop, the first time, the second, ... and from there on; each is slow;
+ * each never comes back. What is slow or out delays its own model only; what is out for too long makes it WEDGED: its
+ * memory stays, its requests are refused, everything else goes on, a close says who holds it, and should the callback
+ * come back after all the model is as good as new.
+ */
+#include "stand.h"
+
+/* ---- failing: through the loop ---- */
+
+#define CALLBACK(at, says) .kind = FAULT_CALLBACK, .which = (at), .name = (says)
+
+static const struct fault faults[] = {
+    { CALLBACK(ENGINE_PREPARE, "prepare"), .value = SGI_E_ENGINE, .may_say = { SGI_E_ENGINE },
+      .step = SGI_STEP_PREPARE },
+    { CALLBACK(ENGINE_PREPARE, "prepare, no memory"), .value = SGI_E_NO_MEMORY, .may_say = { SGI_E_NO_MEMORY },
+      .step = SGI_STEP_PREPARE },
+    { CALLBACK(ENGINE_PREFIX_BYTES, "prefix_bytes"), .value = SGI_E_ENGINE, .may_say = { SGI_E_ENGINE } },
+    { CALLBACK(ENGINE_PREFIX_FILL, "prefix_fill"), .value = SGI_E_ENGINE, .may_say = { SGI_E_ENGINE },
+      .step = SGI_STEP_PREFIX },
+    { CALLBACK(ENGINE_START, "start"), .value = SGI_E_ENGINE, .may_say = { SGI_E_ENGINE }, .step = SGI_STEP_START },
+    { CALLBACK(ENGINE_START, "start, with a word of the library's"), .value = SGI_E_TIMEOUT,
+      .may_say = { SGI_E_ENGINE }, .step = SGI_STEP_START },
+    { CALLBACK(ENGINE_START, "start, device memory"), .value = SGI_E_DEVICE_MEMORY, .may_say = { SGI_E_DEVICE_MEMORY },
+      .step = SGI_STEP_START },
+    { CALLBACK(ENGINE_CALL, "call"), .value = SGI_E_ENGINE, .may_say = { SGI_E_ENGINE }, .step = SGI_STEP_CALL },
+};
+
+/* ---- slow, and never back ---- */
+
+/* A callback where the model is held; the `state` of the tests below. */
+struct held {
+    const char      *name;
+    enum engine_step at;
+    bool             going;      /* on its way down, not up */
+    uint32_t         late_step;  /* what a deadline that passes meanwhile says */
+    uint32_t         hung_step;  /* what is said once it counts as hung */
+    bool             has_memory; /* the model's memory is in its hands */
+};
+
+static const struct held
+    at_prepare = { "prepare", ENGINE_PREPARE, false, SGI_STEP_PREPARE, SGI_STEP_PREPARE, false },
+    at_prefix = { "prefix_fill", ENGINE_PREFIX_FILL, false, SGI_STEP_PREFIX, SGI_STEP_PREFIX, true },
+    at_start = { "start", ENGINE_START, false, SGI_STEP_START, SGI_STEP_START, true },
+    at_stop = { "stop", ENGINE_STOP, true, SGI_STEP_QUEUE, SGI_STEP_STOP, true },
+    at_discard = { "discard", ENGINE_DISCARD, true, SGI_STEP_STOP, SGI_STEP_STOP, false };
+
+static bool nothing_loads(void *runtime)
+{
+    return host_info(runtime).loads_running == 0;
+}
+
+/* The model is in the callback, and somebody waits for it. Nothing else of it is out. */
+static sgi_ticket reach(struct stand *s, const struct held *h)
+{
+    struct gate *gate = &s->engine.gates[h->at];
+    sgi_ticket   ticket = 0;
+
+    if (h->going) {
+        stand_serves(s, s->model);
+        gate_close(gate);
+        assert_int_equal(sgi_model_evict(s->rt, s->model, SGI_EVICT_ALL), SGI_OK);
+        gate_wait_arrived(gate, 1);
+        ticket = stand_ask(s, s->model, SGI_FOREVER);
+    } else {
+        gate_close(gate);
+        ticket = stand_ask(s, s->model, SGI_FOREVER);
+        gate_wait_arrived(gate, 1);
+    }
+    test_wait_until(nothing_loads, s->rt, "a load does not end");
+    return ticket;
+}
+
+static void served(struct stand *s, sgi_ticket ticket)
+{
+    sgi_lease lease = 0;
+    if (stand_end(s, ticket, &lease) != SGI_OK)
+        fail_msg("not served: %s", s->err.message);
+    host_same_bytes(s->rt, s->model, lease, loop_shards()->shards);
+    host_release(s->rt, lease);
+}
+
+static void a_slow_callback_holds_up_its_own_model_only(void **state)
+{
+    const struct held *h = *state;
+    struct stand       s;
+    sgi_lease          lease = 0;
+    stand_open(&s, NULL, NULL);
+    sgi_ticket patient = reach(&s, h);
+
+    sgi_ticket late = stand_ask(&s, s.model, 100), canceled = stand_ask(&s, s.model, SGI_FOREVER);
+    stand_others_go_on(&s);
+    assert_int_equal(sgi_model_try_acquire(s.rt, s.model, NULL, &lease), SGI_E_WOULD_BLOCK);
+    if (!h->going)
+        assert_int_equal(sgi_model_evict(s.rt, s.model, SGI_TIER_DISK), SGI_E_BUSY);
+    assert_int_equal(sgi_acquire_cancel(s.rt, canceled), SGI_OK);
+    assert_int_equal(stand_end(&s, canceled, NULL), SGI_E_CANCELED);
+    test_clock_advance_ms(&s.clock, s.rt, 101);
+    assert_int_equal(stand_end(&s, late, NULL), SGI_E_TIMEOUT);
+    host_error_is(&s.err, SGI_E_TIMEOUT, h->late_step, "'m'");
+    test_clock_advance_ms(&s.clock, s.rt, STAND_HANG_MS - 102); /* just not too long */
+    assert_false(stand_has_ended(&s, patient));
+    assert_int_equal(gate_passed(&s.engine.gates[h->at]), 0);
+    gate_open(&s.engine.gates[h->at]);
+    served(&s, patient);
+    stand_close(&s);
+}
+
+/* It has been out for too long: what was waited for has ended, and nothing of it is served. */
+static uint64_t hang(struct stand *s, const struct held *h)
+{
+    sgi_ticket ticket = reach(s, h);
+    uint64_t   bytes = host_state(s->rt, s->model).device_bytes;
+
+    test_clock_advance_ms(&s->clock, s->rt, STAND_HANG_MS + 1);
+    assert_int_equal(stand_end(s, ticket, NULL), SGI_E_WEDGED);
+    host_error_is(&s->err, SGI_E_WEDGED, h->hung_step, "'m'");
+    host_wait_state(s->rt, s->model, SGI_MODEL_WEDGED);
+    return bytes;
+}
+
+static void a_callback_that_is_out_for_too_long_wedges_its_model(void **state)
+{
+    const struct held *h = *state;
+    struct stand       s;
+    sgi_estimate       estimate = { .struct_size = sizeof estimate };
+    stand_open(&s, NULL, NULL);
+    uint64_t bytes = hang(&s, h);
+
+    assert_int_equal(host_acquire_fails(s.rt, s.model, &s.err), SGI_E_WEDGED);
+    host_error_is(&s.err, SGI_E_WEDGED, h->hung_step, "'m'");
+    assert_int_equal(sgi_model_estimate(s.rt, s.model, NULL, &estimate, NULL, 0), SGI_OK);
+    assert_int_equal(estimate.outlook, SGI_ESTIMATE_REFUSED);
+    assert_int_equal(estimate.status, SGI_E_WEDGED);
+    assert_int_equal(host_state(s.rt, s.model).device_bytes, h->has_memory ? bytes : 0);
+    assert_true(!h->has_memory || bytes > 0);
+    stand_others_go_on(&s);
+    assert_int_equal(gate_passed(&s.engine.gates[h->at]), 0);
+    stand_close_times_out(&s, "a callback of its engine");
+    stand_close_times_out(&s, "a callback of its engine");
+    gate_open(&s.engine.gates[h->at]);
+    stand_close(&s);
+}
+
+static void a_callback_that_comes_back_after_all_heals_its_model(void **state)
+{
+    const struct held *h = *state;
+    struct stand       s;
+    stand_open(&s, NULL, NULL);
+    hang(&s, h);
+
+    gate_open(&s.engine.gates[h->at]);
+    host_wait_state(s.rt, s.model, SGI_MODEL_COLD);
+    assert_int_equal(host_state(s.rt, s.model).device_bytes, 0);
+    stand_serves(&s, s.model);
+    stand_close(&s);
+}
+
+/* ---- calls: they have their lease ---- */
+
+static const struct test_request deaf = { .kind = REQUEST_DEAF };
+
+static void a_call_that_never_comes_back_keeps_its_memory_and_is_named(void **state)
+{
+    struct stand s;
+    sgi_call     call = 0;
+    char         piece[8];
+    size_t       bytes = 0;
+
+    (void)state;
+    stand_open(&s, NULL, NULL);
+    sgi_lease lease = host_acquire(s.rt, s.model);
+    uint64_t  charged = host_state(s.rt, s.model).device_bytes;
+    gate_close(&s.engine.gates[ENGINE_CALL]);
+    assert_int_equal(sgi_call_begin(s.rt, lease, &deaf, sizeof deaf, 0, &call, &s.err), SGI_OK);
+    gate_wait_arrived(&s.engine.gates[ENGINE_CALL], 1);
+    test_clock_advance_ms(&s.clock, s.rt, STAND_HANG_MS * 10); /* an answer may take as long as it likes */
+    assert_int_equal(host_state(s.rt, s.model).state, SGI_MODEL_BUSY);
+    assert_int_equal(sgi_model_evict(s.rt, s.model, SGI_TIER_DISK), SGI_E_BUSY);
+    sgi_ticket waiting = stand_ask(&s, s.model, SGI_FOREVER);
+    stand_others_go_on(&s);
+    assert_int_equal(sgi_call_cancel(s.rt, call), SGI_OK);
+    test_clock_advance_ms(&s.clock, s.rt, STAND_HANG_MS + 1);
+    assert_int_equal(sgi_call_read(s.rt, call, piece, sizeof piece, &bytes, &s.err), SGI_E_WEDGED);
+    assert_int_equal(stand_end(&s, waiting, NULL), SGI_E_WEDGED);
+    host_error_is(&s.err, SGI_E_WEDGED, SGI_STEP_CALL, "'m'");
+    assert_int_equal(sgi_call_end(s.rt, call), SGI_OK);
+    host_release(s.rt, lease);
+    assert_int_equal(host_state(s.rt, s.model).state, SGI_MODEL_WEDGED);
+    assert_int_equal(host_state(s.rt, s.model).device_bytes, charged);
+    stand_others_go_on(&s);
+    stand_close_times_out(&s, "a call its engine is in");
+    gate_open(&s.engine.gates[ENGINE_CALL]);
+    stand_close(&s);
+}
+
+#define OVER(held, test)                                                           \
+    {                                                                              \
+#test " (" #held ")", test, NULL, loop_clear, (void *)(uintptr_t) & (held) \
+    }
+#define ALL(test) \
+    OVER(at_prepare, test), OVER(at_prefix, test), OVER(at_start, test), OVER(at_stop, test), OVER(at_discard, test)
+
+int main(int argc, char **argv)
+{
+    enum { FAULTS = sizeof faults / sizeof *faults };
+    const struct CMUnitTest held[] = {
+        ALL(a_slow_callback_holds_up_its_own_model_only),
+        ALL(a_callback_that_is_out_for_too_long_wedges_its_model),
+        ALL(a_callback_that_comes_back_after_all_heals_its_model),
+        cmocka_unit_test_teardown(a_call_that_never_comes_back_keeps_its_memory_and_is_named, loop_clear),
+    };
+    enum { HELD = sizeof held / sizeof *held };
+    static struct CMUnitTest tests[2 * FAULTS + HELD];
+    static char              names[2 * FAULTS][LOOP_NAME_BYTES];
+
+    loop_tests(faults, FAULTS, tests, names);
+    for (int n = 0; n < HELD; n++)
+        tests[2 * FAULTS + n] = held[n];
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("callbacks", tests, loop_set_up, loop_tear_down);
+}

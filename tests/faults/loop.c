@@ -13,12 +13,12 @@
 
 enum { N_MAX = 3000 };
 
-/* A model in two shards, with an engine, checks and a memfd; and one of a single file in a folder, with nothing. */
+/* A model in two shards, with an engine and a memfd; and one of a single file in a folder, with neither. */
 struct files {
     struct test_shards shards;
     struct test_file   plain;
     struct test_folder folder, plain_folder;
-    sgi_tensor_check   checks[4];
+    sgi_tensor_check   checks[4], plain_checks[2];
 };
 
 static struct files small, large;
@@ -41,6 +41,16 @@ const struct test_shards *loop_shards(void)
 const struct test_file *loop_file(void)
 {
     return &small.plain;
+}
+
+const sgi_tensor_check *loop_shards_checks(void)
+{
+    return small.checks;
+}
+
+const sgi_tensor_check *loop_file_checks(void)
+{
+    return small.plain_checks;
 }
 
 /* ---- the ledger ---- */
@@ -395,6 +405,8 @@ static void register_models(struct run *r)
     mc.checks_count = 4;
     register_model(r, &mc, &r->model);
     mc = host_model("plain", r->files->plain_folder.path, NULL);
+    mc.checks = r->files->plain_checks;
+    mc.checks_count = 2;
     register_model(r, &mc, &r->plain);
     if (r->f->cold)
         uncache(r->files); /* reading the headers has read ahead */
@@ -476,6 +488,15 @@ static bool uring_is_usable(void)
     return sgi_feature_at(0, &uring) == SGI_OK && uring.usable;
 }
 
+static bool every; /* --every */
+
+static uint64_t next_of(const struct fault *f, uint64_t nth, bool coarse)
+{
+    if (f->thin && !every)
+        return nth + (nth < 6 ? 1 : 5);
+    return nth + (coarse && nth >= 20 ? 7 : 1);
+}
+
 static void skip_if_absent(const struct fault *f)
 {
     bool of_ring = (f->kind == FAULT_POINT && f->which == SGI__FAULT_RING) ||
@@ -486,71 +507,57 @@ static void skip_if_absent(const struct fault *f)
     skip();
 }
 
-void every_passing_fails_once(void **state)
+static void every_passing_fails_once(void **state)
 {
     const struct fault *f = *state;
     uint64_t            nth = 1;
 
     skip_if_absent(f);
     while (one_run(f, nth, 1, true))
-        if (++nth > N_MAX)
+        if ((nth = next_of(f, nth, false)) > N_MAX)
             fail_msg("%s: no end", f->name);
-    if (nth == 1 && !f->may_be_absent)
+    if (nth == 1)
         fail_msg("%s: nothing passes there", f->name);
-    print_message("%s: %llu passings\n", f->name, (unsigned long long)nth - 1);
+    print_message("%s: %s%llu passings\n", f->name, f->thin && !every ? "up to " : "", (unsigned long long)nth - 1);
 }
 
-void every_passing_fails_from_there_on(void **state)
+static void every_passing_fails_from_there_on(void **state)
 {
     const struct fault *f = *state;
 
     skip_if_absent(f);
     for (uint64_t nth = 1; one_run(f, nth, f->times ? f->times : UINT64_MAX, false) && nth < N_MAX;)
-        nth += nth < 20 ? 1 : 7;
+        nth = next_of(f, nth, true);
     the_end_survives(f);
-}
-
-void loop_tests(const struct fault *faults, size_t count, struct CMUnitTest *tests, char (*names)[LOOP_NAME_BYTES])
-{
-    static const struct {
-        const char *name;
-        void (*test)(void **state);
-    } both[] = { { "every_passing_fails_once", every_passing_fails_once },
-                 { "every_passing_fails_from_there_on", every_passing_fails_from_there_on } };
-
-    for (size_t n = 0; n < 2 * count; n++) {
-        snprintf(names[n], LOOP_NAME_BYTES, "%s (%s)", both[n % 2].name, faults[n / 2].name);
-        tests[n] = (struct CMUnitTest){ names[n], both[n % 2].test, NULL, loop_clear,
-                                        (void *)(uintptr_t)&faults[n / 2] };
-    }
 }
 
 /* ---- around the group ---- */
 
-static void find_checks(struct files *files)
+static void find_checks(const char *path, const struct test_file *files, const char *const *names, uint32_t count,
+                        sgi_tensor_check *checks)
 {
-    static const char *const names[] = { "a", "b", "c", "d" };
-    sgi_runtime             *rt = host_open(NULL);
-    sgi_model                model = host_add(rt, "m", files->shards.path, NULL);
+    sgi_runtime *rt = host_open(NULL);
+    sgi_model    model = host_add(rt, "m", path, NULL);
 
-    for (uint64_t n = 0; n < 4; n++) {
+    for (uint32_t n = 0; n < count; n++) {
         sgi_tensor t = { .struct_size = sizeof t };
         assert_int_equal(sgi_model_tensor_find(rt, model, names[n], &t), SGI_OK);
-        files->checks[n].name = names[n];
-        files->checks[n].xxh3 = test_xxh3(files->shards.shards[t.part].data + t.file_offset, t.bytes);
+        checks[n] = (sgi_tensor_check){ names[n], test_xxh3(files[t.part].data + t.file_offset, t.bytes) };
     }
     host_close(rt);
 }
 
 static void make_files(struct files *files, uint64_t tensor_bytes)
 {
+    static const char *const names[] = { "a", "b", "c", "d" }, *const plain_names[] = { "x", "y" };
     const struct test_tensor tensors[] = { { "x", tensor_bytes }, { "y", tensor_bytes / 3 + 5 } };
 
     test_folder_make(&files->folder);
     test_folder_make(&files->plain_folder);
     test_shards_make(&files->shards, &files->folder, tensor_bytes);
     test_file_make(&files->plain, &files->plain_folder, "plain.safetensors", 3, tensors, 2); /* 3: placed by a copy */
-    find_checks(files);
+    find_checks(files->shards.path, files->shards.shards, names, 4, files->checks);
+    find_checks(files->plain.path, &files->plain, plain_names, 2, files->plain_checks);
 }
 
 static void remove_files(struct files *files)
@@ -575,4 +582,32 @@ int loop_tear_down(void **state)
     remove_files(&small);
     remove_files(&large);
     return 0;
+}
+
+enum { TESTS_MAX = 128, NAME_BYTES = 96 };
+
+int loop_main(int argc, char **argv, const char *group, const struct fault *faults, size_t faults_count,
+              const struct CMUnitTest *others, size_t others_count)
+{
+    static struct CMUnitTest tests[TESTS_MAX];
+    static char              names[TESTS_MAX][NAME_BYTES];
+    size_t                   count = 0;
+
+    assert_true(2 * faults_count + others_count <= TESTS_MAX);
+    for (size_t n = 0; n < 2 * faults_count; n++, count++) {
+        bool once = n % 2 == 0;
+        snprintf(names[n], NAME_BYTES, "%s (%s)",
+                 once ? "every_passing_fails_once" : "every_passing_fails_from_there_on", faults[n / 2].name);
+        tests[count] = (struct CMUnitTest){ names[n],
+                                            once ? every_passing_fails_once : every_passing_fails_from_there_on, NULL,
+                                            loop_clear, (void *)(uintptr_t)&faults[n / 2] };
+    }
+    for (size_t n = 0; n < others_count; n++)
+        tests[count++] = others[n];
+    for (int n = 1; n < argc; n++)
+        if (strcmp(argv[n], "--every") == 0)
+            every = true;
+        else
+            cmocka_set_test_filter(argv[n]);
+    return _cmocka_run_group_tests(group, tests, count, loop_set_up, loop_tear_down);
 }

@@ -36,11 +36,11 @@ struct fault {
     int             value;             /* it fails with */
     sgi_status      may_say[SAYS_MAX]; /* what may be said when it does; none: it must be survived */
     uint32_t        io_engine;
-    uint64_t        times;         /* from there on it fails so often; 0: always */
-    uint32_t        step;          /* it is said at; 0: at any */
-    bool            large;         /* the life is one of models whose memory is worth touching ahead */
-    bool            may_be_absent; /* a system may get by without it */
-    bool            cold;          /* nothing is in the page cache, so that files are read past it */
+    uint64_t        times; /* from there on it fails so often; 0: always */
+    uint32_t        step;  /* it is said at; 0: at any */
+    bool            thin;  /* many passings that are alike: only some of them, without --every */
+    bool            large; /* the life is one of models whose memory is worth touching ahead */
+    bool            cold;  /* nothing is in the page cache, so that files are read past it */
 };
 
 /* What the process holds; taken before and compared after. */
@@ -61,13 +61,12 @@ int loop_clear(void **state); /* after each test: no plans */
 /* The files of the models in a life, for other tests of the program: two shards behind an index, and one file. */
 const struct test_shards *loop_shards(void);
 const struct test_file   *loop_file(void);
+const sgi_tensor_check   *loop_shards_checks(void); /* of "a" to "d" */
+const sgi_tensor_check   *loop_file_checks(void);   /* of "x" and "y" */
 
-/* Tests, whose state is a struct fault. */
-void every_passing_fails_once(void **state);
-void every_passing_fails_from_there_on(void **state);
-
-/* Both of them for each of `faults`: 2 * count tests into `tests`, named into `names`. */
-enum { LOOP_NAME_BYTES = 96 };
-void loop_tests(const struct fault *faults, size_t count, struct CMUnitTest *tests, char (*names)[LOOP_NAME_BYTES]);
+/* The group: each of `faults` once and from there on, and further tests beside them. Arguments: --every, and a filter
+ * of names. */
+int loop_main(int argc, char **argv, const char *group, const struct fault *faults, size_t faults_count,
+              const struct CMUnitTest *others, size_t others_count);
 
 #endif

@@ -204,21 +204,11 @@ static void a_call_that_never_comes_back_keeps_its_memory_and_is_named(void **st
 
 int main(int argc, char **argv)
 {
-    enum { FAULTS = sizeof faults / sizeof *faults };
     const struct CMUnitTest held[] = {
         ALL(a_slow_callback_holds_up_its_own_model_only),
         ALL(a_callback_that_is_out_for_too_long_wedges_its_model),
         ALL(a_callback_that_comes_back_after_all_heals_its_model),
         cmocka_unit_test_teardown(a_call_that_never_comes_back_keeps_its_memory_and_is_named, loop_clear),
     };
-    enum { HELD = sizeof held / sizeof *held };
-    static struct CMUnitTest tests[2 * FAULTS + HELD];
-    static char              names[2 * FAULTS][LOOP_NAME_BYTES];
-
-    loop_tests(faults, FAULTS, tests, names);
-    for (int n = 0; n < HELD; n++)
-        tests[2 * FAULTS + n] = held[n];
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests_name("callbacks", tests, loop_set_up, loop_tear_down);
+    return loop_main(argc, argv, "callbacks", faults, sizeof faults / sizeof *faults, held, sizeof held / sizeof *held);
 }

@@ -11,22 +11,22 @@
 #define CALL(call, says) .kind = FAULT_CALL, .which = (call), .name = (says)
 
 static const struct fault faults[] = {
-    { CALL(CALL_FCNTL, "fcntl"), .value = EIO, .may_say = { SGI_E_IO, SGI_E_SYSTEM } },
+    { CALL(CALL_FCNTL, "fcntl"), .thin = true, .value = EIO, .may_say = { SGI_E_IO, SGI_E_SYSTEM } },
     { CALL(CALL_FOPEN, "fopen"), .value = EMFILE },
-    { CALL(CALL_FSTAT, "fstat"), .value = EIO, .may_say = { SGI_E_IO } },
+    { CALL(CALL_FSTAT, "fstat"), .thin = true, .value = EIO, .may_say = { SGI_E_IO } },
     { CALL(CALL_FTRUNCATE, "ftruncate"), .value = ENOSPC, .may_say = { SGI_E_SYSTEM } },
     { CALL(CALL_FTRUNCATE, "ftruncate, no memory"), .value = ENOMEM, .may_say = { SGI_E_DEVICE_MEMORY } },
     { CALL(CALL_GETRANDOM, "getrandom"), .value = ENOSYS },
     { CALL(CALL_MADVISE, "madvise"), .value = EINVAL },
     { CALL(CALL_MADVISE, "madvise, large"), .value = EINVAL, .large = true },
     { CALL(CALL_MMAP, "mmap"), .value = ENOMEM, .may_say = { SGI_E_DEVICE_MEMORY, SGI_E_SYSTEM } },
-    { CALL(CALL_OPEN, "open"), .value = EMFILE, .may_say = { SGI_E_IO, SGI_E_SYSTEM } },
+    { CALL(CALL_OPEN, "open"), .thin = true, .value = EMFILE, .may_say = { SGI_E_IO, SGI_E_SYSTEM } },
     { CALL(CALL_OPENDIR, "opendir"), .value = EMFILE, .may_say = { SGI_E_IO } },
-    { CALL(CALL_PREAD, "pread"), .value = EIO, .may_say = { SGI_E_IO } },
+    { CALL(CALL_PREAD, "pread"), .thin = true, .value = EIO, .may_say = { SGI_E_IO } },
     { CALL(CALL_READDIR, "readdir"), .value = EIO, .may_say = { SGI_E_IO } },
     { CALL(CALL_READLINK, "readlink"), .value = ENOENT, .may_say = { SGI_E_DENIED } },
     { CALL(CALL_REALPATH, "realpath"), .value = EIO, .may_say = { SGI_E_INVALID, SGI_E_DENIED } },
-    { CALL(CALL_STAT, "stat"), .value = EIO, .may_say = { SGI_E_IO } },
+    { CALL(CALL_STAT, "stat"), .thin = true, .value = EIO, .may_say = { SGI_E_IO } },
     { CALL(CALL_STATX, "statx"), .value = ENOSYS, .cold = true },
     { CALL(CALL_SYSCALL, "cachestat"), .value = ENOSYS },
     { CALL(CALL_URING_PROBE, "io_uring_register"), .value = EPERM },
@@ -38,15 +38,7 @@ static const struct fault faults[] = {
     { CALL(CALL_URING_ENTER, "io_uring_enter, interrupted"), .value = EINTR, .io_engine = SGI_IO_URING, .times = 5 },
 };
 
-enum { COUNT = sizeof faults / sizeof *faults };
-
 int main(int argc, char **argv)
 {
-    static struct CMUnitTest tests[2 * COUNT];
-    static char              names[2 * COUNT][LOOP_NAME_BYTES];
-
-    loop_tests(faults, COUNT, tests, names);
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests_name("calls", tests, loop_set_up, loop_tear_down);
+    return loop_main(argc, argv, "calls", faults, sizeof faults / sizeof *faults, NULL, 0);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every named point of base/fault.h, through the loop: failing once, and from there on. */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "loop.h"
 
@@ -29,15 +28,7 @@ static const struct fault faults[] = {
     { .name = "context", .which = SGI__FAULT_CONTEXT, .value = 1, .may_say = { SGI_E_DEVICE } },
 };
 
-enum { COUNT = sizeof faults / sizeof *faults };
-
 int main(int argc, char **argv)
 {
-    static struct CMUnitTest tests[2 * COUNT];
-    static char              names[2 * COUNT][LOOP_NAME_BYTES];
-
-    loop_tests(faults, COUNT, tests, names);
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    return cmocka_run_group_tests_name("points", tests, loop_set_up, loop_tear_down);
+    return loop_main(argc, argv, "points", faults, sizeof faults / sizeof *faults, NULL, 0);
 }

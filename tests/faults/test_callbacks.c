@@ -46,9 +46,13 @@ static const struct held
     at_stop = { "stop", ENGINE_STOP, true, SGI_STEP_QUEUE, SGI_STEP_STOP, true },
     at_discard = { "discard", ENGINE_DISCARD, true, SGI_STEP_STOP, SGI_STEP_STOP, false };
 
-static bool nothing_loads(void *runtime)
+/* All its bytes are there, if it is on its way up. */
+static bool is_loaded(void *user)
 {
-    return host_info(runtime).loads_running == 0;
+    struct stand   *s = user;
+    sgi_model_state m = host_state(s->rt, s->model);
+    return m.state == SGI_MODEL_STOPPING || (m.state == SGI_MODEL_LOADING && m.loading_bytes > 0 &&
+                                             m.loaded_bytes == m.loading_bytes && host_info(s->rt).loads_running == 0);
 }
 
 /* The model is in the callback, and somebody waits for it. Nothing else of it is out. */
@@ -68,7 +72,8 @@ static sgi_ticket reach(struct stand *s, const struct held *h)
         ticket = stand_ask(s, s->model, SGI_FOREVER);
         gate_wait_arrived(gate, 1);
     }
-    test_wait_until(nothing_loads, s->rt, "a load does not end");
+    test_wait_until(is_loaded, s, "a load does not end");
+    host_wait_threads(s->rt, h->at == ENGINE_PREFIX_FILL ? 3 : 2); /* the timer, and a start that waits for prefixes */
     return ticket;
 }
 

@@ -261,26 +261,6 @@ bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *acti
 
 /* ---- settling ---- */
 
-static uint32_t step_of(const struct model *m)
-{
-    const struct instance *i = m->coming;
-    switch (i ? (enum instance_state)i->state : ST_COLD) {
-    case ST_QUEUED:
-        return m->op_check && !i->source_ok ? SGI_STEP_SOURCE : SGI_STEP_QUEUE;
-    case ST_RESERVING:
-        return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
-    case ST_LOADING:
-        return !i->loaded      ? SGI_STEP_READ
-               : !i->prefixed  ? SGI_STEP_PREFIX
-               : i->op_start   ? SGI_STEP_START
-               : m->op_prepare ? SGI_STEP_PREPARE
-               : m->op_discard ? SGI_STEP_STOP
-                               : SGI_STEP_START;
-    default:
-        return SGI_STEP_QUEUE;
-    }
-}
-
 static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
 {
     switch ((enum timer_kind)t->kind) {
@@ -304,7 +284,7 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     case TIMER_WANT: {
         struct want  *w = t->owner;
         struct model *m = w->model;
-        sgi__want_reject(core, w, SGI_E_TIMEOUT, step_of(m), 0);
+        sgi__want_reject(core, w, SGI_E_TIMEOUT, sgi__want_step(m), 0);
         sgi__instance_abandon(core, now, m, false);
         sgi__model_advance(core, now, m);
         core->dirty = true;
@@ -440,7 +420,7 @@ sgi_status sgi__core_cancel(struct sgi__core *core, uint64_t now, sgi_ticket tic
     if (!w)
         return SGI_E_STALE;
     struct model *m = w->model;
-    sgi__want_reject(core, w, SGI_E_CANCELED, step_of(m), 0);
+    sgi__want_reject(core, w, SGI_E_CANCELED, sgi__want_step(m), 0);
     sgi__instance_abandon(core, now, m, true);
     core->dirty = true; /* a device may have been kept for it */
     sgi__core_settle(core, now);
@@ -581,7 +561,7 @@ static void drain_model(struct sgi__core *core, uint64_t now, struct model *m, s
 {
     m->draining = true;
     set_pin(core, m, SGI_TIER_DISK);
-    sgi__wants_reject(core, m, reason, step_of(m), 0);
+    sgi__wants_reject(core, m, reason, sgi__want_step(m), 0);
     for (struct instance *i = m->instances, *next; i; i = next) {
         next = i->model_next;
         i->closing = true;

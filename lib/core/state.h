@@ -374,14 +374,15 @@ uint64_t sgi__queue_ns(uint64_t now, const struct model *m, uint32_t more, uint6
 uint64_t sgi__next_start_ns(const struct model *m);
 
 /* want.c */
-int32_t sgi__urgency(const struct instance *i); /* of its load: that of the most urgent who waits for it */
-void    sgi__load_urgency(struct sgi__core *core, struct instance *i); /* it may have changed, or its load has ended */
-void    sgi__want_add(struct sgi__core *core, struct want *w);
-void    sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w,
-                        struct instance *i); /* i NULL: a DRAM prefetch */
-void    sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step,
-                         uint64_t retry_after_ns);
-void    sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step,
-                          uint64_t retry_after_ns); /* all of it */
+int32_t  sgi__urgency(const struct instance *i); /* of its load: that of the most urgent who waits for it */
+void     sgi__load_urgency(struct sgi__core *core, struct instance *i); /* it may have changed, or its load has ended */
+void     sgi__want_add(struct sgi__core *core, struct want *w);
+void     sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w,
+                         struct instance *i); /* i NULL: a DRAM prefetch */
+void     sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step,
+                          uint64_t retry_after_ns);
+void     sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step,
+                           uint64_t retry_after_ns); /* all of it */
+uint32_t sgi__want_step(const struct model *m);      /* SGI_STEP_*: where its start is, for who gives up waiting */
 
 #endif

@@ -145,3 +145,23 @@ void sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status statu
     while (m->wants_head)
         sgi__want_reject(core, m->wants_head, status, step, retry_after_ns);
 }
+
+uint32_t sgi__want_step(const struct model *m)
+{
+    const struct instance *i = m->coming;
+    switch (i ? (enum instance_state)i->state : ST_COLD) {
+    case ST_QUEUED:
+        return m->op_check && !i->source_ok ? SGI_STEP_SOURCE : SGI_STEP_QUEUE;
+    case ST_RESERVING:
+        return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
+    case ST_LOADING:
+        return !i->loaded      ? SGI_STEP_READ
+               : !i->prefixed  ? SGI_STEP_PREFIX
+               : i->op_start   ? SGI_STEP_START
+               : m->op_prepare ? SGI_STEP_PREPARE
+               : m->op_discard ? SGI_STEP_STOP
+                               : SGI_STEP_START;
+    default:
+        return SGI_STEP_QUEUE;
+    }
+}

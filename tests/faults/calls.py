@@ -5,8 +5,8 @@
     calls.py --archive libsgi_testing.a [--library libsgi.so]
 
 The symbols that the library's objects leave undefined are compared with the calls that tests/CMakeLists.txt wraps
-(support/calls.h; faults/test_calls.c makes each of them fail), and with the lists below. One that is nowhere has no test
-that makes it fail: wrap it, or say here why not.
+(support/calls.h; faults/test_calls.c makes each of them fail), and with the lists below. One that is nowhere has no
+test that makes it fail: wrap it, or say here why not.
 """
 
 import argparse
@@ -36,7 +36,7 @@ NEVER = {
     "posix_fadvise64": "advice: then it is read from the cache once more",
     "lstat64": "words of an error that there is already",
     "clock_gettime nanosleep sysconf": "with constants that the system knows",
-    "io_uring_queue_exit io_uring_free_probe __io_uring_get_cqe": "the ring's own memory; a wait that fails is made again",
+    "io_uring_queue_exit io_uring_free_probe __io_uring_get_cqe": "its own memory; a failed wait is made again",
     "json_array_get json_array_size json_delete json_integer_value json_object_get json_string_length "
     "json_string_value": "look at what is there",
     "pthread_cond_broadcast pthread_cond_destroy pthread_cond_init pthread_cond_signal pthread_cond_timedwait "
@@ -45,7 +45,8 @@ NEVER = {
     "pthread_setname_np pthread_sigmask sigfillset": "plain ones need nothing on Linux that could be missing",
     "memchr memcmp memcpy memmove memset qsort snprintf strchr strcmp strcspn strerror_r strlen strncmp strnlen "
     "strpbrk strrchr strspn strstr strtod strtol strtoull vsnprintf": "work on memory that is there",
-    "__assert_fail __errno_location __cpu_model __tls_get_addr _GLOBAL_OFFSET_TABLE_ __stack_chk_fail": "the compiler's",
+    "__assert_fail __errno_location __cpu_model __tls_get_addr __stack_chk_fail "
+    "_GLOBAL_OFFSET_TABLE_": "the compiler's",
 }
 
 # Of the test build alone.

@@ -7,6 +7,7 @@
 #define TESTS_FAULTS_STAND_H
 
 #include "loop.h"
+#include "support/clock.h"
 
 enum { STAND_HANG_MS = 5000 };
 

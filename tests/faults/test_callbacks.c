@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine's callbacks: each fails, through the loop, the first time, the second, ... and from there on; each is slow;
- * each never comes back. What is slow or out delays its own model only; what is out for too long makes it WEDGED: its
- * memory stays, its requests are refused, everything else goes on, a close says who holds it, and should the callback
- * come back after all the model is as good as new.
+ * The engine's callbacks: each fails, through the loop, the first time, the second, ... and from there on; each is
+ * slow; each never comes back. What is slow or out delays its own model only; what is out for too long makes it
+ * WEDGED: its memory stays, its requests are refused, everything else goes on, a close says who holds it, and should
+ * the callback come back after all the model is as good as new.
  */
 #include "stand.h"
 

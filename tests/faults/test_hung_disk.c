@@ -4,8 +4,8 @@
  * calls into the file system that do not come back. Nothing but the model that is being read may notice; its memory
  * stays until the last read is back, whatever anybody has canceled, and a close says who holds it.
  */
+#include <pthread.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "io/reader.h"
 #include "stand.h"
@@ -221,6 +221,47 @@ static void a_close_names_the_model_whose_call_hangs(void **state)
     stand_close(&s);
 }
 
+/* A register reads headers on its caller's thread. */
+struct registering {
+    struct stand *stand;
+    sgi_status    status;
+    sgi_model     model;
+    sgi_error     err;
+};
+
+static void *register_one(void *arg)
+{
+    struct registering *r = arg;
+    sgi_model_config    mc = host_model("third", loop_file()->path, NULL);
+    r->err = (sgi_error)SGI_ERROR_INIT;
+    r->status = sgi_model_register(r->stand->rt, &mc, &r->model, &r->err);
+    return NULL;
+}
+
+static void a_register_that_hangs_holds_up_a_close_and_nothing_else(void **state)
+{
+    struct stand       s;
+    pthread_t          thread;
+    struct registering r = { .stand = &s };
+
+    (void)state;
+    stand_open(&s, NULL, NULL);
+    test_call_hold(CALL_PREAD, 1);
+    assert_int_equal(pthread_create(&thread, NULL, register_one, &r), 0);
+    test_call_wait_held();
+    stand_serves(&s, s.model);
+    assert_int_equal(sgi_model_evict(s.rt, s.model, SGI_EVICT_ALL), SGI_OK);
+    stand_others_go_on(&s);
+    host_wait_threads(s.rt, 1); /* nothing else is there that a close would have to wait for */
+    assert_int_equal(sgi_runtime_close(s.rt, 1, &s.err), SGI_E_TIMEOUT);
+    host_error_is(&s.err, SGI_E_TIMEOUT, SGI_STEP_NONE, "calls on their way back");
+    test_call_let_go();
+    pthread_join(thread, NULL);
+    assert_int_equal(r.status, SGI_E_CLOSED);
+    assert_int_equal(r.model, 0);
+    stand_close(&s);
+}
+
 /* ---- the reader by itself ---- */
 
 static void memory_with_reads_in_flight_is_known_to_be_so(void **state)
@@ -280,6 +321,7 @@ int main(int argc, char **argv)
         BOTH(a_disk_that_comes_back_serves_who_has_waited),
         CALLS(a_call_that_hangs_is_waited_for),
         CALLS(a_close_names_the_model_whose_call_hangs),
+        cmocka_unit_test_teardown(a_register_that_hangs_holds_up_a_close_and_nothing_else, clear),
         cmocka_unit_test_teardown(memory_with_reads_in_flight_is_known_to_be_so, clear),
     };
     if (argc > 1)

@@ -123,6 +123,11 @@ static void both_are_right(struct fixture *f)
     assert_true(host_info(f->stand.rt).spare_bytes >= spare && spare > 0);
 }
 
+static bool nothing_loads(void *runtime)
+{
+    return host_info(runtime).loads_running == 0;
+}
+
 static void after_a_cancel_memory_waits_for_its_reads(void **state)
 {
     struct fixture f;
@@ -158,6 +163,38 @@ static void after_a_failure_memory_waits_for_its_reads(void **state)
     host_release(f.stand.rt, lease);
     host_wait_state(f.stand.rt, f.first, SGI_MODEL_COLD);
     assert_true(host_info(f.stand.rt).spare_bytes > 0);
+    both_are_right(&f);
+    stand_close(&f.stand);
+}
+
+/* Its lease is no reason to free the memory, nor is its release. */
+static void after_an_early_lease_memory_waits_for_its_reads(void **state)
+{
+    struct fixture      f;
+    sgi_acquire_options o;
+    sgi_lease           early = 0;
+    sgi_error           err = SGI_ERROR_INIT;
+    set_up(&f, state);
+    up_and_down(&f, f.first);
+    sgi_acquire_options_init(&o, sizeof o);
+    o.flags = SGI_ACQUIRE_EARLY;
+
+    test_reads_hold(1, 1000, true);
+    assert_int_equal(sgi_model_acquire_wait(f.stand.rt, f.first, &o, &early, &err), SGI_OK);
+    test_reads_wait_held(3);
+    sgi_lease lease = another_comes_up(&f);
+    assert_int_equal(sgi_lease_tensor_wait(f.stand.rt, early, 0, 1, &err), SGI_E_TIMEOUT);
+    sgi_view view = host_tensor(f.stand.rt, early, 0);
+    assert_true(test_reads_held_over(view.data, view.bytes));
+    assert_int_equal(sgi_model_evict(f.stand.rt, f.first, SGI_TIER_DISK), SGI_E_BUSY);
+    host_release(f.stand.rt, early);
+    assert_int_equal(host_info(f.stand.rt).spare_bytes, 0);
+    assert_true(host_state(f.stand.rt, f.first).device_bytes > 0);
+    test_reads_let_go(TEST_READS_PATTERN); /* and EIO: it is read again, or it has been given up */
+    test_wait_until(nothing_loads, f.stand.rt, "a load does not end");
+    right(&f, f.second, lease);
+    host_release(f.stand.rt, lease);
+    up_and_down(&f, f.first);
     both_are_right(&f);
     stand_close(&f.stand);
 }
@@ -314,6 +351,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         ALL(after_a_cancel_memory_waits_for_its_reads),
         ALL(after_a_failure_memory_waits_for_its_reads),
+        ALL(after_an_early_lease_memory_waits_for_its_reads),
         ALL(a_close_waits_for_reads_into_spare_memory),
         cmocka_unit_test_teardown(memory_with_reads_in_flight_is_not_freed, clear),
         cmocka_unit_test_teardown(a_reader_with_reads_in_flight_is_not_closed, clear),

@@ -31,6 +31,7 @@ struct fault {
     uint64_t        times; /* from there on it fails so often; 0: always */
     uint32_t        step;  /* it is said at; 0: at any */
     bool            thin;  /* many passings that are alike: only some of them, without --every */
+    bool            rare;  /* much like another one: only with --every */
     bool            large; /* the life is one of models whose memory is worth touching ahead */
     bool            cold;  /* nothing is in the page cache, so that files are read past it */
 };

@@ -18,15 +18,15 @@ static const struct fault faults[] = {
     { READ("EIO, threads", EIO), FAILS, THREADS },
     { READ("EIO, ring", EIO), FAILS, RING },
     { READ("EIO, direct", EIO), FAILS, DIRECT },
-    { READ("EBADF, threads", EBADF), FAILS, THREADS },   /* not tried again */
-    { READ("ENODATA, direct", ENODATA), FAILS, DIRECT }, /* a medium error: tried again */
-    { READ("ECANCELED, ring", ECANCELED), FAILS, RING }, /* which nobody has asked for */
-    { READ("ENOMEM, ring", ENOMEM), FAILS, RING },
+    { READ("EBADF, threads", EBADF), FAILS, THREADS },                 /* not tried again */
+    { READ("ENODATA, direct", ENODATA), FAILS, DIRECT },               /* a medium error: tried again */
+    { .rare = true, READ("ECANCELED, ring", ECANCELED), FAILS, RING }, /* which nobody has asked for */
+    { .rare = true, READ("ENOMEM, ring", ENOMEM), FAILS, RING },
     { READ("EINVAL, direct", EINVAL), FAILS, DIRECT }, /* goes on through the page cache */
-    { READ("EOPNOTSUPP, direct", EOPNOTSUPP), FAILS, DIRECT },
+    { .rare = true, READ("EOPNOTSUPP, direct", EOPNOTSUPP), FAILS, DIRECT },
     { READ("EAGAIN, threads", EAGAIN), THREADS, .times = 7 }, /* for a while */
-    { READ("EAGAIN, ring", EAGAIN), RING, .times = 7 },
-    { READ("EINTR, threads", EINTR), THREADS, .times = 50 },
+    { .rare = true, READ("EAGAIN, ring", EAGAIN), RING, .times = 7 },
+    { .rare = true, READ("EINTR, threads", EINTR), THREADS, .times = 50 },
     { READ("EINTR, ring", EINTR), RING, .times = 50 },
     { .name = "short, threads", .which = SGI__FAULT_READ_SHORT, .value = 1, .thin = true, THREADS },
     { .name = "short, ring", .which = SGI__FAULT_READ_SHORT, .value = 1, .thin = true, RING },

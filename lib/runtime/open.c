@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The composition root: from a config to a runtime, the only file that names concrete places and readers. And its
  * end. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,9 +136,11 @@ static sgi_status set_roots(sgi_runtime *rt, const sgi_runtime_config *c, sgi_er
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     for (uint32_t n = 0; n < c->allowed_roots_count; n++) {
         char *resolved = c->allowed_roots[n] ? realpath(c->allowed_roots[n], NULL) : NULL;
+        if (!c->allowed_roots[n])
+            return sgi__error(err, SGI_E_INVALID, "allowed_roots: number %u is NULL", n);
         if (!resolved)
-            return sgi__error(err, SGI_E_INVALID, "allowed_roots: '%s' does not exist",
-                              sgi__show_path(&shown, c->allowed_roots[n] ? c->allowed_roots[n] : "(NULL)"));
+            return sgi__error_sys(err, SGI_E_INVALID, errno, "allowed_roots: '%s'",
+                                  sgi__show_path(&shown, c->allowed_roots[n]));
         rt->roots[n] = sgi__strdup(resolved);
         free(resolved); /* lint: allow free: realpath's own */
         if (!rt->roots[n])

@@ -53,6 +53,21 @@ static void wrong(const struct run *r, const char *what, sgi_status st, const sg
              err ? err->message : "");
 }
 
+/* The system said a number, and whoever looks for the cause wants it. */
+static bool has_errno(const struct fault *f, sgi_status st)
+{
+    switch (f->kind) {
+    case FAULT_CALL:
+        return st != SGI_E_DENIED && st != SGI_E_UNSUPPORTED; /* these say in words what is not the case */
+    case FAULT_POINT:
+        return f->which == SGI__FAULT_MAP || f->which == SGI__FAULT_MEMFD || f->which == SGI__FAULT_OPEN ||
+               f->which == SGI__FAULT_HEADER || f->which == SGI__FAULT_READ || f->which == SGI__FAULT_THREAD ||
+               f->which == SGI__FAULT_TOUCH || f->which == SGI__FAULT_RING;
+    default:
+        return false;
+    }
+}
+
 /* OK, or true: one of what the fault may lead to, with its errno and step, in words. */
 static bool good(struct run *r, const char *what, sgi_status st, const sgi_error *err)
 {
@@ -65,7 +80,8 @@ static bool good(struct run *r, const char *what, sgi_status st, const sgi_error
     for (int n = 0; n < SAYS_MAX; n++)
         expected |= f->may_say[n] != SGI_OK && f->may_say[n] == st;
     if (!expected || (err && (err->code != st || strlen(err->message) == 0)) ||
-        (err && f->step && err->step != f->step) || (err && err->os_errno && err->os_errno != f->value))
+        (err && f->step && err->step != f->step) ||
+        (err && (err->os_errno != 0 || has_errno(f, st)) && err->os_errno != f->value))
         wrong(r, what, st, err);
     return false;
 }

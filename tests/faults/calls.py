@@ -33,6 +33,7 @@ NEVER = {
     "fgets": "a file without a line is as one that is not there, which fopen can say",
     "munmap": "fails only where it splits a mapping at the limit of them; ours go whole, or lose an edge",
     "read write": "of an eventfd: EAGAIN, which means what was to be reached",
+    "preadv64v2": "asks whether a page is cached: a failure is a no",
     "posix_fadvise64": "advice: then it is read from the cache once more",
     "lstat64": "words of an error that there is already",
     "clock_gettime nanosleep sysconf": "with constants that the system knows",

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #ifdef SGI_HAVE_URING
@@ -214,12 +213,6 @@ WRAP(ssize_t, pread64, int fd, void *buffer, size_t bytes, off_t offset)
 {
     FAIL(CALL_PREAD, -1);
     return __real_pread64(fd, buffer, bytes, offset);
-}
-
-WRAP(ssize_t, preadv64v2, int fd, const struct iovec *pieces, int count, off_t offset, int flags)
-{
-    FAIL(CALL_PREADV2, -1);
-    return __real_preadv64v2(fd, pieces, count, offset, flags);
 }
 
 WRAP(struct dirent *, readdir64, DIR *folder)

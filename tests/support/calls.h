@@ -23,7 +23,6 @@ enum test_call {
     CALL_OPEN,
     CALL_OPENDIR,
     CALL_PREAD,
-    CALL_PREADV2,
     CALL_READDIR,
     CALL_READLINK,
     CALL_REALPATH,

@@ -38,8 +38,8 @@ static enum test_reads_end   ending;
 
 static const struct sgi__io_engine *real;
 
-/* Around the real engine's open and close. liburing maps and unmaps by bare system calls, which ThreadSanitizer does not
- * see: to it a ring where another thread's was before is the same memory, and a race without this. */
+/* Around the real engine's open and close. liburing maps and unmaps by bare system calls, which ThreadSanitizer does
+ * not see: to it a ring where another thread's was before is the same memory, and a race without this. */
 static pthread_mutex_t rings = PTHREAD_MUTEX_INITIALIZER;
 
 /* ---- what is kept ---- */

@@ -42,7 +42,7 @@ static inline const struct sgi__io_engine *threads_engine(void)
 static const struct subject uring = { "uring", sgi__io_uring };
 static const struct subject threads = { "threads", threads_engine };
 
-static char                path[64];
+static char                path[4096];
 static struct sgi__io_file file;
 
 /* The reference: what stands at an offset of the file. */
@@ -82,7 +82,7 @@ static inline int make_file(void **state)
 {
     (void)state;
     const char *folder = getenv("TMPDIR");
-    snprintf(path, sizeof path, "%.40s/sgi_io_XXXXXX", folder ? folder : "/tmp");
+    snprintf(path, sizeof path, "%s/sgi_io_XXXXXX", folder ? folder : "/tmp");
     int fd = mkstemp(path);
     if (fd < 0)
         return -1;

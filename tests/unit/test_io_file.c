@@ -52,8 +52,8 @@ static int make_folder(void **state)
 {
     (void)state;
     const char *where = getenv("TMPDIR");
-    char        name[200];
-    snprintf(name, sizeof name, "%.100s/sgi_file_XXXXXX", where ? where : "/tmp");
+    char        name[PATH_MAX];
+    snprintf(name, sizeof name, "%s/sgi_file_XXXXXX", where ? where : "/tmp");
     if (!mkdtemp(name) || !realpath(name, folder) || chdir(folder) != 0 || chmod(folder, 0755) != 0)
         return -1;
     return 0;

@@ -358,6 +358,20 @@ static void nesting_is_bounded(void **state)
     put_u8(&header, 0);
     refused((const char *)header.data, 0, "the header is nested too deeply", NULL);
     bytes_free(&header);
+    for (int depth = SGI__JSON_DEPTH_MAX; depth <= SGI__JSON_DEPTH_MAX + 1; depth++) {
+        struct bytes at_bound = { .data = NULL };
+        put_format(&at_bound, "{\"t\":");
+        for (int i = 0; i < depth; i++)
+            put_u8(&at_bound, '[');
+        for (int i = 0; i < depth; i++)
+            put_u8(&at_bound, ']');
+        put_format(&at_bound, "}");
+        put_u8(&at_bound, 0);
+        refused((const char *)at_bound.data, 0,
+                depth > SGI__JSON_DEPTH_MAX ? "the header is nested too deeply" : "'t' is not described by an object",
+                NULL);
+        bytes_free(&at_bound);
+    }
 }
 
 static void lengths_are_bounded(void **state)

@@ -635,6 +635,24 @@ static void a_result_counts_once(void **state)
     sim_free_releasing(s);
 }
 
+static void the_result_of_an_earlier_check_does_not_count_for_the_next(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(&(struct sim_config){ .seed = 7 });
+    sgi_model   m = full_model(s, 0);
+
+    use(s, m);
+    sim_evict(s, m, SGI_EVICT_ALL);
+    sim_advance_ms(s, 10000);
+    sim_hold(s, SGI__ACT_CHECK_SOURCE);
+    sgi_ticket t = sim_ask(s, m, NULL);
+    assert_false(sim_repeat(s, SGI__ACT_CHECK_SOURCE));
+    assert_int_equal(sim_actions(s, SGI__ACT_START_LOAD), 1); /* that of before */
+    sim_let_go(s, SGI__ACT_CHECK_SOURCE);
+    assert_int_equal(sim_wait(s, t).status, SGI_OK);
+    sim_free_releasing(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -663,6 +681,7 @@ int main(void)
         cmocka_unit_test(a_place_that_dies_takes_everything_but_the_leases),
         cmocka_unit_test(a_drain_ends_though_the_place_died),
         cmocka_unit_test(a_result_counts_once),
+        cmocka_unit_test(the_result_of_an_earlier_check_does_not_count_for_the_next),
     };
     return cmocka_run_group_tests_name("core_failures", tests, NULL, NULL);
 }

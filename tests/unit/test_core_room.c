@@ -52,6 +52,20 @@ static void the_least_recently_used_idle_model_leaves(void **state)
     sim_free(s);
 }
 
+static void one_byte_that_is_lacking_is_made_room_for(void **state)
+{
+    (void)state;
+    struct sim *s = one_device(MIB(600) - 1);
+    sgi_model   a = model(s, 300), b = model(s, 300);
+
+    use(s, a);
+    uint64_t now = sim_now(s);
+    use(s, b);
+    assert_int_equal(sim_now(s), now); /* it did not wait until the other's idle time was over */
+    assert_true(!is_up(s, a) && is_up(s, b));
+    sim_free(s);
+}
+
 static void no_more_is_evicted_than_is_lacking(void **state)
 {
     (void)state;
@@ -671,6 +685,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_recently_used_idle_model_leaves),
+        cmocka_unit_test(one_byte_that_is_lacking_is_made_room_for),
         cmocka_unit_test(no_more_is_evicted_than_is_lacking),
         cmocka_unit_test(a_busy_model_is_never_evicted),
         cmocka_unit_test(a_model_with_a_call_out_is_never_evicted),

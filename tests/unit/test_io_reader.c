@@ -309,6 +309,19 @@ static void a_direct_request_ends_at_the_rounded_end_of_file(void **state)
     assert_int_equal(finish().shorts, 0);
 }
 
+static void a_file_may_end_one_byte_before_a_block(void **state)
+{
+    (void)state;
+    reset(2 * ALIGN - 1, 1);
+    struct sgi__read read = a_read(0, 2 * ALIGN, true);
+    assert_int_equal(run(&read, NULL), SGI_OK);
+    assert_int_equal(fake.log_count, 1);
+    assert_int_equal(read.done, 2 * ALIGN - 1);
+    assert_landed(0, 2 * ALIGN - 1);
+    assert_filled(2 * ALIGN - 1, 2 * ALIGN, 0);
+    finish();
+}
+
 static void past_the_end_is_zero_even_when_the_tail_came_cached(void **state)
 {
     (void)state;
@@ -441,6 +454,24 @@ static void after_eagain_nothing_starts_before_another_read_has_finished(void **
         assert_int_equal(sgi__reader_wait(reader, &back, NULL), SGI_OK);
     assert_landed(0, 3 * ALIGN);
     assert_int_equal(finish().retries, 2);
+}
+
+static void after_eagain_nobody_waits_for_reads_that_came_back_together(void **state)
+{
+    (void)state;
+    reset(MIB, 3);
+    SCRIPT(HEALTHY, HEALTHY, -EAGAIN, HEALTHY);
+    struct sgi__read reads[3], *back;
+    for (uint64_t i = 0; i < 3; i++) {
+        reads[i] = a_read(i * ALIGN, ALIGN, false);
+        sgi__reader_submit(reader, &reads[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(sgi__reader_wait(reader, &back, NULL), SGI_OK);
+        assert_ptr_equal(back, &reads[i]); /* NULL: it counts on one that is no longer in the engine */
+    }
+    assert_landed(0, 3 * ALIGN);
+    assert_int_equal(finish().retries, 1);
 }
 
 static void eio_is_retried_and_may_pass(void **state)
@@ -746,6 +777,7 @@ int main(void)
         cmocka_unit_test(a_direct_read_that_stops_inside_a_block_goes_on_cached_from_there),
         cmocka_unit_test(a_read_above_one_gib_is_made_of_several_requests),
         cmocka_unit_test(a_direct_request_ends_at_the_rounded_end_of_file),
+        cmocka_unit_test(a_file_may_end_one_byte_before_a_block),
         cmocka_unit_test(past_the_end_is_zero_even_when_the_tail_came_cached),
         cmocka_unit_test(bytes_appended_during_the_load_do_not_show),
         cmocka_unit_test(a_file_that_became_shorter_is_changed),
@@ -755,6 +787,7 @@ int main(void)
         cmocka_unit_test(a_storm_of_eintr_or_eagain_ends),
         cmocka_unit_test(a_byte_in_between_begins_the_count_anew),
         cmocka_unit_test(after_eagain_nothing_starts_before_another_read_has_finished),
+        cmocka_unit_test(after_eagain_nobody_waits_for_reads_that_came_back_together),
         cmocka_unit_test(eio_is_retried_and_may_pass),
         cmocka_unit_test(eio_that_stays_fails_with_path_offset_and_cause),
         cmocka_unit_test(progress_does_not_forgive_eio),

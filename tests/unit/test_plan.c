@@ -102,6 +102,26 @@ static void every_byte_is_read_once_to_its_place(void **state)
     }
 }
 
+static void a_part_may_end_anywhere_about_a_block(void **state)
+{
+    (void)state;
+    for (uint64_t bytes = 2 * BLOCK - 2; bytes <= 2 * BLOCK + 2; bytes++) {
+        struct sgi__manifest *m = sgi__manifest_new();
+        struct sgi__layout   *l;
+        struct sgi__plan     *plan;
+
+        manifest_add(m, 4096, &bytes, 1);
+        assert_int_equal(sgi__manifest_finish(m, NULL), SGI_OK);
+        assert_int_equal(sgi__layout_new(m, NULL, SGI__PLACE_ALIGN, &l, NULL), SGI_OK);
+        assert_int_equal(sgi__plan_new(m, l, BLOCK, NULL, 0, &plan, NULL), SGI_OK);
+        check_plan(l, plan);
+        assert_int_equal(plan->chunks_count, bytes <= 2 * BLOCK ? 2 : 3);
+        sgi__plan_free(plan);
+        sgi__layout_free(l);
+        sgi__manifest_free(m);
+    }
+}
+
 static void without_wishes_it_is_the_files_own_order(void **state)
 {
     (void)state;
@@ -190,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_is_read_once_to_its_place),
+        cmocka_unit_test(a_part_may_end_anywhere_about_a_block),
         cmocka_unit_test(without_wishes_it_is_the_files_own_order),
         cmocka_unit_test(wished_tensors_come_first_in_their_order),
         cmocka_unit_test(without_memory_it_says_so),

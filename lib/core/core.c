@@ -28,6 +28,7 @@ static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uin
     uint32_t grown = *capacity ? *capacity : 64;
     while (grown < needed)
         grown *= 2;
+    assert(count <= *capacity);
     char *to = sgi__alloc_zero(grown, bytes);
     if (!to)
         return SGI_E_NO_MEMORY;

@@ -155,6 +155,7 @@ static enum room make_room(struct sgi__core *core, const struct model *for_model
     if (lacking > core->dram_leaving + droppable)
         return ROOM_NONE;
     for (struct model *m = core->kept_head, *next; lacking > core->dram_leaving; m = next) {
+        assert(m); /* or `droppable` was wrong */
         next = m->kept_next;
         if (m != for_model && may_drop(m))
             sgi__residence_drop(core, m);

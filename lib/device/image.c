@@ -224,6 +224,7 @@ static struct sgi__region *take_excess(struct sgi__image_memory *m)
     struct sgi__region *excess = NULL;
     while (m->spare_bytes > limit_of(m)) {
         struct sgi__region **at = &m->spare;
+        assert(*at); /* spare_bytes is the sum over the list */
         while ((*at)->next)
             at = &(*at)->next;
         struct sgi__region *r = *at;
@@ -339,12 +340,12 @@ sgi_status sgi__image_new(struct sgi__image_memory *memory, const uint64_t *part
             st = map_failed(err, ENOMEM, parts_bytes[n]);
             break;
         }
-        image->parts[n] = parts_bytes[n] ? take_spare(memory, parts_bytes[n], flags, tenant) : NULL;
-        if (!image->parts[n])
-            st = region_new(parts_bytes[n], flags, tenant, &image->parts[n], err);
-        if (st == SGI_OK) {
-            image->parts_count = n + 1;
-            image->bytes += image->parts[n]->bytes;
+        struct sgi__region *part = parts_bytes[n] ? take_spare(memory, parts_bytes[n], flags, tenant) : NULL;
+        if (!part)
+            st = region_new(parts_bytes[n], flags, tenant, &part, err);
+        if (part) {
+            image->parts[image->parts_count++] = part;
+            image->bytes += part->bytes;
         }
     }
     if (st != SGI_OK) {

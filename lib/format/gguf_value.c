@@ -256,7 +256,7 @@ static sgi_status use_value(struct sgi__gguf *g, const char *key, uint32_t type,
 sgi_status sgi__gguf_read_pair(struct sgi__gguf *g, sgi_error *err)
 {
     struct sgi__value value = { .kind = SGI__VALUE_U64 };
-    const char       *key;
+    const char       *key = "";
     uint32_t          type;
     bool              kept = false;
 

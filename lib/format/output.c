@@ -81,6 +81,7 @@ void sgi__output_number(struct sgi__output *o, double value)
     for (size_t i = 0; i < sizeof digits / sizeof *digits; i++) {
         snprintf(text, sizeof text - 3, "%.*g", digits[i], value);
         double back = strtod(text, NULL);
+        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-*): bit by bit, since -0 equals 0 */
         if (memcmp(&back, &value, sizeof back) == 0)
             break;
     }

@@ -154,7 +154,7 @@ static sgi_status find_map(struct index *index, struct sgi__span text, sgi_error
                 return sgi__refuse(index->source, err, "weight_map is there twice");
             index->map = value;
         } else {
-            json_t    *unused;
+            json_t    *unused = NULL;
             sgi_status st = value.bytes > SGI__ENTRY_BYTES_MAX
                                 ? sgi__refuse(index->source, err, "more than %d bytes beside weight_map",
                                               (int)SGI__ENTRY_BYTES_MAX)

@@ -26,6 +26,7 @@ static struct place_model *find_model(struct sgi__place *p, sgi_model id)
     while (m && m->spec.id != id)
         m = m->next;
     pthread_mutex_unlock(&p->mutex);
+    assert(m); /* the core names a model until it is removed, and no longer */
     return m;
 }
 
@@ -122,9 +123,9 @@ static void run_job(struct sgi__job *base)
     sgi__thread_enter_library();
     job->work(job, &err);
     sgi__thread_leave_library();
-    job->event.error = &err;
     struct sgi__place      *place = job->place;
     struct sgi__place_event event = job->event;
+    event.error = &err;
     if (!job->on_stack)
         sgi__free(job);
     report(place, &event);

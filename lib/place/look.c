@@ -31,7 +31,7 @@ sgi_status sgi__local_tensor_wait(struct sgi__place *p, uint64_t instance, uint6
 sgi_status sgi__local_tensor_digest(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t *xxh3_out,
                                     sgi_error *err)
 {
-    sgi_view   view;
+    sgi_view   view = { 0 };
     sgi_status st = sgi__local_tensor_wait(p, instance, index, UINT64_MAX, err);
     if (st != SGI_OK)
         return st;

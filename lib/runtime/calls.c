@@ -528,9 +528,9 @@ sgi_status sgi__rt_call_wait(sgi_runtime *rt, sgi_lease lease, const void *reque
                              sgi_piece_fn on_piece, void *user, sgi_error *err)
 {
     uint64_t   deadline = sgi__rt_wait_deadline(timeout_ms);
-    sgi_call   id;
+    sgi_call   id = 0;
     uint8_t    piece[4096];
-    size_t     got;
+    size_t     got = 0;
     sgi_status st = sgi__rt_call_begin(rt, lease, request, bytes, 0, true, &id, err);
     if (st != SGI_OK)
         return st;

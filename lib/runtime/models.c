@@ -309,7 +309,7 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
 
 sgi_status sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out, sgi_error *err)
 {
-    sgi_model_config c;
+    sgi_model_config c = { 0 };
     sgi_status       st = check_config(config, &c, err);
     if (st != SGI_OK)
         return st;

@@ -229,7 +229,7 @@ sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t by
 void       sgi__rt_called(sgi_runtime *rt, const struct sgi__place_event *event);
 void       sgi__rt_calls_wedged(sgi_runtime *rt, sgi_model model, uint64_t instance); /* under the mutex */
 void       sgi__rt_calls_died(sgi_runtime *rt);                 /* under the mutex: the place has, and they with it */
-void       sgi__rt_call_completion_taken(struct completion *c); /* under the mutex */
+void       sgi__rt_call_completion_taken(struct completion *k); /* under the mutex */
 void       sgi__rt_calls_tell_canceled(sgi_runtime *rt);        /* under the mutex, which it leaves and takes again */
 void       sgi__rt_lease_overdue(sgi_runtime *rt, sgi_lease lease); /* under the mutex */
 

@@ -631,7 +631,7 @@ static void statuses_and_steps_have_names_and_texts(void **state)
 #define CHECK(name, code, text)                        \
     assert_string_equal(sgi_status_name(code), #name); \
     assert_string_equal(sgi_status_text(code), text);  \
-    assert_true(text[strlen(text) - 1] != '.');
+    assert_true((text)[strlen(text) - 1] != '.');
     SGI_STATUS_LIST(CHECK)
 #undef CHECK
 #define CHECK(name, number, text) assert_string_equal(sgi_step_name(number), text);

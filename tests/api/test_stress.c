@@ -64,7 +64,8 @@ static bool one_acquire(struct worker *me, uint32_t n)
         atomic_fetch_add(&w->granted, 1);
         if (!bytes_are_right(w, lease, n))
             atomic_fetch_add(&w->bad, 1);
-        if (sgi_lease_release(w->rt, lease) != SGI_OK || sgi_lease_release(w->rt, lease) != SGI_E_STALE)
+        sgi_status released = sgi_lease_release(w->rt, lease), again = sgi_lease_release(w->rt, lease);
+        if (released != SGI_OK || again != SGI_E_STALE)
             atomic_fetch_add(&w->bad, 1);
         return true;
     }

@@ -156,8 +156,9 @@ static uint64_t settle_offsets(json_t *root)
         uint64_t      bytes = (uint64_t)json_integer_value(json_array_get(offsets, 1)) - begin;
         if (json_array_size(offsets) != 2 || bytes > 4096)
             continue;
-        json_object_set_new(tensor, "data_offsets", json_pack("[I,I]", (json_int_t)at, (json_int_t)(at + bytes)));
-        at += bytes;
+        uint64_t end = at + bytes;
+        json_object_set_new(tensor, "data_offsets", json_pack("[I,I]", (json_int_t)at, (json_int_t)end));
+        at = end;
     }
     return at;
 }

@@ -4,14 +4,16 @@
 #
 #   tests/run.sh [--full] [--filter REGEX] [--suite NAME]...
 #
-#   --full           the slow tests too, everything under ThreadSanitizer, the fuzzers for a minute each, and coverage
+#   --full           the slow tests too, everything under ThreadSanitizer, the fuzzers for a minute each, coverage, and
+#                    every linter: clang's warnings beside gcc's, clang-format, and clang-tidy, the static analyser
 #   --filter REGEX   only tests whose name matches
 #   --suite NAME     only release, asan, tsan, minimal, fuzz, coverage (may be given several times)
 #
 # Suites: release (everything, with lint, ABI, installed consumer and examples), asan (AddressSanitizer, leaks,
 # undefined behaviour), tsan (what has threads), minimal (no liburing), fuzz (clang), coverage (the lines of lib/ that
 # tests reach: enough of them, or it fails).
-# A test that cannot run here is skipped and says why.
+# A test that cannot run here is skipped and says why. A warning of the compiler is an error.
+# Whether the tests notice a broken line is another question: tests/mutate.py, by hand, breaks chosen ones.
 #
 # Packages come from apt (as root or through sudo), Python packages go into a virtual environment under build/, models
 # into ${SGI_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/libsgi}. What cannot be had is named in one sentence.
@@ -88,6 +90,11 @@ set_up_packages()
     need_command ninja ninja-build
     need_command pkg-config pkg-config
     need_apt libc6-dev libjansson-dev libxxhash-dev libcmocka-dev liburing-dev
+    if ((full)) && [[ " ${suites[*]} " == *" release "* ]]; then # for lint
+        need_command clang clang
+        need_command clang-format clang-format
+        need_command clang-tidy clang-tidy
+    fi
     if [[ " ${suites[*]} " == *" fuzz "* ]]; then
         need_command clang clang libclang-rt-dev
     fi
@@ -175,7 +182,7 @@ set_up_llama()
 build_suite()
 {
     local suite=$1
-    local -a options=("-DSGI_PYTHON=$build/venv/bin/python")
+    local -a options=("-DSGI_PYTHON=$build/venv/bin/python" -DSGI_WERROR=ON) # gcc's; clang's are lint_clang's
 
     [[ $suite != release ]] || options+=("-DSGI_LLAMA_DIR=$SGI_LLAMA_DIR")
     quietly "configure the $suite build" cmake --preset "$suite" "${options[@]}" &&

@@ -22,7 +22,7 @@ static bool ends_with(const char *name, const char *end)
 static sgi_status note(void *user, const char *name, sgi_error *err)
 {
     struct found      *found = user;
-    struct sgi__names *list = NULL;
+    struct sgi__names *list;
     if (name[0] == '.') /* "._model.safetensors" and the like: another system's notes */
         return SGI_OK;
     if (ends_with(name, ".safetensors.index.json"))
@@ -31,11 +31,11 @@ static sgi_status note(void *user, const char *name, sgi_error *err)
         list = &found->safetensors;
     else if (ends_with(name, ".gguf"))
         list = &found->ggufs;
-    if (!list)
+    else {
         found->others++;
-    else if (!sgi__names_add(list, name))
-        return sgi__no_memory(found->path, err);
-    return SGI_OK;
+        return SGI_OK;
+    }
+    return sgi__names_add(list, name) ? SGI_OK : sgi__no_memory(found->path, err);
 }
 
 static sgi_status refuse_several(const struct found *found, const struct sgi__names *names, const char *what,

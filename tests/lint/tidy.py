@@ -17,12 +17,18 @@ import sys
 
 from source import ROOT, Report, run
 
-SHALLOW = [f"--extra-arg={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", "mode=shallow")]
+
+def analyser(setting):
+    return [f"--extra-arg={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", setting)]
+
+
+# Half of the paths that it would follow through one function, in half of the time.
+DEEP, SHALLOW = analyser("max-nodes=100000"), analyser("mode=shallow")
 FINDING = re.compile(r"^(.+?):(\d+):\d+: (?:warning|error): (.*)$", re.MULTILINE)
 
 
 def units(build, chosen):
-    """Path -> None of what is compiled and ours; the longest first, so that none is left over at the end."""
+    """What is compiled and ours: the library first and the longest first, so that none is left over at the end."""
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as f:
         paths = {os.path.relpath(entry["file"], ROOT) for entry in json.load(f)}
     paths = {p for p in paths if not p.startswith(("..", "build")) and p.endswith(".c")}
@@ -32,7 +38,7 @@ def units(build, chosen):
 
 def findings(build, path):
     command = ["clang-tidy", "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option"]
-    done = run(command + ([] if path.startswith("lib/") else SHALLOW) + [path])
+    done = run(command + (DEEP if path.startswith("lib/") else SHALLOW) + [path])
     found = {(os.path.relpath(m[1], ROOT), int(m[2]), m[3]) for m in FINDING.finditer(done.stdout)}
     if done.returncode and not found:
         found = {(path, 0, "clang-tidy ended with " + str(done.returncode) + ":\n" + done.stdout + done.stderr)}

@@ -57,6 +57,43 @@ static void close_waits_for_a_thread_that_is_still_in_an_op(void **state)
     gate_fini(&in_context_close);
 }
 
+/* Under nothing: one thread at a time is in an op. */
+static bool in_reserve, loaded_within;
+
+static void reserve_marked(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
+                           uint32_t tier)
+{
+    in_reserve = true;
+    sgi__place_local.reserve(p, op, model, instance, device, tier); /* reports before it returns */
+    in_reserve = false;
+}
+
+static void load_marked(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority)
+{
+    loaded_within |= in_reserve;
+    sgi__place_local.load(p, op, model, instance, priority);
+}
+
+static void an_op_ends_before_the_next_one_begins(void **state)
+{
+    struct sgi__place_ops ops = sgi__place_local;
+    const struct subject  marked = { "marked", &ops, 0 };
+    sgi_runtime_config    config = place_config();
+    struct fixture        f;
+    (void)state;
+
+    in_reserve = loaded_within = false;
+    ops.reserve = reserve_marked;
+    ops.load = load_marked;
+    set_up_with(&f, &marked, &config);
+    host_release(f.rt, host_acquire(f.rt, f.plain));
+    assert_int_equal(sgi_model_evict(f.rt, f.plain, SGI_EVICT_ALL), SGI_OK);
+    host_wait_state(f.rt, f.plain, SGI_MODEL_COLD);
+    host_release(f.rt, host_acquire(f.rt, f.plain)); /* its context is there still: the load follows at once */
+    assert_false(loaded_within);
+    tear_down(&f);
+}
+
 static void results_may_take_their_time(void **state)
 {
     static const enum sgi__place_event_kind kinds[] = { SGI__PLACE_SOURCE_CHECKED, SGI__PLACE_CONTEXT_OPENED,
@@ -349,6 +386,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(close_waits_for_a_thread_that_is_still_in_an_op),
+        cmocka_unit_test(an_op_ends_before_the_next_one_begins),
         OVER(awkward, results_may_take_their_time),
         OVER(awkward, a_cancel_while_a_result_is_out_gives_everything_back),
         OVER(awkward, a_place_that_dies_takes_its_leases_and_calls_and_nothing_else),

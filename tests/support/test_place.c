@@ -28,34 +28,6 @@ struct test_place *test_place_last(void)
 
 /* ---------------------------------------------------------------------- ops */
 
-enum op {
-    OP_CHECK,
-    OP_CONTEXT_OPEN,
-    OP_CONTEXT_CLOSE,
-    OP_PREPARE,
-    OP_DISCARD,
-    OP_RESERVE,
-    OP_LOAD,
-    OP_PREFIX,
-    OP_START,
-    OP_STOP,
-    OP_FREE,
-    OP_KEEP,
-    OP_DROP
-};
-
-struct op_job {
-    struct sgi__job     job; /* first */
-    struct incarnation *life;
-    enum op             what;
-    uint64_t            op, instance;
-    sgi_model           model;
-    int32_t             device;
-    uint32_t            tier;
-    int32_t             priority;
-    uint32_t            delay_us;
-};
-
 static void carry_out(const struct op_job *j)
 {
     struct sgi__place *p = j->life->inner;
@@ -113,12 +85,18 @@ static void run_op(struct sgi__job *job)
     if (j->what == OP_LOAD)
         gate_pass(&tp->load_gate);
     pthread_mutex_lock(&tp->mutex);
+    life->parked++;
+    while (!tp->stepped && steps_held(tp, j) && !life->dead)
+        pthread_cond_wait(&tp->changed, &tp->mutex);
+    life->parked--;
     /* Once dead, it is lost with everything else; but loads still end, or the start that waits for them would not. */
     bool dead = life->dead && j->what != OP_LOAD && j->what != OP_PREFIX;
     if (dead) {
         life->out--;
         tp->lost++;
         pthread_cond_broadcast(&tp->changed);
+    } else {
+        life->running += !tp->stepped; /* stepped: counted where it was begun */
     }
     pthread_mutex_unlock(&tp->mutex);
     if (!dead)
@@ -163,12 +141,17 @@ static void submit(struct sgi__place *p, struct op_job op)
     bool good = j->life && knows(j->life, j);
     if (good)
         j->life->out++;
+    if (good && j->what == OP_RESERVE && j->tier == SGI_TIER_DRAM)
+        life_find_model(j->life, j->model)->borrower = j->instance;
     else
         tp->lost++;
+    bool waits = good && tp->stepped;
+    if (waits)
+        steps_add(tp, j);
     pthread_mutex_unlock(&tp->mutex);
     if (!good)
         free(j);
-    else if (sgi__pool_submit(tp->pool, &j->job) != 0)
+    else if (!waits && sgi__pool_submit(tp->pool, &j->job) != 0)
         abort();
 }
 
@@ -497,6 +480,7 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
     tp->pool = must(sgi__pool_new("test-place", 256));
     tp->random = test_place_next.seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
     tp->delay_us_max = test_place_next.delay_us_max;
+    tp->stepped = test_place_next.stepped;
     pthread_mutex_init(&tp->mutex, NULL);
     pthread_cond_init(&tp->changed, NULL);
     gate_init(&tp->call_gate);
@@ -515,7 +499,7 @@ static void close_place(struct sgi__place *p)
 
     test_place_wait_reaped(tp);
     sgi__pool_free(tp->pool);
-    assert(!tp->held && !tp->models);
+    assert(!tp->held && !tp->models && !tp->waiting);
     if (tp->live) {
         assert(tp->live->out == 0 && tp->live->inside == 0 && (tp->deaths > 0 || !tp->live->instances));
         life_take_apart(tp->live);

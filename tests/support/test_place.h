@@ -18,6 +18,7 @@ extern const struct sgi__place_ops test_place_ops;
 struct test_place_settings {
     uint64_t seed;
     uint32_t delay_us_max; /* 0: none */
+    bool     stepped;      /* ops wait for test_place_begin() */
 };
 extern struct test_place_settings test_place_next;
 
@@ -34,6 +35,34 @@ void test_place_wait_told(struct test_place *tp, enum sgi__place_event_kind kind
 /* `call` goes through it before it does anything, on the thread that asks; each load on its own, before it reads. */
 struct gate *test_place_call_gate(struct test_place *tp);
 struct gate *test_place_load_gate(struct test_place *tp);
+
+/* What a place is asked to do. */
+enum test_place_op {
+    OP_CHECK,
+    OP_CONTEXT_OPEN,
+    OP_CONTEXT_CLOSE,
+    OP_PREPARE,
+    OP_DISCARD,
+    OP_RESERVE,
+    OP_LOAD,
+    OP_PREFIX,
+    OP_START,
+    OP_STOP,
+    OP_FREE,
+    OP_KEEP,
+    OP_DROP
+};
+
+/* Ops of a kind, of one model (0: of all), do not begin from now on, until they are let go. */
+void test_place_hold_op(struct test_place *tp, enum test_place_op what, sgi_model model);
+void test_place_let_go_op(struct test_place *tp, enum test_place_op what, sgi_model model);
+
+/* Stepped: begins the oldest op that nothing holds, on a thread of its own. false: there is none. */
+bool test_place_begin(struct test_place *tp, enum test_place_op *what_out, sgi_model *model_out);
+/* Until no more than `count` of the ops that have begun are without a result that was taken in. */
+void test_place_wait_running(struct test_place *tp, uint32_t count);
+/* Everything that was asked for has been told and taken in, but for what is held here and `blocked` more. */
+bool test_place_quiet(struct test_place *tp, uint32_t blocked);
 
 void test_place_die(struct test_place *tp); /* DIED has been told when it returns */
 void test_place_up(struct test_place *tp);  /* a fresh one, with all models; UP has been told */

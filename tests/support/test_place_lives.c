@@ -65,7 +65,7 @@ static void learn(struct incarnation *life, const struct sgi__place_event *e)
     case SGI__PLACE_RESERVED:
         if (good) {
             add_instance(life, e);
-            m->residence = false; /* if there was one, this is it */
+            m->residence = m->residence && m->borrower != e->instance;
         }
         break;
     case SGI__PLACE_ENGINE_STARTED:
@@ -100,11 +100,13 @@ static void learn(struct incarnation *life, const struct sgi__place_event *e)
 
 /* --------------------------------------------------------------- events on their way out */
 
+/* `telling` has been raised. */
 static void tell(struct test_place *tp, const struct sgi__place_event *event)
 {
     tp->config.sink.event(tp->config.sink.user, event);
     pthread_mutex_lock(&tp->mutex);
     tp->told[event->kind]++;
+    tp->telling--;
     pthread_cond_broadcast(&tp->changed);
     pthread_mutex_unlock(&tp->mutex);
 }
@@ -134,6 +136,7 @@ static void inner_event(void *user, const struct sgi__place_event *event)
     assert(life->out > 0);
     life->out--;
     bool forward = !life->dead && !tp->hold[event->kind];
+    tp->telling += forward;
     if (life->dead)
         tp->lost++;
     else if (!forward)
@@ -142,6 +145,13 @@ static void inner_event(void *user, const struct sgi__place_event *event)
     pthread_mutex_unlock(&tp->mutex);
     if (forward)
         tell(tp, event);
+    if (event->kind == SGI__PLACE_CALLED)
+        return;
+    pthread_mutex_lock(&tp->mutex);
+    if (life->running > 0) /* 0: a life is being taken apart */
+        life->running--;
+    pthread_cond_broadcast(&tp->changed);
+    pthread_mutex_unlock(&tp->mutex);
 }
 
 static bool is_dead(struct incarnation *life)
@@ -275,6 +285,9 @@ void test_place_die(struct test_place *tp)
         tp->lost++;
         free(h);
     }
+    steps_forget(tp);
+    tp->telling++;
+    pthread_cond_broadcast(&tp->changed); /* what is held does not begin any more */
     pthread_mutex_unlock(&tp->mutex);
     tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_DIED });
 
@@ -302,6 +315,7 @@ void test_place_up(struct test_place *tp)
     life->next = tp->lives;
     tp->lives = life;
     tp->live = life;
+    tp->telling++;
     pthread_mutex_unlock(&tp->mutex);
     tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_UP });
 }
@@ -333,14 +347,22 @@ uint64_t test_place_lost(struct test_place *tp)
     return lost;
 }
 
+static void tell_of_device(struct test_place *tp, const struct sgi__place_event *event)
+{
+    pthread_mutex_lock(&tp->mutex);
+    tp->telling++;
+    pthread_mutex_unlock(&tp->mutex);
+    tell(tp, event);
+}
+
 void test_place_lose_device(struct test_place *tp, int32_t device)
 {
-    tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_CONTEXT_LOST, .device = device });
+    tell_of_device(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_CONTEXT_LOST, .device = device });
 }
 
 void test_place_device_back(struct test_place *tp, int32_t device)
 {
-    tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_CONTEXT_BACK, .device = device });
+    tell_of_device(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_CONTEXT_BACK, .device = device });
 }
 
 /* ------------------------------------------------------------ holding events */
@@ -390,6 +412,7 @@ void test_place_let_go(struct test_place *tp, enum sgi__place_event_kind kind)
         }
         *at = h->next;
         h->next = NULL;
+        tp->telling++;
         *tail = h;
         tail = &h->next;
     }

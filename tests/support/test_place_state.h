@@ -9,7 +9,7 @@
 #include "base/pool.h"
 #include "test_place.h"
 
-enum { EVENT_KINDS = SGI__PLACE_CALLED + 1 };
+enum { EVENT_KINDS = SGI__PLACE_CALLED + 1, HELD_OPS_MAX = 64 };
 
 /* What an incarnation holds, learned from the events of the place inside. */
 struct held_instance {
@@ -21,6 +21,7 @@ struct held_instance {
 
 struct held_model {
     sgi_model          id;
+    uint64_t           borrower; /* the last instance that was to take the residence */
     bool               residence, prepared;
     struct held_model *next;
 };
@@ -37,8 +38,10 @@ struct incarnation {
     struct sgi__place *inner;
     /* under tp's mutex */
     bool                  dead, reaped;
-    uint32_t              out;    /* ops and calls given to `inner`, or about to be, that have not reported */
-    uint32_t              inside; /* threads in one of its functions */
+    uint32_t              out;     /* ops and calls given to `inner`, or about to be, that have not reported */
+    uint32_t              inside;  /* threads in one of its functions */
+    uint32_t              running; /* of `out`: ops that have begun */
+    uint32_t              parked;  /* of `out`: ops that do not begin, for they are held */
     struct held_instance *instances;
     struct held_model    *models;
     struct held_call     *calls;
@@ -51,6 +54,20 @@ struct held_event {
     struct held_event      *next;
 };
 
+/* An op on its way. */
+struct op_job {
+    struct sgi__job     job;  /* first */
+    struct op_job      *next; /* stepped: the next that waits */
+    struct incarnation *life;
+    enum test_place_op  what;
+    uint64_t            op, instance;
+    sgi_model           model;
+    int32_t             device;
+    uint32_t            tier;
+    int32_t             priority;
+    uint32_t            delay_us;
+};
+
 struct known_model {
     struct sgi__place_model spec;
     struct known_model     *next;
@@ -61,6 +78,7 @@ struct test_place {
     struct sgi__pool        *pool;
     struct gate              call_gate, load_gate;
     uint32_t                 delay_us_max;
+    bool                     stepped;
     pthread_mutex_t          mutex;
     pthread_cond_t           changed;
     /* under the mutex */
@@ -72,6 +90,13 @@ struct test_place {
     struct held_event  *held;
     uint64_t            lost, deaths;
     uint32_t            told[EVENT_KINDS];
+    uint32_t            telling; /* threads that tell, or are about to */
+    struct op_job      *waiting; /* stepped: in their order */
+    struct {
+        enum test_place_op what;
+        sgi_model          model; /* 0: of all */
+    } held_ops[HELD_OPS_MAX];
+    uint32_t held_ops_count;
 };
 
 static const struct sgi__place_ops *const inside = &sgi__place_local;
@@ -91,6 +116,11 @@ void                  life_forget_call(struct incarnation *life, uint64_t id);
 struct incarnation *life_new(struct test_place *tp, sgi_error *err); /* without models; NULL: err says why */
 sgi_status          life_add_model(struct incarnation *life, const struct sgi__place_model *spec, sgi_error *err);
 void                life_take_apart(struct incarnation *life);
+
+/* test_place_steps.c, under the mutex */
+bool steps_held(const struct test_place *tp, const struct op_job *j);
+void steps_add(struct test_place *tp, struct op_job *j);
+void steps_forget(struct test_place *tp); /* all that wait: their life is over */
 
 void lives_wait_reaped(struct test_place *tp); /* test_place_wait_reaped() under the mutex */
 

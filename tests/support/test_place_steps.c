@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ops that do not begin by themselves: those that are held, and all of them where a test carries them out one by
+ * one. */
+#include "test_place_state.h"
+
+#include <assert.h>
+
+bool steps_held(const struct test_place *tp, const struct op_job *j)
+{
+    for (uint32_t n = 0; n < tp->held_ops_count; n++)
+        if (tp->held_ops[n].what == j->what && (tp->held_ops[n].model == 0 || tp->held_ops[n].model == j->model))
+            return true;
+    return false;
+}
+
+void steps_add(struct test_place *tp, struct op_job *j)
+{
+    struct op_job **at = &tp->waiting;
+    while (*at)
+        at = &(*at)->next;
+    *at = j;
+}
+
+void steps_forget(struct test_place *tp)
+{
+    while (tp->waiting) {
+        struct op_job *j = tp->waiting;
+        tp->waiting = j->next;
+        j->life->out--;
+        tp->lost++;
+        free(j);
+    }
+}
+
+void test_place_hold_op(struct test_place *tp, enum test_place_op what, sgi_model model)
+{
+    pthread_mutex_lock(&tp->mutex);
+    assert(tp->held_ops_count < HELD_OPS_MAX);
+    tp->held_ops[tp->held_ops_count].what = what;
+    tp->held_ops[tp->held_ops_count++].model = model;
+    pthread_mutex_unlock(&tp->mutex);
+}
+
+void test_place_let_go_op(struct test_place *tp, enum test_place_op what, sgi_model model)
+{
+    uint32_t kept = 0;
+
+    pthread_mutex_lock(&tp->mutex);
+    for (uint32_t n = 0; n < tp->held_ops_count; n++)
+        if (tp->held_ops[n].what != what || tp->held_ops[n].model != model)
+            tp->held_ops[kept++] = tp->held_ops[n];
+    tp->held_ops_count = kept;
+    pthread_cond_broadcast(&tp->changed);
+    pthread_mutex_unlock(&tp->mutex);
+}
+
+bool test_place_begin(struct test_place *tp, enum test_place_op *what_out, sgi_model *model_out)
+{
+    pthread_mutex_lock(&tp->mutex);
+    struct op_job **at = &tp->waiting;
+    while (*at && steps_held(tp, *at))
+        at = &(*at)->next;
+    struct op_job *j = *at;
+    if (j) {
+        *at = j->next;
+        j->life->running++;
+        *what_out = j->what;
+        *model_out = j->model;
+    }
+    pthread_mutex_unlock(&tp->mutex);
+    if (j && sgi__pool_submit(tp->pool, &j->job) != 0)
+        abort();
+    return j != NULL;
+}
+
+void test_place_wait_running(struct test_place *tp, uint32_t count)
+{
+    pthread_mutex_lock(&tp->mutex);
+    while (tp->live && (tp->live->running > count || tp->telling > 0))
+        pthread_cond_wait(&tp->changed, &tp->mutex);
+    pthread_mutex_unlock(&tp->mutex);
+}
+
+bool test_place_quiet(struct test_place *tp, uint32_t blocked)
+{
+    pthread_mutex_lock(&tp->mutex);
+    uint32_t out = tp->live ? tp->live->out - tp->live->parked : 0;
+    bool     quiet = tp->telling == 0 && (out == blocked || !tp->live);
+    pthread_mutex_unlock(&tp->mutex);
+    return quiet;
+}

@@ -108,6 +108,7 @@ sgi_status sim_try_acquire(struct sim *s, sgi_model model, sgi_lease *lease_out)
 sgi_status sim_cancel(struct sim *s, sgi_ticket ticket);
 sgi_status sim_release(struct sim *s, sgi_lease lease);
 sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier);
+void       sim_evict_all(struct sim *s, uint32_t tier);
 sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier);
 sgi_status sim_drain_model(struct sim *s, sgi_model model, sgi_status reason);
 void       sim_drain(struct sim *s);
@@ -119,11 +120,17 @@ void       sim_call_back(struct sim *s, sgi_lease lease);   /* the lease may be 
 
 /* ---- the world ---- */
 
-void sim_takes_ms(struct sim *s, enum sgi__core_action_kind kind, uint64_t ms); /* from now on; 0 at first */
-void sim_hold(struct sim *s, enum sgi__core_action_kind kind);                  /* results do not come... */
-void sim_let_go(struct sim *s, enum sgi__core_action_kind kind);                /* ...until now, in their order */
+void sim_takes_ms(struct sim *s, enum sgi__core_action_kind kind, uint64_t ms);    /* from now on; 0 at first */
+void sim_hold(struct sim *s, enum sgi__core_action_kind kind);                     /* results do not come... */
+void sim_let_go(struct sim *s, enum sgi__core_action_kind kind);                   /* ...until now, in their order */
+void sim_hold_of(struct sim *s, enum sgi__core_action_kind kind, sgi_model model); /* likewise, of one model */
+void sim_let_go_of(struct sim *s, enum sgi__core_action_kind kind, sgi_model model);
 /* The next `times` actions of a kind end with `status` at `step`. */
-void       sim_fail(struct sim *s, enum sgi__core_action_kind kind, sgi_status status, uint32_t step, uint32_t times);
+void sim_fail(struct sim *s, enum sgi__core_action_kind kind, sgi_status status, uint32_t step, uint32_t times);
+/* The world is a host with its files from now on: an action that is to fail does so when its result is due, not when it
+ * is asked for; a load from disk compares the source once more; what comes from DRAM is neither read nor made room for,
+ * and does not fail at that; what is under way on a device that is lost ends well all the same, in the host's memory. */
+void       sim_be_host(struct sim *s);
 void       sim_break_source(struct sim *s, sgi_model model, sgi_status status); /* SGI_OK mends it */
 void       sim_lose_device(struct sim *s, uint32_t device);
 void       sim_device_back(struct sim *s, uint32_t device);

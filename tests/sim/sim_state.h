@@ -72,6 +72,7 @@ struct world_model {
     uint64_t                      granted_event;                       /* of the last grant */
     uint64_t failed_event[SIM_STATUSES]; /* when a step of it last failed with -status, by event; 0: never */
     uint32_t actions[SIM_ACTS];
+    bool     hold[SIM_ACTS]; /* by sim_hold_of() */
 };
 
 struct world_want {
@@ -202,6 +203,7 @@ struct sim {
     uint64_t          done_count;
 
     bool     hold[SIM_ACTS];
+    bool     host; /* by sim_be_host() */
     uint64_t takes[SIM_ACTS];
     struct {
         sgi_status status;

@@ -245,6 +245,39 @@ sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier)
     return st;
 }
 
+/* Nobody uses it or waits for it, and it is not on its way up. */
+static bool evictable(struct sim *s, const struct world_model *m)
+{
+    for (const struct world_instance *i = m->instances; i; i = i->next) {
+        uint32_t state = sim_state(s, i->id);
+        if (state != SGI_MODEL_READY && state != SGI_MODEL_STOPPING)
+            return false;
+    }
+    return m->pinned_tier == SGI_TIER_DISK && m->wants == 0 && m->leases == 0;
+}
+
+void sim_evict_all(struct sim *s, uint32_t tier)
+{
+    sim__begin(s, 'u', NULL);
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        struct world_model *m = s->models.at[n];
+        if (!m || !m->id || !evictable(s, m))
+            continue;
+        m->evicted = true;
+        m->evict_dram = m->evict_dram || tier != SGI_TIER_DRAM;
+        for (struct world_instance *i = m->instances; i && tier != SGI_TIER_DRAM; i = i->next)
+            i->unkept = true;
+        m->evict_prepared = m->evict_prepared || tier == SGI_EVICT_ALL;
+    }
+    sgi__core_evict_all(s->core, s->now, tier);
+    sim__log(s, 'u', 'A', INT32_MIN, 0, 0, 0, tier);
+    sim__settle(s);
+    for (uint32_t n = 0; n < s->models.size; n++)
+        if (s->models.at[n])
+            ((struct world_model *)s->models.at[n])->evicted = false;
+    sim__now_due(s);
+}
+
 /* A pin to DRAM reserves the image's bytes, beside those of other pins and of what cannot be dropped now. */
 static sgi_status pin_outcome(const struct sim *s, const struct world_model *m, uint32_t tier)
 {

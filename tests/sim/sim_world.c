@@ -41,7 +41,8 @@ static struct world_op *find_op(struct sim *s, enum sgi__core_action_kind kind, 
 
 static void ends_at(struct sim *s, struct world_op *op, uint64_t at)
 {
-    if (s->hold[op->action.kind]) {
+    const struct world_model *m = sim__model(s, op->action.model);
+    if (s->hold[op->action.kind] || (m && m->hold[op->action.kind])) {
         s->held = sim__array_add(s->held, &s->held_count, &s->held_capacity, sizeof *s->held);
         s->held[s->held_count - 1] = op;
         return;
@@ -173,15 +174,23 @@ static void decide_end(struct sim *s, struct world_op *op)
 {
     enum sgi__core_action_kind kind = op->action.kind;
     struct world_model        *m = sim__model(s, op->action.model);
+    bool                       spared = s->host && op->action.tier == SGI_TIER_DRAM &&
+                  (kind == SGI__ACT_RESERVE || kind == SGI__ACT_START_LOAD);
 
-    if (s->fail[kind].times > 0) {
+    if (s->fail[kind].times > 0 && !spared) {
         s->fail[kind].times--;
         op->status = s->fail[kind].status;
         op->step = s->fail[kind].step;
-    } else if (kind == SGI__ACT_CHECK_SOURCE && m->source != SGI_OK) {
+    }
+    if (s->host && kind == SGI__ACT_START_LOAD && !spared && m->source != SGI_OK && op->step != SGI_STEP_OPEN) {
+        op->status = m->source;
+        op->step = SGI_STEP_OPEN;
+    }
+    if (op->status == SGI_OK && kind == SGI__ACT_CHECK_SOURCE && m->source != SGI_OK) {
         op->status = m->source;
         op->step = SGI_STEP_SOURCE;
-    } else if (failures[kind][0].status && sim__chance(s, s->habits.fail[kind])) {
+    }
+    if (op->status == SGI_OK && failures[kind][0].status && sim__chance(s, s->habits.fail[kind])) {
         const struct failure *f = &failures[kind][sim__random(s, 4)];
         op->status = f->status;
         op->step = f->step;
@@ -329,7 +338,8 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
     }
 
     struct world_op *op = op_out(s, action);
-    decide_end(s, op);
+    if (!s->host)
+        decide_end(s, op);
     if (action->kind == SGI__ACT_START_LOAD) {
         start_load(s, op);
         return;
@@ -364,7 +374,7 @@ static void failed(struct sim *s, struct world_model *m, sgi_status status)
 /* A step of a start ended: what that means for the instance, if its device is gone too. */
 static enum fact step_ended(struct sim *s, struct world_op *op, struct world_instance *i)
 {
-    if (i->lost && op->status == SGI_OK) {
+    if (i->lost && op->status == SGI_OK && !s->host) {
         op->status = SGI_E_DEVICE_LOST;
         op->step = SGI_STEP_CONTEXT;
     }
@@ -401,7 +411,7 @@ static void context_opened(struct sim *s, struct world_op *op)
 
 static void kept(struct sim *s, struct world_op *op, struct world_instance *i)
 {
-    if (i->lost)
+    if (i->lost && !s->host)
         op->status = SGI_E_DEVICE_LOST;
     if (op->status != SGI_OK)
         sim__keep(s, i->model, 0);
@@ -454,6 +464,8 @@ void sim__world_result(struct sim *s, struct world_op *op)
     struct world_model    *m = sim__model(s, op->action.model);
     struct world_instance *i = sim__get(&s->instances, op->action.instance);
 
+    if (s->host && op->status == SGI_OK) /* else it was canceled */
+        decide_end(s, op);
     switch (op->action.kind) {
     case SGI__ACT_CHECK_SOURCE:
         m->checked = op->status == SGI_OK ? DONE : FAILED;
@@ -544,12 +556,13 @@ void sim_hold(struct sim *s, enum sgi__core_action_kind kind)
     s->hold[kind] = true;
 }
 
-void sim_let_go(struct sim *s, enum sgi__core_action_kind kind)
+/* model 0: of all */
+static void let_go(struct sim *s, enum sgi__core_action_kind kind, sgi_model model)
 {
     uint32_t kept = 0, count = s->held_count;
-    s->hold[kind] = false;
     for (uint32_t n = 0; n < count; n++) {
-        if (s->held[n]->action.kind == kind)
+        const struct sgi__core_action *a = &s->held[n]->action;
+        if (a->kind == kind && (model == 0 || a->model == model))
             sim__queue(s, &(struct queued){ .at = s->now, .kind = Q_RESULT, .op = s->held[n] });
         else
             s->held[kept++] = s->held[n];
@@ -559,11 +572,37 @@ void sim_let_go(struct sim *s, enum sgi__core_action_kind kind)
         ;
 }
 
+void sim_let_go(struct sim *s, enum sgi__core_action_kind kind)
+{
+    s->hold[kind] = false;
+    for (uint32_t n = 0; n < s->models.size; n++)
+        if (s->models.at[n])
+            ((struct world_model *)s->models.at[n])->hold[kind] = false;
+    let_go(s, kind, 0);
+}
+
+void sim_hold_of(struct sim *s, enum sgi__core_action_kind kind, sgi_model model)
+{
+    sim__model(s, model)->hold[kind] = true;
+}
+
+void sim_let_go_of(struct sim *s, enum sgi__core_action_kind kind, sgi_model model)
+{
+    sim__model(s, model)->hold[kind] = false;
+    if (!s->hold[kind])
+        let_go(s, kind, model);
+}
+
 void sim_fail(struct sim *s, enum sgi__core_action_kind kind, sgi_status status, uint32_t step, uint32_t times)
 {
     s->fail[kind].status = status;
     s->fail[kind].step = step;
     s->fail[kind].times = times;
+}
+
+void sim_be_host(struct sim *s)
+{
+    s->host = true;
 }
 
 void sim_break_source(struct sim *s, sgi_model model, sgi_status status)

@@ -85,10 +85,8 @@ static void run_op(struct sgi__job *job)
     if (j->what == OP_LOAD)
         gate_pass(&tp->load_gate);
     pthread_mutex_lock(&tp->mutex);
-    life->parked++;
     while (!tp->stepped && steps_held(tp, j) && !life->dead)
-        pthread_cond_wait(&tp->changed, &tp->mutex);
-    life->parked--;
+        steps_park(life);
     /* Once dead, it is lost with everything else; but loads still end, or the start that waits for them would not. */
     bool dead = life->dead && j->what != OP_LOAD && j->what != OP_PREFIX;
     if (dead) {

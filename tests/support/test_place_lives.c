@@ -287,7 +287,6 @@ void test_place_die(struct test_place *tp)
     }
     steps_forget(tp);
     tp->telling++;
-    pthread_cond_broadcast(&tp->changed); /* what is held does not begin any more */
     pthread_mutex_unlock(&tp->mutex);
     tell(tp, &(struct sgi__place_event){ .kind = SGI__PLACE_DIED });
 

@@ -97,6 +97,7 @@ struct test_place {
         sgi_model          model; /* 0: of all */
     } held_ops[HELD_OPS_MAX];
     uint32_t held_ops_count;
+    uint32_t let_go; /* how often */
 };
 
 static const struct sgi__place_ops *const inside = &sgi__place_local;
@@ -118,6 +119,7 @@ sgi_status          life_add_model(struct incarnation *life, const struct sgi__p
 void                life_take_apart(struct incarnation *life);
 
 /* test_place_steps.c, under the mutex */
+void steps_park(struct incarnation *life); /* until something was let go */
 bool steps_held(const struct test_place *tp, const struct op_job *j);
 void steps_add(struct test_place *tp, struct op_job *j);
 void steps_forget(struct test_place *tp); /* all that wait: their life is over */

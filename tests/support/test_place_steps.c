@@ -13,6 +13,25 @@ bool steps_held(const struct test_place *tp, const struct op_job *j)
     return false;
 }
 
+/* Whoever lets go counts nobody as parked any more: those that still are say so again. */
+static void wake_parked(struct test_place *tp)
+{
+    for (struct incarnation *life = tp->lives; life; life = life->next)
+        life->parked = 0;
+    tp->let_go++;
+    pthread_cond_broadcast(&tp->changed);
+}
+
+void steps_park(struct incarnation *life)
+{
+    struct test_place *tp = life->tp;
+    uint32_t           let_go = tp->let_go;
+
+    life->parked++;
+    while (tp->let_go == let_go)
+        pthread_cond_wait(&tp->changed, &tp->mutex);
+}
+
 void steps_add(struct test_place *tp, struct op_job *j)
 {
     struct op_job **at = &tp->waiting;
@@ -23,6 +42,7 @@ void steps_add(struct test_place *tp, struct op_job *j)
 
 void steps_forget(struct test_place *tp)
 {
+    wake_parked(tp);
     while (tp->waiting) {
         struct op_job *j = tp->waiting;
         tp->waiting = j->next;
@@ -50,7 +70,7 @@ void test_place_let_go_op(struct test_place *tp, enum test_place_op what, sgi_mo
         if (tp->held_ops[n].what != what || tp->held_ops[n].model != model)
             tp->held_ops[kept++] = tp->held_ops[n];
     tp->held_ops_count = kept;
-    pthread_cond_broadcast(&tp->changed);
+    wake_parked(tp);
     pthread_mutex_unlock(&tp->mutex);
 }
 

@@ -56,6 +56,13 @@ static sgi_status refused(const sgi_runtime *rt, sgi_status st, sgi_error *err)
     return sgi__error(err, st, "%s", sgi_status_text(st));
 }
 
+/* Who would be refused for good is told that, and not to come again later. */
+static bool takes_requests(const sgi_runtime *rt, const struct record *record)
+{
+    struct sgi__core_model_view view;
+    return record && sgi__core_model_view(rt->core, record->id, &view) == SGI_OK && !view.draining;
+}
+
 sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier,
                            bool prefetch, sgi_ticket *ticket_out, sgi_done_fn done, void *user, sgi_error *err)
 {
@@ -75,7 +82,7 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
     bool           queued = c && !done;
     if (record && record->has_engine && (options->flags & SGI_ACQUIRE_EARLY))
         st = refused(rt, SGI_E_INVALID, err);
-    else if (queued && record && rt->completions_count >= rt->core_config.wants_max)
+    else if (queued && rt->completions_count >= rt->core_config.wants_max && takes_requests(rt, record))
         st = sgi__error(err, SGI_E_BUSY, "%u completions wait unread: requests_max", rt->completions_count);
     if (st == SGI_OK) {
         uint64_t              now = sgi__rt_now(rt);

@@ -69,6 +69,12 @@ const struct scenario scenario_requests[] = {
       .steps = { ACQUIRE(1, 0), ACQUIRE(2, 0), ACQUIRE(3, 0), ACQUIRE(4, 0), ENDED(4, SGI_E_BUSY, NONE), ACQUIRE(7, 0),
                  ENDED(7, SGI_E_BUSY, NONE), RELEASE(1), GRANTED(2), WAITS(3), ACQUIRE(5, 0), WAITS(5) } },
 
+    { .name = "refused for good, though too many wait",
+      .requests_max = 2,
+      .models = { { .units = 2, .leases_max = 1 }, { .units = 2 } },
+      .steps = { ACQUIRE(1, 0), ACQUIRE(4, 1), ACQUIRE(2, 0), ACQUIRE(5, 0), UNREGISTER(1), ACQUIRE(6, 1),
+                 ENDED(6, SGI_E_STALE, NONE), ACQUIRE(8, 0), ENDED(8, SGI_E_BUSY, NONE), RELEASE(4), GONE(1) } },
+
     { .name = "who only tries takes what is there",
       .models = { { .units = 2, .leases_max = 2 } },
       .steps = { TRY(1, 0), ENDED(1, SGI_E_WOULD_BLOCK, NONE), BEGUN(0, 0), STATE(0, COLD), ACQUIRE(2, 0), TRY(4, 0),

@@ -193,6 +193,18 @@ static sgi_status own_status(sgi_status status)
     return status > 0 || sgi_status_name(status)[6] == '?' ? SGI_E_ENGINE : status;
 }
 
+/* The core tells the first cause; what else fails on the way out, perhaps only because that is canceled, must not take
+ * the place of its words. A residence that could not be made is a cause of its own. */
+static bool is_cause(const sgi_runtime *rt, const struct sgi__core_event *event)
+{
+    struct sgi__core_instance_view view;
+
+    if (event->instance == 0 || event->kind == SGI__EV_KEPT)
+        return true;
+    return sgi__core_instance_view(rt->core, event->instance, &view) == SGI_OK && view.state != SGI_MODEL_STOPPING &&
+           view.state != SGI_MODEL_WEDGED;
+}
+
 void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
 {
     sgi_runtime *rt = user;
@@ -220,7 +232,7 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
     struct record *record = event->model ? sgi__rt_record(rt, event->model) : NULL;
     if (record && (reports || e.kind == SGI__EV_RESERVED))
         record->report = report;
-    if (e.status != SGI_OK && event->error) {
+    if (e.status != SGI_OK && event->error && is_cause(rt, &e)) {
         sgi_error *keep = record ? &record->last_error : &rt->context_error;
         sgi__error_copy(keep, event->error);
         keep->code = e.status;

@@ -56,6 +56,12 @@ const struct scenario scenario_failures[] = {
       .steps = { ACQUIRE(1, 0), ACQUIRE(2, 1), STATE(1, QUEUED), FAIL(CHANGED, 1), RELEASE(1),
                  ENDED(2, SGI_E_CHANGED, OPEN), STATE(1, COLD), FAILURES(1, 1) } },
 
+    { .name = "the first cause is the one that is told",
+      .models = { { .units = 5, .engine = true, .prefix = true } },
+      .steps = { FAIL(PREFIX, 0), FAIL(START, 0), ACQUIRE(1, 0), ENDED(1, SGI_E_ENGINE, PREFIX), ACQUIRE(2, 0),
+                 ENDED(2, SGI_E_ENGINE, PREFIX), STATE(0, FAILED), ACQUIRE(4, 0), ENDED(4, SGI_E_ENGINE, PREFIX),
+                 RETRY(4, 100) } },
+
     { .name = "all who wait are told of a failure",
       .any_order = true,
       .models = { { .units = 4 } },

@@ -98,15 +98,16 @@ enum expected {
 
 struct step {
     uint8_t  kind, what;
-    int8_t   model, device;
+    int8_t   device;
     bool     early;
     int32_t  want;
+    int8_t   model; /* right behind `want`: so the words for who asks can take them without names */
     int32_t  priority;
     uint32_t tier;
     uint32_t hint; /* 1 + device; 0: any */
     uint32_t ms, deadline_ms, lease_ms, idle_ms;
     uint32_t units;
-    uint32_t at; /* SGI_STEP_ */
+    uint32_t at; /* SGI_STEP_, SGI_CAUSE_ */
     int64_t  value;
 };
 
@@ -128,108 +129,35 @@ struct scenario {
     struct step           steps[STEPS_MAX];
 };
 
-/* The words that scenarios are written in; those of test_scenarios' output too. Wants have numbers. */
-#define ACQUIRE(n, m, ...)                                           \
-    {                                                                \
-        .kind = STEP_ACQUIRE, .want = (n), .model = (m), __VA_ARGS__ \
-    }
-#define TRY(n, m, ...)                                           \
-    {                                                            \
-        .kind = STEP_TRY, .want = (n), .model = (m), __VA_ARGS__ \
-    }
-#define PREFETCH(n, m, ...)                                           \
-    {                                                                 \
-        .kind = STEP_PREFETCH, .want = (n), .model = (m), __VA_ARGS__ \
-    }
-#define CANCEL(n)                        \
-    {                                    \
-        .kind = STEP_CANCEL, .want = (n) \
-    }
-#define RELEASE(n)                        \
-    {                                     \
-        .kind = STEP_RELEASE, .want = (n) \
-    }
-#define EVICT(m, t)                                   \
-    {                                                 \
-        .kind = STEP_EVICT, .model = (m), .tier = (t) \
-    }
-#define EVICT_OTHERS(t)                        \
-    {                                          \
-        .kind = STEP_EVICT_OTHERS, .tier = (t) \
-    }
-#define PIN(m, t)                                   \
-    {                                               \
-        .kind = STEP_PIN, .model = (m), .tier = (t) \
-    }
-#define CALL(n)                        \
-    {                                  \
-        .kind = STEP_CALL, .want = (n) \
-    }
-#define CALL_CANCEL(n)                        \
-    {                                         \
-        .kind = STEP_CALL_CANCEL, .want = (n) \
-    }
-#define CALL_BACK(n)                        \
-    {                                       \
-        .kind = STEP_CALL_BACK, .want = (n) \
-    }
-#define CALL_END(n)                        \
-    {                                      \
-        .kind = STEP_CALL_END, .want = (n) \
-    }
-#define GROW(m, u)                                    \
-    {                                                 \
-        .kind = STEP_GROW, .model = (m), .units = (u) \
-    }
-#define UNREGISTER(m)                         \
-    {                                         \
-        .kind = STEP_UNREGISTER, .model = (m) \
-    }
-#define DRAIN()            \
-    {                      \
-        .kind = STEP_DRAIN \
-    }
-#define ADVANCE(t)                      \
-    {                                   \
-        .kind = STEP_ADVANCE, .ms = (t) \
-    }
-#define HOLD(w, m)                                        \
-    {                                                     \
-        .kind = STEP_HOLD, .what = WORK_##w, .model = (m) \
-    }
-#define LET_GO(w, m)                                        \
-    {                                                       \
-        .kind = STEP_LET_GO, .what = WORK_##w, .model = (m) \
-    }
-#define FAIL(w, m)                                        \
-    {                                                     \
-        .kind = STEP_FAIL, .what = WORK_##w, .model = (m) \
-    } /* the model counts for files only */
-#define MEND(w, m)                                        \
-    {                                                     \
-        .kind = STEP_MEND, .what = WORK_##w, .model = (m) \
-    }
-#define LOSE_DEVICE(d)                          \
-    {                                           \
-        .kind = STEP_LOSE_DEVICE, .device = (d) \
-    }
-#define DEVICE_BACK(d)                          \
-    {                                           \
-        .kind = STEP_DEVICE_BACK, .device = (d) \
-    }
-#define PLACE_DIES()            \
-    {                           \
-        .kind = STEP_PLACE_DIES \
-    }
-#define PLACE_UP()            \
-    {                         \
-        .kind = STEP_PLACE_UP \
-    }
+/* The words that scenarios are written in; those of the test's output too. n: the number of a want, m: of a model,
+ * d: of a device. Who asks says want, model, and how: ACQUIRE(3, 0, .deadline_ms = 50). */
+/* clang-format off */
+#define ACQUIRE(...)    { .kind = STEP_ACQUIRE, .want = __VA_ARGS__ }
+#define TRY(...)        { .kind = STEP_TRY, .want = __VA_ARGS__ }
+#define PREFETCH(...)   { .kind = STEP_PREFETCH, .want = __VA_ARGS__ }
+#define CANCEL(n)       { .kind = STEP_CANCEL, .want = (n) }
+#define RELEASE(n)      { .kind = STEP_RELEASE, .want = (n) }
+#define EVICT(m, t)     { .kind = STEP_EVICT, .model = (m), .tier = (t) }
+#define EVICT_OTHERS(t) { .kind = STEP_EVICT_OTHERS, .tier = (t) }
+#define PIN(m, t)       { .kind = STEP_PIN, .model = (m), .tier = (t) }
+#define CALL(n)         { .kind = STEP_CALL, .want = (n) }
+#define CALL_CANCEL(n)  { .kind = STEP_CALL_CANCEL, .want = (n) }
+#define CALL_BACK(n)    { .kind = STEP_CALL_BACK, .want = (n) }
+#define CALL_END(n)     { .kind = STEP_CALL_END, .want = (n) }
+#define GROW(m, u)      { .kind = STEP_GROW, .model = (m), .units = (u) }
+#define UNREGISTER(m)   { .kind = STEP_UNREGISTER, .model = (m) }
+#define DRAIN()         { .kind = STEP_DRAIN }
+#define ADVANCE(t)      { .kind = STEP_ADVANCE, .ms = (t) }
+#define HOLD(w, m)      { .kind = STEP_HOLD, .what = WORK_##w, .model = (m) }
+#define LET_GO(w, m)    { .kind = STEP_LET_GO, .what = WORK_##w, .model = (m) }
+#define FAIL(w, m)      { .kind = STEP_FAIL, .what = WORK_##w, .model = (m) } /* the model counts for files only */
+#define MEND(w, m)      { .kind = STEP_MEND, .what = WORK_##w, .model = (m) }
+#define LOSE_DEVICE(d)  { .kind = STEP_LOSE_DEVICE, .device = (d) }
+#define DEVICE_BACK(d)  { .kind = STEP_DEVICE_BACK, .device = (d) }
+#define PLACE_DIES()    { .kind = STEP_PLACE_DIES }
+#define PLACE_UP()      { .kind = STEP_PLACE_UP }
 
-#define EXPECT_(w, ...)                                      \
-    {                                                        \
-        .kind = STEP_EXPECT, .what = EXPECT_##w, __VA_ARGS__ \
-    }
+#define EXPECT_(w, ...) { .kind = STEP_EXPECT, .what = EXPECT_##w, __VA_ARGS__ }
 #define GRANTED(n)      EXPECT_(ENDED, .want = (n), .value = SGI_OK)
 #define ENDED(n, st, s) EXPECT_(ENDED, .want = (n), .value = (st), .at = SGI_STEP_##s)
 #define WAITS(n)        EXPECT_(WAITS, .want = (n))
@@ -247,33 +175,21 @@ struct scenario {
 #define GONE(m)         EXPECT_(GONE, .model = (m), .value = 1)
 #define EMPTY(d)        EXPECT_(EMPTY, .device = (d))
 #define SAID(st)        EXPECT_(SAID, .value = (st))
+/* clang-format on */
 
 /* ---- what is seen, of either ---- */
 
-#define WANT_SEEN(X) \
+/* clang-format off */
+#define WANT_SEEN(X)                                                                                                  \
     X(asked) X(ended) X(status) X(step) X(retry_after_ms) X(leased) X(device) X(tier) X(joined) X(lost) X(overdue)
 #define MODEL_SEEN(X)                                                                                                 \
-    X(gone)                                                                                                           \
-    X(state)                                                                                                          \
-    X(device)                                                                                                         \
-    X(tier)                                                                                                           \
-    X(leases)                                                                                                         \
-    X(waiting)                                                                                                        \
-    X(pinned)                                                                                                         \
-    X(idle_left_ms)                                                                                                   \
-    X(device_bytes)                                                                                                   \
-    X(dram_bytes)                                                                                                     \
-    X(prepared_bytes)                                                                                                 \
-    X(loads)                                                                                                          \
-    X(failures)                                                                                                       \
-    X(last_error)                                                                                                     \
-    X(retry_after_ms)                                                                                                 \
-    X(overdue)                                                                                                        \
-    X(calls_out) X(instances) X(admitted) X(begun) X(outlook) X(outlook_status) X(outlook_retry_ms) X(outlook_device) \
-        X(outlook_tier) X(outlook_bytes) X(outlook_lacking) X(outlook_ns) X(outlook_victims) X(first_victim)          \
-            X(second_victim)
+    X(gone) X(state) X(device) X(tier) X(leases) X(waiting) X(pinned) X(idle_left_ms) X(device_bytes) X(dram_bytes)   \
+    X(prepared_bytes) X(loads) X(failures) X(last_error) X(retry_after_ms) X(overdue) X(calls_out) X(instances)       \
+    X(admitted) X(begun) X(outlook) X(outlook_status) X(outlook_retry_ms) X(outlook_device) X(outlook_tier)           \
+    X(outlook_bytes) X(outlook_lacking) X(outlook_ns) X(outlook_victims) X(first_victim) X(second_victim)
 #define DEVICE_SEEN(X) X(used) X(engine) X(context) X(instances) X(lost)
 #define WHOLE_SEEN(X)  X(said) X(waiting) X(leases) X(loads) X(dram_bytes) X(device_bytes) X(prepared_bytes)
+/* clang-format on */
 
 #define SEEN_FIELD(name) int64_t name;
 struct want_seen {

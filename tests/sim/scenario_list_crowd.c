@@ -2,10 +2,10 @@
 /* Many at once, in stories whose end does not depend on who comes first. */
 #include "sim/scenario_list.h"
 
-#define EIGHT(n, m, ...)                                                                                            \
-    ACQUIRE((n), m, ##__VA_ARGS__), ACQUIRE((n) + 1, m, ##__VA_ARGS__), ACQUIRE((n) + 2, m, ##__VA_ARGS__),         \
-        ACQUIRE((n) + 3, m, ##__VA_ARGS__), ACQUIRE((n) + 4, m, ##__VA_ARGS__), ACQUIRE((n) + 5, m, ##__VA_ARGS__), \
-        ACQUIRE((n) + 6, m, ##__VA_ARGS__), ACQUIRE((n) + 7, m, ##__VA_ARGS__)
+#define EIGHT(n, ...)                                                                                \
+    ACQUIRE((n), __VA_ARGS__), ACQUIRE((n) + 1, __VA_ARGS__), ACQUIRE((n) + 2, __VA_ARGS__),         \
+        ACQUIRE((n) + 3, __VA_ARGS__), ACQUIRE((n) + 4, __VA_ARGS__), ACQUIRE((n) + 5, __VA_ARGS__), \
+        ACQUIRE((n) + 6, __VA_ARGS__), ACQUIRE((n) + 7, __VA_ARGS__)
 
 #define EIGHT_CANCELS(n)                                                                                             \
     CANCEL(n), CANCEL((n) + 1), CANCEL((n) + 2), CANCEL((n) + 3), CANCEL((n) + 4), CANCEL((n) + 5), CANCEL((n) + 6), \

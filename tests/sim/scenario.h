@@ -93,6 +93,7 @@ enum expected {
     EXPECT_INSTANCES, /* a model */
     EXPECT_GONE,      /* a model: unregistered */
     EXPECT_EMPTY,     /* a device: nothing is charged, no context */
+    EXPECT_CALL,      /* a want: what its call has to say: SGI_E_WOULD_BLOCK, SGI_E_END, ... */
     EXPECT_SAID       /* the step before returned `value` */
 };
 
@@ -174,6 +175,7 @@ struct scenario {
 #define INSTANCES(m, n) EXPECT_(INSTANCES, .model = (m), .value = (n))
 #define GONE(m)         EXPECT_(GONE, .model = (m), .value = 1)
 #define EMPTY(d)        EXPECT_(EMPTY, .device = (d))
+#define CALL_IS(n, st)  EXPECT_(CALL, .want = (n), .value = (st))
 #define SAID(st)        EXPECT_(SAID, .value = (st))
 /* clang-format on */
 
@@ -181,7 +183,8 @@ struct scenario {
 
 /* clang-format off */
 #define WANT_SEEN(X)                                                                                                  \
-    X(asked) X(ended) X(status) X(step) X(retry_after_ms) X(leased) X(device) X(tier) X(joined) X(lost) X(overdue)
+    X(asked) X(ended) X(status) X(step) X(retry_after_ms) X(leased) X(device) X(tier) X(joined) X(lost) X(overdue) \
+    X(call)
 #define MODEL_SEEN(X)                                                                                                 \
     X(gone) X(state) X(device) X(tier) X(leases) X(waiting) X(pinned) X(idle_left_ms) X(device_bytes) X(dram_bytes)   \
     X(prepared_bytes) X(loads) X(failures) X(last_error) X(retry_after_ms) X(overdue) X(calls_out) X(instances)       \

@@ -158,6 +158,8 @@ static bool as_expected(const struct pair *p, const struct step *e)
         return m->gone == e->value;
     case EXPECT_EMPTY:
         return d->used == 0 && d->context == SGI_CONTEXT_NONE;
+    case EXPECT_CALL:
+        return w->call == e->value;
     case EXPECT_SAID:
         return p->by_real.whole.said == e->value;
     }

@@ -34,8 +34,9 @@ const struct scenario scenario_ends[] = {
       .dram = 10,
       .models = { { .units = 4, .engine = true, .prepare = true }, { .units = 4, .idle_ms = NOW } },
       .steps = { ACQUIRE(1, 0), ACQUIRE(2, 1), RELEASE(2), IN(1, SGI_TIER_DRAM), CALL(1), PLACE_DIES(),
-                 IN(1, SGI_TIER_DISK), ACQUIRE(4, 1), ENDED(4, SGI_E_DEVICE_LOST, QUEUE), CALL_END(1), RELEASE(1),
-                 SAID(SGI_OK), PLACE_UP(), ACQUIRE(5, 1), CAME_FROM(5, SGI_TIER_DISK), ACQUIRE(6, 0), GRANTED(6) } },
+                 IN(1, SGI_TIER_DISK), ACQUIRE(4, 1), ENDED(4, SGI_E_DEVICE_LOST, QUEUE), CALL_IS(1, SGI_E_DEVICE_LOST),
+                 CALL_END(1), RELEASE(1), SAID(SGI_OK), PLACE_UP(), ACQUIRE(5, 1), CAME_FROM(5, SGI_TIER_DISK),
+                 ACQUIRE(6, 0), GRANTED(6) } },
 
     { .name = "a place dies in the middle of a load",
       .models = { { .units = 4, .engine = true, .prepare = true }, { .units = 4 } },

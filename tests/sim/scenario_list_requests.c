@@ -52,6 +52,12 @@ const struct scenario scenario_requests[] = {
                  STATE(0, STOPPING), LET_GO(READ, 0), STATE(0, COLD), LOADS(0, 0), LEFT(0, CANCELED, 1), FAILURES(0, 0),
                  ACQUIRE(4, 0), GRANTED(4) } },
 
+    { .name = "what was canceled half way is not kept",
+      .dram = 10,
+      .models = { { .units = 2 } },
+      .steps = { HOLD(READ, 0), ACQUIRE(1, 0), CANCEL(1), LET_GO(READ, 0), STATE(0, COLD), IN(0, SGI_TIER_DISK),
+                 ACQUIRE(2, 0), CAME_FROM(2, SGI_TIER_DISK) } },
+
     { .name = "what has ended is not canceled",
       .models = { { .units = 2 } },
       .steps = { ACQUIRE(1, 0), CANCEL(1), SAID(SGI_E_STALE), GRANTED(1), RELEASE(1), SAID(SGI_OK), RELEASE(1),
@@ -117,13 +123,14 @@ const struct scenario scenario_requests[] = {
 
     { .name = "a lease outlives its time",
       .models = { { .units = 2, .engine = true } },
-      .steps = { ACQUIRE(1, 0, .lease_ms = 100), CALL(1), SAID(SGI_OK), ADVANCE(100), CALL_BACK(1), CALL_END(1),
-                 CALL(1), SAID(SGI_E_TIMEOUT), STATE(0, BUSY), RELEASE(1), SAID(SGI_OK), STATE(0, READY) } },
+      .steps = { ACQUIRE(1, 0, .lease_ms = 100), CALL(1), SAID(SGI_OK), ADVANCE(100), CALL_IS(1, SGI_E_WOULD_BLOCK),
+                 CALL_BACK(1), CALL_IS(1, SGI_E_CANCELED), CALL_END(1), CALL(1), SAID(SGI_E_TIMEOUT), STATE(0, BUSY),
+                 RELEASE(1), SAID(SGI_OK), STATE(0, READY) } },
 
     { .name = "a call holds its lease",
       .models = { { .units = 2, .engine = true } },
-      .steps = { ACQUIRE(1, 0), CALL(1), RELEASE(1), SAID(SGI_E_BUSY), CALL_BACK(1), RELEASE(1), SAID(SGI_E_BUSY),
-                 CALL_END(1), RELEASE(1), SAID(SGI_OK) } },
+      .steps = { ACQUIRE(1, 0), CALL(1), RELEASE(1), SAID(SGI_E_BUSY), CALL_BACK(1), CALL_IS(1, SGI_E_END), RELEASE(1),
+                 SAID(SGI_E_BUSY), CALL_END(1), RELEASE(1), SAID(SGI_OK) } },
 
     { .name = "a call given up takes the place of a lease",
       .models = { { .units = 2, .engine = true } },

@@ -48,7 +48,7 @@ static void print_expected(const struct step *s, FILE *out)
 {
     static const char *const words[] = { "ENDED",     "WAITS", "ON",    "CAME_FROM", "RETRY",   "STATE",
                                          "IN",        "BEGUN", "LOADS", "FAILURES",  "OUTLOOK", "LEFT",
-                                         "INSTANCES", "GONE",  "EMPTY", "SAID" };
+                                         "INSTANCES", "GONE",  "EMPTY", "CALL",      "SAID" };
 
     fprintf(out, "EXPECT_(%s", words[s->what]);
     print_number("want", s->want, out);

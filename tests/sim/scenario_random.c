@@ -67,10 +67,16 @@ static struct step ask(struct dice *d, const struct scenario *s)
     return step;
 }
 
+/* One that was asked, rather lately. */
+static int32_t some_want(struct dice *d)
+{
+    uint32_t count = (uint32_t)d->wants + 1, last = count < 4 ? count : 4;
+    return (int32_t)(roll(d, 2) ? roll(d, count) : count - 1 - roll(d, last));
+}
+
 static struct step of_user(struct dice *d, const struct scenario *s)
 {
-    struct step step = { .want = (int32_t)roll(d, (uint32_t)d->wants + 1),
-                         .model = (int8_t)roll(d, scenario_models(s)) };
+    struct step step = { .want = some_want(d), .model = (int8_t)roll(d, scenario_models(s)) };
 
     step.kind = (uint8_t)ONE_OF(d, STEP_RELEASE, STEP_RELEASE, STEP_RELEASE, STEP_RELEASE, STEP_CANCEL, STEP_EVICT,
                                 STEP_EVICT_OTHERS, STEP_PIN, STEP_CALL, STEP_CALL, STEP_CALL_BACK, STEP_CALL_BACK,

@@ -102,12 +102,17 @@ static void see_want(struct real *x, const struct real_want *w, struct want_seen
     struct sgi__core_lease_view v;
     sgi_timing                  t = { .struct_size = sizeof t };
 
+    uint8_t piece[8];
+    size_t  bytes = 0;
+
     *seen = (struct want_seen){ .asked = w->asked,
                                 .ended = w->ended,
                                 .status = w->status,
                                 .step = w->at,
                                 .retry_after_ms = w->retry_after_ms,
                                 .leased = w->lease != 0 };
+    if (w->call_open)
+        seen->call = sgi_call_read(x->rt, w->call, piece, sizeof piece, &bytes, NULL);
     if (!w->lease)
         return;
     pthread_mutex_lock(&x->rt->mutex);

@@ -117,15 +117,38 @@ static int64_t call(struct simulated *x, struct simulated_want *w)
         return NOTHING;
     sgi_status st = sim_call_begin(x->s, w->lease);
     w->call_out = w->call_open = st == SGI_OK;
+    if (st != SGI_OK)
+        return st;
+    struct sgi__core_lease_view v;
+    sgi__core_lease_view(sim_core(x->s), w->lease, &v);
     w->call_lease = w->lease;
+    w->call_instance = v.instance;
+    w->call_canceled = false;
+    w->call_status = SGI_E_WOULD_BLOCK;
     return st;
+}
+
+static void call_ends(struct simulated_want *w, sgi_status status)
+{
+    if (w->call_open && w->call_status == SGI_E_WOULD_BLOCK)
+        w->call_status = status;
 }
 
 static void call_back(struct simulated *x, struct simulated_want *w)
 {
-    if (w->call_out)
-        sim_call_back(x->s, w->call_lease);
+    if (!w->call_out)
+        return;
     w->call_out = false;
+    call_ends(w, w->call_canceled ? SGI_E_CANCELED : SGI_E_END);
+    sim_call_back(x->s, w->call_lease);
+}
+
+static void call_cancel(struct simulated *x, sgi_lease lease)
+{
+    for (uint32_t n = 0; n < WANTS_MAX; n++)
+        if (x->wants[n].call_open && x->wants[n].call_lease == lease)
+            x->wants[n].call_canceled = true;
+    sim_call_cancel(x->s, lease);
 }
 
 static int64_t grow(struct simulated *x, const struct step *step)
@@ -190,6 +213,8 @@ static void hold(struct simulated *x, const struct step *step, bool holds)
 
 static void place_dies(struct simulated *x)
 {
+    for (uint32_t n = 0; n < WANTS_MAX; n++)
+        call_ends(&x->wants[n], SGI_E_DEVICE_LOST);
     sim_kill_place(x->s);
     for (uint32_t kind = 0; kind < SIM_ACTS; kind++)
         sim_let_go(x->s, (enum sgi__core_action_kind)kind);
@@ -203,7 +228,7 @@ static void advance(struct simulated *x, uint32_t ms)
 
     while (sim__step(x->s, until))
         while (x->overdue_count > 0)
-            sim_call_cancel(x->s, x->overdue[--x->overdue_count]);
+            call_cancel(x, x->overdue[--x->overdue_count]);
     x->s->now = until;
 }
 
@@ -263,7 +288,7 @@ static int64_t do_step(struct simulated *x, const struct step *step)
         return call(x, w);
     case STEP_CALL_CANCEL:
         if (w->call_open)
-            sim_call_cancel(x->s, w->lease);
+            call_cancel(x, w->call_lease);
         return NOTHING;
     case STEP_CALL_BACK:
         call_back(x, w);

@@ -13,6 +13,9 @@ struct simulated_want {
     sgi_lease  lease;  /* held */
     bool       taken;  /* its lease was, or is not held any more */
     sgi_lease  call_lease;
+    uint64_t   call_instance;
+    bool       call_canceled;
+    int32_t    call_status;         /* what the runtime has to make of it: SGI_E_WOULD_BLOCK until it has ended */
     bool       call_out, call_open; /* the engine is in it; its user has not given it up */
     int32_t    model;
 };

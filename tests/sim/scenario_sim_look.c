@@ -27,6 +27,15 @@ static int32_t want_of(const struct simulated *x, sgi_ticket ticket)
 
 /* ---- what is told ---- */
 
+static void calls_wedged(struct simulated *x, uint64_t instance)
+{
+    for (uint32_t n = 0; n < WANTS_MAX; n++) {
+        struct simulated_want *w = &x->wants[n];
+        if (w->call_open && w->call_canceled && w->call_instance == instance && w->call_status == SGI_E_WOULD_BLOCK)
+            w->call_status = SGI_E_WEDGED;
+    }
+}
+
 void simulated_told(void *user, const struct sgi__core_reply *r)
 {
     static const uint8_t notes[] = {
@@ -52,6 +61,7 @@ void simulated_told(void *user, const struct sgi__core_reply *r)
         x->overdue[x->overdue_count++] = r->lease;
         break;
     case SGI__REPLY_WEDGED:
+        calls_wedged(x, r->instance);
         t.kind = SGI_EVENT_WEDGED;
         t.status = SGI_E_WEDGED;
         t.step = r->step;
@@ -87,6 +97,7 @@ static void see_want(struct simulated *x, const struct simulated_want *w, struct
     *seen = (struct want_seen){ .asked = w->asked, .leased = w->lease != 0 };
     if (!w->asked)
         return;
+    seen->call = w->call_open ? w->call_status : 0;
     seen->ended = !w->ticket || o.ended;
     if (seen->ended) {
         seen->status = w->ticket ? o.status : w->status;

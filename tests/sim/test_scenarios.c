@@ -6,8 +6,8 @@
  *     scenarios --seeds N [--first S]        seeded ones
  *     scenarios ... --crowd N                with everybody at once, N times each
  *
- * Seeds run in a child, so that one that ends the process is known by its number; what fails is made short, each try in
- * a child of its own, and printed as it can be pasted into a list.
+ * All of them run in children, so that one that ends the process is known by its name or number; a seed that fails is
+ * made short, each try in a child of its own, and printed as it can be pasted into a list.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,20 +23,8 @@
 
 /* ---- written ---- */
 
-static bool run_one(const struct scenario *s, uint64_t crowd)
-{
-    bool good = true;
-
-    for (uint64_t seed = 1; seed <= crowd && good; seed++)
-        good = scenario_crowd(s, seed, stdout);
-    if (crowd == 0)
-        good = scenario_agrees(s, stdout);
-    if (!good)
-        printf("FAILED: %s\n", s->name);
-    return good;
-}
-
-static uint32_t run_named(const char *text, uint64_t crowd)
+/* NULL: past the last. */
+static const struct scenario *written_at(uint64_t n)
 {
     const struct {
         const struct scenario *first;
@@ -46,37 +34,90 @@ static uint32_t run_named(const char *text, uint64_t crowd)
                   { scenario_failures, scenario_failures_count },
                   { scenario_ends, scenario_ends_count },
                   { scenario_crowds, scenario_crowds_count } };
-    uint32_t count = 0, failed = 0;
 
-    for (uint32_t l = 0; l < sizeof lists / sizeof *lists; l++)
-        for (uint32_t n = 0; n < lists[l].count; n++)
-            if (!text || strstr(lists[l].first[n].name, text)) {
-                count++;
-                failed += !run_one(&lists[l].first[n], crowd);
-            }
-    printf("%" PRIu32 " scenarios%s, %" PRIu32 " failed\n", count, crowd ? " with everybody at once" : "", failed);
-    return count == 0 ? 1 : failed;
+    for (uint32_t l = 0; l < sizeof lists / sizeof *lists; n -= lists[l].count, l++)
+        if (n < lists[l].count)
+            return &lists[l].first[n];
+    return NULL;
+}
+
+static const struct scenario *seeded_at(uint64_t seed)
+{
+    static struct scenario s;
+    scenario_random(seed, &s);
+    return &s;
+}
+
+/* ---- in a child ---- */
+
+static bool good_alone(const struct scenario *s, uint64_t crowd)
+{
+    bool good = true;
+
+    if (crowd == 0)
+        return scenario_agrees(s, stdout);
+    for (uint64_t seed = 1; seed <= crowd && good; seed++)
+        good = scenario_crowd(s, seed, stdout);
+    return good;
+}
+
+static bool child_is_good(pid_t pid)
+{
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* From *at on, in shared memory. false: *at is the one that failed, which the child has not lived on after: two worlds
+ * that disagree are not taken apart. */
+static bool play(const struct scenario *(*get)(uint64_t n), volatile uint64_t *at, uint64_t end, uint64_t crowd)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid != 0)
+        return child_is_good(pid);
+    while (*at < end && good_alone(get(*at), crowd))
+        (*at)++;
+    real_files_remove();
+    if (*at == end)
+        exit(0); /* with a look for leaks, where there is one */
+    fflush(NULL);
+    _exit(1);
+}
+
+static int run_written(const char *text, uint64_t crowd, volatile uint64_t *at)
+{
+    uint64_t count = 0, failed = 0;
+
+    for (uint64_t n = 0; written_at(n); n++) {
+        if (text && !strstr(written_at(n)->name, text))
+            continue;
+        count++;
+        *at = n;
+        if (play(written_at, at, n + 1, crowd))
+            continue;
+        printf("FAILED: %s\n", written_at(n)->name);
+        failed++;
+    }
+    printf("%" PRIu64 " scenarios%s, %" PRIu64 " failed\n", count, crowd ? " with everybody at once" : "", failed);
+    return count == 0 || failed > 0;
 }
 
 /* ---- seeded ---- */
 
 static bool fails(const struct scenario *s, bool quiet)
 {
-    int status = 0;
-
     fflush(NULL);
     pid_t pid = fork();
-    if (pid == 0) {
-        if (quiet && (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout)))
-            _exit(2);
-        bool good = scenario_agrees(s, stdout);
-        fflush(NULL);
-        real_files_remove();
-        _exit(!good);
-    }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    if (pid != 0)
+        return !child_is_good(pid);
+    if (quiet && (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout)))
+        _exit(2);
+    bool good = scenario_agrees(s, stdout);
+    fflush(NULL);
+    real_files_remove();
+    _exit(!good);
 }
 
 static uint32_t steps_count(const struct scenario *s)
@@ -134,37 +175,12 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void play(uint64_t first, uint64_t count, uint64_t crowd, volatile uint64_t *at)
+static int run_seeds(uint64_t first, uint64_t count, uint64_t crowd, volatile uint64_t *at)
 {
-    static struct scenario s;
+    double begin = seconds();
 
-    for (*at = first; *at < first + count; (*at)++) {
-        scenario_random(*at, &s);
-        if (!run_one(&s, crowd)) {
-            real_files_remove();
-            fflush(NULL);
-            _exit(1); /* two worlds that disagree are not taken apart */
-        }
-    }
-    real_files_remove();
-    exit(0); /* with a look for leaks, where there is one */
-}
-
-static int run_seeds(uint64_t first, uint64_t count, uint64_t crowd)
-{
-    volatile uint64_t *at = mmap(NULL, sizeof *at, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    double             begin = seconds();
-    int                status = 0;
-
-    if (at == MAP_FAILED)
-        abort();
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0)
-        play(first, count, crowd, at);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    *at = first;
+    if (play(seeded_at, at, first + count, crowd)) {
         printf("%" PRIu64 " seeds %s, %.1f s\n", count, crowd ? "stay true with everybody at once" : "agree",
                seconds() - begin);
         return 0;
@@ -206,9 +222,8 @@ int main(int argc, char **argv)
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (seeds > 0)
-        return run_seeds(first, seeds, crowd);
-    uint32_t failed = run_named(named, crowd);
-    real_files_remove();
-    return failed > 0;
+    volatile uint64_t *at = mmap(NULL, sizeof *at, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        abort();
+    return seeds > 0 ? run_seeds(first, seeds, crowd, at) : run_written(named, crowd, at);
 }

@@ -90,7 +90,7 @@ static void set_engine(struct real_model *m, const struct scenario_model *spec)
     m->engine.prepared_bytes = UINT64_C(1) << 20;
     m->engine.no_wait = m->x->stepped; /* its start is over before the next thing begins, as in the simulator */
     m->engine.look = !m->x->stepped;
-    m->engine.in_start = note_stage;
+    m->engine.in_start = m->x->stepped ? note_stage : NULL; /* for GROW, which is no step of a crowd's */
     m->engine.user = m;
 }
 

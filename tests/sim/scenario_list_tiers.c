@@ -75,6 +75,12 @@ const struct scenario scenario_tiers[] = {
                  GRANTED(2), CAME_FROM(2, SGI_TIER_DRAM), RELEASE(2), EVICT(0, SGI_TIER_DISK), ACQUIRE(4, 0),
                  ENDED(4, SGI_E_IO, SOURCE) } },
 
+    { .name = "canceled on its way from host memory",
+      .dram = 10,
+      .models = { { .units = 4, .idle_ms = NOW } },
+      .steps = { ACQUIRE(1, 0), RELEASE(1), IN(0, SGI_TIER_DRAM), HOLD(READ, 0), ACQUIRE(2, 0), CANCEL(2),
+                 ENDED(2, SGI_E_CANCELED, READ), LET_GO(READ, 0), STATE(0, COLD), IN(0, SGI_TIER_DRAM) } },
+
     { .name = "prefetched to host memory, then to the device",
       .dram = 10,
       .models = { { .units = 4, .engine = true } },

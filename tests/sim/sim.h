@@ -128,8 +128,9 @@ void sim_let_go_of(struct sim *s, enum sgi__core_action_kind kind, sgi_model mod
 /* The next `times` actions of a kind end with `status` at `step`. */
 void sim_fail(struct sim *s, enum sgi__core_action_kind kind, sgi_status status, uint32_t step, uint32_t times);
 /* The world is a host with its files from now on. An action that is to fail does so when its result is due, not when it
- * is asked for. A load from disk compares the source once more. What comes from DRAM is neither read nor made room for,
- * and does not fail at that. What is under way on a lost device ends well all the same, in the host's memory. */
+ * is asked for. A load from disk compares the source once more. What comes from DRAM is neither read nor made room for:
+ * it does not fail at that, and there is nothing to cancel. What is under way on a lost device ends well all the same,
+ * in the host's memory. */
 void       sim_be_host(struct sim *s);
 void       sim_break_source(struct sim *s, sgi_model model, sgi_status status); /* SGI_OK mends it */
 void       sim_lose_device(struct sim *s, uint32_t device);

@@ -230,7 +230,7 @@ static void cancel_load(struct sim *s, uint64_t instance)
     struct world_op *load = find_op(s, SGI__ACT_START_LOAD, instance);
     struct world_op *start = find_op(s, SGI__ACT_START_ENGINE, instance);
 
-    if (load) {
+    if (load && !(s->host && load->action.tier == SGI_TIER_DRAM)) {
         share_leave(s, load);
         unschedule(s, load);
         if (!s->habits.on || sim__random(s, 4) > 0) {

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From nothing on the device to the first token of an answer, libsgi and llama.cpp's own loader taking turns in one
+ * process:
+ *
+ *     first_token MODEL.gguf [--threads N] [--n-ctx N]
+ *
+ * Each line of input is a way and a prompt, each answered by one JSON object on a line; nothing but what was asked for
+ * happens in between, so whoever asks decides what the page cache holds. Ways:
+ *
+ *     sgi_disk     libsgi, no byte of the model in memory but what `prepare` made
+ *     sgi_dram     libsgi, from its DRAM residence
+ *     mmap         llama.cpp as it comes: mapped, weights repacked where that makes decoding faster
+ *     mmap_plain   mapped and not repacked, as libsgi's engine uses it
+ *     read         read into memory of its own
+ *     direct       the same past the page cache
+ *
+ * and prompts: `hello` (one token, no template) and `chat` (through the model's template). All decode with the same
+ * context: n_batch = n_ubatch = 64, one row of logits.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <llama.h>
+#include <sgi/sgi.h>
+
+#include "llama_engine.h"
+
+enum { N_BATCH = 64, PROMPT_TOKENS_MAX = N_BATCH, TEXT_MAX = 1024, GIVE_BACK_MS = 10000, CLOSE_MS = 5000 };
+
+static const char hello[] = "Hello";
+static const char chat[] = "In one short sentence, what is the capital city of France?";
+
+struct bench {
+    const char                 *path;
+    struct llama_engine_options options;
+    sgi_runtime                *rt;
+    sgi_model                   model;
+};
+
+/* What one turn came to. */
+struct turn {
+    double   seconds, cpu_seconds;
+    uint32_t tokens; /* of the prompt; 0: not known here */
+    char     piece[64];
+};
+
+static _Noreturn void die(const char *what, const char *why)
+{
+    fprintf(stderr, "first_token: %s: %s\n", what, why);
+    exit(1);
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static double cpu_seconds(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+/* ------------------------------------------------------------------------------------------------------------ libsgi */
+
+static void open_model(struct bench *b)
+{
+    sgi_error          err = SGI_ERROR_INIT;
+    sgi_runtime_config rc;
+    sgi_model_config   mc;
+    sgi_engine         engine;
+
+    sgi_runtime_config_init(&rc, sizeof rc);
+    rc.idle_timeout_ms = SGI_IDLE_NEVER; /* it goes when a turn says so */
+    if (sgi_runtime_open(&rc, &b->rt, &err) != SGI_OK)
+        die("open", err.message);
+    if (llama_engine_init(&engine, &b->options) != SGI_OK)
+        die("engine", "the options are not valid");
+    sgi_model_config_init(&mc, sizeof mc);
+    mc.name = "bench";
+    mc.path = b->path;
+    mc.engine = &engine;
+    mc.flags = SGI_IMAGE_FD;
+    if (sgi_model_register(b->rt, &mc, &b->model, &err) != SGI_OK)
+        die(b->path, err.message);
+}
+
+/* Off the device, and with SGI_TIER_DISK out of memory: before the clock starts. */
+static void give_back(const struct bench *b, uint32_t tier)
+{
+    sgi_model_state state = { .struct_size = sizeof state };
+
+    for (int n = 0; n < GIVE_BACK_MS; n++) {
+        sgi_model_evict(b->rt, b->model, tier);
+        sgi_model_query(b->rt, b->model, &state);
+        if (state.device_bytes == 0 && (tier == SGI_TIER_DRAM || state.dram_bytes == 0))
+            return;
+        usleep(1000);
+    }
+    die("evict", "the model does not go");
+}
+
+static void bring_to_dram(const struct bench *b)
+{
+    sgi_error  err = SGI_ERROR_INIT;
+    sgi_ticket ticket;
+    sgi_lease  none;
+
+    give_back(b, SGI_TIER_DRAM);
+    if (sgi_model_prefetch(b->rt, b->model, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL, &err) != SGI_OK ||
+        sgi_ticket_wait(b->rt, ticket, SGI_FOREVER, &none, &err) != SGI_OK)
+        die("prefetch", err.message);
+}
+
+struct first {
+    struct turn *turn;
+    double       start;
+};
+
+static int on_piece(void *user, const void *piece, size_t bytes)
+{
+    struct first *first = user;
+    struct turn  *turn = first->turn;
+
+    if (turn->seconds == 0) {
+        turn->seconds = now() - first->start;
+        snprintf(turn->piece, sizeof turn->piece, "%.*s", (int)bytes, (const char *)piece);
+    }
+    return 0;
+}
+
+static void ask_sgi(const struct bench *b, bool templated, struct turn *turn)
+{
+    sgi_error    err = SGI_ERROR_INIT;
+    struct first first = { .turn = turn };
+    sgi_lease    lease;
+    char         request[TEXT_MAX];
+
+    snprintf(request, sizeof request, "{\"prompt\": \"%s\", \"template\": %s, \"max_tokens\": 1}",
+             templated ? chat : hello, templated ? "true" : "false");
+    first.start = now();
+    if (sgi_model_acquire_wait(b->rt, b->model, NULL, &lease, &err) != SGI_OK)
+        die("acquire", err.message);
+    if (sgi_lease_call(b->rt, lease, request, strlen(request), SGI_FOREVER, on_piece, &first, &err) != SGI_OK)
+        die("call", err.message);
+    sgi_lease_release(b->rt, lease);
+}
+
+/* --------------------------------------------------------------------------------------------------------- llama.cpp */
+
+static struct llama_model *load(const char *path, enum llama_load_mode mode, bool repack)
+{
+    struct llama_model_params params = llama_model_default_params();
+    struct llama_model       *model;
+
+    params.load_mode = mode;
+    params.use_extra_bufts = repack;
+    params.n_gpu_layers = 0;
+    model = llama_model_load_from_file(path, params);
+    if (model == NULL)
+        die(path, "llama.cpp cannot load it");
+    return model;
+}
+
+static struct llama_context *make_context(struct llama_model *model, const struct llama_engine_options *options)
+{
+    struct llama_context_params params = llama_context_default_params();
+    struct llama_context       *context;
+
+    params.n_ctx = options->n_ctx;
+    params.n_batch = options->n_batch;
+    params.n_ubatch = options->n_ubatch;
+    params.n_seq_max = 1;
+    params.n_outputs_max = 1;
+    params.n_threads = params.n_threads_batch = (int32_t)options->threads;
+    params.no_perf = true;
+    context = llama_init_from_model(model, params);
+    if (context == NULL)
+        die("context", "llama.cpp cannot make one");
+    return context;
+}
+
+static void decode_prompt(struct llama_context *context, bool templated, struct turn *turn)
+{
+    const struct llama_model *model = llama_get_model(context);
+    struct llama_chat_message message = { .role = "user", .content = chat };
+    llama_token               tokens[PROMPT_TOKENS_MAX];
+    char                      text[TEXT_MAX];
+    int32_t                   bytes = (int32_t)strlen(hello), count;
+
+    if (templated)
+        bytes = llama_chat_apply_template(llama_model_chat_template(model, NULL), &message, 1, true, text, sizeof text);
+    if (bytes < 0 || (size_t)bytes >= sizeof text)
+        die("prompt", "the model's chat template does not take it");
+    count = llama_tokenize(llama_model_get_vocab(model), templated ? text : hello, bytes, tokens, PROMPT_TOKENS_MAX,
+                           true, true);
+    if (count <= 0 || llama_decode(context, llama_batch_get_one(tokens, count)) != 0)
+        die("prompt", "llama.cpp cannot decode it");
+    turn->tokens = (uint32_t)count;
+}
+
+static void ask_llama(const struct bench *b, enum llama_load_mode mode, bool repack, bool templated, struct turn *turn)
+{
+    double                start = now();
+    struct llama_model   *model = load(b->path, mode, repack);
+    struct llama_context *context = make_context(model, &b->options);
+    struct llama_sampler *sampler = llama_sampler_init_greedy();
+    llama_token           token;
+    int32_t               bytes;
+
+    decode_prompt(context, templated, turn);
+    token = llama_sampler_sample(sampler, context, -1);
+    bytes = llama_token_to_piece(llama_model_get_vocab(model), token, turn->piece, sizeof turn->piece - 1, 0, false);
+    turn->seconds = now() - start;
+    turn->piece[bytes > 0 ? bytes : 0] = '\0';
+    llama_sampler_free(sampler);
+    llama_free(context);
+    llama_model_free(model);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- turns */
+
+static void take_turn(const struct bench *b, const char *way, bool templated, struct turn *turn)
+{
+    static const struct {
+        const char          *name;
+        enum llama_load_mode mode;
+        bool                 repack;
+    } loaders[] = {
+        { "mmap", LLAMA_LOAD_MODE_MMAP, true },
+        { "mmap_plain", LLAMA_LOAD_MODE_MMAP, false },
+        { "read", LLAMA_LOAD_MODE_NONE, true },
+        { "direct", LLAMA_LOAD_MODE_DIRECT_IO, true },
+    };
+    bool   dram = strcmp(way, "sgi_dram") == 0;
+    double cpu;
+
+    if (dram)
+        bring_to_dram(b);
+    else
+        give_back(b, SGI_TIER_DISK);
+    cpu = cpu_seconds();
+    if (dram || strcmp(way, "sgi_disk") == 0) {
+        ask_sgi(b, templated, turn);
+    } else {
+        size_t n = 0;
+
+        while (n < sizeof loaders / sizeof *loaders && strcmp(way, loaders[n].name) != 0)
+            n++;
+        if (n == sizeof loaders / sizeof *loaders)
+            die(way, "there is no such way");
+        ask_llama(b, loaders[n].mode, loaders[n].repack, templated, turn);
+    }
+    turn->cpu_seconds = cpu_seconds() - cpu;
+}
+
+/* The token as bytes in hexadecimal: a model may say what is no JSON. */
+static void report(const char *way, const char *prompt, const struct turn *turn)
+{
+    printf("{\"way\": \"%s\", \"prompt\": \"%s\", \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"tokens\": %u, "
+           "\"token\": \"",
+           way, prompt, turn->seconds, turn->cpu_seconds, turn->tokens);
+    for (const char *c = turn->piece; *c != '\0'; c++)
+        printf("%02x", (unsigned char)*c);
+    puts("\"}");
+    fflush(stdout);
+}
+
+static void serve(const struct bench *b)
+{
+    char line[128], way[32], prompt[32];
+
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        struct turn turn = { 0 };
+
+        if (sscanf(line, "%31s %31s", way, prompt) != 2 ||
+            (strcmp(prompt, "hello") != 0 && strcmp(prompt, "chat") != 0))
+            die("input", "a line is a way and a prompt, hello or chat");
+        take_turn(b, way, strcmp(prompt, "chat") == 0, &turn);
+        report(way, prompt, &turn);
+    }
+}
+
+static void parse(int argc, char **argv, struct bench *b)
+{
+    for (int n = 1; n < argc; n++) {
+        const char *value = n + 1 < argc ? argv[n + 1] : NULL;
+
+        if (strcmp(argv[n], "--threads") == 0 && value != NULL)
+            b->options.threads = (uint32_t)strtoul(argv[++n], NULL, 10);
+        else if (strcmp(argv[n], "--n-ctx") == 0 && value != NULL)
+            b->options.n_ctx = (uint32_t)strtoul(argv[++n], NULL, 10);
+        else if (argv[n][0] != '-' && b->path == NULL)
+            b->path = argv[n];
+        else
+            b->options.threads = 0;
+    }
+    if (b->path == NULL || b->options.threads == 0 || b->options.n_ctx == 0) {
+        fputs("usage: first_token MODEL.gguf [--threads N] [--n-ctx N]\n", stderr);
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = { .options = { .n_ctx = 512, .n_batch = N_BATCH, .n_ubatch = N_BATCH, .threads = 1 } };
+    sgi_error    err = SGI_ERROR_INIT;
+    struct turn  first = { 0 };
+
+    parse(argc, argv, &b);
+    open_model(&b);
+    ask_sgi(&b, false, &first); /* makes what `prepare` keeps, and silences llama.cpp */
+    serve(&b);
+    return sgi_runtime_close(b.rt, CLOSE_MS, &err) == SGI_OK ? 0 : 1;
+}

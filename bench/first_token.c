@@ -73,7 +73,7 @@ static double cpu_seconds(void)
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ libsgi */
+/* ----------------------------------------------------------------------------------------------------------- libsgi */
 
 static void open_model(struct bench *b)
 {
@@ -158,7 +158,7 @@ static void ask_sgi(const struct bench *b, bool templated, struct turn *turn)
     sgi_lease_release(b->rt, lease);
 }
 
-/* --------------------------------------------------------------------------------------------------------- llama.cpp */
+/* -------------------------------------------------------------------------------------------------------- llama.cpp */
 
 static struct llama_model *load(const char *path, enum llama_load_mode mode, bool repack)
 {
@@ -230,7 +230,7 @@ static void ask_llama(const struct bench *b, enum llama_load_mode mode, bool rep
     llama_model_free(model);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- turns */
+/* ------------------------------------------------------------------------------------------------------------ turns */
 
 static void take_turn(const struct bench *b, const char *way, bool templated, struct turn *turn)
 {

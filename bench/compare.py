@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""libsgi beside what else loads weights, in one run, in turns on the same file. bench/README.md has the method.
+
+    bench/compare.py [--rounds N] [--bytes N] [--only NAME]... [--skip-setup] [--dir FOLDER]
+
+Sets up everything under build/. Writes build/compare/result.json, result.md and compare.svg; prints the tables.
+--only takes a part (loads, residence, first-token) or any piece of the name of one that loads ("runai").
+"""
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from peers import contestants, setup, summary
+from peers.first_tokens import FirstTokens
+from peers.loads import Loads, check_digests, residence_rounds, write_model
+from peers.turns import Failed
+
+PARTS = ("loads", "residence", "first-token")
+BYTES_MIN = 1 << 20
+SETUP_BYTES = 7 << 30  # what build/compare takes without the file
+WORKERS_BYTES = 3 << 30  # peers with their libraries, at rest
+
+
+def positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def size(text):
+    """Bytes, also as 256M or 4G (powers of 1000, as disks and models are sold)."""
+    factor = {"k": 1000, "M": 1000**2, "G": 1000**3}.get(text[-1:], 1)
+    try:
+        value = int(text[:-1] if factor > 1 else text) * factor
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no size") from None
+    if value < BYTES_MIN:
+        raise argparse.ArgumentTypeError(f"must be at least {BYTES_MIN} bytes, not {value}")
+    return value
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
+    parser.add_argument("--rounds", type=positive, default=5)
+    parser.add_argument("--bytes", type=size, default=4 * 1000**3, help="of the generated file (4G)")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME")
+    parser.add_argument("--threads", type=positive, default=max(1, (os.cpu_count() or 2) - 1),
+                        help="that compute tokens, on all sides (one for each CPU but one)")
+    parser.add_argument("--dir", type=pathlib.Path, default=setup.HOME, help="where the file goes (build/compare)")
+    parser.add_argument("--json", type=pathlib.Path, default=setup.HOME / "result.json", metavar="PATH")
+    parser.add_argument("--plot", type=pathlib.Path, default=setup.HOME / "compare.svg", metavar="PATH")
+    parser.add_argument("--no-plot", action="store_true")
+    parser.add_argument("--skip-setup", action="store_true", help="everything is built already")
+    parser.add_argument("--memory-as-is", action="store_true",
+                        help="do not touch free memory before each turn: see bench/README.md")
+    options = parser.parse_args(arguments)
+    options.parts = [part for part in PARTS if part in options.only] if options.only else list(PARTS)
+    options.names = [word for word in options.only if word not in PARTS]
+    if options.names and "loads" not in options.parts:
+        options.parts.insert(0, "loads")
+    options.chosen = contestants.chosen(options.names)
+    for word in options.names:
+        if not contestants.chosen([word]):
+            parser.error(f"--only {word}: nobody's name has that, and it is no part ({', '.join(PARTS)})")
+    return options
+
+
+# ------------------------------------------------------------------------------------------------------------- machine
+
+
+def memory(field):
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":"))
+
+
+def machine(folder):
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), os.uname().machine)
+    output = subprocess.run(["df", "--output=fstype", folder], check=True, capture_output=True, text=True).stdout
+    return {"cpu": cpu, "cpus": os.cpu_count(), "memory_gib": memory("MemTotal") / (1 << 30),
+            "kernel": os.uname().release, "filesystem": output.split()[-1]}
+
+
+def load_average():
+    return round(os.getloadavg()[0], 2)
+
+
+def refuse_what_does_not_fit(options):
+    free, needed = shutil.disk_usage(options.dir).free, 0
+    if "loads" in options.parts or "residence" in options.parts:
+        needed = options.bytes
+    if not options.skip_setup and not setup.SERVER.exists():
+        needed += SETUP_BYTES
+    if free < needed:
+        sys.exit(f"compare.py: needs {needed / 1e9:.1f} GB in {options.dir}, where {free / 1e9:.1f} are free")
+    # One load, the page cache, and the peers at rest.
+    needed, available = 2 * options.bytes + WORKERS_BYTES, memory("MemAvailable")
+    if available < needed:
+        sys.exit(f"compare.py: needs {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} are available; "
+                 f"--bytes makes the file smaller")
+
+
+# --------------------------------------------------------------------------------------------------------------- parts
+
+
+def measure_loads(path, options, result, log):
+    loads = Loads(path, options.chosen, options, log, setup.tell)
+    try:
+        result["loads"] = loads.run()
+    finally:
+        loads.close()
+    result["failed"].update(loads.failed)
+    result["digests"] = loads.digests
+    result["disagree"] += check_digests(loads.digests)
+
+
+def measure_residence(path, options, result, log):
+    setup.tell("an instance out of DRAM")
+    try:
+        result["residence"] = residence_rounds(path, options.rounds, log)
+    except (Failed, OSError) as error:
+        result["failed"]["residence"] = str(error)
+
+
+def measure_first_tokens(options, result, log):
+    model = setup.llama_env().get("SGI_DEMO_MODEL", "")
+    if not os.path.exists(model) or not (setup.RELEASE / "bench/first_token").exists():
+        result["failed"]["first tokens"] = "the model or build/release/bench/first_token is missing"
+        return
+    tokens = FirstTokens(model, options, log, setup.tell)
+    try:
+        result["first_token"] = tokens.run()
+    except (Failed, OSError) as error:
+        result["failed"]["first tokens"] = str(error)
+    finally:
+        tokens.close()
+    result["failed"].update(tokens.failed)
+    for prompt, said in tokens.tokens.items():
+        result["disagree"] += [f"{name} ({prompt})" for name in check_digests(said)]
+
+
+def measure(options, result):
+    path = options.dir / "compare.safetensors"
+    with open(setup.HOME / "peers.log", "w", encoding="utf-8") as log:
+        try:
+            if "first-token" in options.parts:
+                measure_first_tokens(options, result, log)
+            if "loads" in options.parts or "residence" in options.parts:
+                setup.tell(f"writing {options.bytes / 1e9:.2f} GB to {path}")
+                write_model(path, options.bytes)
+                result["file_bytes"] = path.stat().st_size
+            if "loads" in options.parts:
+                measure_loads(path, options, result, log)
+            if "residence" in options.parts:
+                measure_residence(path, options, result, log)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def write(options, result):
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=1) + "\n")
+    text = summary.markdown(result)
+    options.json.with_suffix(".md").write_text(text)
+    print(text, end="")
+    if not options.no_plot:
+        subprocess.run([setup.PYTHON, pathlib.Path(setup.__file__).parent / "plot.py", options.json, options.plot],
+                       check=False)
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    options.dir.mkdir(parents=True, exist_ok=True)
+    refuse_what_does_not_fit(options)
+    missing = {} if options.skip_setup else setup.set_up()
+    if "libsgi" in missing:
+        sys.exit(f"compare.py: {missing['libsgi']}")
+    result = {"machine": machine(options.dir), "missing": missing, "failed": {}, "disagree": [], "file_bytes": 0,
+              "options": {"rounds": options.rounds, "bytes": options.bytes, "threads": options.threads,
+                          "parts": options.parts, "memory_as_is": options.memory_as_is}}
+    before = load_average()
+    measure(options, result)
+    result["load_average"] = [before, load_average()]
+    result["ratios"] = summary.all_ratios(result)
+    write(options, result)
+    return 1 if result["disagree"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From nothing on the device to the first token of SmolLM2's answer: libsgi, llama.cpp in-process, llama-server."""
+import random
+
+from peers import turns
+from peers.setup import RELEASE, SERVER
+from peers.sleeping_server import SleepingServer
+
+PROMPTS = ("hello", "chat")
+# what is asked for: (what the table says, what the page cache may hold)
+WAYS = {"sgi_dram": ("libsgi, from DRAM", ("hot",)),
+        "sgi_disk": ("libsgi, from disk", ("cold", "hot")),
+        "mmap": ("llama.cpp, mmap", ("cold", "hot")),
+        "mmap_plain": ("llama.cpp, mmap, not repacked", ("cold", "hot")),
+        "read": ("llama.cpp, read", ("cold", "hot")),
+        "direct": ("llama.cpp, direct I/O", ("cold", "hot")),
+        "server": ("llama-server, asleep", ("cold", "hot"))}
+SERVER_NAME = WAYS["server"][0]
+
+
+class FirstTokens:
+    def __init__(self, model, options, log, tell):
+        self.model, self.options, self.tell = model, options, tell
+        self.tokens = {}  # of an answer: by prompt, what each contestant said first
+        self.failed = {}
+        self.program = turns.Worker("first_token", [RELEASE / "bench/first_token", model, "--threads",
+                                                    options.threads], log=log)
+        self.server = None
+        if not SERVER.exists():
+            self.failed[SERVER_NAME] = "it is not built"
+            return
+        try:
+            self.server = SleepingServer(model, options.threads, log)
+        except (turns.Failed, OSError) as error:
+            self.failed[SERVER_NAME] = str(error)
+            tell(f"without llama-server: {error}")
+
+    def prepare(self, state):
+        return turns.make_cold(self.model) if state == "cold" else turns.make_hot(self.model)
+
+    def take_turn(self, way, prompt, state):
+        name = WAYS[way][0]
+        if way == "server":
+            self.server.wait_asleep()
+        wrong = self.prepare(state)
+        answer = self.server.ask(prompt) if way == "server" else self.program.turn(f"{way} {prompt}")
+        self.tokens.setdefault(prompt, {}).setdefault(name, answer["token"])
+        return {"seconds": answer["seconds"], "prompt_tokens": answer["tokens"], "page_cache_wrong_bytes": wrong}
+
+    def round(self, number):
+        """By prompt, contestant and state."""
+        results = {}
+        due = [(prompt, state, way) for prompt in PROMPTS for way, (_, states) in WAYS.items() for state in states
+               if way != "server" or self.server]
+        random.Random(number).shuffle(due)  # nobody always follows the same one
+        for prompt, state, way in due:
+            result = self.take_turn(way, prompt, state)
+            results.setdefault(prompt, {}).setdefault(WAYS[way][0], {})[state] = result
+        return results
+
+    def run(self):
+        """The first round is not counted: programs meet their libraries and the machine its memory."""
+        rounds = []
+        for number in range(self.options.rounds + 1):
+            self.tell(f"first tokens, round {number} of {self.options.rounds}")
+            rounds.append(self.round(number))
+        return rounds[1:]
+
+    def close(self):
+        self.program.close()
+        if self.server:
+            self.server.close()

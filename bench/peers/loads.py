@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading a safetensors file, every contestant in turn, round by round; and an instance out of DRAM beside it."""
+import functools
+import hashlib
+import json
+import os
+import random
+import struct
+import subprocess
+
+from peers import contestants, turns
+from peers.setup import RELEASE
+
+HIDDEN, VOCABULARY = 2048, 128256
+
+
+def tensor_shapes(size):
+    """Names and shapes of a decoder of about `size` bytes in bf16: the embedding takes up what the layers leave."""
+    hidden, vocabulary = (HIDDEN, VOCABULARY) if size >= 1 << 30 else (HIDDEN // 4, VOCABULARY // 4)
+    layer = {"self_attn.q_proj": (hidden, hidden), "self_attn.k_proj": (hidden // 4, hidden),
+             "self_attn.v_proj": (hidden // 4, hidden), "self_attn.o_proj": (hidden, hidden),
+             "mlp.gate_proj": (4 * hidden, hidden), "mlp.up_proj": (4 * hidden, hidden),
+             "mlp.down_proj": (hidden, 4 * hidden), "input_layernorm": (hidden,),
+             "post_attention_layernorm": (hidden,)}
+    layer_bytes = sum(2 * rows * (rest[0] if rest else 1) for rows, *rest in layer.values())
+    count = max(0, (size - 2 * vocabulary * hidden) // layer_bytes)
+    rows = max(1, (size - count * layer_bytes) // (2 * hidden))
+    shapes = {"model.embed_tokens.weight": (rows, hidden)}
+    for number in range(count):
+        shapes.update({f"model.layers.{number}.{name}.weight": shape for name, shape in layer.items()})
+    return shapes
+
+
+def write_model(path, size):
+    """A safetensors file of that shape, filled with bytes that no disk can guess."""
+    header, at = {}, 0
+    for name, shape in tensor_shapes(size).items():
+        end = at + 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    partial = f"{path}.partial"
+    with open(partial, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        while at:
+            block = os.urandom(min(at, 1 << 24))
+            file.write(block)
+            at -= len(block)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(partial, path)
+
+
+# ---------------------------------------------------------------------------------------------------------- same bytes
+
+
+@functools.cache
+def our_digest(path, engine):
+    """As load_worker.py makes it, from what lies on the device after a load by libsgi."""
+    command = RELEASE / "bin/sgi"
+    output = subprocess.run([command, "load", path, "--engine", engine, "--digest", "--json"], check=True,
+                            capture_output=True, text=True).stdout
+    tensors = json.loads(output.splitlines()[0])["tensors"]
+    lines = sorted(f"{tensor['name']} {tensor['xxh3']}\n" for tensor in tensors)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def check_digests(digests):
+    """Every contestant has to have loaded the same; a list of those that have not, against the largest group."""
+    values = list(digests.values())
+    agreed = max(set(values), key=values.count) if values else None
+    return [name for name, value in digests.items() if value != agreed]
+
+
+# -------------------------------------------------------------------------------------------------------------- rounds
+
+
+class Loads:
+    def __init__(self, path, chosen, options, log, tell):
+        self.path, self.options, self.log, self.tell = path, options, log, tell
+        self.chosen = chosen
+        self.size = os.path.getsize(path)
+        self.workers = {}
+        self.failed = {}
+        self.digests = {}
+
+    def prepare(self, state):
+        """How many bytes of the file are on the wrong side of the page cache all the same."""
+        if state == "cold":
+            turns.drop_pages(self.path)
+        if not self.options.memory_as_is:
+            turns.touch_free_memory(self.size * (2 if state == "cold" else 1))  # cold: new pages of the cache too
+        return turns.make_cold(self.path) if state == "cold" else turns.make_hot(self.path)
+
+    def take_turn(self, contestant, state):
+        worker = self.workers.get(contestant.name) or contestants.start(contestant, self.path, self.log)
+        try:
+            if not contestant.persistent:
+                worker.turn()  # pays for the memory that the next one uses again
+            wrong = self.prepare(state)
+            result = contestants.result_of(contestant, worker.turn("load"))
+        finally:
+            if not contestant.persistent:
+                worker.close()
+        result["page_cache_wrong_bytes"] = wrong
+        return result
+
+    def warm_up(self, contestant):
+        """The first load of a program, which nobody counts; of a peer it says what the bytes are."""
+        if contestant.ours:
+            self.digests[contestant.name] = our_digest(self.path, contestant.engine)
+        if contestant.persistent:
+            worker = self.workers[contestant.name] = contestants.start(contestant, self.path, self.log)
+            answer = worker.turn("digest")
+            if not contestant.ours:
+                self.digests[contestant.name] = answer["digest"]
+
+    def attempt(self, contestant, action, *arguments):
+        """A contestant that fails is out, by name, and the others go on."""
+        if contestant.name in self.failed:
+            return None
+        try:
+            return action(contestant, *arguments)
+        except (turns.Failed, OSError, KeyError, ValueError, subprocess.CalledProcessError) as error:
+            self.failed[contestant.name] = f"{type(error).__name__}: {error}"
+            self.tell(f"without {contestant.name}: {self.failed[contestant.name]}")
+            return None
+
+    def round(self, number):
+        results = {}
+        order = list(self.chosen)
+        random.Random(number).shuffle(order)  # nobody always follows the same one
+        for state in ("cold", "hot"):
+            for contestant in order:
+                if state not in contestant.states:
+                    continue
+                result = self.attempt(contestant, self.take_turn, state)
+                if result:
+                    results.setdefault(contestant.name, {})[state] = result
+        return results
+
+    def run(self):
+        turns.make_hot(self.path)
+        for contestant in self.chosen:
+            self.attempt(contestant, self.warm_up)
+        rounds = []
+        for number in range(self.options.rounds):
+            self.tell(f"loads, round {number + 1} of {self.options.rounds}")
+            rounds.append(self.round(number))
+        return rounds
+
+    def close(self):
+        for worker in self.workers.values():
+            worker.close()
+
+
+# ----------------------------------------------------------------------------------------------------------- residence
+
+
+def residence_rounds(path, rounds, log):
+    """From DRAM to an instance, beside load_file of a file in the page cache: both give every tensor an address."""
+    ours = turns.Worker("residence", [RELEASE / "bench/residence", path], log=log)
+    peers = {"as returned": contestants.Contestant("load_file", "safetensors_mmap"),
+             "every page touched": contestants.Contestant("load_file touched", "safetensors_touched")}
+    workers = {name: contestants.start(peer, path, log) for name, peer in peers.items()}
+    results = []
+    try:
+        ours.turn()  # from the disk
+        for _ in range(rounds):
+            turns.make_hot(path)
+            answer = ours.turn()
+            if answer["from"] != "dram":
+                raise turns.Failed(f"residence came from {answer['from']}")
+            row = {"libsgi": {"as returned": answer["seconds"], "every page touched": answer["touched_seconds"]},
+                   "load_file": {name: worker.turn("load")["seconds"] for name, worker in workers.items()}}
+            results.append(row)
+    finally:
+        for worker in [ours, *workers.values()]:
+            worker.close()
+    return results

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that take turns, and what the machine has to look like before each."""
+import contextlib
+import json
+import mmap
+import os
+import subprocess
+
+MADV_HUGEPAGE = 14
+MADV_POPULATE_WRITE = 23
+
+
+class Failed(Exception):
+    """A contestant that ended, or said something else than a result. The words are one sentence."""
+
+
+class Worker:
+    """A program that does one thing for each line of input and answers each with a line of JSON."""
+
+    def __init__(self, name, command, environment=None, log=None):
+        self.name = name
+        self.log = log
+        self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=log or subprocess.DEVNULL, text=True,
+                                        env={**os.environ, **(environment or {})})
+
+    def read(self):
+        while True:
+            line = self.process.stdout.readline()
+            if not line:
+                raise Failed(f"{self.name} ended with {self.process.wait()}")
+            if line.startswith("{"):  # peers may print words of their own
+                return json.loads(line)
+
+    def turn(self, line=""):
+        try:
+            reset_peak_rss(self.process.pid)
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except (BrokenPipeError, FileNotFoundError, ProcessLookupError):
+            raise Failed(f"{self.name} ended with {self.process.wait()}") from None
+        result = self.read()
+        result["peak_rss_bytes"] = peak_rss(self.process.pid)
+        return result
+
+    def close(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+# -------------------------------------------------------------------------------------------------------- its memory
+
+
+def reset_peak_rss(pid):
+    with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+
+
+def peak_rss(pid):
+    """Pages of files that are mapped count: they are in memory for it, though the page cache may take them back."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+
+
+def touch_free_memory(size):
+    """Memory that the operating system will hand out next has been used a moment ago.
+
+    A virtual machine may give free memory back to its host, and whoever takes it then pays for the host's faults: here
+    1-2 core-seconds a GiB, at random. After this nobody does.
+    """
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(MADV_HUGEPAGE)
+        memory.madvise(MADV_POPULATE_WRITE)
+
+
+# ----------------------------------------------------------------------------------------------------- the page cache
+
+
+def drop_pages(path):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(fd)  # pages that are not on the disk yet would stay
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
+
+
+def fill_pages(path):
+    with open(path, "rb", buffering=0) as file:
+        block = bytearray(1 << 24)
+        while file.readinto(block):
+            pass
+
+
+def resident_bytes(path):
+    output = subprocess.run(["fincore", "--bytes", "--noheadings", "--output", "RES", str(path)], check=True,
+                            capture_output=True, text=True).stdout
+    return int(output.split()[0]) if output.strip() else 0
+
+
+def make_cold(path):
+    """How many bytes of the file are in the page cache all the same: 0 where it is cold."""
+    drop_pages(path)
+    return resident_bytes(path)
+
+
+def make_hot(path):
+    """How many bytes are missing from the page cache all the same: 0 where it is hot."""
+    size = os.path.getsize(path)
+    if resident_bytes(path) < size:
+        fill_pages(path)
+    return max(0, size - resident_bytes(path))

@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""bench/compare.py where it measures nothing: its arguments, its arithmetic, its tables, and how turns are taken."""
+import contextlib
+import io
+import json
+import os
+import pathlib
+import struct
+import sys
+import tempfile
+import unittest
+from unittest import mock
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
+
+import compare  # noqa: E402
+from peers import contestants, loads, summary, turns  # noqa: E402
+
+MACHINE = {"cpu": "A CPU", "cpus": 2, "memory_gib": 24.0, "kernel": "6.1", "filesystem": "ext4"}
+
+
+def refusal(*arguments):
+    """What is said to arguments that are refused, which has to be with 2."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            compare.parse(arguments)
+        except SystemExit as ended:
+            return said.getvalue() if ended.code == 2 else f"ended with {ended.code}"
+    return "taken"
+
+
+def loaded(seconds, rate=1.0, wrong=0):
+    return {"seconds": seconds, "gib_s": rate, "cpu_core_s_per_gib": 0.5, "peak_rss_bytes": 1 << 30,
+            "page_cache_wrong_bytes": wrong}
+
+
+def a_result(**parts):
+    result = {"machine": MACHINE, "options": {"rounds": 2, "threads": 1}, "file_bytes": 4 * 10**9, "missing": {},
+              "failed": {}, "disagree": [], "load_average": [0.1, 0.2], **parts}
+    result["ratios"] = summary.all_ratios(result)
+    return result
+
+
+class Arguments(unittest.TestCase):
+    def test_what_is_refused_is_named(self):
+        for arguments, named in ((["--rounds", "0"], "at least 1"), (["--rounds", "x"], "invalid"),
+                                 (["--bytes", "12"], "at least 1048576"), (["--bytes", "4Q"], "'4Q' is no size"),
+                                 (["--only", "nobody"], "--only nobody"), (["--threads", "0"], "at least 1"),
+                                 (["--frobnicate"], "--frobnicate"), (["model.safetensors"], "model.safetensors")):
+            with self.subTest(arguments=arguments):
+                self.assertIn(named, refusal(*arguments))
+
+    def test_sizes(self):
+        self.assertEqual([compare.size(text) for text in ("1048576", "256M", "4G")], [1 << 20, 256 * 10**6, 4 * 10**9])
+
+    def test_everything_takes_part_unless_somebody_is_named(self):
+        options = compare.parse([])
+        self.assertEqual(options.parts, ["loads", "residence", "first-token"])
+        self.assertEqual(options.chosen, list(contestants.CONTESTANTS))
+        self.assertEqual((options.rounds, options.bytes), (5, 4 * 10**9))
+
+    def test_only_takes_parts_and_pieces_of_names(self):
+        self.assertEqual(compare.parse(["--only", "first-token"]).parts, ["first-token"])
+        options = compare.parse(["--only", "RunAI", "--only", "residence"])
+        self.assertEqual(options.parts, ["loads", "residence"])
+        self.assertEqual([c.peer for c in options.chosen], ["runai", "runai"])
+
+
+class Arithmetic(unittest.TestCase):
+    def test_ratios_are_taken_within_a_round(self):
+        # The second round's disk is four times slower: a ratio of medians would be 2.5.
+        rounds = [{"a": {"cold": loaded(1)}, "b": {"cold": loaded(2)}},
+                  {"a": {"cold": loaded(4)}, "b": {"cold": loaded(8)}},
+                  {"a": {"cold": loaded(1)}, "b": {"cold": loaded(3)}}]
+        self.assertEqual(summary.ratio(rounds, "a", ["b"], "cold"),
+                         {"median": 2, "min": 2, "max": 3, "who": "b", "rounds": 3})
+
+    def test_the_fastest_is_found_anew_in_each_round(self):
+        rounds = [{"a": {"hot": loaded(1)}, "b": {"hot": loaded(2)}, "c": {"hot": loaded(5)}},
+                  {"a": {"hot": loaded(1)}, "b": {"hot": loaded(9)}, "c": {"hot": loaded(3)}},
+                  {"a": {"hot": loaded(1)}, "b": {"hot": loaded(9)}, "c": {"hot": loaded(4)}}]
+        ratio = summary.ratio(rounds, "a", ["b", "c"], "hot")
+        self.assertEqual((ratio["min"], ratio["max"], ratio["who"]), (2, 4, "c"))
+
+    def test_rounds_that_lack_one_side_do_not_count(self):
+        rounds = [{"a": {"cold": loaded(1)}, "b": {"hot": loaded(2)}}, {"a": {"cold": loaded(1)}}]
+        self.assertIsNone(summary.ratio(rounds, "a", ["b"], "cold"))
+        rounds.append({"a": {"cold": loaded(2)}, "b": {"cold": loaded(3)}})
+        self.assertEqual(summary.ratio(rounds, "a", ["b"], "cold")["rounds"], 1)
+
+    def test_peers_that_leave_bytes_in_the_page_cache_are_not_counted_with_those_that_deliver_them(self):
+        self.assertIn("safetensors pread", summary.OWN_PEERS)
+        self.assertNotIn("safetensors mmap, as returned", summary.OWN_PEERS)
+        self.assertNotIn("safetensors mmap, every page touched", summary.OWN_PEERS)
+        self.assertFalse([name for name in summary.OWN_PEERS if name.startswith("libsgi")])
+
+    def test_names_in_the_ratios_are_those_of_contestants(self):
+        names = {c.name for c in contestants.CONTESTANTS}
+        for _, ours, theirs, _, _ in summary.LOAD_RATIOS:
+            self.assertLessEqual({ours, *theirs}, names)
+
+    def test_who_loaded_other_bytes_is_named(self):
+        self.assertEqual(loads.check_digests({"a": "1", "b": "2", "c": "1"}), ["b"])
+        self.assertEqual(loads.check_digests({"a": "1", "b": "1"}), [])
+
+
+class Tables(unittest.TestCase):
+    def test_loads(self):
+        rounds = [{"libsgi uring, fresh": {"cold": loaded(1, 4.0)}, "safetensors pread": {"cold": loaded(2, 2.0)}},
+                  {"libsgi uring, fresh": {"cold": loaded(1, 5.0)}, "safetensors pread": {"cold": loaded(1.2, 2.2)}}]
+        text = summary.markdown(a_result(loads=rounds))
+        self.assertIn("| libsgi uring, fresh | own memory | 4.50 [4.00-5.00] | - | 0.50 [0.50-0.50] | - | 1.00 |", text)
+        self.assertIn("| load: cold, fresh memory, to the fastest peer | 1.60 [1.20-2.00] | safetensors pread | "
+                      "1: reached |", text)
+        self.assertNotIn("fastsafetensors", text)
+        self.assertIn("file of 4.00 GB", text)
+
+    def test_what_is_not_reached_is_said(self):
+        rounds = [{"libsgi uring, fresh": {"cold": loaded(2)}, "safetensors pread": {"cold": loaded(1)}}]
+        self.assertIn("| 0.50 [0.50-0.50] | safetensors pread | 1: **not reached** |",
+                      summary.markdown(a_result(loads=rounds)))
+
+    def test_what_returns_before_a_byte_is_read_has_a_time_and_no_rate(self):
+        rounds = [{"safetensors mmap, as returned": {"hot": loaded(0.0015, 2000.0)}}]
+        text = summary.markdown(a_result(loads=rounds))
+        self.assertIn("(1.5 [1.5-1.5] ms)", text)
+        self.assertNotIn("2000", text)
+
+    def test_first_tokens(self):
+        took = {"seconds": 0.02, "prompt_tokens": 0}
+        rounds = [{"hello": {"libsgi, from DRAM": {"hot": took},
+                             "llama.cpp, mmap": {"hot": {"seconds": 0.1, "prompt_tokens": 1}}}}]
+        text = summary.markdown(a_result(first_token=rounds))
+        self.assertIn("1-token prompt, hot", text)
+        self.assertIn("| libsgi, from DRAM | - | 20 [20-20] | - | - |", text)
+        self.assertIn("| 5.00 [5.00-5.00] | llama.cpp, mmap | 4: reached |", text)
+
+    def test_residence(self):
+        rounds = [{"libsgi": {"as returned": 1e-5, "every page touched": 0.01},
+                   "load_file": {"as returned": 0.002, "every page touched": 0.06}}]
+        text = summary.markdown(a_result(residence=rounds))
+        self.assertIn("| libsgi | 0.010 [0.010-0.010] | 10.000 [10.000-10.000] |", text)
+        self.assertIn("| 200.00 [200.00-200.00] | load_file, as returned | 100: reached |", text)
+
+    def test_what_is_left_out_or_wrong_stands_below(self):
+        rounds = [{"safetensors pread": {"cold": loaded(1, wrong=4096), "hot": loaded(1)}}]
+        text = summary.markdown(a_result(loads=rounds, missing={"llama-server": "it could not be built"},
+                                         failed={"runai-model-streamer": "it ended with 1"}, disagree=["fast"]))
+        for note in ("- Left out: llama-server: it could not be built", "- Left out: runai-model-streamer: it ended",
+                     "- **fast loaded other bytes than the rest**",
+                     "- 1 turns did not find the page cache as they should have"):
+            self.assertIn(note, text)
+
+
+class Files(unittest.TestCase):
+    def test_the_file_has_the_size_that_was_asked_for(self):
+        for size in (1 << 20, 256 * 10**6, 4 * 10**9):
+            total = sum(2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+                        for shape in loads.tensor_shapes(size).values())
+            self.assertLessEqual(abs(size - total), 4096, size)
+        self.assertGreater(len(loads.tensor_shapes(4 * 10**9)), 200)
+
+    def test_the_file_is_safetensors(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "model.safetensors"
+            loads.write_model(path, 1 << 20)
+            data = path.read_bytes()
+        header_bytes, = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8:8 + header_bytes])
+        self.assertEqual(header_bytes % 8, 0)
+        self.assertEqual(max(t["data_offsets"][1] for t in header.values()), len(data) - 8 - header_bytes)
+        self.assertGreater(len(set(data[8 + header_bytes:])), 200)  # of 256: nothing that compresses
+
+    def test_the_page_cache_is_what_it_is_said_to_be(self):
+        with tempfile.NamedTemporaryFile(dir=os.environ.get("TMPDIR", "/var/tmp")) as file:
+            file.write(os.urandom(1 << 20))
+            file.flush()
+            self.assertEqual(turns.make_hot(file.name), 0)
+            self.assertEqual(turns.resident_bytes(file.name), 1 << 20)
+            self.assertEqual(turns.make_cold(file.name), turns.resident_bytes(file.name))
+            if turns.resident_bytes(file.name):
+                self.skipTest("the file system of TMPDIR is memory")
+
+
+class Turns(unittest.TestCase):
+    def test_the_program_that_is_there_is_run(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                mock.patch.object(contestants, "RELEASE", pathlib.Path(folder)):
+            bench = pathlib.Path(folder) / "bench"
+            bench.mkdir()
+            command = contestants.load_command("m", "uring", "fresh")
+            self.assertEqual(command[:2], [bench / "load", "m"])
+            (bench / "sgi-bench").touch()
+            self.assertEqual(contestants.load_command("m", "uring", "fresh"),
+                             [bench / "sgi-bench", "load"] + command[1:])
+
+    def test_a_turn_is_a_line_and_its_answer(self):
+        program = "import sys\nprint('hello')\nfor l in sys.stdin: print('{\"n\": %d}' % int(l), flush=True)"
+        worker = turns.Worker("it", [sys.executable, "-c", program])
+        answer = worker.turn("7")
+        self.assertEqual(answer["n"], 7)
+        self.assertGreater(answer["peak_rss_bytes"], 1 << 20)
+        worker.close()
+        self.assertEqual(worker.process.returncode, 0)
+
+    def test_a_contestant_that_ends_is_out_and_says_how(self):
+        worker = turns.Worker("it", [sys.executable, "-c", "import sys; sys.stdin.readline(); sys.exit(3)"])
+        with self.assertRaisesRegex(turns.Failed, "it ended with 3"):
+            worker.turn()
+        worker.close()
+
+    def test_one_that_has_ended_before_its_turn_is_no_other_error(self):
+        worker = turns.Worker("it", [sys.executable, "-c", ""])
+        worker.process.wait()
+        with self.assertRaisesRegex(turns.Failed, "it ended with 0"):
+            worker.turn()
+        worker.close()
+
+    def test_others_go_on_without_one_that_fails(self):
+        with tempfile.NamedTemporaryFile() as file:
+            part = loads.Loads(file.name, [], mock.Mock(), None, lambda text: None)
+            fails = mock.Mock(side_effect=turns.Failed("it ended with 1"))
+            broken, whole = contestants.CONTESTANTS[:2]
+            for _ in range(2):
+                self.assertIsNone(part.attempt(broken, fails, "cold"))
+            self.assertEqual(fails.call_count, 1)
+            self.assertIn("it ended with 1", part.failed[broken.name])
+            self.assertEqual(part.attempt(whole, lambda contestant: contestant.name), whole.name)
+
+
+if __name__ == "__main__":
+    unittest.main()

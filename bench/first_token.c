@@ -44,8 +44,9 @@ struct bench {
     sgi_model                   model;
 };
 
-/* What one turn came to. */
+/* One turn, and what it came to: until the first token, not what giving back takes. */
 struct turn {
+    double   start, cpu_start;
     double   seconds, cpu_seconds;
     uint32_t tokens; /* of the prompt; 0: not known here */
     char     piece[64];
@@ -71,6 +72,18 @@ static double cpu_seconds(void)
 
     getrusage(RUSAGE_SELF, &u);
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+static void start_clock(struct turn *turn)
+{
+    turn->cpu_start = cpu_seconds();
+    turn->start = now();
+}
+
+static void stop_clock(struct turn *turn)
+{
+    turn->seconds = now() - turn->start;
+    turn->cpu_seconds = cpu_seconds() - turn->cpu_start;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- libsgi */
@@ -124,18 +137,12 @@ static void bring_to_dram(const struct bench *b)
         die("prefetch", err.message);
 }
 
-struct first {
-    struct turn *turn;
-    double       start;
-};
-
 static int on_piece(void *user, const void *piece, size_t bytes)
 {
-    struct first *first = user;
-    struct turn  *turn = first->turn;
+    struct turn *turn = user;
 
     if (turn->seconds == 0) {
-        turn->seconds = now() - first->start;
+        stop_clock(turn);
         snprintf(turn->piece, sizeof turn->piece, "%.*s", (int)bytes, (const char *)piece);
     }
     return 0;
@@ -143,17 +150,16 @@ static int on_piece(void *user, const void *piece, size_t bytes)
 
 static void ask_sgi(const struct bench *b, bool templated, struct turn *turn)
 {
-    sgi_error    err = SGI_ERROR_INIT;
-    struct first first = { .turn = turn };
-    sgi_lease    lease;
-    char         request[TEXT_MAX];
+    sgi_error err = SGI_ERROR_INIT;
+    sgi_lease lease;
+    char      request[TEXT_MAX];
 
     snprintf(request, sizeof request, "{\"prompt\": \"%s\", \"template\": %s, \"max_tokens\": 1}",
              templated ? chat : hello, templated ? "true" : "false");
-    first.start = now();
+    start_clock(turn);
     if (sgi_model_acquire_wait(b->rt, b->model, NULL, &lease, &err) != SGI_OK)
         die("acquire", err.message);
-    if (sgi_lease_call(b->rt, lease, request, strlen(request), SGI_FOREVER, on_piece, &first, &err) != SGI_OK)
+    if (sgi_lease_call(b->rt, lease, request, strlen(request), SGI_FOREVER, on_piece, turn, &err) != SGI_OK)
         die("call", err.message);
     sgi_lease_release(b->rt, lease);
 }
@@ -213,17 +219,20 @@ static void decode_prompt(struct llama_context *context, bool templated, struct 
 
 static void ask_llama(const struct bench *b, enum llama_load_mode mode, bool repack, bool templated, struct turn *turn)
 {
-    double                start = now();
-    struct llama_model   *model = load(b->path, mode, repack);
-    struct llama_context *context = make_context(model, &b->options);
-    struct llama_sampler *sampler = llama_sampler_init_greedy();
+    struct llama_model   *model;
+    struct llama_context *context;
+    struct llama_sampler *sampler;
     llama_token           token;
     int32_t               bytes;
 
+    start_clock(turn);
+    model = load(b->path, mode, repack);
+    context = make_context(model, &b->options);
+    sampler = llama_sampler_init_greedy();
     decode_prompt(context, templated, turn);
     token = llama_sampler_sample(sampler, context, -1);
     bytes = llama_token_to_piece(llama_model_get_vocab(model), token, turn->piece, sizeof turn->piece - 1, 0, false);
-    turn->seconds = now() - start;
+    stop_clock(turn);
     turn->piece[bytes > 0 ? bytes : 0] = '\0';
     llama_sampler_free(sampler);
     llama_free(context);
@@ -244,14 +253,12 @@ static void take_turn(const struct bench *b, const char *way, bool templated, st
         { "read", LLAMA_LOAD_MODE_NONE, true },
         { "direct", LLAMA_LOAD_MODE_DIRECT_IO, true },
     };
-    bool   dram = strcmp(way, "sgi_dram") == 0;
-    double cpu;
+    bool dram = strcmp(way, "sgi_dram") == 0;
 
     if (dram)
         bring_to_dram(b);
     else
         give_back(b, SGI_TIER_DISK);
-    cpu = cpu_seconds();
     if (dram || strcmp(way, "sgi_disk") == 0) {
         ask_sgi(b, templated, turn);
     } else {
@@ -263,7 +270,6 @@ static void take_turn(const struct bench *b, const char *way, bool templated, st
             die(way, "there is no such way");
         ask_llama(b, loaders[n].mode, loaders[n].repack, templated, turn);
     }
-    turn->cpu_seconds = cpu_seconds() - cpu;
 }
 
 /* The token as bytes in hexadecimal: a model may say what is no JSON. */

@@ -45,7 +45,8 @@ class FirstTokens:
         wrong = self.prepare(state)
         answer = self.server.ask(prompt) if way == "server" else self.program.turn(f"{way} {prompt}")
         self.tokens.setdefault(prompt, {}).setdefault(name, answer["token"])
-        return {"seconds": answer["seconds"], "prompt_tokens": answer["tokens"], "page_cache_wrong_bytes": wrong}
+        return {"seconds": answer["seconds"], "cpu_seconds": answer["cpu_seconds"], "prompt_tokens": answer["tokens"],
+                "page_cache_wrong_bytes": wrong}
 
     def round(self, number):
         """By prompt, contestant and state."""

@@ -55,8 +55,8 @@ def llama_env():
 
 def set_up_libsgi(log):
     log.run(TREE / "examples/llama/setup.sh", TREE / "build")
-    configured = RELEASE / "CMakeCache.txt"
-    if not configured.exists() or "SGI_LLAMA_DIR:" not in configured.read_text():
+    cache = RELEASE / "CMakeCache.txt"
+    if not cache.exists() or not re.search(r"^SGI_LLAMA_DIR:\w+=.", cache.read_text(), re.M):
         log.run("cmake", "--preset", "release", f"-DSGI_LLAMA_DIR={llama_env()['LLAMA_PREFIX']}")
     log.run("cmake", "--build", RELEASE, "--target", "bench/all", "sgi_cli")
 
@@ -78,7 +78,7 @@ def llama_source(log):
     version, digest = (re.search(rf"^{name}=(\S+)", text, re.M).group(1) for name in ("llama_version", "llama_sha256"))
     requirement = HOME / "llama/requirement"
     requirement.write_text(f"llama-cpp-python=={version} --hash=sha256:{digest}\n")
-    log.run(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--require-hashes",
+    log.run(PYTHON, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--require-hashes",
             "--no-binary", "llama-cpp-python", "-r", requirement, "-d", HOME / "llama")
     archive, = (HOME / "llama").glob("llama_cpp_python-*.tar.gz")
     source = HOME / "llama/source"

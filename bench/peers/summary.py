@@ -120,6 +120,9 @@ def load_table(rounds):
                   "peak RSS, GiB"], load_rows(rounds))
 
 
+TOKEN_COLUMNS = (("cold", "seconds"), ("hot", "seconds"), ("hot", "cpu_seconds"))
+
+
 def token_rows(rounds, prompts):
     names = dict.fromkeys(name for r in rounds for p in prompts for name in r.get(p, {}))
     order = ["libsgi, from DRAM", "libsgi, from disk", *LLAMA, *SERVER]
@@ -127,16 +130,17 @@ def token_rows(rounds, prompts):
         cells = []
         for prompt in prompts:
             per_prompt = [r.get(prompt, {}) for r in rounds]
-            for state in ("cold", "hot"):
-                cells.append(cell([s * 1000 for s in column(per_prompt, name, state, "seconds")], "{:.0f}"))
+            for state, key in TOKEN_COLUMNS:
+                cells.append(cell([s * 1000 for s in column(per_prompt, name, state, key)], "{:.0f}"))
         yield [name, *cells]
 
 
 def token_table(rounds):
     tokens = {p: max((t["prompt_tokens"] for r in rounds for c in r.get(p, {}).values() for t in c.values()), default=0)
               for p in ("hello", "chat")}
-    heading = ["first token, ms"] + [f"{tokens[p]}-token prompt, {s}" for p in ("hello", "chat")
-                                     for s in ("cold", "hot")]
+    heading = ["first token, ms"]
+    for prompt in ("hello", "chat"):
+        heading += [f"{tokens[prompt]}-token prompt, cold", "hot", "CPU time, hot"]
     return table(heading, token_rows(rounds, ("hello", "chat")))
 
 

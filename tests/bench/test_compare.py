@@ -129,12 +129,12 @@ class Tables(unittest.TestCase):
         self.assertNotIn("2000", text)
 
     def test_first_tokens(self):
-        took = {"seconds": 0.02, "prompt_tokens": 0}
+        took = {"seconds": 0.02, "cpu_seconds": 0.015, "prompt_tokens": 0}
         rounds = [{"hello": {"libsgi, from DRAM": {"hot": took},
-                             "llama.cpp, mmap": {"hot": {"seconds": 0.1, "prompt_tokens": 1}}}}]
+                             "llama.cpp, mmap": {"hot": {"seconds": 0.1, "cpu_seconds": 0.1, "prompt_tokens": 1}}}}]
         text = summary.markdown(a_result(first_token=rounds))
-        self.assertIn("1-token prompt, hot", text)
-        self.assertIn("| libsgi, from DRAM | - | 20 [20-20] | - | - |", text)
+        self.assertIn("| 1-token prompt, cold | hot | CPU time, hot |", text)
+        self.assertIn("| libsgi, from DRAM | - | 20 [20-20] | 15 [15-15] | - | - | - |", text)
         self.assertIn("| 5.00 [5.00-5.00] | llama.cpp, mmap | 4: reached |", text)
 
     def test_residence(self):

@@ -85,12 +85,12 @@ class Loads:
         self.failed = {}
         self.digests = {}
 
-    def prepare(self, state):
+    def prepare(self, contestant, state):
         """How many bytes of the file are on the wrong side of the page cache all the same."""
         if state == "cold":
             turns.drop_pages(self.path)
-        if not self.options.memory_as_is:
-            turns.touch_free_memory(self.size * (2 if state == "cold" else 1))  # cold: new pages of the cache too
+        if contestant.persistent and not self.options.memory_as_is:
+            turns.touch_free_memory(self.size * (contestant.cold_copies if state == "cold" else 1))
         return turns.make_cold(self.path) if state == "cold" else turns.make_hot(self.path)
 
     def take_turn(self, contestant, state):
@@ -98,7 +98,7 @@ class Loads:
         try:
             if not contestant.persistent:
                 worker.turn()  # pays for the memory that the next one uses again
-            wrong = self.prepare(state)
+            wrong = self.prepare(contestant, state)
             result = contestants.result_of(contestant, worker.turn("load"))
         finally:
             if not contestant.persistent:

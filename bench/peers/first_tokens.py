@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From nothing on the device to the first token of SmolLM2's answer: libsgi, llama.cpp in-process, llama-server."""
+import os
+import pathlib
 import random
+import shutil
 
 from peers import turns
-from peers.setup import RELEASE, SERVER
+from peers.setup import HOME, RELEASE, SERVER
 from peers.sleeping_server import SleepingServer
 
 PROMPTS = ("hello", "chat")
@@ -18,30 +21,38 @@ WAYS = {"sgi_dram": ("libsgi, from DRAM", ("hot",)),
 SERVER_NAME = WAYS["server"][0]
 
 
+def own_copy(model):
+    """The cache's file may be mapped by somebody else, whose pages cannot be dropped."""
+    copy = HOME / pathlib.Path(model).name
+    if not copy.exists() or copy.stat().st_size != os.path.getsize(model):
+        shutil.copyfile(model, copy)
+    return copy
+
+
 class FirstTokens:
     def __init__(self, model, options, log, tell):
-        self.model, self.options, self.tell = model, options, tell
+        self.model, self.options, self.tell = own_copy(model), options, tell
         self.tokens = {}  # of an answer: by prompt, what each contestant said first
         self.failed = {}
-        self.program = turns.Worker("first_token", [RELEASE / "bench/first_token", model, "--threads",
+        self.program = turns.Worker("first_token", [RELEASE / "bench/first_token", self.model, "--threads",
                                                     options.threads], log=log)
         self.server = None
         if not SERVER.exists():
             self.failed[SERVER_NAME] = "it is not built"
             return
         try:
-            self.server = SleepingServer(model, options.threads, log)
+            self.server = SleepingServer(self.model, options.threads, log)
         except (turns.Failed, OSError) as error:
             self.failed[SERVER_NAME] = str(error)
             tell(f"without llama-server: {error}")
 
     def prepare(self, state):
+        if self.server:
+            self.server.wait_asleep()  # until then it maps the file, and mapped pages are not dropped
         return turns.make_cold(self.model) if state == "cold" else turns.make_hot(self.model)
 
     def take_turn(self, way, prompt, state):
         name = WAYS[way][0]
-        if way == "server":
-            self.server.wait_asleep()
         wrong = self.prepare(state)
         answer = self.server.ask(prompt) if way == "server" else self.program.turn(f"{way} {prompt}")
         self.tokens.setdefault(prompt, {}).setdefault(name, answer["token"])

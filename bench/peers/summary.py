@@ -181,13 +181,14 @@ def notes(result):
     for name in result.get("disagree", []):
         yield f"**{name} loaded other bytes than the rest**"
     if wrong_pages(result):
-        yield f"{wrong_pages(result)} turns did not find the page cache as they should have"
+        yield f"Turns that did not find the page cache as they should have: {wrong_pages(result)}"
 
 
 def markdown(result):
     machine, options = result["machine"], result["options"]
+    file = f", file of {result['file_bytes'] / 1e9:.2f} GB" if result["file_bytes"] else ""
     lines = [f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']:.0f} GiB, kernel {machine['kernel']}, "
-             f"{machine['filesystem']}; {options['rounds']} rounds, file of {result['file_bytes'] / 1e9:.2f} GB; "
+             f"{machine['filesystem']}; {options['rounds']} rounds{file}; "
              f"{options['threads']} thread(s) compute; load average {result['load_average'][0]} before and "
              f"{result['load_average'][1]} after.", ""]
     for part, make in (("loads", load_table), ("residence", residence_table), ("first_token", token_table)):

@@ -150,7 +150,7 @@ class Tables(unittest.TestCase):
                                          failed={"runai-model-streamer": "it ended with 1"}, disagree=["fast"]))
         for note in ("- Left out: llama-server: it could not be built", "- Left out: runai-model-streamer: it ended",
                      "- **fast loaded other bytes than the rest**",
-                     "- 1 turns did not find the page cache as they should have"):
+                     "- Turns that did not find the page cache as they should have: 1"):
             self.assertIn(note, text)
 
 

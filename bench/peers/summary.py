@@ -15,25 +15,25 @@ def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def fastest(results, names, state):
-    """(seconds, who) of the quickest of them in one round, or None."""
-    times = [(results[name][state]["seconds"], name) for name in names if state in results.get(name, {})]
-    return min(times) if times else None
+def column(rounds, name, state, key):
+    return [r[name][state][key] for r in rounds if state in r.get(name, {})]
+
+
+def quickest(rounds, names, state):
+    """The one of them with the least median; None where nobody took a turn."""
+    medians = {name: statistics.median(times) for name in names if (times := column(rounds, name, state, "seconds"))}
+    return min(medians, key=medians.get) if medians else None
 
 
 def ratio(rounds, ours, theirs, state, our_state=None):
     """How many times sooner `ours` is than the quickest of `theirs`, round by round; None where nobody can say.
 
-    `who` is the peer that was quickest in most rounds.
+    The quickest is one peer, of all rounds: the luckiest of several in each round would be nobody's speed.
     """
-    values, who = [], []
-    for results in rounds:
-        our = fastest(results, [ours], our_state or state)
-        their = fastest(results, theirs, state)
-        if our and their:
-            values.append(their[0] / our[0])
-            who.append(their[1])
-    return {**spread(values), "who": statistics.mode(who), "rounds": len(values)} if values else None
+    who = quickest(rounds, theirs, state)
+    values = [r[who][state]["seconds"] / r[ours][our_state or state]["seconds"] for r in rounds
+              if who and state in r.get(who, {}) and (our_state or state) in r.get(ours, {})]
+    return {**spread(values), "who": who, "rounds": len(values)} if values else None
 
 
 # what it says, ours, theirs, the page cache, what is to be reached (None: reported only)
@@ -95,10 +95,6 @@ def cell(values, form="{:.2f}"):
 def table(heading, rows):
     lines = ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading)]
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
-
-
-def column(rounds, name, state, key):
-    return [r[name][state][key] for r in rounds if state in r.get(name, {})]
 
 
 def load_rows(rounds):

@@ -50,8 +50,8 @@ def parse(arguments):
     parser.add_argument("--rounds", type=positive, default=5)
     parser.add_argument("--bytes", type=size, default=4 * 1000**3, help="of the generated file (4G)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
-    parser.add_argument("--threads", type=positive, default=max(1, (os.cpu_count() or 2) - 1),
-                        help="that compute tokens, on all sides (one for each CPU but one)")
+    parser.add_argument("--threads", type=positive, default=os.cpu_count() or 1,
+                        help="that compute tokens, on all sides (one for each CPU)")
     parser.add_argument("--dir", type=pathlib.Path, default=setup.HOME, help="where the file goes (build/compare)")
     parser.add_argument("--json", type=pathlib.Path, default=setup.HOME / "result.json", metavar="PATH")
     parser.add_argument("--plot", type=pathlib.Path, default=setup.HOME / "compare.svg", metavar="PATH")

@@ -5,9 +5,11 @@ import json
 import mmap
 import os
 import subprocess
+import threading
 
 MADV_HUGEPAGE = 14
 MADV_POPULATE_WRITE = 23
+TURN_SECONDS_MAX = 300
 
 
 class Failed(Exception):
@@ -24,13 +26,17 @@ class Worker:
                                         stderr=log or subprocess.DEVNULL, text=True,
                                         env={**os.environ, **(environment or {})})
 
-    def read(self):
-        while True:
-            line = self.process.stdout.readline()
-            if not line:
-                raise Failed(f"{self.name} ended with {self.process.wait()}")
-            if line.startswith("{"):  # peers may print words of their own
-                return json.loads(line)
+    def read(self, seconds_max=TURN_SECONDS_MAX):
+        """Its next answer. One that takes too long is ended: it would hold up all others."""
+        timer = threading.Timer(seconds_max, self.process.kill)
+        timer.start()
+        try:
+            for line in iter(self.process.stdout.readline, ""):
+                if line.startswith("{"):  # peers may print words of their own
+                    return json.loads(line)
+        finally:
+            timer.cancel()
+        raise Failed(f"{self.name} ended with {self.process.wait()}")
 
     def turn(self, line=""):
         try:

@@ -224,6 +224,12 @@ class Turns(unittest.TestCase):
             worker.turn()
         worker.close()
 
+    def test_one_that_takes_too_long_is_ended(self):
+        worker = turns.Worker("it", [sys.executable, "-c", "import sys; sys.stdin.read()"])
+        with self.assertRaisesRegex(turns.Failed, "it ended with -9"):
+            worker.read(seconds_max=0.01)
+        worker.close()
+
     def test_others_go_on_without_one_that_fails(self):
         with tempfile.NamedTemporaryFile() as file:
             part = loads.Loads(file.name, [], mock.Mock(), None, lambda text: None)

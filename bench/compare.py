@@ -92,15 +92,12 @@ def load_average():
 
 
 def refuse_what_does_not_fit(options):
-    free, needed = shutil.disk_usage(options.dir).free, 0
-    if "loads" in options.parts or "residence" in options.parts:
-        needed = options.bytes
-    if not options.skip_setup and not setup.SERVER.exists():
-        needed += SETUP_BYTES
+    file_bytes = options.bytes if {"loads", "residence"} & set(options.parts) else 0
+    needed = file_bytes + (0 if options.skip_setup or setup.SERVER.exists() else SETUP_BYTES)
+    free = shutil.disk_usage(options.dir).free
     if free < needed:
         sys.exit(f"compare.py: needs {needed / 1e9:.1f} GB in {options.dir}, where {free / 1e9:.1f} are free")
-    # One load, the page cache, and the peers at rest.
-    needed, available = 2 * options.bytes + WORKERS_BYTES, memory("MemAvailable")
+    needed, available = 2 * file_bytes + WORKERS_BYTES, memory("MemAvailable")  # one load, the page cache, the peers
     if available < needed:
         sys.exit(f"compare.py: needs {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} are available; "
                  f"--bytes makes the file smaller")

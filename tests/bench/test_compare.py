@@ -68,6 +68,26 @@ class Arguments(unittest.TestCase):
         self.assertEqual([c.peer for c in options.chosen], ["runai", "runai"])
 
 
+class Room(unittest.TestCase):
+    def refusal(self, free, available, *arguments):
+        options = compare.parse(["--dir", "/", "--skip-setup", *arguments])
+        with mock.patch.object(compare.shutil, "disk_usage", return_value=mock.Mock(free=free)), \
+                mock.patch.object(compare, "memory", return_value=available):
+            try:
+                compare.refuse_what_does_not_fit(options)
+            except SystemExit as ended:
+                return str(ended)
+        return "taken"
+
+    def test_a_disk_or_a_memory_that_is_too_small_is_told_before_the_work(self):
+        self.assertIn("needs 4.0 GB in /, where 3.0 are free", self.refusal(3 * 10**9, 64 * 10**9))
+        self.assertIn("needs 11.2 GB of memory, 11.0 are available", self.refusal(64 * 10**9, 11 * 10**9))
+        self.assertEqual(self.refusal(4 * 10**9, 12 * 10**9), "taken")
+
+    def test_first_tokens_need_no_file(self):
+        self.assertEqual(self.refusal(0, 4 * 10**9, "--only", "first-token"), "taken")
+
+
 class Arithmetic(unittest.TestCase):
     def test_ratios_are_taken_within_a_round(self):
         # The second round's disk is four times slower: a ratio of medians would be 2.5.

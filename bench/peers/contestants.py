@@ -8,6 +8,8 @@ from peers.turns import Worker
 
 WORKER = pathlib.Path(__file__).resolve().parent / "load_worker.py"
 TURNS_MAX = 1000000
+# torch copies with a thread on each CPU, which else spin for each other: on a machine with other work ten times slower.
+PEER_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,8 @@ def load_command(path, engine, memory):
 def start(contestant, path, log):
     if contestant.ours:
         return Worker(contestant.name, load_command(path, contestant.engine, contestant.memory), log=log)
-    worker = Worker(contestant.name, [PYTHON, WORKER, contestant.peer, path], dict(contestant.environment), log)
+    worker = Worker(contestant.name, [PYTHON, WORKER, contestant.peer, path],
+                    {**PEER_ENVIRONMENT, **dict(contestant.environment)}, log)
     worker.read()  # ready: its imports are done
     return worker
 

@@ -92,6 +92,8 @@ def load_average():
 
 
 def refuse_what_does_not_fit(options):
+    if shutil.which("fincore") is None:
+        sys.exit("compare.py: needs the command fincore (Debian: util-linux) to know what is cold")
     file_bytes = options.bytes if {"loads", "residence"} & set(options.parts) else 0
     needed = file_bytes + (0 if options.skip_setup or setup.SERVER.exists() else SETUP_BYTES)
     free = shutil.disk_usage(options.dir).free

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import struct
 import sys
 import tempfile
@@ -68,6 +69,7 @@ class Arguments(unittest.TestCase):
         self.assertEqual([c.peer for c in options.chosen], ["runai", "runai"])
 
 
+@unittest.skipUnless(shutil.which("fincore"), "there is no command fincore")
 class Room(unittest.TestCase):
     def refusal(self, free, available, *arguments):
         options = compare.parse(["--dir", "/", "--skip-setup", *arguments])
@@ -199,6 +201,7 @@ class Files(unittest.TestCase):
         self.assertEqual(max(t["data_offsets"][1] for t in header.values()), len(data) - 8 - header_bytes)
         self.assertGreater(len(set(data[8 + header_bytes:])), 200)  # of 256: nothing that compresses
 
+    @unittest.skipUnless(shutil.which("fincore"), "there is no command fincore")
     def test_the_page_cache_is_what_it_is_said_to_be(self):
         with tempfile.NamedTemporaryFile(dir=os.environ.get("TMPDIR", "/var/tmp")) as file:
             file.write(os.urandom(1 << 20))

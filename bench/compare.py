@@ -58,7 +58,7 @@ def parse(arguments):
     parser.add_argument("--no-plot", action="store_true")
     parser.add_argument("--skip-setup", action="store_true", help="everything is built already")
     parser.add_argument("--memory-as-is", action="store_true",
-                        help="do not touch free memory before each turn: see bench/README.md")
+                        help="hold no memory between turns: see bench/README.md")
     options = parser.parse_args(arguments)
     options.parts = [part for part in PARTS if part in options.only] if options.only else list(PARTS)
     options.names = [word for word in options.only if word not in PARTS]

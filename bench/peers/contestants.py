@@ -21,7 +21,6 @@ class Contestant:
     memory: str = "fresh"
     states: tuple = ("cold", "hot")
     delivers: str = "own memory"  # what its caller has afterwards
-    cold_copies: int = 1  # of the file that a cold load puts into new memory: the page cache's is one
 
     @property
     def ours(self):
@@ -43,8 +42,8 @@ CONTESTANTS = (
     Contestant("libsgi threads, reused", engine="threads", memory="reused"),
     Contestant("safetensors mmap, as returned", "safetensors_mmap", delivers=NOTHING),
     Contestant("safetensors mmap, every page touched", "safetensors_touched", delivers=PAGE_CACHE),
-    Contestant("safetensors mmap, copied", "safetensors_copied", cold_copies=2),
-    Contestant("safetensors pread", "safetensors_pread", cold_copies=2),
+    Contestant("safetensors mmap, copied", "safetensors_copied"),
+    Contestant("safetensors pread", "safetensors_pread"),
     Contestant("runai-model-streamer", "runai"),
     Contestant("runai-model-streamer, buffered", "runai", (("RUNAI_STREAMER_FS_STRATEGY", "sync_buffered"),),
                states=("hot",)),

@@ -18,7 +18,7 @@ WAYS = {"sgi_dram": ("libsgi, from DRAM", ("hot",)),
         "read": ("llama.cpp, read", ("cold", "hot")),
         "direct": ("llama.cpp, direct I/O", ("cold", "hot")),
         "server": ("llama-server, asleep", ("cold", "hot"))}
-MEMORY_COPIES = 4  # of the model's size: pages of the cache, the weights, the context, and room
+BALLAST_COPIES = 4  # of the model's size: pages of the cache, the weights, the context, and room
 SERVER_NAME = WAYS["server"][0]
 
 
@@ -33,6 +33,7 @@ def own_copy(model):
 class FirstTokens:
     def __init__(self, model, options, log, tell):
         self.model, self.options, self.tell = own_copy(model), options, tell
+        self.ballast = turns.Ballast(not options.memory_as_is)
         self.tokens = {}  # of an answer: by prompt, what each contestant said first
         self.failed = {}
         self.program = turns.Worker("first_token", [RELEASE / "bench/first_token", self.model, "--threads",
@@ -50,13 +51,13 @@ class FirstTokens:
     def prepare(self, state):
         if self.server:
             self.server.wait_asleep()  # until then it maps the file, and mapped pages are not dropped
-        if not self.options.memory_as_is:
-            turns.touch_free_memory(MEMORY_COPIES * os.path.getsize(self.model))
+        self.ballast.hold(BALLAST_COPIES * os.path.getsize(self.model))
         return turns.make_cold(self.model) if state == "cold" else turns.make_hot(self.model)
 
     def take_turn(self, way, prompt, state):
         name = WAYS[way][0]
         wrong = self.prepare(state)
+        self.ballast.release()
         answer = self.server.ask(prompt) if way == "server" else self.program.turn(f"{way} {prompt}")
         self.tokens.setdefault(prompt, {}).setdefault(name, answer["token"])
         return {"seconds": answer["seconds"], "cpu_seconds": answer["cpu_seconds"], "prompt_tokens": answer["tokens"],
@@ -82,6 +83,7 @@ class FirstTokens:
         return rounds[1:]
 
     def close(self):
+        self.ballast.release()
         self.program.close()
         if self.server:
             self.server.close()

@@ -81,30 +81,36 @@ class Loads:
         self.path, self.options, self.log, self.tell = path, options, log, tell
         self.chosen = chosen
         self.size = os.path.getsize(path)
+        self.ballast = turns.Ballast(not options.memory_as_is)
         self.workers = {}
         self.failed = {}
         self.digests = {}
 
-    def prepare(self, contestant, state):
+    def prepare(self, state):
         """How many bytes of the file are on the wrong side of the page cache all the same."""
-        if state == "cold":
-            turns.drop_pages(self.path)
-        if contestant.persistent and not self.options.memory_as_is:
-            turns.touch_free_memory(self.size * (contestant.cold_copies if state == "cold" else 1))
         return turns.make_cold(self.path) if state == "cold" else turns.make_hot(self.path)
 
     def take_turn(self, contestant, state):
         worker = self.workers.get(contestant.name) or contestants.start(contestant, self.path, self.log)
         try:
             if not contestant.persistent:
+                self.ballast.release()
                 worker.turn()  # pays for the memory that the next one uses again
-            wrong = self.prepare(contestant, state)
+            wrong = self.prepare(state)
+            self.ballast.release()
             result = contestants.result_of(contestant, worker.turn("load"))
         finally:
             if not contestant.persistent:
                 worker.close()
+            self.take_back(state)
         result["page_cache_wrong_bytes"] = wrong
         return result
+
+    def take_back(self, state):
+        """What the turn has freed, before the host has it: a cold load may take the page cache's copy and its own."""
+        if state == "cold":
+            turns.drop_pages(self.path)
+        self.ballast.hold(self.size * (2 if state == "cold" else 1))
 
     def warm_up(self, contestant):
         """The first load of a program, which nobody counts; of a peer it says what the bytes are."""
@@ -132,6 +138,7 @@ class Loads:
         order = list(self.chosen)
         random.Random(number).shuffle(order)  # nobody always follows the same one
         for state in ("cold", "hot"):
+            self.take_back(state)
             for contestant in order:
                 if state not in contestant.states:
                     continue
@@ -151,6 +158,7 @@ class Loads:
         return rounds
 
     def close(self):
+        self.ballast.release()
         for worker in self.workers.values():
             worker.close()
 

@@ -75,15 +75,28 @@ def peak_rss(pid):
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
 
-def touch_free_memory(size):
-    """Memory that the operating system will hand out next has been used a moment ago.
+class Ballast:
+    """Memory that was used a moment ago: held between turns, lent to whoever has one.
 
     A virtual machine may give free memory back to its host, and whoever takes it then pays for the host's faults: here
-    1-2 core-seconds a GiB, at random. After this nobody does.
+    1-2 core-seconds a GiB, at random. Of what is freed at the last moment, and taken back at once, little goes.
     """
-    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        memory.madvise(MADV_HUGEPAGE)
-        memory.madvise(MADV_POPULATE_WRITE)
+
+    def __init__(self, enabled=True):
+        self.enabled, self.memory = enabled, None
+
+    def hold(self, size):
+        if not self.enabled or self.memory and len(self.memory) == size:
+            return
+        self.release()
+        self.memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.memory.madvise(MADV_HUGEPAGE)
+        self.memory.madvise(MADV_POPULATE_WRITE)
+
+    def release(self):
+        if self.memory:
+            self.memory.close()
+            self.memory = None
 
 
 # ----------------------------------------------------------------------------------------------------- the page cache

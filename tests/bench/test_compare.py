@@ -213,6 +213,25 @@ class Files(unittest.TestCase):
                 self.skipTest("the file system of TMPDIR is memory")
 
 
+def resident_bytes_of_this_process():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Memory(unittest.TestCase):
+    def test_ballast_is_memory_while_it_is_held(self):
+        size, ballast = 64 << 20, turns.Ballast()
+        before = resident_bytes_of_this_process()
+        ballast.hold(size)
+        self.assertGreater(resident_bytes_of_this_process(), before + size // 2)
+        ballast.release()
+        self.assertLess(resident_bytes_of_this_process(), before + size // 2)
+
+    def test_without_it_nothing_is_held(self):
+        ballast = turns.Ballast(enabled=False)
+        ballast.hold(64 << 20)
+        self.assertIsNone(ballast.memory)
+
+
 class Turns(unittest.TestCase):
     def test_the_program_that_is_there_is_run(self):
         with tempfile.TemporaryDirectory() as folder, \

@@ -60,9 +60,8 @@ def chosen(only):
 
 def load_command(path, engine, memory):
     """libsgi's own benchmark, which takes a turn for each line of input."""
-    program = RELEASE / "bench/sgi-bench"
-    words = [program, "load"] if program.exists() else [RELEASE / "bench/load"]
-    return [*words, path, "--engine", engine, "--memory", memory, "--stdin", "--repeat", TURNS_MAX]
+    return [RELEASE / "bench/sgi-bench", "load", path, "--engine", engine, "--memory", memory, "--stdin",
+            "--repeat", TURNS_MAX]
 
 
 def start(contestant, path, log):

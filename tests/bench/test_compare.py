@@ -233,17 +233,6 @@ class Memory(unittest.TestCase):
 
 
 class Turns(unittest.TestCase):
-    def test_the_program_that_is_there_is_run(self):
-        with tempfile.TemporaryDirectory() as folder, \
-                mock.patch.object(contestants, "RELEASE", pathlib.Path(folder)):
-            bench = pathlib.Path(folder) / "bench"
-            bench.mkdir()
-            command = contestants.load_command("m", "uring", "fresh")
-            self.assertEqual(command[:2], [bench / "load", "m"])
-            (bench / "sgi-bench").touch()
-            self.assertEqual(contestants.load_command("m", "uring", "fresh"),
-                             [bench / "sgi-bench", "load"] + command[1:])
-
     def test_a_turn_is_a_line_and_its_answer(self):
         program = "import sys\nprint('hello')\nfor l in sys.stdin: print('{\"n\": %d}' % int(l), flush=True)"
         worker = turns.Worker("it", [sys.executable, "-c", program])

@@ -129,7 +129,8 @@ class Load(Case):
         record, = self.load(self.models[1], "--rate", str(rate), "--block", "4096", "--digest")
         self.check_digests(self.models[1], record)
         self.assertGreater(record["load_ms"], (file_bytes - 4096) / rate * 1000 - 51)
-        self.assertGreater(record["limited_ms"], 0)
+        if record["load_ms"] < 500:  # else the machine is slower than the limit
+            self.assertGreater(record["limited_ms"], 0)
         self.assertEqual(self.load(self.models[1])[0]["limited_ms"], 0)
         self.assertIn("by --rate", self.good("load", "--rate", str(rate), "--block", "4K", self.models[1].path).out)
 

@@ -71,7 +71,7 @@ static char *header_of(uint64_t each, uint32_t tensors)
         snprintf(name, sizeof name, "layer.%u.weight", n);
         json_object_set_new(header, name,
                             json_pack("{s:s, s:[I], s:[I,I]}", "dtype", "U8", "shape", (json_int_t)each, "data_offsets",
-                                      (json_int_t)(n * each), (json_int_t)((n + 1) * each)));
+                                      (json_int_t)n * (json_int_t)each, ((json_int_t)n + 1) * (json_int_t)each));
     }
     char *text = json_dumps(header, JSON_COMPACT);
     json_decref(header);

@@ -301,7 +301,7 @@ static void serve(const struct bench *b)
 
 static void parse(int argc, char **argv, struct bench *b)
 {
-    for (int n = 1; n < argc; n++) {
+    for (int n = 1; n < argc && argv[n] != NULL; n++) {
         const char *value = n + 1 < argc ? argv[n + 1] : NULL;
 
         if (strcmp(argv[n], "--threads") == 0 && value != NULL)

@@ -5,6 +5,7 @@
  * stuck in the kernel is said to be so and left behind.
  */
 #include <dirent.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -19,8 +20,6 @@
 #include <unistd.h>
 
 #include "gpu_probe.h"
-
-extern char **environ;
 
 enum {
     ROLE_CHANNEL = 3,
@@ -282,6 +281,7 @@ static int spawn_role(const struct probe *p, const struct role_options *o, int c
     posix_spawn_file_actions_adddup2(&files, high_channel, ROLE_CHANNEL);
     if (high_fd >= 0)
         posix_spawn_file_actions_adddup2(&files, high_fd, ROLE_FD);
+    assert(whole.argv[0]);
     int code = posix_spawnp(pid, whole.argv[0], &files, NULL, whole.argv, vars);
     posix_spawn_file_actions_destroy(&files);
     close(high_channel);

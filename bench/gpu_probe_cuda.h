@@ -169,6 +169,7 @@ typedef struct {
     X(cuCheckpointProcessRestore, (int pid, cu_restore_args *args))                                                 \
     X(cuCheckpointProcessUnlock, (int pid, cu_unlock_args *args))
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a list of parameters */
 #define GPU_PROBE_MEMBER(name, parameters) cu_result(*name) parameters;
 struct cuda {
     GPU_PROBE_CUDA(GPU_PROBE_MEMBER)
@@ -210,6 +211,7 @@ enum { NVML_OK = 0, NVML_NOT_SUPPORTED = 3, NVML_NO_SYMBOL = -1 };
     X(nvmlDeviceGetCurrPcieLinkWidth, (nvml_device device, unsigned int *width))           \
     X(nvmlDeviceGetMaxPcieLinkGeneration, (nvml_device device, unsigned int *generation))
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a list of parameters */
 #define GPU_PROBE_NVML_MEMBER(name, parameters) int(*name) parameters;
 struct nvml {
     GPU_PROBE_NVML(GPU_PROBE_NVML_MEMBER)

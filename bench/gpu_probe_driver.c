@@ -256,7 +256,7 @@ int kernel_peek(struct probe *p, cu_ptr at, cu_ptr to)
 
 bool kernel_count(struct probe *p, cu_ptr at, uint64_t words, uint32_t value, uint64_t *found)
 {
-    cu_ptr sum;
+    cu_ptr sum = 0;
     if (!CU(p, cuMemAlloc_v2, (&sum, sizeof *found)))
         return false;
     void *params[] = { &at, &words, &value, &sum };

@@ -157,7 +157,7 @@ static void by_kind(struct probe *p, json_t *to, const struct lane *l, uint64_t 
         failure_put(p, to);
         host_unmap(&h);
     }
-    void *made;
+    void *made = NULL;
     step(p, "cuMemHostAlloc");
     if (CU(p, cuMemHostAlloc, (&made, bytes, CU_HOST_PORTABLE))) {
         put_rate(p, to, "cuMemHostAlloc", l, made, chunk, 1, total);
@@ -233,7 +233,7 @@ static void pin_kind(struct probe *p, json_t *to, uint64_t bytes, enum pages kin
 
 static void pin_alloc(struct probe *p, json_t *to, uint64_t bytes)
 {
-    void  *made;
+    void  *made = NULL;
     double begin = now_us();
     if (CU(p, cuMemHostAlloc, (&made, bytes, CU_HOST_PORTABLE))) {
         put_number(to, "alloc_ms_per_gib", per_gib(now_us() - begin, bytes));

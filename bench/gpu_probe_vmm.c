@@ -24,7 +24,7 @@ static bool life(struct probe *p, uint64_t bytes, unsigned pieces, double *took)
 {
     cu_allocation prop = allocation_on(p, cuda_attribute(p, CU_ATTRIBUTE_POSIX_FD) > 0);
     cu_access     want = { .location = prop.location, .flags = CU_ACCESS_READ_WRITE };
-    cu_handle     handles[PIECES];
+    cu_handle     handles[PIECES] = { 0 };
     cu_ptr        at = 0;
     uint64_t      each = bytes / pieces;
     unsigned      created = 0, mapped = 0;
@@ -93,7 +93,7 @@ void probe_vmm(struct probe *p, json_t *out)
     for (size_t n = 0; n < sizeof sizes / sizeof sizes[0] && sizes[n] <= p->bytes_max; n++) {
         step(p, "size");
         lives(p, list, sizes[n], 1);
-        if (sizes[n] >= PIECES * 2 * MIB)
+        if (sizes[n] >= (uint64_t)PIECES * 2 * MIB)
             lives(p, list, sizes[n], PIECES);
     }
 }
@@ -104,7 +104,7 @@ void probe_vmm(struct probe *p, json_t *out)
 static bool count_wrong(struct probe *p, cu_ptr at, uint64_t bytes, json_t *to)
 {
     uint64_t  wrong = 0;
-    uint32_t *copy = malloc(bytes);
+    uint32_t *copy = calloc(1, bytes);
     bool      good = copy && CU(p, cuMemcpyDtoH_v2, (copy, at, bytes));
     for (uint64_t n = 0; good && n < bytes / 4; n++)
         wrong += copy[n] != PATTERN;

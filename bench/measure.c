@@ -90,7 +90,7 @@ uint64_t heap_bytes(void)
 
 void nap_us(uint32_t us)
 {
-    nanosleep(&(struct timespec){ .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 }, NULL);
+    nanosleep(&(struct timespec){ .tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000 }, NULL);
 }
 
 void wait_until_ns(uint64_t ns)

@@ -140,7 +140,7 @@ static void measure(struct warm *w, uint32_t threads, struct summary *summary)
     run_threads(w, workers, threads, untimed_pairs);
     double p50 = samples_at(&ns, 0.5), p99 = samples_at(&ns, 0.99), rate = pairs_per_s(w, workers, threads);
     report_line(json_pack("{s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:f, s:f}", "what", "warm", "threads", (int)threads,
-                          "pairs", (json_int_t)(w->pairs * threads), "p50_ns", p50, "p99_ns", p99, "max_ns",
+                          "pairs", (json_int_t)w->pairs * (json_int_t)threads, "p50_ns", p50, "p99_ns", p99, "max_ns",
                           samples_at(&ns, 1), "mean_ns", threads * 1e9 / rate, "pairs_per_s", rate, "clock_ns", clock));
     summary_add(summary, "p50_ns", p50);
     summary_add(summary, "p99_ns", p99);

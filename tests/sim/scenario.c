@@ -108,16 +108,16 @@ uint32_t scenario_give_back(const struct progress *p, struct step steps[BACK_MAX
 {
     uint32_t count = 0;
 
-    for (uint8_t what = 0; what < WORKS; what++)
-        for (int8_t m = 0; m < MODELS_MAX; m++) {
+    for (int what = 0; what < WORKS; what++)
+        for (int m = 0; m < MODELS_MAX; m++) {
             if (p->failing[what][m])
-                add(steps, &count, (struct step){ .kind = STEP_MEND, .what = what, .model = m });
+                add(steps, &count, (struct step){ .kind = STEP_MEND, .what = (uint8_t)what, .model = (int8_t)m });
             if (p->held[what][m])
-                add(steps, &count, (struct step){ .kind = STEP_LET_GO, .what = what, .model = m });
+                add(steps, &count, (struct step){ .kind = STEP_LET_GO, .what = (uint8_t)what, .model = (int8_t)m });
         }
     add(steps, &count, (struct step){ .kind = STEP_PLACE_UP });
-    for (int8_t d = 0; d < DEVICES_MAX; d++)
-        add(steps, &count, (struct step){ .kind = STEP_DEVICE_BACK, .device = d });
+    for (int d = 0; d < DEVICES_MAX; d++)
+        add(steps, &count, (struct step){ .kind = STEP_DEVICE_BACK, .device = (int8_t)d });
     add(steps, &count, (struct step){ .kind = STEP_DRAIN });
     for (int32_t n = 0; n < WANTS_MAX; n++) {
         if (!p->asked[n])

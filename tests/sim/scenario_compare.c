@@ -31,6 +31,7 @@ static const char *const told_names[] = { TOLD(NAME) };
 #undef NAME
 
 enum {
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a sum is made of them */
 #define ONE(name) +1
     WANT_FIELDS = 0 WANT_SEEN(ONE),
     MODEL_FIELDS = 0 MODEL_SEEN(ONE),

@@ -13,10 +13,10 @@
 
 #include "place/place.h"
 
-/* The local place, reading through `real` with the test between. For sgi__runtime_open_with(). */
-const struct sgi__place_ops *test_reads_place(const struct sgi__io_engine *real);
+/* The local place, reading through `engine` with the test between. For sgi__runtime_open_with(). */
+const struct sgi__place_ops *test_reads_place(const struct sgi__io_engine *engine);
 /* That engine itself, for a reader without a runtime. */
-const struct sgi__io_engine *test_reads_engine(const struct sgi__io_engine *real);
+const struct sgi__io_engine *test_reads_engine(const struct sgi__io_engine *engine);
 
 /* How a read that is kept ends. */
 enum test_reads_end {

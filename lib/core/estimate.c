@@ -8,9 +8,10 @@ static uint64_t start_ns(const struct sgi__core *core, const struct model *m, ui
 {
     if (m->start_ns[tier] > 0)
         return m->start_ns[tier];
-    uint64_t rate = core->load_rate[tier], limit = core->config.read_bytes_per_s_max / 1000;
-    if (tier == SGI_TIER_DISK && limit > 0 && rate > limit)
-        rate = limit; /* what went faster was small enough to be read before the limit was felt */
+    uint64_t rate = core->load_rate[tier], limit = core->config.read_bytes_per_s_max;
+    if (tier == SGI_TIER_DISK && limit > 0 && rate > limit / 1000)
+        rate = limit < 1000 ? 1
+                            : limit / 1000; /* what went faster was small enough to be read before the limit was felt */
     return rate > 0 ? m->config.image_bytes / rate * 1000000 : SGI__NEVER;
 }
 

@@ -19,12 +19,17 @@ enum { BLOCK_MS = 64, BLOCKS = 16, BURST_MS = 50, LOADS_MAX = 2 };
 static struct test_folder folder;
 static struct test_file   file;
 
-static void open_limited(struct fixture *f)
+static void open_with_limit(struct fixture *f, uint64_t bytes_per_s)
 {
     sgi_runtime_config config = observe_config();
     config.read_block_bytes = BLOCK;
-    config.read_bytes_per_s_max = LIMIT;
+    config.read_bytes_per_s_max = bytes_per_s;
     open_over(f, &config, NULL);
+}
+
+static void open_limited(struct fixture *f)
+{
+    open_with_limit(f, LIMIT);
 }
 
 static sgi_ticket ask(struct fixture *f, sgi_model model, int32_t priority)
@@ -186,19 +191,24 @@ static void what_is_read_again_counts_again(void **state)
 static void an_estimate_knows_the_limit(void **state)
 {
     (void)state;
-    struct fixture   f;
+    static const struct {
+        uint64_t bytes_per_s, bytes_per_ms;
+    } limits[] = { { LIMIT, LIMIT / 1000 }, { 500, 1 } }; /* the least that an estimate tells apart */
     struct test_file small;
-    sgi_estimate     e = { .struct_size = sizeof e };
-    sgi_model_info   info = { .struct_size = sizeof info };
 
     test_file_make_one(&small, &folder, "small.safetensors", KIB(8));
-    open_limited(&f);
-    sgi_model m = host_add(f.rt, "large", file.path, NULL), s = host_add(f.rt, "small", small.path, NULL);
-    host_release(f.rt, host_acquire(f.rt, s)); /* no time passes */
-    assert_int_equal(sgi_model_estimate(f.rt, m, NULL, &e, NULL, 0), SGI_OK);
-    assert_int_equal(sgi_model_describe(f.rt, m, &info), SGI_OK);
-    assert_int_equal(e.expected_ns, info.image_bytes / (LIMIT / 1000) * MS);
-    tear_down(&f);
+    for (size_t n = 0; n < sizeof limits / sizeof *limits; n++) {
+        struct fixture f;
+        sgi_estimate   e = { .struct_size = sizeof e };
+        sgi_model_info info = { .struct_size = sizeof info };
+        open_with_limit(&f, limits[n].bytes_per_s);
+        sgi_model m = host_add(f.rt, "large", file.path, NULL), s = host_add(f.rt, "small", small.path, NULL);
+        host_release(f.rt, host_acquire(f.rt, s)); /* one read comes at once: no time passes */
+        assert_int_equal(sgi_model_estimate(f.rt, m, NULL, &e, NULL, 0), SGI_OK);
+        assert_int_equal(sgi_model_describe(f.rt, m, &info), SGI_OK);
+        assert_int_equal(e.expected_ns, info.image_bytes / limits[n].bytes_per_ms * MS);
+        tear_down(&f);
+    }
     test_file_free(&small);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The system under the library: each call of the list below goes through here on its way to libc, where a test can make
- * it fail or hold it up. The linker redirects them (--wrap, see sgi_wrap_calls() in tests/CMakeLists.txt), so nothing
+ * it fail or hold it up. The linker redirects them (--wrap, see wrapped_calls in tests/CMakeLists.txt), so nothing
  * of it is in lib/, and calls of the tests themselves pass here too: plan only around calls of the library.
  *
  * Named points (base/fault.h) are for what no system call stands for; these are for all that one does.

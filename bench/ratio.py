@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How near loads come to the disk's own rate: `sgi-bench raw` and `sgi-bench load` taking turns on one file.
 
-    bench/ratio.py [--rounds N] [--bytes N] [--file PATH] [--json]
+    bench/ratio.py [--rounds N] [--bytes N] [--file PATH] [--json] [--memory-as-is]
 
 Every round runs each command once, in turn, on a cold file; a ratio is taken within its round, since disks drift by a
-factor of two over minutes. Median, minimum and maximum of the ratios are what is reported.
+factor of two over minutes. Median, minimum and maximum of the ratios are what is reported. Between turns the memory
+that the next one will take is held, so that a virtual machine's host has not taken it back; --memory-as-is does not.
 """
 import argparse
 import json
@@ -13,9 +14,10 @@ import os
 import pathlib
 import statistics
 import struct
-import subprocess
 import sys
 import tempfile
+
+from peers.turns import Ballast, Worker
 
 TREE = pathlib.Path(__file__).resolve().parent.parent
 BENCH = TREE / "build/release/bench/sgi-bench"
@@ -23,6 +25,7 @@ BENCH = TREE / "build/release/bench/sgi-bench"
 # name: (command, arguments, reference)
 COMMANDS = {
     "raw uring": ("raw", ["--engine", "uring", "--memory", "touched"], None),
+    "raw uring memfd": ("raw", ["--engine", "uring", "--memory", "memfd"], "raw uring"),
     "raw threads": ("raw", ["--engine", "threads", "--memory", "touched"], None),
     "uring reused": ("load", ["--engine", "uring", "--memory", "reused"], "raw uring"),
     "uring fresh": ("load", ["--engine", "uring", "--memory", "fresh"], "raw uring"),
@@ -47,25 +50,21 @@ def write_model(path, size):
         os.fsync(file.fileno())
 
 
-def start(path, command, arguments, rounds):
-    return subprocess.Popen([BENCH, command, path, *arguments, "--cold", "--stdin", "--repeat", str(rounds + 1)],
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def measure(path, rounds, ballast):
+    repeat = rounds + 2  # after its last it would be gone before it has been looked at
+    workers = {name: Worker(name, [BENCH, command, path, *arguments, "--cold", "--stdin", "--repeat", repeat])
+               for name, (command, arguments, _) in COMMANDS.items()}
 
+    def turn(worker):
+        ballast.hold(2 * os.path.getsize(path))
+        ballast.release()
+        return worker.turn()
 
-def turn(process):
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
-
-
-def measure(path, rounds):
-    processes = {name: start(path, command, arguments, rounds) for name, (command, arguments, _) in COMMANDS.items()}
-    for process in processes.values():
-        turn(process)  # the first pays for pages
-    results = [{name: turn(process) for name, process in processes.items()} for _ in range(rounds)]
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
+    for worker in workers.values():
+        turn(worker)  # the first pays for pages
+    results = [{name: turn(worker) for name, worker in workers.items()} for _ in range(rounds)]
+    for worker in workers.values():
+        worker.close()
     return results
 
 
@@ -79,6 +78,7 @@ def main():
     parser.add_argument("--bytes", type=int, default=1 << 30)
     parser.add_argument("--file", help="a model to use instead of a generated one")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--memory-as-is", action="store_true", help="hold no memory between turns")
     options = parser.parse_args()
     if not BENCH.exists():
         sys.exit("ratio.py: build/release/bench/sgi-bench is missing; build the release preset first")
@@ -87,7 +87,7 @@ def main():
         path = options.file or os.path.join(folder, "model.safetensors")
         if not options.file:
             write_model(path, options.bytes)
-        rounds = measure(path, options.rounds)
+        rounds = measure(path, options.rounds, Ballast(not options.memory_as_is))
 
     rows = {}
     for name, (_, _, reference) in COMMANDS.items():

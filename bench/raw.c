@@ -4,7 +4,8 @@
  * against cannot share its mistakes.
  *
  * touched is the honest reference for a loader: image-sized, huge pages, written before. ring reuses depth * block
- * bytes, which is faster than anything that keeps what it read; fresh pays for its page faults.
+ * bytes, which is faster than anything that keeps what it read; fresh pays for its page faults; memfd is touched too, in
+ * small pages that others can map.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -73,6 +74,19 @@ static uint8_t *map_memory(uint64_t bytes)
         munmap(aligned + bytes, (size_t)(p + HUGE_PAGE - aligned));
     madvise(aligned, bytes, MADV_HUGEPAGE); /* without huge pages it is slower, and still right */
     return aligned;
+}
+
+/* As an image with SGI_IMAGE_FD has it: 4 KiB pages, wherever the kernel found them. */
+static uint8_t *map_memfd(uint64_t bytes)
+{
+    int fd = memfd_create("raw", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
+        failed("memfd", errno);
+    uint8_t *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED)
+        failed("mmap", errno);
+    close(fd);
+    return p;
 }
 
 /* The block at `offset`: where it goes and how much of it to ask for. A direct read may end past the end of file. */
@@ -249,7 +263,7 @@ static void measure(const struct options *o, int fd, uint64_t file_bytes)
     struct turns   turns = { .repeat = o->repeat, .on_line = o->on_line };
 
     if (!fresh) {
-        memory = map_memory(bytes);
+        memory = strcmp(o->memory, "memfd") == 0 ? map_memfd(bytes) : map_memory(bytes);
         memset(memory, 1, bytes);
     }
     while (next_turn(&turns)) {
@@ -320,7 +334,7 @@ int raw_side_run(void *user)
 int raw_main(int argc, char **argv)
 {
     static const char *const          engines[] = { "uring", "threads", NULL };
-    static const char *const          memories[] = { "touched", "fresh", "ring", NULL };
+    static const char *const          memories[] = { "touched", "fresh", "ring", "memfd", NULL };
     static const struct bench_command command = {
         .name = "raw",
         .operands = "FILE",
@@ -329,7 +343,8 @@ int raw_main(int argc, char **argv)
         .purpose =
             "A file into memory: bare io_uring or pread loops, no code of the library. touched memory is as large as\n"
             "the file and was written before: what a loader can have. fresh memory pays for its page faults. A ring\n"
-            "of depth * block bytes is faster than anything that keeps what it read.\n",
+            "of depth * block bytes is faster than anything that keeps what it read. memfd is touched memory of small\n"
+            "pages, as an image that others can map.\n",
     };
     struct options            o = defaults;
     const struct bench_option options[] = {

@@ -125,8 +125,8 @@ class Smoke(unittest.TestCase):
 
     def test_raw(self):
         for engine in self.engines:
-            for argv in ([], ["--cold"], ["--buffered"], ["--memory", "fresh"], ["--memory", "ring", "--block", "64K"],
-                         ["--depth", "3", "--block", "4K"]):
+            for argv in ([], ["--cold"], ["--buffered"], ["--memory", "fresh"], ["--memory", "memfd"],
+                         ["--memory", "ring", "--block", "64K"], ["--depth", "3", "--block", "4K"]):
                 with self.subTest(engine=engine, argv=argv):
                     lines, summary = self.lines("raw", self.path, "--engine", engine, "--repeat", "3", *argv)
                     for line in lines:

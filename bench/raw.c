@@ -4,8 +4,8 @@
  * against cannot share its mistakes.
  *
  * touched is the honest reference for a loader: image-sized, huge pages, written before. ring reuses depth * block
- * bytes, which is faster than anything that keeps what it read; fresh pays for its page faults; memfd is touched too, in
- * small pages that others can map.
+ * bytes, which is faster than anything that keeps what it read; fresh pays for its page faults; memfd is touched
+ * too, in small pages that others can map.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -50,7 +50,8 @@ def panels(result):
         rounds = [r.get(prompt, {}) for r in result.get("first_token") or []]
         if any(rounds):
             names = ["libsgi, from DRAM", "libsgi, from disk", *LLAMA, *SERVER]
-            yield rounds, names, ["cold", "hot"], "seconds", 1000, f"first token, prompt `{prompt}`, ms (less is better)"
+            title = f"first token, prompt `{prompt}`, ms (less is better)"
+            yield rounds, names, ["cold", "hot"], "seconds", 1000, title
 
 
 def main():

@@ -565,8 +565,10 @@ static void ended(struct sgi__core *core, uint64_t now, struct instance *i, cons
             sgi__residence_kept(core, m);
         else
             sgi__residence_clear(core, m);
-        if (!kept && i->to_dram) /* that was all it was for */
+        if (!kept && i->to_dram) { /* that was all it was for */
             sgi__model_failed(core, now, m, event->status ? event->status : SGI_E_NO_MEMORY, SGI_STEP_MEMORY);
+            sgi__instance_abandon(core, now, m, false); /* another one may be queued for those who were told */
+        }
     }
     sgi__note_released(core, now, i, event->kind == SGI__EV_FREED ? event->bytes : 0);
     leave_device(core, now, i);

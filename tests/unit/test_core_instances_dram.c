@@ -203,6 +203,30 @@ static void a_fill_waits_for_the_one_before_to_be_gone(void **state)
     sim_free(s);
 }
 
+/* Nobody waits for the fill any more, but for an instance that queues behind it. Its failure is told to them, and the
+ * instance must not be left for nobody. */
+static void a_fill_that_is_not_kept_leaves_nobody_queued(void **state)
+{
+    (void)state;
+    struct sim *s = devices(2);
+    sgi_model   m = sim_model(s,
+                              &(struct sim_model){
+                                  .bytes = MIB(300), .engine = true, .prefix = true, .instances = 2, .idle_ms = 1000 });
+
+    sim_hold(s, SGI__ACT_FILL_PREFIX);
+    sgi_ticket fill = sim_ask(s, m, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sim_advance_ms(s, 100);
+    sim_cancel(s, fill);
+    sim_hold(s, SGI__ACT_CHECK_SOURCE);
+    sgi_ticket queued = sim_ask(s, m, NULL);
+    assert_int_equal(sim_view(s, m).instances, 2);
+    sim_fail(s, SGI__ACT_KEEP, SGI_E_NO_MEMORY, SGI_STEP_MEMORY, 1);
+    sim_let_go(s, SGI__ACT_FILL_PREFIX);
+    assert_int_equal(sim_outcome(s, queued).status, SGI_E_NO_MEMORY);
+    assert_int_equal(sim_view(s, m).instances, 0);
+    sim_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +238,7 @@ int main(void)
         cmocka_unit_test(one_that_queues_takes_what_another_has_left_in_dram),
         cmocka_unit_test(a_loan_ends_when_the_one_that_has_it_hangs),
         cmocka_unit_test(a_fill_waits_for_the_one_before_to_be_gone),
+        cmocka_unit_test(a_fill_that_is_not_kept_leaves_nobody_queued),
     };
     return cmocka_run_group_tests_name("core_instances_dram", tests, NULL, NULL);
 }

@@ -122,9 +122,11 @@ static void leave_device(struct sgi__core *core, uint64_t now, struct instance *
 
 static void load_slot_give(struct sgi__core *core, struct instance *i)
 {
-    if (i->counts_load)
-        core->loads--;
+    if (!i->counts_load)
+        return;
     i->counts_load = false;
+    core->loads--;
+    core->dirty = true; /* somebody may wait for a loader only */
 }
 
 static void timers_unset(struct instance *i)
@@ -401,6 +403,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
     i->borrows = false;
     sgi__residence_keep(core, m, i->last_used);
     i->op_end = sgi__core_act(core, SGI__ACT_KEEP, m, i);
+    core->dirty = true; /* there is room on the device already */
     return true;
 }
 

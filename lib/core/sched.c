@@ -48,6 +48,7 @@ struct lease *sgi__lease_grant(struct sgi__core *core, uint64_t now, struct inst
     sgi__timer_set(core, &l->overdue, lease_ns >= SGI__NEVER - now ? SGI__NEVER : now + lease_ns);
     i->leases++;
     i->served = true;
+    core->dirty = core->dirty || core->devices_kept; /* having served those who came first, it may yield from now on */
     i->model->leases++;
     i->last_used = now;
     core->leases_count++;
@@ -74,20 +75,30 @@ static bool in_time(const struct model *m, uint64_t now, bool for_device)
     return false;
 }
 
+/* Since when a device is waited for, by who is in time; SGI__NEVER: by nobody. */
+static uint64_t device_since(const struct model *m, uint64_t now)
+{
+    uint64_t since = SGI__NEVER;
+    for (const struct want *w = m->wants_head; w; w = w->next)
+        if (w->spec.tier == SGI_TIER_DEVICE && w->spec.deadline > now && w->since < since)
+            since = w->since;
+    return since;
+}
+
 /* Who waited long enough may have ended meanwhile: then the timer was early, and whoever looks finds nobody starving
  * yet. */
 static bool starves(const struct sgi__core *core, uint64_t now, const struct model *m)
 {
-    for (const struct want *w = m->wants_head; w; w = w->next)
-        if (w->spec.tier == SGI_TIER_DEVICE && w->spec.deadline > now && now - w->since >= core->config.starve_ns)
-            return true;
-    return false;
+    uint64_t since = device_since(m, now);
+    return since != SGI__NEVER && now - since >= core->config.starve_ns;
 }
 
 static void block(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device)
 {
-    uint64_t starve = core->config.starve_ns, since = oldest_want(i->model)->since;
+    uint64_t starve = core->config.starve_ns, since = device_since(i->model, now);
 
+    if (!i->blocked && starves(core, now, i->model)) /* until now it waited for a loader: its device is to be kept */
+        core->dirty = true;
     i->blocked = true;
     i->blocked_device = device;
     if (starve < SGI__NEVER - since && now < since + starve)
@@ -125,6 +136,7 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
     int32_t device = sgi__room_now(core, i, hint);
     if (device >= 0) {
         sgi__instance_admit(core, now, i, device);
+        core->dirty = core->dirty || core->devices_kept; /* who came before had less to choose from than there is now */
         return;
     }
     device = sgi__room_later(core, i, hint);
@@ -209,10 +221,10 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
         uint64_t         need = sgi__instance_need(d->kept_for), going = sgi__room_leaving(d);
         struct instance *victim;
         while (sgi__room_lacking(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
-            going += victim->charged;
             victim->closing = true;
             if (victim->state == ST_READY)
                 sgi__instance_stop(core, now, victim, true);
+            going += victim->charged; /* less of it, where its image is kept: that is not counted as used any more */
         }
     }
 }
@@ -479,11 +491,17 @@ static void serve_ending(struct sgi__core *core, struct model *m)
 
 static void serve(struct sgi__core *core, uint64_t now, struct model *m)
 {
+    const struct want *first = m->wants_head;
+
     if (m->residence == RES_KEPT)
         serve_kept(core, now, m);
     serve_up(core, now, m);
     if (m->wants == 0) {
         sgi__instance_abandon(core, now, m, false);
+        return;
+    }
+    if (m->wants_head != first) { /* nothing is started before it is its turn, which may be another one now */
+        core->dirty = true;
         return;
     }
     bool serves = sgi__model_serves(m), room = m->instances_count < m->config.instances_max;

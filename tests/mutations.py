@@ -67,6 +67,17 @@ MUTATIONS = [
              "d->used += i->model->config.image_bytes;",
              "the memory of an engine is not charged to its device",
              ("unit_core_room",)),
+    Mutation("core-idle-device", "lib/core/room.c",
+             "if (!usable(core, d, i) || sgi__room_kept_from(d, i) || free_bytes(d) < need ||",
+             "if (!usable(core, d, i) || (n > 0 && core->devices[0].instances && core->devices[0].instances->state == "
+             "ST_BUSY && !i->blocked) || sgi__room_kept_from(d, i) || free_bytes(d) < need ||",
+             "a further device with room is left idle at first, while the first one is in use",
+             ("sim_seeds",)),
+    Mutation("core-starve-late", "lib/core/sched.c",
+             "return since != SGI__NEVER && now - since >= core->config.starve_ns;",
+             "return since != SGI__NEVER && now - since >= 4 * core->config.starve_ns;",
+             "one that starves is passed for four times as long as it should be",
+             ("sim_seeds",)),
     # ---- place ----
     Mutation("place-old-result", "lib/core/core.c",
              "if (!m->op_check || m->op_check != event->op)",

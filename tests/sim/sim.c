@@ -83,6 +83,16 @@ uint64_t sim__between(struct sim *s, struct range r)
     return r.max > r.min ? r.min + sim__random(s, r.max - r.min + 1) : r.min;
 }
 
+bool sim__never(struct sim *s)
+{
+    uint64_t random = s->random;
+    s->random = s->random_never;
+    bool never = sim__chance(s, s->habits.never);
+    s->random_never = s->random;
+    s->random = random;
+    return never;
+}
+
 /* ---- queue: by time, then by the order it was filled in ---- */
 
 static bool queued_before(const struct queued *a, const struct queued *b)
@@ -311,6 +321,7 @@ struct sim *sim_new(const struct sim_config *config)
     };
     s->config.wants_max = c.wants_max;
     s->config.loads_max = c.loads_max;
+    s->config.starve_ms = or_else(config->starve_ms, 5000);
     for (uint32_t d = 0; d < s->devices_count; d++) {
         uint64_t bytes = or_else(config->device_bytes[d], or_else(config->vram_bytes, GIB(1)));
         s->devices[d].bytes_max = bytes;
@@ -352,10 +363,22 @@ static void release_all(struct sim *s)
     }
 }
 
-void sim__finish(struct sim *s, bool releasing)
+/* Whatever was held, or was never to come back, comes back. */
+void sim__let_return(struct sim *s)
 {
     for (uint32_t kind = 0; kind < SIM_ACTS; kind++)
         sim_let_go(s, (enum sgi__core_action_kind)kind);
+    for (uint32_t n = 0; n < s->calls_count; n++) {
+        struct world_call *call = &s->calls[n];
+        if (call->never)
+            sim__queue(s, &(struct queued){ .at = s->now, .kind = Q_CALL_BACK, .a = call->lease, .b = call->instance });
+        call->never = false;
+    }
+}
+
+void sim__finish(struct sim *s, bool releasing)
+{
+    sim__let_return(s);
     if (!s->closing)
         sim_drain(s);
     if (releasing)

@@ -6,6 +6,11 @@
  * ledger of what each instance holds and who was promised what. After every event the two are compared and the rules of
  * DESIGN sections 1 and 3 are checked; the first one broken ends the process with the rule and the last events.
  *
+ * Checked after every event, for all there is: bytes, loads, calls, leases and wants in total and by device; deadlines,
+ * idle times, urgency; what is free and who waits for it; and the core's own structures. Only what the core tells of a
+ * single model, instance or lease when it is looked at is sampled: after every 16th event all of them, after the others
+ * the model that the event was about and one lease. Actions and replies are checked one by one, before all that.
+ *
  * Tests script it with the functions below: time stands still until sim_advance_ms() or sim_wait() moves it, and what
  * takes no time has happened when a function returns. The seeded clients (sim_play) use the same world.
  */

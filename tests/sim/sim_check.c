@@ -5,11 +5,6 @@
 
 /* ---- why an instance may leave ---- */
 
-static uint64_t need(const struct world_model *m)
-{
-    return m->config.image_bytes + m->engine_bytes;
-}
-
 /* What is on a device for good, and what is there that does not leave already. */
 static void look_at(struct sim *s, uint32_t device, uint64_t *stays_out, uint64_t *held_out)
 {
@@ -34,30 +29,6 @@ static void look_at(struct sim *s, uint32_t device, uint64_t *stays_out, uint64_
     *held_out = held;
 }
 
-static uint32_t instances_of(const struct sim *s, const struct world_model *m)
-{
-    uint32_t count = 0;
-    for (uint32_t n = 0; n < s->instances.size; n++) {
-        const struct world_instance *i = s->instances.at[n];
-        count += i && i->id && i->model == m; /* one that died with its place lives as long as its leases */
-    }
-    return count;
-}
-
-static bool one_comes(const struct world_model *m)
-{
-    for (const struct world_instance *i = m->instances; i; i = i->next)
-        if (sim__coming(i))
-            return true;
-    return false;
-}
-
-static bool waits_for_room(const struct sim *s, const struct world_model *m)
-{
-    return m->id && m->wants > 0 && !one_comes(m) && instances_of(s, m) < m->config.instances_max &&
-           (m->checked == DONE || m->dram_bytes > 0);
-}
-
 /* Somebody waits whose source is good, who would fit if all that is idle left, and (unless it is too late to tell) not
  * everybody who waits fits without this. */
 static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
@@ -80,10 +51,10 @@ static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
             return true; /* it was made for one that a late timer ended in this same event */
         if (m && m->config.instances_max > 1 && m->granted_event == s->event && m->checked == DONE)
             return true; /* it was made for a further one, when one that yielded need not after all */
-        if (!m || m == i->model || !waits_for_room(s, m) || need(m) > d->bytes_max || sim__here(m, i->device))
+        if (!m || m == i->model || !sim__waits_for_room(s, m) || sim__need(m) > d->bytes_max || sim__here(m, i->device))
             continue;
-        needed += need(m);
-        fits = fits || (stays <= d->bytes_max && need(m) <= d->bytes_max - stays);
+        needed += sim__need(m);
+        fits = fits || (stays <= d->bytes_max && sim__need(m) <= d->bytes_max - stays);
     }
     return !d->lost && fits && (late || needed + held > d->bytes_max);
 }
@@ -94,8 +65,8 @@ bool sim__yields(const struct sim *s, const struct world_instance *i)
 {
     for (uint32_t n = 0; n < s->wants.size; n++) {
         const struct world_want *w = s->wants.at[n];
-        if (w && w->id && w->model != i->model && waits_for_room(s, w->model) && !sim__server(s, w->model) &&
-            s->now - w->since >= MS(s->config.starve_ms) && need(w->model) <= s->devices[i->device].bytes_max)
+        if (w && w->id && w->model != i->model && sim__waits_for_room(s, w->model) && !sim__server(s, w->model) &&
+            s->now - w->since >= MS(s->config.starve_ms) && sim__need(w->model) <= s->devices[i->device].bytes_max)
             return true;
     }
     return false;
@@ -185,11 +156,11 @@ static bool wanted(const struct sim *s, const struct world_model *m)
 
 static void check_reserve(struct sim *s, const struct sgi__core_action *a, const struct world_model *m)
 {
-    if (one_comes(m))
+    if (sim__one_comes(m))
         sim__broken(s, "at most one instance of a model is on its way up");
     if (a->device >= 0 && sim__here(m, a->device))
         sim__broken(s, "a device has one instance of a model");
-    if (instances_of(s, m) >= m->config.instances_max)
+    if (sim__instances_of(s, m) >= m->config.instances_max)
         sim__broken(s, "instances stay within instances_max");
     check_one_more(s, m);
     if (a->bytes != m->config.image_bytes)
@@ -211,7 +182,7 @@ static void check_reserve(struct sim *s, const struct sgi__core_action *a, const
     const struct world_device *d = &s->devices[a->device];
     if (d->lost)
         sim__broken(s, "nothing is admitted to a lost device");
-    if (d->used + d->foreign + need(m) > d->bytes_max)
+    if (d->used + d->foreign + sim__need(m) > d->bytes_max)
         sim__broken(s, "bytes on a device stay within its capacity");
 }
 

@@ -135,6 +135,7 @@ static void choose_trouble(struct sim *s)
     h->hang[SGI__ACT_START_ENGINE] = h->hang[SGI__ACT_STOP_ENGINE] = hangs;
     h->hang[SGI__ACT_PREPARE] = h->hang[SGI__ACT_DISCARD] = h->hang[SGI__ACT_FILL_PREFIX] = hangs;
     h->call_hang = hangs;
+    h->never = hangs && s->config.seed % 3 == 1 ? 5000 : 0;
     h->hang_for = (struct range){ MS(500), MS(20000) };
     h->repeat = one_in(s, 2) ? 0 : 500;
     h->device_lost = one_in(s, 3) ? 30 : 0;
@@ -164,6 +165,7 @@ static struct sim *make(uint64_t seed, uint64_t events, bool quiet, bool verbose
     c.failure_expiry_ms = from(&dice, 1000, 60000);
     struct sim *s = sim_new(&c);
 
+    s->random_never = seed;
     struct habits *h = &s->habits;
     h->on = true;
     h->events = events;
@@ -375,7 +377,9 @@ static void call(struct sim *s, sgi_lease lease)
     bool     hangs = sim__chance(s, s->habits.call_hang);
     uint64_t takes = hangs ? sim__between(s, s->habits.hang_for) : sim__between(s, s->habits.use);
     s->score.faults += hangs;
-    sim__queue(s, &(struct queued){ .at = s->now + takes, .kind = Q_CALL_BACK, .a = lease, .b = instance });
+    s->calls[s->calls_count - 1].never = hangs && sim__never(s);
+    if (!s->calls[s->calls_count - 1].never)
+        sim__queue(s, &(struct queued){ .at = s->now + takes, .kind = Q_CALL_BACK, .a = lease, .b = instance });
     if (one_in(s, 4))
         sim__queue(s, &(struct queued){ .at = s->now + from(s, 0, MS(500)), .kind = Q_CALL_CANCEL, .a = lease });
 }
@@ -451,9 +455,107 @@ void sim__client(struct sim *s, const struct queued *q)
 
 /* ---- a whole life ---- */
 
+/* ---- what never comes back ---- */
+
+static bool is_wedged(const struct sim *s, const struct world_instance *i)
+{
+    struct sgi__core_instance_view v;
+    return sgi__core_instance_view(s->core, i->id, &v) == SGI_OK && v.state == SGI_MODEL_WEDGED;
+}
+
+/* Its callback has been out for longer than it may: the instance is wedged, and holds what it held. */
+static void check_wedged(const struct sim *s, uint64_t instance)
+{
+    const struct world_instance   *i = sim__get(&s->instances, instance);
+    struct sgi__core_instance_view v = { 0 };
+
+    if (!i || i->died || !sim__instance_hung(s, i))
+        return;
+    sgi__core_instance_view(s->core, instance, &v);
+    if (v.state != SGI_MODEL_WEDGED)
+        sim__broken(s, "an instance is wedged when a callback does not come back (%u)", v.state);
+    if (i->device >= 0 && (i->image_bytes == 0 || v.device_bytes != i->image_bytes + i->engine_bytes))
+        sim__broken(s, "what is wedged is charged until its callback is back");
+}
+
+/* Every instance that it may have is wedged, or what it is prepared with is. */
+static bool is_wedged_wholly(const struct sim *s, const struct world_model *m)
+{
+    uint32_t count = 0;
+    for (const struct world_instance *i = m->instances; i; i = i->next, count++)
+        if (!is_wedged(s, i))
+            return false;
+    return count == 0 ? sim__prepare_hung(s, m) : count == m->config.instances_max;
+}
+
+/* It fits on some device beside what hangs there. */
+static bool fits_beside(const struct sim *s, const struct world_model *m)
+{
+    for (uint32_t d = 0; d < s->devices_count; d++) {
+        uint64_t stays = s->devices[d].foreign + sim__need(m);
+        for (uint32_t n = 0; n < s->instances.size; n++) {
+            const struct world_instance *i = s->instances.at[n];
+            if (i && i->id && !i->died && i->device == (int32_t)d && !sim__idle(i))
+                stays += i->image_bytes + i->engine_bytes;
+        }
+        if (!s->devices[d].lost && stays <= s->devices[d].bytes_max)
+            return true;
+    }
+    return false;
+}
+
+static bool something_never_returns(const struct sim *s)
+{
+    for (uint32_t n = 0; n < s->calls_count; n++)
+        if (s->calls[n].never)
+            return true;
+    return s->held_count > 0;
+}
+
+/* It has no limit: it may come back still, so its room counts as on its way, and nobody else leaves for that. */
+static bool something_may_return(const struct sim *s)
+{
+    for (uint32_t n = 0; n < s->held_count; n++)
+        if (sim__model(s, s->held[n]->action.model)->config.hang_ns == SGI__NEVER)
+            return true;
+    for (uint32_t n = 0; n < s->calls_count; n++)
+        if (s->calls[n].model->config.hang_ns == SGI__NEVER)
+            return true;
+    return false;
+}
+
+/* Nothing else goes on any more. What waits for ever is charged and says so, its models refuse, and the others start
+ * beside it. */
+static void check_never(struct sim *s)
+{
+    for (uint32_t n = 0; n < s->held_count; n++)
+        check_wedged(s, s->held[n]->action.instance);
+    for (uint32_t n = 0; n < s->calls_count; n++)
+        check_wedged(s, s->calls[n].instance);
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        struct world_model *m = s->models.at[n];
+        sgi_ticket          ticket;
+        if (!m || !m->id || m->draining || !s->up)
+            continue;
+        bool wedged = is_wedged_wholly(s, m);
+        bool well = !sim__hung(s, m) && !m->instances && fits_beside(s, m) && !something_may_return(s);
+        if ((!wedged && !well) || sim_ask_status(s, m->id, NULL, &ticket) != SGI_OK)
+            continue;
+        if (well)
+            sim_run_out(s);
+        if (!sim_outcome(s, ticket).ended || (wedged && sim_outcome(s, ticket).status != SGI_E_WEDGED))
+            sim__broken(s, wedged ? "a model that is wedged wherever it may be refuses"
+                                  : "what hangs does not keep others from where there is room beside it");
+    }
+}
+
 /* Clients have stopped; what they left behind on purpose (pins, models that never idle) is taken back. */
 static void become_quiet(struct sim *s)
 {
+    sim_run_out(s);
+    if (something_never_returns(s))
+        check_never(s);
+    sim__let_return(s);
     sim_run_out(s);
     for (uint32_t n = 0; n < s->models.size; n++) {
         struct world_model *m = s->models.at[n];
@@ -482,6 +584,7 @@ struct sim_score sim_play(uint64_t seed, uint64_t events, bool quiet, bool verbo
     while (s->event < events && sim__step(s, SGI__NEVER - 1))
         ;
     s->habits.stopped = true;
+    s->habits.never = 0; /* what is out by now, and no more */
     if (!abruptly)
         become_quiet(s);
     sim__finish(s, false);

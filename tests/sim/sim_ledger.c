@@ -105,6 +105,35 @@ const struct world_instance *sim__borrower(const struct world_model *m)
     return i;
 }
 
+uint64_t sim__need(const struct world_model *m)
+{
+    return m->config.image_bytes + m->engine_bytes;
+}
+
+uint32_t sim__instances_of(const struct sim *s, const struct world_model *m)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        count += i && i->id && i->model == m; /* one that died with its place lives as long as its leases */
+    }
+    return count;
+}
+
+bool sim__one_comes(const struct world_model *m)
+{
+    for (const struct world_instance *i = m->instances; i; i = i->next)
+        if (sim__coming(i))
+            return true;
+    return false;
+}
+
+bool sim__waits_for_room(const struct sim *s, const struct world_model *m)
+{
+    return m->id && m->wants > 0 && !sim__one_comes(m) && sim__instances_of(s, m) < m->config.instances_max &&
+           (m->checked == DONE || m->dram_bytes > 0);
+}
+
 /* ---- DRAM ---- */
 
 uint64_t sim__dram_moving(const struct world_model *m)
@@ -175,7 +204,7 @@ bool sim__instance_hung(const struct sim *s, const struct world_instance *i)
     return sim__engine_hung(s, i);
 }
 
-static bool prepare_hung(const struct sim *s, const struct world_model *m)
+bool sim__prepare_hung(const struct sim *s, const struct world_model *m)
 {
     for (uint32_t n = 0; n < s->out_count; n++) {
         const struct world_op     *op = s->out[n];
@@ -191,7 +220,7 @@ bool sim__hung(const struct sim *s, const struct world_model *m)
     for (const struct world_instance *i = m->instances; i; i = i->next)
         if (sim__instance_hung(s, i))
             return true;
-    return prepare_hung(s, m);
+    return sim__prepare_hung(s, m);
 }
 
 /* The core gave an instance up because something hangs, if it has noticed by now. */
@@ -201,7 +230,7 @@ void sim__mark_hung(struct sim *s)
         const struct world_model *m = s->models.at[n];
         if (!m || !m->id || !m->instances || !sim__hung(s, m))
             continue;
-        bool prepare = prepare_hung(s, m);
+        bool prepare = sim__prepare_hung(s, m);
         for (struct world_instance *i = m->instances; i; i = i->next) {
             struct sgi__core_instance_view v;
             if ((prepare || sim__instance_hung(s, i)) && sgi__core_instance_view(s->core, i->id, &v) == SGI_OK &&
@@ -230,6 +259,7 @@ void sim__mark_up(struct sim *s)
             continue;
         if (i->up_seq == 0 && sim__up(i)) {
             i->up_seq = s->want_seq;
+            i->up_event = s->event;
             unpinned(s, i->model);
         }
         if (i->rest_known && i->idle_until <= s->now && sim__held(s, i))

@@ -4,11 +4,6 @@
 
 /* ---- replies ---- */
 
-static uint64_t need(const struct world_model *m)
-{
-    return m->config.image_bytes + m->engine_bytes;
-}
-
 static void check_up(const struct sim *s, const struct world_instance *i)
 {
     if (!i || i->died || i->lost || i->failed || i->leaving)
@@ -113,7 +108,7 @@ static bool fits_nowhere(const struct sim *s, const struct world_want *w, bool e
     if (w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && even_empty && w->model->config.image_bytes > s->dram_max)
         return true;
     for (uint32_t d = 0; d < s->devices_count; d++)
-        if (need(w->model) <= s->devices[d].bytes_max && (even_empty || (!s->devices[d].lost && s->up)))
+        if (sim__need(w->model) <= s->devices[d].bytes_max && (even_empty || (!s->devices[d].lost && s->up)))
             return false;
     return true;
 }
@@ -237,7 +232,7 @@ static void check_wedged(struct sim *s, const struct sgi__core_reply *r)
     if (!i || i->model->id != r->model || !sim__instance_hung(s, i))
         sim__broken(s, "an instance is wedged when a callback of it is out for too long");
     i->wedged = true;
-    s->wedged_event = s->event;
+    s->wedged_event = s->upset_event = s->event;
     s->wedged++;
 }
 

@@ -8,6 +8,7 @@
 enum {
     SIM_ACTS = SGI__ACT_SPARE_LIMIT + 1,
     SIM_LOG = 64,
+    SIM_LOOK_ALL = 16,
     SIM_OUTCOMES = 4096,
     SIM_DONE_OPS = 64,
     SIM_STATUSES = 400,
@@ -50,6 +51,16 @@ struct world_instance {
     uint64_t               idle_due;             /* it does not leave before, counted from when it was last used, */
     uint64_t               idle_until;           /* and does not stay longer. NEVER while its pin holds it */
     uint64_t               admitted_seq, up_seq; /* the last want before each; up: 0 while it is not */
+    uint64_t               admitted_event, up_event;
+};
+
+/* What the wants of a model ask for together; of no use where it has none. */
+struct waiting {
+    uint64_t oldest_seq;
+    int32_t  priority; /* of the first of them, by priority and age, */
+    uint64_t first_seq;
+    uint64_t since;      /* of the oldest for a device that is in time; NEVER: none */
+    uint64_t since_late; /* or late: nobody may have looked since */
 };
 
 struct world_model {
@@ -70,9 +81,13 @@ struct world_model {
     bool                          evicted, evict_dram, evict_prepared; /* asked for, and nobody has wanted it since */
     uint64_t                      engine_bytes;                        /* as configured, or as the engine said last */
     uint64_t                      granted_event;                       /* of the last grant */
-    uint64_t failed_event[SIM_STATUSES]; /* when a step of it last failed with -status, by event; 0: never */
-    uint32_t actions[SIM_ACTS];
-    bool     hold[SIM_ACTS]; /* by sim_hold_of() */
+    uint64_t       failed_event[SIM_STATUSES]; /* when a step of it last failed with -status, by event; 0: never */
+    uint32_t       actions[SIM_ACTS];
+    bool           hold[SIM_ACTS]; /* by sim_hold_of() */
+    bool           refused;        /* its memory was, for the start under way */
+    struct waiting waiting;        /* as of this event */
+    uint64_t passed_seq; /* of its want that is oldest where it waits, and blocked there; 0: none. Since it starves: */
+    uint64_t kept_event; /* the first event then; 0: it does not */
 };
 
 struct world_want {
@@ -89,10 +104,9 @@ struct world_lease {
     struct world_model *model;
     uint64_t            instance;
     uint64_t            idle_ns;
-    uint64_t            granted_at, due; /* due: of the lease time */
+    uint64_t            granted_at, granted_event, due; /* due: of the lease time */
     bool                overdue, early;
     bool                call_open;
-    uint64_t            release_at; /* what the client has in mind; NEVER: nothing */
 };
 
 /* A callback that is out: outlives its lease. */
@@ -100,8 +114,10 @@ struct world_call {
     sgi_lease           lease;
     uint64_t            instance;
     struct world_model *model;
-    uint64_t            ending_since; /* canceled or detached; NEVER: not */
+    uint64_t            granted_event; /* of its lease */
+    uint64_t            ending_since;  /* canceled or detached; NEVER: not */
     bool                detached;
+    bool                never; /* comes back only when all is over */
 };
 
 struct world_device {
@@ -120,6 +136,7 @@ struct world_op {
     uint64_t                bytes;     /* to report */
     uint64_t                load_left; /* of a load that shares bandwidth */
     bool                    shares, hangs;
+    bool                    never; /* comes back only when all is over */
 };
 
 enum queued_kind {
@@ -172,6 +189,7 @@ struct habits {
     struct range pause, use, hang_for;
     uint64_t     image_max;
     uint32_t     fail[SIM_ACTS], hang[SIM_ACTS], repeat, call_hang;
+    uint32_t     never; /* of what hangs */
     uint32_t     device_lost, place_dies, foreign, source_breaks, memory_short;
     uint64_t     tick_late; /* the timer thread may be so late */
 };
@@ -180,7 +198,8 @@ struct sim {
     struct sim_config config;
     struct sgi__core *core;
     uint64_t          now, random;
-    bool              up; /* the place */
+    uint64_t          random_never; /* draws of its own, or seeds would be other days than before there was a never */
+    bool              up;           /* the place */
     bool              closing, ending;
 
     struct table        models, instances, wants, leases;
@@ -226,6 +245,7 @@ struct sim {
     uint64_t                     tick_at;        /* when the late timer thread will run */
     uint64_t                     admitted_event; /* of the last RESERVE */
     uint64_t                     wedged_event;   /* of the last WEDGED */
+    uint64_t                     upset_event;    /* the last that changed what can be had, beside starts and ends */
     uint64_t                     refused_event;  /* of the last refused reserve, */
     int32_t                      refused_device;
     uint64_t                     refused_image; /* of a prefetch into DRAM for which there was no room in this event */
@@ -252,7 +272,9 @@ struct world_model *sim__model(const struct sim *s, sgi_model id);
 uint64_t            sim__random(struct sim *s, uint64_t below);
 bool                sim__chance(struct sim *s, uint32_t in_10000);
 uint64_t            sim__between(struct sim *s, struct range r);
-uint64_t            sim__ns(uint64_t ms); /* SGI__NEVER for SIM_IDLE_NEVER and SIM_HANG_NEVER */
+bool                sim__never(struct sim *s);      /* what hangs does not come back */
+void                sim__let_return(struct sim *s); /* now it does */
+uint64_t            sim__ns(uint64_t ms);           /* SGI__NEVER for SIM_IDLE_NEVER and SIM_HANG_NEVER */
 void                sim__queue(struct sim *s, const struct queued *q);
 void                sim__queue_remove(struct sim *s, const struct world_op *op);
 void                sim__begin(struct sim *s, char type, struct world_model *m); /* an event for the core begins... */
@@ -290,6 +312,10 @@ const struct world_instance *sim__server(const struct sim *s, const struct world
 const struct world_instance *sim__keeper(const struct world_model *m);   /* whose image becomes the residence */
 const struct world_instance *sim__borrower(const struct world_model *m); /* who has the residence */
 uint32_t                     sim__free_leases(const struct sim *s, const struct world_instance *i);
+uint64_t                     sim__need(const struct world_model *m); /* bytes on a device */
+uint32_t                     sim__instances_of(const struct sim *s, const struct world_model *m);
+bool                         sim__one_comes(const struct world_model *m);
+bool     sim__waits_for_room(const struct sim *s, const struct world_model *m); /* its source is good, and none comes */
 uint64_t sim__dram_moving(const struct world_model *m); /* on its way to DRAM, or lent and perhaps coming back */
 uint64_t sim__dram_taken(const struct world_model *m);  /* and what is there */
 bool     sim__droppable(const struct world_model *m);   /* what is there may be dropped, or is being dropped */
@@ -297,6 +323,7 @@ bool     sim__instance_hung(const struct sim            *s,
                             const struct world_instance *i); /* a callback of it is out for longer than it may */
 bool     sim__engine_hung(const struct sim *s, const struct world_instance *i); /* other than a call */
 bool     sim__hung(const struct sim *s, const struct world_model *m);           /* of it or of its model */
+bool     sim__prepare_hung(const struct sim *s, const struct world_model *m);
 void     sim__mark_hung(struct sim *s);
 void     sim__mark_up(struct sim *s);
 void     sim__rests(const struct sim *s, struct world_instance *i); /* its idle time begins, if nobody uses it */
@@ -310,6 +337,9 @@ bool sim__yields(const struct sim *s, const struct world_instance *i); /* somebo
 void     sim__check_reply(struct sim *s, const struct sgi__core_reply *reply); /* and ends what it ends */
 void     sim__check_try(struct sim *s, struct world_model *m, const struct world_instance *i);
 uint64_t sim__dram_left(const struct sim *s);
+
+/* sim_waits.c: what must hold for those who wait, after every event */
+void sim__check_waits(struct sim *s);
 
 /* sim_after.c: what must hold after every event, and when all is quiet */
 void sim__check_all(struct sim *s);

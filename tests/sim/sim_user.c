@@ -73,7 +73,8 @@ sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *
     }
     bool alone = s->wants_count == 1;
     sim__settle(s);
-    if (st == SGI_OK && (known == SGI_OK) && !want.prefetch && !want.early && want.deadline > s->now)
+    bool late = s->wedged_event == s->event; /* a timer that was: what was foretold did not know what it found */
+    if (st == SGI_OK && known == SGI_OK && !late && !want.prefetch && !want.early && want.deadline > s->now)
         check_estimate(s, m, &estimate, victims, ticket, alone, cold);
     sim__now_due(s);
     return st;
@@ -135,9 +136,9 @@ void sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint
         .instance = i->id,
         .idle_ns = idle_ns == SGI__IDLE_OF_MODEL ? m->config.idle_ns : idle_ns,
         .granted_at = s->now,
+        .granted_event = s->event,
         .due = lease_ns == SGI__NEVER ? SGI__NEVER : s->now + lease_ns,
         .early = i->load != DONE,
-        .release_at = SGI__NEVER,
     };
     i->leases++;
     i->rest_known = false;
@@ -319,6 +320,7 @@ sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
     if (st == SGI_OK) {
         bool changes = (m->pinned_tier == SGI_TIER_DEVICE) != (tier == SGI_TIER_DEVICE);
         m->pinned_tier = tier;
+        s->upset_event = s->event;
         for (struct world_instance *i = m->instances; i && changes; i = i->next)
             if (i == held || sim__held(s, i))
                 sim__rests(s, i);
@@ -389,7 +391,11 @@ sgi_status sim_call_begin(struct sim *s, sgi_lease lease)
         i->rest_known = false;
         s->calls = sim__array_add(s->calls, &s->calls_count, &s->calls_capacity, sizeof *s->calls);
         s->calls[s->calls_count - 1] = (struct world_call){
-            .lease = lease, .instance = instance, .model = l->model, .ending_since = SGI__NEVER
+            .lease = lease,
+            .instance = instance,
+            .model = l->model,
+            .granted_event = l->granted_event,
+            .ending_since = SGI__NEVER,
         };
     }
     sim__settle(s);

@@ -42,7 +42,7 @@ static struct world_op *find_op(struct sim *s, enum sgi__core_action_kind kind, 
 static void ends_at(struct sim *s, struct world_op *op, uint64_t at)
 {
     const struct world_model *m = sim__model(s, op->action.model);
-    if (s->hold[op->action.kind] || (m && m->hold[op->action.kind])) {
+    if (op->never || s->hold[op->action.kind] || (m && m->hold[op->action.kind])) {
         s->held = sim__array_add(s->held, &s->held_count, &s->held_capacity, sizeof *s->held);
         s->held[s->held_count - 1] = op;
         return;
@@ -267,6 +267,7 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         .priority_early = INT32_MIN,
         .next = m->instances,
         .admitted_seq = s->want_seq,
+        .admitted_event = s->event,
     };
     m->instances = i;
     s->admitted_event = s->event;
@@ -293,6 +294,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         return;
     case SGI__ACT_CHECK_SOURCE:
         m->checked = UNDER_WAY;
+        m->refused = false;
         break;
     case SGI__ACT_OPEN_CONTEXT:
         s->devices[action->device].context = UNDER_WAY;
@@ -306,6 +308,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
     case SGI__ACT_START_LOAD:
         i->priority = action->priority;
         m->checked = NOT; /* the next start checks again */
+        m->refused = false;
         break;
     case SGI__ACT_FILL_PREFIX:
         i->prefix = UNDER_WAY;
@@ -348,6 +351,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
     if (sim__chance(s, s->habits.hang[action->kind])) {
         takes += sim__between(s, s->habits.hang_for);
         op->hangs = true;
+        op->never = sim__never(s);
         s->score.faults++;
     }
     ends_at(s, op, s->now + takes);
@@ -389,7 +393,9 @@ static void reserve_ended(struct sim *s, struct world_op *op, struct world_insta
     i->reserve = step_ended(s, op, i);
     if (i->reserve == DONE)
         return;
+    m->refused = true;
     s->refused_event = s->event + 1;
+    s->upset_event = s->event + 1;
     s->refused_device = i->device;
     if (i->tier == SGI_TIER_DRAM)
         sim__keep(s, m, i->image_bytes);
@@ -613,6 +619,7 @@ void sim_break_source(struct sim *s, sgi_model model, sgi_status status)
 static void place_event(struct sim *s, enum sgi__core_event_kind kind, int32_t device, uint64_t bytes)
 {
     struct sgi__core_event event = { .kind = kind, .device = device, .bytes = bytes };
+    s->upset_event = s->event + 1;
     sim__event(s, &event, true);
     while (!s->habits.on && sim__step(s, s->now))
         ;
@@ -727,6 +734,7 @@ sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t b
     if (st == SGI_OK && !(at_least && bytes <= i->engine_bytes)) {
         sim__charge(s, i, i->image_bytes, bytes);
         m->engine_bytes = bytes;
+        s->upset_event = s->event;
     }
     if (free_out)
         *free_out = free_bytes;

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rules for those who wait. Nothing that is free is left idle beside them: neither a lease nor a device. And nobody
+ * is passed for ever. What is compared with the core is the world's own ledger; the core's word is taken only for which
+ * instances end, which no action shows until their engine stops.
+ *
+ * Where the rules are looser than DESIGN, because what the core has decided does not show, it is said beside them.
+ */
+#include "sim/sim_state.h"
+
+/* ---- who waits ---- */
+
+static bool in_time(const struct sim *s, const struct world_want *w)
+{
+    return w->spec.tier == SGI_TIER_DEVICE && w->spec.deadline > s->now;
+}
+
+static bool goes_before(const struct waiting *a, const struct waiting *b)
+{
+    return a->priority != b->priority ? a->priority > b->priority : a->first_seq < b->first_seq;
+}
+
+/* Of each model, what its wants ask for together. */
+static void count_wants(struct sim *s)
+{
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        struct world_model *m = s->models.at[n];
+        if (m)
+            m->waiting = (struct waiting){ .oldest_seq = UINT64_MAX, .since = SGI__NEVER, .since_late = SGI__NEVER };
+    }
+    for (uint32_t n = 0; n < s->wants.size; n++) {
+        const struct world_want *w = s->wants.at[n];
+        if (!w || !w->id)
+            continue;
+        struct waiting *all = &w->model->waiting;
+        struct waiting  one = { .priority = w->spec.priority, .first_seq = w->seq };
+        if (all->oldest_seq == UINT64_MAX || goes_before(&one, all)) {
+            all->priority = one.priority;
+            all->first_seq = one.first_seq;
+        }
+        all->oldest_seq = w->seq < all->oldest_seq ? w->seq : all->oldest_seq;
+        if (w->spec.tier == SGI_TIER_DEVICE && w->since < all->since_late)
+            all->since_late = w->since;
+        if (in_time(s, w) && w->since < all->since)
+            all->since = w->since;
+    }
+}
+
+static bool from_dram(const struct world_model *m)
+{
+    return m->dram_bytes > 0 && !m->dropping && !sim__keeper(m);
+}
+
+/* A start from DRAM needs none. */
+static bool has_loader(const struct sim *s, const struct world_model *m)
+{
+    return from_dram(m) || s->loads_count < s->config.loads_max;
+}
+
+/* One that ends may leave its image in DRAM: its model starts from there then. */
+static bool may_be_kept(const struct sim *s, const struct world_model *m)
+{
+    for (const struct world_instance *i = m->instances; i; i = i->next) {
+        bool memory = i->device < 0 || !s->config.discrete;
+        if (memory && i->load == DONE && i->prefix == DONE && !i->lost && !i->hung)
+            return true;
+    }
+    return false;
+}
+
+/* Nothing but room and a loader is between it and its start. A further instance waits for more than that: until it is
+ * worth its start. */
+static bool is_startable(const struct sim *s, const struct world_model *m)
+{
+    return m->id && !s->closing && s->up && !m->draining && m->waiting.since != SGI__NEVER &&
+           (m->checked == DONE || from_dram(m)) && sim__waits_for_room(s, m) && !sim__server(s, m) &&
+           !may_be_kept(s, m);
+}
+
+/* ---- where it may be started ---- */
+
+static bool is_on(const struct sim *s, const struct world_model *m, uint32_t device)
+{
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (i && i->id && i->model == m && i->device == (int32_t)device) /* one that died with its place, too */
+            return true;
+    }
+    return false;
+}
+
+static bool is_usable(const struct sim *s, const struct world_model *m, uint32_t device)
+{
+    const struct world_device *d = &s->devices[device];
+    return !d->lost && sim__need(m) <= d->bytes_max && !is_on(s, m, device);
+}
+
+static bool fits(const struct world_device *d, uint64_t need, uint64_t going)
+{
+    return d->used - going + d->foreign + need <= d->bytes_max;
+}
+
+static bool ends(const struct sim *s, const struct world_instance *i)
+{
+    struct sgi__core_instance_view v;
+    return sgi__core_instance_view(s->core, i->id, &v) == SGI_OK && v.state == SGI_MODEL_STOPPING;
+}
+
+/* What its instances that end give back, and nobody uses any more. */
+static uint64_t going_from(const struct sim *s, uint32_t device, bool *something_ends_out)
+{
+    uint64_t bytes = 0;
+    *something_ends_out = false;
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (!i || !i->id || i->died || i->device != (int32_t)device || !ends(s, i))
+            continue;
+        *something_ends_out = true;
+        if (i->leases == 0 && i->calls == 0)
+            bytes += i->image_bytes + i->engine_bytes;
+    }
+    return bytes;
+}
+
+/* What is being emptied for those who come before it, a further instance among them. On which device somebody waits
+ * does not show: each may be it. Nor whether they had a loader when it was their turn, and the last has gone since. */
+static uint64_t promised_before(const struct sim *s, const struct world_model *m, uint32_t device, uint64_t going)
+{
+    const struct world_device *d = &s->devices[device];
+    uint64_t                   bytes = 0;
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        if (other && other != m && sim__waits_for_room(s, other) && is_usable(s, other, device) &&
+            goes_before(&other->waiting, &m->waiting) && (other->refused || !fits(d, sim__need(other), 0)) &&
+            fits(d, sim__need(other), going))
+            bytes += sim__need(other);
+    }
+    return bytes;
+}
+
+/* ---- what is free is not left idle ---- */
+
+static bool starves(const struct sim *s, const struct world_model *m)
+{
+    return m->waiting.since_late != SGI__NEVER && s->now - m->waiting.since_late >= MS(s->config.starve_ms) &&
+           sim__waits_for_room(s, m) && !sim__server(s, m);
+}
+
+/* Devices that may be kept from it: each one that starves keeps one, where its room can come. */
+static uint32_t kept_from(const struct sim *s, const struct world_model *m)
+{
+    uint32_t count = 0;
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        count += other && other->id && other != m && starves(s, other);
+    }
+    return count;
+}
+
+static bool has_room(const struct sim *s, const struct world_model *m, uint32_t device)
+{
+    const struct world_device *d = &s->devices[device];
+    bool                       something_ends;
+
+    if (!is_usable(s, m, device) || !fits(d, sim__need(m), 0))
+        return false;
+    uint64_t going = going_from(s, device, &something_ends);
+    if (m->refused && something_ends) /* the books said yes once before; what was evicted goes first */
+        return false;
+    return fits(d, sim__need(m) + promised_before(s, m, device, going), going);
+}
+
+static void check_room(const struct sim *s, const struct world_model *m)
+{
+    uint32_t count = 0;
+    for (uint32_t d = 0; has_loader(s, m) && d < s->devices_count; d++)
+        count += has_room(s, m, d);
+    if (count > 0 && count > kept_from(s, m))
+        sim__broken(s, "a device with room and a fitting want is idle only while it is kept for one that starves");
+}
+
+static void check_leases(const struct sim *s, const struct world_want *w)
+{
+    const struct world_model *m = w->model;
+    if (w->spec.prefetch || !in_time(s, w) || m->draining || s->closing)
+        return;
+    for (const struct world_instance *i = m->instances; i; i = i->next)
+        if (sim__serves(s, i) && sim__free_leases(s, i) > 0 && !sim__yields(s, i))
+            sim__broken(s, "a lease that is free is given to who waits for it");
+}
+
+/*
+ * ---- nobody is passed for ever ----
+ *
+ * Once the oldest want that is blocked on a device has waited starve_ms, nothing is in its way but what was there then:
+ * leases that ran and their calls; instances on their way up, with those they were brought up for; instances that end.
+ * No time is allowed for beyond what these take, so it starts with the last of them, and ends with its own start.
+ *
+ * This holds in all seeds and with all priorities. The clock begins anew
+ * - when what can be had changes in other ways: a device or the place lost or back, foreign memory, an engine that
+ *   grows, a pin, a callback that hangs, a refused reserve;
+ * and it stands still
+ * - while somebody older waits for what runs there, or would fit there: that one goes first;
+ * - while it waits for a loader only: there those go first who are more urgent;
+ * - while what is pinned, foreign or hanging leaves too little: letting go would not help;
+ * - for a further instance: it would only help;
+ * - while it may be started on several devices: which of them is kept for it does not show, and it changes.
+ */
+
+/* Nobody has waited for longer who may be there: for room, or for what runs there. */
+static bool is_oldest(const struct sim *s, const struct world_model *m, uint32_t device)
+{
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        if (other && other->id && other->wants > 0 && other->waiting.oldest_seq < m->waiting.oldest_seq &&
+            (is_on(s, other, device) || is_usable(s, other, device)))
+            return false;
+    }
+    return true;
+}
+
+/* What cannot be waited for: somebody else's, what hangs, what is pinned. */
+static uint64_t stuck_on(const struct sim *s, uint32_t device)
+{
+    uint64_t bytes = s->devices[device].foreign;
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (i && i->id && !i->died && i->device == (int32_t)device &&
+            (sim__instance_hung(s, i) || i->model->pinned_tier == SGI_TIER_DEVICE))
+            bytes += i->image_bytes + i->engine_bytes;
+    }
+    return bytes;
+}
+
+/* The one device where it can be started; -1: there are several, or none. */
+static int32_t only_device(const struct sim *s, const struct world_model *m)
+{
+    int32_t only = -1;
+    for (uint32_t d = 0; d < s->devices_count; d++) {
+        if (!is_usable(s, m, d))
+            continue;
+        if (only >= 0)
+            return -1;
+        only = (int32_t)d;
+    }
+    return only;
+}
+
+static bool was_running(const struct world_instance *i, uint64_t granted_event, uint64_t then)
+{
+    bool first = i->admitted_event <= then && (i->up_event == 0 || granted_event <= i->up_event);
+    return granted_event <= then || first;
+}
+
+/* Something is on the device that was there `then` and goes on: a lease or its call, an instance on its way up, which
+ * serves those it was brought up for before it goes, or one on its way out. */
+static bool goes_on(const struct sim *s, const struct world_instance *i, uint64_t then)
+{
+    if (i->admitted_event <= then && !sim__serves(s, i))
+        return true;
+    for (uint32_t n = 0; n < s->leases.size; n++) {
+        const struct world_lease *l = s->leases.at[n];
+        if (l && l->id && l->instance == i->id && was_running(i, l->granted_event, then))
+            return true;
+    }
+    for (uint32_t n = 0; n < s->calls_count; n++)
+        if (s->calls[n].instance == i->id && was_running(i, s->calls[n].granted_event, then))
+            return true;
+    return false;
+}
+
+static bool something_goes_on(const struct sim *s, uint32_t device, uint64_t then)
+{
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (i && i->id && !i->died && i->device == (int32_t)device && goes_on(s, i, then))
+            return true;
+    }
+    return false;
+}
+
+/* Its clock runs while it is the oldest that waits there, from when it was first blocked by room and not by loaders. */
+static bool is_watched(const struct sim *s, struct world_model *m, int32_t device)
+{
+    bool now = is_startable(s, m) && device >= 0 && s->upset_event != s->event && is_oldest(s, m, (uint32_t)device) &&
+               stuck_on(s, (uint32_t)device) + sim__need(m) <= s->devices[device].bytes_max;
+    if (!now) {
+        m->passed_seq = 0;
+    } else if (m->passed_seq != m->waiting.oldest_seq) {
+        m->passed_seq = has_loader(s, m) ? m->waiting.oldest_seq : 0;
+        m->kept_event = 0;
+    }
+    return m->passed_seq != 0;
+}
+
+static void check_passed(struct sim *s, struct world_model *m)
+{
+    int32_t  device = only_device(s, m);
+    uint64_t starves_at = m->waiting.since + MS(s->config.starve_ms);
+
+    if (!is_watched(s, m, device))
+        return;
+    if (s->now < starves_at && sgi__core_wake_at(s->core) > starves_at)
+        sim__broken(s, "somebody wakes for every want that is to starve");
+    if (m->kept_event == 0 && s->now > starves_at + s->habits.tick_late)
+        m->kept_event = s->event;
+    if (m->kept_event > 0 && has_loader(s, m) && !something_goes_on(s, (uint32_t)device, m->kept_event))
+        sim__broken(s, "the oldest that is blocked on a device waits, once it has starved, for what ran there then");
+}
+
+void sim__check_waits(struct sim *s)
+{
+    if (s->wants_count == 0)
+        return;
+    count_wants(s);
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        struct world_model *m = s->models.at[n];
+        if (m && m->id && m->wants > 0) {
+            if (is_startable(s, m))
+                check_room(s, m);
+            check_passed(s, m);
+        }
+    }
+    for (uint32_t n = 0; n < s->wants.size; n++) {
+        const struct world_want *w = s->wants.at[n];
+        if (w && w->id)
+            check_leases(s, w);
+    }
+}

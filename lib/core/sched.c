@@ -122,6 +122,14 @@ static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance 
     }
 }
 
+static bool kept_elsewhere(const struct sgi__core *core, const struct device *d, const struct instance *i)
+{
+    for (uint32_t n = 0; n < core->config.devices_count; n++)
+        if (core->devices[n].kept_for == i && &core->devices[n] != d)
+            return true;
+    return false;
+}
+
 /* QUEUED, and its source is good: start it where there is room, or make some. */
 static void place(struct sgi__core *core, uint64_t now, struct instance *i)
 {
@@ -150,6 +158,7 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
     if (i->promised) /* a smaller one must not take what is being emptied for it */
         d->promised = need;
     core->devices_kept = core->devices_kept || i->promised;
+    core->dirty = core->dirty || (i->promised && kept_elsewhere(core, d, i)); /* it needs one of them only */
 }
 
 /* ---- starvation ---- */

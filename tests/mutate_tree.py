@@ -100,13 +100,19 @@ class Suite:
         self.before = ["setarch", "-R"] if preset == "tsan" and shutil.which("setarch") else []
         ccache = ["-DCMAKE_C_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []
         command_output(["cmake", "--preset", preset, *OPTIONS, *ccache], f"configure {preset}", cwd=COPY)
-        found = json.loads(command_output(["ctest", "--test-dir", self.folder, "--show-only=json-v1"], "ctest"))
+        found = self.listed()
+        if not all(test.get("command") for test in found):  # ctest tells none of a program that is not there yet
+            command_output(["ninja", "-C", self.folder, f"-j{jobs}", "--quiet", "tests/all"], f"build {preset}")
+            found = self.listed()
         self.tests = {}
-        for test in found["tests"]:
+        for test in found:
             test["properties"] = {p["name"]: p["value"] for p in test.get("properties", ())}
             if test.get("command") and test["command"][0].startswith(self.folder + os.sep):
                 self.tests[test["name"]] = test
         self.seconds = {}  # a test's, unbroken
+
+    def listed(self):
+        return json.loads(command_output(["ctest", "--test-dir", self.folder, "--show-only=json-v1"], "ctest"))["tests"]
 
     def names(self, labels):
         """Of all tests that have one of the labels and are not slow."""

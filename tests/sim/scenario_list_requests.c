@@ -91,6 +91,7 @@ const struct scenario scenario_requests[] = {
       .any_order = true,
       .models = { { .units = 2, .leases_max = 2 } },
       .steps = { ACQUIRE(1, 0), ACQUIRE(2, 0), ACQUIRE(3, 0), GRANTED(1), GRANTED(2), WAITS(3), RELEASE(1), GRANTED(3),
+                 RELEASE(2), RELEASE(3), /* at once, any of them may be the one that waits */
                  LOADS(0, 1) } },
 
     { .name = "an early lease, and its load",

@@ -114,7 +114,7 @@ MUTATIONS = [
              ("tsan api_calls", "tsan api_stress")),
     # ---- load ----
     Mutation("load-in-flight", "lib/load/pipeline.c",
-             "p->parts[c->part].in_flight++;",
+             "p->load->spec.image->parts[c->part]->reads++;",
              ";",
              "a file is closed under reads that are in flight",
              ("api_models", "unit_load"), "in-flight count"),

@@ -35,7 +35,6 @@ struct slot {
 struct open_part {
     struct sgi__io_file file;
     uint64_t            chunks_left;
-    uint32_t            in_flight;
     bool                open, direct;
 };
 
@@ -87,7 +86,7 @@ static void close_part(struct pipeline *p, struct open_part *part)
 static void close_one_at_rest(struct pipeline *p)
 {
     for (;; p->rest_at = (p->rest_at + 1) % p->load->spec.layout->parts_count)
-        if (p->parts[p->rest_at].open && p->parts[p->rest_at].in_flight == 0) {
+        if (p->parts[p->rest_at].open && p->load->spec.image->parts[p->rest_at]->reads == 0) {
             close_part(p, &p->parts[p->rest_at]);
             return;
         }
@@ -320,7 +319,6 @@ static void start_read(struct pipeline *p, const struct sgi__chunk *c)
                                   .direct = part->direct,
                                   .user = s };
     begin(p, SGI_STEP_READ);
-    p->parts[c->part].in_flight++;
     p->load->spec.image->parts[c->part]->reads++;
     sgi__reader_submit(p->reader, &s->read);
 }
@@ -334,7 +332,6 @@ static struct slot *take_back(struct pipeline *p, sgi_status *status, sgi_error 
     if (!read)
         return NULL;
     struct slot *s = read->user;
-    p->parts[s->chunk->part].in_flight--;
     p->load->spec.image->parts[s->chunk->part]->reads--;
     return s;
 }

@@ -135,9 +135,9 @@ static sgi_status set_roots(sgi_runtime *rt, const sgi_runtime_config *c, sgi_er
     if (!rt->roots)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     for (uint32_t n = 0; n < c->allowed_roots_count; n++) {
-        char *resolved = c->allowed_roots[n] ? realpath(c->allowed_roots[n], NULL) : NULL;
         if (!c->allowed_roots[n])
             return sgi__error(err, SGI_E_INVALID, "allowed_roots: number %u is NULL", n);
+        char *resolved = realpath(c->allowed_roots[n], NULL);
         if (!resolved)
             return sgi__error_sys(err, SGI_E_INVALID, errno, "allowed_roots: '%s'",
                                   sgi__show_path(&shown, c->allowed_roots[n]));

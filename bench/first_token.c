@@ -23,16 +23,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <llama.h>
 #include <sgi/sgi.h>
 
 #include "llama_engine.h"
+#include "measure.h"
+#include "options.h"
+#include "session.h"
 
-enum { N_BATCH = 64, PROMPT_TOKENS_MAX = N_BATCH, TEXT_MAX = 1024, GIVE_BACK_MS = 10000, CLOSE_MS = 5000 };
+enum { N_BATCH = 64, PROMPT_TOKENS_MAX = N_BATCH, TEXT_MAX = 1024 };
 
 static const char hello[] = "Hello";
 static const char chat[] = "In one short sentence, what is the capital city of France?";
@@ -52,37 +52,15 @@ struct turn {
     char     piece[64];
 };
 
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "first_token: %s: %s\n", what, why);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static double cpu_seconds(void)
-{
-    struct rusage u;
-
-    getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
-}
-
 static void start_clock(struct turn *turn)
 {
     turn->cpu_start = cpu_seconds();
-    turn->start = now();
+    turn->start = seconds_now();
 }
 
 static void stop_clock(struct turn *turn)
 {
-    turn->seconds = now() - turn->start;
+    turn->seconds = seconds_now() - turn->start;
     turn->cpu_seconds = cpu_seconds() - turn->cpu_start;
 }
 
@@ -91,38 +69,21 @@ static void stop_clock(struct turn *turn)
 static void open_model(struct bench *b)
 {
     sgi_error          err = SGI_ERROR_INIT;
-    sgi_runtime_config rc;
+    sgi_runtime_config rc = session_config("auto", 0);
     sgi_model_config   mc;
     sgi_engine         engine;
 
-    sgi_runtime_config_init(&rc, sizeof rc);
-    rc.idle_timeout_ms = SGI_IDLE_NEVER; /* it goes when a turn says so */
-    if (sgi_runtime_open(&rc, &b->rt, &err) != SGI_OK)
-        die("open", err.message);
+    rc.dram_bytes_max = SESSION_DRAM;
+    b->rt = session_open(&rc);
     if (llama_engine_init(&engine, &b->options) != SGI_OK)
-        die("engine", "the options are not valid");
+        die("engine: the options are not valid");
     sgi_model_config_init(&mc, sizeof mc);
     mc.name = "bench";
     mc.path = b->path;
     mc.engine = &engine;
     mc.flags = SGI_IMAGE_FD;
     if (sgi_model_register(b->rt, &mc, &b->model, &err) != SGI_OK)
-        die(b->path, err.message);
-}
-
-/* Off the device, and with SGI_TIER_DISK out of memory: before the clock starts. */
-static void give_back(const struct bench *b, uint32_t tier)
-{
-    sgi_model_state state = { .struct_size = sizeof state };
-
-    for (int n = 0; n < GIVE_BACK_MS; n++) {
-        sgi_model_evict(b->rt, b->model, tier);
-        sgi_model_query(b->rt, b->model, &state);
-        if (state.device_bytes == 0 && (tier == SGI_TIER_DRAM || state.dram_bytes == 0))
-            return;
-        usleep(1000);
-    }
-    die("evict", "the model does not go");
+        die("%s: %s", b->path, err.message);
 }
 
 static void bring_to_dram(const struct bench *b)
@@ -131,10 +92,10 @@ static void bring_to_dram(const struct bench *b)
     sgi_ticket ticket;
     sgi_lease  none;
 
-    give_back(b, SGI_TIER_DRAM);
+    session_evict(b->rt, b->model, SGI_TIER_DRAM); /* before the clock starts */
     if (sgi_model_prefetch(b->rt, b->model, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL, &err) != SGI_OK ||
         sgi_ticket_wait(b->rt, ticket, SGI_FOREVER, &none, &err) != SGI_OK)
-        die("prefetch", err.message);
+        die("prefetch: %s", err.message);
 }
 
 static int on_piece(void *user, const void *piece, size_t bytes)
@@ -151,17 +112,15 @@ static int on_piece(void *user, const void *piece, size_t bytes)
 static void ask_sgi(const struct bench *b, bool templated, struct turn *turn)
 {
     sgi_error err = SGI_ERROR_INIT;
-    sgi_lease lease;
     char      request[TEXT_MAX];
 
     snprintf(request, sizeof request, "{\"prompt\": \"%s\", \"template\": %s, \"max_tokens\": 1}",
              templated ? chat : hello, templated ? "true" : "false");
     start_clock(turn);
-    if (sgi_model_acquire_wait(b->rt, b->model, NULL, &lease, &err) != SGI_OK)
-        die("acquire", err.message);
+    sgi_lease lease = session_acquire(b->rt, b->model, NULL);
     if (sgi_lease_call(b->rt, lease, request, strlen(request), SGI_FOREVER, on_piece, turn, &err) != SGI_OK)
-        die("call", err.message);
-    sgi_lease_release(b->rt, lease);
+        die("call: %s", err.message);
+    session_release(b->rt, lease);
 }
 
 /* -------------------------------------------------------------------------------------------------------- llama.cpp */
@@ -176,7 +135,7 @@ static struct llama_model *load(const char *path, enum llama_load_mode mode, boo
     params.n_gpu_layers = 0;
     model = llama_model_load_from_file(path, params);
     if (model == NULL)
-        die(path, "llama.cpp cannot load it");
+        die("%s: llama.cpp cannot load it", path);
     return model;
 }
 
@@ -194,7 +153,7 @@ static struct llama_context *make_context(struct llama_model *model, const struc
     params.no_perf = true;
     context = llama_init_from_model(model, params);
     if (context == NULL)
-        die("context", "llama.cpp cannot make one");
+        die("context: llama.cpp cannot make one");
     return context;
 }
 
@@ -209,11 +168,11 @@ static void decode_prompt(struct llama_context *context, bool templated, struct 
     if (templated)
         bytes = llama_chat_apply_template(llama_model_chat_template(model, NULL), &message, 1, true, text, sizeof text);
     if (bytes < 0 || (size_t)bytes >= sizeof text)
-        die("prompt", "the model's chat template does not take it");
+        die("prompt: the model's chat template does not take it");
     count = llama_tokenize(llama_model_get_vocab(model), templated ? text : hello, bytes, tokens, PROMPT_TOKENS_MAX,
                            true, true);
     if (count <= 0 || llama_decode(context, llama_batch_get_one(tokens, count)) != 0)
-        die("prompt", "llama.cpp cannot decode it");
+        die("prompt: llama.cpp cannot decode it");
     turn->tokens = (uint32_t)count;
 }
 
@@ -258,7 +217,7 @@ static void take_turn(const struct bench *b, const char *way, bool templated, st
     if (dram)
         bring_to_dram(b);
     else
-        give_back(b, SGI_TIER_DISK);
+        session_evict(b->rt, b->model, SGI_TIER_DISK);
     if (dram || strcmp(way, "sgi_disk") == 0) {
         ask_sgi(b, templated, turn);
     } else {
@@ -267,7 +226,7 @@ static void take_turn(const struct bench *b, const char *way, bool templated, st
         while (n < sizeof loaders / sizeof *loaders && strcmp(way, loaders[n].name) != 0)
             n++;
         if (n == sizeof loaders / sizeof *loaders)
-            die(way, "there is no such way");
+            die("%s: there is no such way", way);
         ask_llama(b, loaders[n].mode, loaders[n].repack, templated, turn);
     }
 }
@@ -293,7 +252,7 @@ static void serve(const struct bench *b)
 
         if (sscanf(line, "%31s %31s", way, prompt) != 2 ||
             (strcmp(prompt, "hello") != 0 && strcmp(prompt, "chat") != 0))
-            die("input", "a line is a way and a prompt, hello or chat");
+            die("input: a line is a way and a prompt, hello or chat");
         take_turn(b, way, strcmp(prompt, "chat") == 0, &turn);
         report(way, prompt, &turn);
     }
@@ -322,12 +281,12 @@ static void parse(int argc, char **argv, struct bench *b)
 int main(int argc, char **argv)
 {
     struct bench b = { .options = { .n_ctx = 512, .n_batch = N_BATCH, .n_ubatch = N_BATCH, .threads = 1 } };
-    sgi_error    err = SGI_ERROR_INIT;
     struct turn  first = { 0 };
 
     parse(argc, argv, &b);
     open_model(&b);
     ask_sgi(&b, false, &first); /* makes what `prepare` keeps, and silences llama.cpp */
     serve(&b);
-    return sgi_runtime_close(b.rt, CLOSE_MS, &err) == SGI_OK ? 0 : 1;
+    session_close(b.rt);
+    return 0;
 }

@@ -13,10 +13,10 @@ import json
 import os
 import pathlib
 import statistics
-import struct
 import sys
 import tempfile
 
+from peers.loads import write_model
 from peers.turns import Ballast, Worker
 
 TREE = pathlib.Path(__file__).resolve().parent.parent
@@ -32,22 +32,6 @@ COMMANDS = {
     "uring fresh memfd": ("load", ["--engine", "uring", "--memory", "fresh", "--fd"], "raw uring"),
     "threads reused": ("load", ["--engine", "threads", "--memory", "reused"], "raw threads"),
 }
-
-
-def write_model(path, size):
-    """One large safetensors file of bytes that no disk can guess."""
-    count, each = 16, size // 16 // 2 * 2
-    header = json.dumps({f"t{n}": {"dtype": "BF16", "shape": [each // 2], "data_offsets": [n * each, (n + 1) * each]}
-                         for n in range(count)}).encode()
-    header += b" " * (-len(header) % 8)
-    block = os.urandom(1 << 24)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        left = count * each
-        while left:
-            left -= file.write(block[:left])
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def measure(path, rounds, ballast):

@@ -10,41 +10,21 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
-#include <sgi/sgi.h>
+#include "measure.h"
+#include "options.h"
+#include "session.h"
 
-enum { PAGE_BYTES = 4096, CLOSE_MS = 5000 };
-
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "residence: %s: %s\n", what, why);
-    exit(1);
-}
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
+enum { PAGE_BYTES = 4096 };
 
 /* Off the device, into DRAM. */
 static void give_back(sgi_runtime *rt, sgi_model model, uint64_t bytes)
 {
     sgi_model_state state = { .struct_size = sizeof state };
 
-    for (;;) {
-        sgi_model_evict(rt, model, SGI_TIER_DRAM);
-        sgi_model_query(rt, model, &state);
-        if (state.device_bytes == 0 && state.instances_count == 0)
-            break;
-        usleep(1000);
-    }
-    if (state.dram_bytes < bytes)
-        die("evict", "the model does not stay in DRAM");
+    session_evict(rt, model, SGI_TIER_DRAM);
+    if (sgi_model_query(rt, model, &state) != SGI_OK || state.dram_bytes < bytes)
+        die("the model does not stay in DRAM");
 }
 
 static uint64_t touch(const sgi_view *views, uint64_t count)
@@ -61,19 +41,17 @@ static void take_turn(sgi_runtime *rt, sgi_model model, sgi_view *views, uint64_
 {
     sgi_error  err = SGI_ERROR_INIT;
     sgi_timing timing = { .struct_size = sizeof timing };
-    sgi_lease  lease;
-    double     start = now(), seconds, touched;
+    double     start = seconds_now(), seconds, touched;
+    sgi_lease  lease = session_acquire(rt, model, NULL);
 
-    if (sgi_model_acquire_wait(rt, model, NULL, &lease, &err) != SGI_OK)
-        die("acquire", err.message);
     for (uint64_t n = 0; n < count; n++)
         if (sgi_lease_tensor(rt, lease, n, &views[n], &err) != SGI_OK)
-            die("tensor", err.message);
-    seconds = now() - start;
+            die("tensor: %s", err.message);
+    seconds = seconds_now() - start;
     touch(views, count);
-    touched = now() - start;
+    touched = seconds_now() - start;
     sgi_lease_timing(rt, lease, &timing);
-    sgi_lease_release(rt, lease);
+    session_release(rt, lease);
     printf("{\"seconds\": %.9f, \"touched_seconds\": %.9f, \"from\": \"%s\", \"tensors\": %llu}\n", seconds, touched,
            timing.tier == SGI_TIER_DRAM ? "dram" : "disk", (unsigned long long)count);
     fflush(stdout);
@@ -81,33 +59,20 @@ static void take_turn(sgi_runtime *rt, sgi_model model, sgi_view *views, uint64_
 
 int main(int argc, char **argv)
 {
-    sgi_error          err = SGI_ERROR_INIT;
-    sgi_runtime_config rc;
-    sgi_model_config   mc;
-    sgi_model_info     info = { .struct_size = sizeof info };
-    sgi_runtime       *rt;
-    sgi_model          model;
-    sgi_view          *views;
+    sgi_runtime_config config = session_config("auto", 0);
     char               line[64];
 
     if (argc != 2) {
         fputs("usage: residence MODEL\n", stderr);
         return 2;
     }
-    sgi_runtime_config_init(&rc, sizeof rc);
-    rc.idle_timeout_ms = SGI_IDLE_NEVER;
-    rc.dram_bytes_max = UINT64_C(1) << 40; /* the machine's memory is the limit */
-    if (sgi_runtime_open(&rc, &rt, &err) != SGI_OK)
-        die("open", err.message);
-    sgi_model_config_init(&mc, sizeof mc);
-    mc.name = "bench";
-    mc.path = argv[1];
-    if (sgi_model_register(rt, &mc, &model, &err) != SGI_OK)
-        die(argv[1], err.message);
-    sgi_model_describe(rt, model, &info);
-    views = calloc(info.tensors_count, sizeof *views);
+    config.dram_bytes_max = SESSION_DRAM;
+    sgi_runtime   *rt = session_open(&config);
+    sgi_model      model = session_register(rt, "residence", argv[1], 0);
+    sgi_model_info info = session_info(rt, model);
+    sgi_view      *views = calloc(info.tensors_count, sizeof *views);
     if (views == NULL)
-        die("tensors", "no memory");
+        die("no memory for %llu tensors", (unsigned long long)info.tensors_count);
     for (uint64_t n = 0; n < info.tensors_count; n++)
         views[n].struct_size = sizeof *views;
     while (fgets(line, sizeof line, stdin) != NULL) { /* the first comes from the disk, and says so */
@@ -115,5 +80,6 @@ int main(int argc, char **argv)
         give_back(rt, model, info.tensor_bytes);
     }
     free(views);
-    return sgi_runtime_close(rt, CLOSE_MS, &err) == SGI_OK ? 0 : 1;
+    session_close(rt);
+    return 0;
 }

@@ -41,37 +41,63 @@ static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uin
     return SGI_OK;
 }
 
-/* Room for so many models, instances and leases in everything that must not allocate later. */
-static sgi_status room(struct sgi__core *core, uint32_t models, uint32_t instances, uint32_t leases)
+/* All that can be there at once. Of leases all slots count, not those in use: who takes a free one does not ask for
+ * room. */
+struct crowd {
+    uint32_t models, instances, leases;
+};
+
+static uint32_t timers_max(const struct sgi__core *core, struct crowd c)
 {
-    uint32_t   devices = core->config.devices_count, wants = core->config.wants_max;
-    uint32_t   notes = models * NOTES_PER_MODEL + instances * NOTES_PER_INSTANCE + NOTES_MORE;
+    return c.models * TIMERS_PER_MODEL + c.instances * TIMERS_PER_INSTANCE + c.leases + core->config.wants_max +
+           core->config.devices_count;
+}
+
+static uint32_t actions_max(const struct sgi__core *core, struct crowd c)
+{
+    return c.models * ACTIONS_PER_MODEL + c.instances * ACTIONS_PER_INSTANCE +
+           core->config.devices_count * ACTIONS_PER_DEVICE;
+}
+
+static uint32_t notes_max(const struct sgi__core *core, struct crowd c)
+{
+    return core->config.notes ? c.models * NOTES_PER_MODEL + c.instances * NOTES_PER_INSTANCE + NOTES_MORE : 0;
+}
+
+/* Replies are taken after each event; one event can end every want, mark every lease, wedge every instance and drain
+ * every model. */
+static uint32_t replies_max(const struct sgi__core *core, struct crowd c)
+{
+    return core->config.wants_max + c.leases + c.instances + c.models + 1 + notes_max(core, c);
+}
+
+/* Room for so many in everything that must not allocate later. The slots come last: should memory end before, there are
+ * no more of them than there is room for. */
+static sgi_status room(struct sgi__core *core, struct crowd c)
+{
     void      *actions = core->actions, *replies = core->replies;
     sgi_status st;
 
-    if (!core->config.notes)
-        notes = 0;
-    if ((st = sgi__slots_room(&core->models, models)) != SGI_OK ||
-        (st = sgi__slots_room(&core->instances, instances)) != SGI_OK ||
-        (st = sgi__slots_room(&core->leases, leases)) != SGI_OK ||
-        (st = sgi__slots_room(&core->wants, wants)) != SGI_OK)
-        return st;
-    st = sgi__timer_room(core, models * TIMERS_PER_MODEL + instances * TIMERS_PER_INSTANCE + leases + wants + devices);
-    if (st != SGI_OK)
-        return st;
-    st = ring_room(&actions, &core->actions_capacity, &core->actions_head, core->actions_count,
-                   models * ACTIONS_PER_MODEL + instances * ACTIONS_PER_INSTANCE + devices * ACTIONS_PER_DEVICE,
-                   sizeof *core->actions);
+    if (c.leases < core->leases.count)
+        c.leases = core->leases.count;
+    st = sgi__timer_room(core, timers_max(core, c));
+    if (st == SGI_OK)
+        st = ring_room(&actions, &core->actions_capacity, &core->actions_head, core->actions_count,
+                       actions_max(core, c), sizeof *core->actions);
     core->actions = actions;
-    if (st != SGI_OK)
-        return st;
-    /* Replies are taken after each event; one event can end every want, mark every lease, wedge every instance
-     * and drain every model. */
-    st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count,
-                   wants + leases + instances + models + 1 + notes, sizeof *core->replies);
+    if (st == SGI_OK)
+        st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count,
+                       replies_max(core, c), sizeof *core->replies);
     core->replies = replies;
-    core->notes_max = notes;
-    return st;
+    if (st == SGI_OK)
+        core->notes_max = notes_max(core, c);
+    if (st == SGI_OK)
+        st = sgi__slots_room(&core->models, c.models);
+    if (st == SGI_OK)
+        st = sgi__slots_room(&core->instances, c.instances);
+    if (st == SGI_OK)
+        st = sgi__slots_room(&core->wants, core->config.wants_max);
+    return st == SGI_OK ? sgi__slots_room(&core->leases, c.leases) : st;
 }
 
 struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
@@ -91,7 +117,7 @@ struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
         core->devices[n].unified = config->devices[n].unified;
         sgi__timer_init(&core->devices[n].linger, TIMER_LINGER, &core->devices[n]);
     }
-    if (room(core, 0, 0, 0) != SGI_OK) {
+    if (room(core, (struct crowd){ 0 }) != SGI_OK) {
         sgi__core_free(core);
         return NULL;
     }
@@ -119,6 +145,15 @@ static uint32_t models_in_use(const struct sgi__core *core)
     return core->models.count - core->models.free_count;
 }
 
+bool sgi__core_has_room(const struct sgi__core *core)
+{
+    struct crowd c = { models_in_use(core), core->instances_max, core->leases.count };
+
+    return core->instances.count >= c.instances && core->wants.count >= core->config.wants_max &&
+           core->leases.free_count >= core->wants_count && core->heap_capacity >= timers_max(core, c) &&
+           core->actions_capacity >= actions_max(core, c) && core->replies_capacity >= replies_max(core, c);
+}
+
 sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_model_config *config,
                                sgi_model *model_out)
 {
@@ -127,8 +162,8 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
     uint32_t instances = config->instances_max ? config->instances_max : 1;
     if (instances > core->config.devices_count) /* each is on a device of its own */
         instances = core->config.devices_count ? core->config.devices_count : 1;
-    sgi_status st = room(core, models_in_use(core) + 1, core->instances_max + instances,
-                         core->leases_count + core->config.wants_max);
+    sgi_status st = room(core, (struct crowd){ models_in_use(core) + 1, core->instances_max + instances,
+                                               core->leases_count + core->config.wants_max });
     if (st != SGI_OK)
         return st;
     struct model *m = sgi__slots_take(&core->models, core, ID_MODEL);
@@ -360,7 +395,8 @@ void sgi__core_tick(struct sgi__core *core, uint64_t now)
 /* For the lease of one more want. */
 static sgi_status leases_room(struct sgi__core *core)
 {
-    return room(core, core->models.count, core->instances_max, core->leases_count + core->wants_count + 1);
+    return room(core,
+                (struct crowd){ models_in_use(core), core->instances_max, core->leases_count + core->wants_count + 1 });
 }
 
 sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model, const struct sgi__core_want *want,

@@ -247,6 +247,7 @@ void sgi__core_check(const struct sgi__core *core)
         assert(used == d->used && engine == d->used_engine && count == d->instances_count);
         assert(d->used <= d->bytes_max);
     }
+    assert(sgi__core_has_room(core));
     for (uint32_t n = 0; n < core->heap_count; n++)
         assert(core->heap[n]->at == n && core->heap[n]->key <= core->heap[n]->due &&
                (n == 0 || core->heap[(n - 1) / 2]->key <= core->heap[n]->key));

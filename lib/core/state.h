@@ -276,6 +276,7 @@ uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, 
                        const struct instance *i);
 void     sgi__core_act_context(struct sgi__core *core, enum sgi__core_action_kind kind, struct device *d);
 void     sgi__core_reply(struct sgi__core *core, const struct sgi__core_reply *reply);
+bool     sgi__core_has_room(const struct sgi__core *core); /* for all that can follow from what is there; asserted */
 
 /* timer.c */
 void          sgi__timer_init(struct timer *t, enum timer_kind kind, void *owner);

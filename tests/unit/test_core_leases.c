@@ -415,6 +415,31 @@ static void a_model_without_engine_takes_no_calls(void **state)
 }
 
 /* They have room for what every model could cause at once. Going round in it would make all of that resident. */
+/* Leases that were there once have left slots behind; what is taken of them later needs room for its timer still. */
+static void leases_with_a_time_fit_beside_models_that_came_later(void **state)
+{
+    (void)state;
+    enum { LEASES = 1016, MODELS = 20 };
+    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .vram_bytes = GIB(64), .wants_max = 1 });
+    sgi_model   a = sim_model(s, &(struct sim_model){ .bytes = MIB(1), .idle_ms = 1000 });
+    sgi_lease   held = sim_acquire(s, a), leases[LEASES];
+
+    for (int round = 0; round < 2; round++) {
+        for (int n = 0; n < LEASES; n++)
+            assert_int_equal(sgi__core_try_acquire(sim_core(s), sim_now(s), a, SGI__IDLE_OF_MODEL, MS(100), &leases[n]),
+                             SGI_OK);
+        sgi__core_check(sim_core(s));
+        for (int n = 0; n < LEASES; n++)
+            assert_int_equal(sgi__core_release(sim_core(s), sim_now(s), leases[n]), SGI_OK);
+        for (int n = 0; round == 0 && n < MODELS; n++)
+            sim_release(s, sim_acquire(s, sim_model(s, &(struct sim_model){ .bytes = MIB(1), .idle_ms = 1000 })));
+    }
+    sim_release(s, held);
+    sim_advance_ms(s, 2000);
+    assert_int_equal(sim_vram_used(s), 0);
+    sim_free(s);
+}
+
 static void what_is_taken_leaves_the_rings_at_their_beginning(void **state)
 {
     (void)state;
@@ -454,6 +479,7 @@ int main(void)
         cmocka_unit_test(a_call_keeps_its_lease_and_its_instance),
         cmocka_unit_test(a_call_that_was_given_up_keeps_the_instance_busy),
         cmocka_unit_test(a_model_without_engine_takes_no_calls),
+        cmocka_unit_test(leases_with_a_time_fit_beside_models_that_came_later),
         cmocka_unit_test(what_is_taken_leaves_the_rings_at_their_beginning),
     };
     return cmocka_run_group_tests_name("core_leases", tests, NULL, NULL);

@@ -258,6 +258,7 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
 {
     struct model *m = i->model;
 
+    core->admitted++;
     i->blocked = false;
     i->admitted_at = now;
     sgi__timer_unset(&i->starve);

@@ -138,10 +138,10 @@ static uint64_t stuck_bytes(const struct device *d)
     return bytes;
 }
 
-bool sgi__room_can_come(const struct device *d, uint64_t need)
+bool sgi__room_can_come(const struct sgi__core *core, const struct device *d, const struct instance *i)
 {
     uint64_t stuck = stuck_bytes(d);
-    return stuck < d->bytes_max && need <= d->bytes_max - stuck;
+    return usable(core, d, i) && stuck < d->bytes_max && sgi__instance_need(i) <= d->bytes_max - stuck;
 }
 
 /* Where to wait: where evicting is enough, else where leases that end can be, else anywhere; of those where the least
@@ -167,14 +167,17 @@ int32_t sgi__room_later(const struct sgi__core *core, const struct instance *i, 
         bool     enough = lacking <= idle_bytes(d) && !sgi__room_kept_from(d, i);
         if (n == hint && enough)
             return n;
-        int hope = enough ? 2 : sgi__room_can_come(d, need) ? 1 : 0;
+        int hope = enough ? 2 : sgi__room_can_come(core, d, i) ? 1 : 0;
         if (hope > best_hope || (hope == best_hope && lacking < best_lacking)) {
             best = n;
             best_lacking = lacking;
             best_hope = hope;
         }
     }
-    return best;
+    /* What is kept for it stays so: else it might be passed on one device after the other. */
+    bool stays = best_hope < 2 && i->blocked && i->blocked_device >= 0 &&
+                 core->devices[i->blocked_device].kept_for == i;
+    return stays ? i->blocked_device : best;
 }
 
 uint32_t sgi__room_victims(const struct device *d, uint64_t need, struct instance **victims, uint32_t victims_max)

@@ -12,10 +12,11 @@ uint64_t sgi__room_leaving(const struct device *d); /* what its instances that e
 /* The instance of a model that is on a device, whatever it does there; there is one at most. NULL: none. */
 const struct instance *sgi__room_holds(const struct sgi__core *core, const struct device *d, const struct model *m);
 bool                   sgi__room_kept_from(const struct device *d, const struct instance *i); /* for one that starves */
-bool sgi__room_can_come(const struct device *d, uint64_t need); /* it is not all foreign, pinned or hanging */
 
-/* For an instance that is QUEUED, or might be. */
+/* For an instance that is QUEUED, or might be: a device, or -1. */
 int32_t sgi__room_now(const struct sgi__core *core, const struct instance *i, int32_t hint);
+/* Once others let go: it is usable, and not all of it is foreign, pinned or hanging. */
+bool    sgi__room_can_come(const struct sgi__core *core, const struct device *d, const struct instance *i);
 int32_t sgi__room_later(const struct sgi__core *core, const struct instance *i, int32_t hint);
 /* Who would have to leave, in their order; those past victims_max are counted only. 0 when it would not be enough. */
 uint32_t sgi__room_victims(const struct device *d, uint64_t need, struct instance **victims, uint32_t victims_max);

@@ -3,7 +3,8 @@
  * Who goes next. One pass serves the models that have wants, in the order of their first want: leases on what is up,
  * then starts for what is not, each where there is room, evicting what nobody uses. A small model may pass a larger one
  * that waits for room until that one has waited `starve_ns`; from then on its device is kept for it: nothing else is
- * admitted there, and what runs there grants no more leases than it takes to make the room.
+ * admitted there, and what runs there grants no more leases than it takes to make the room. Those who have waited so long
+ * are served first, the oldest first: a loader that is free, too, goes to them before more urgent ones.
  */
 #include <assert.h>
 
@@ -75,34 +76,45 @@ static bool in_time(const struct model *m, uint64_t now, bool for_device)
     return false;
 }
 
-/* Since when a device is waited for, by who is in time; SGI__NEVER: by nobody. */
-static uint64_t device_since(const struct model *m, uint64_t now)
+/* Since when a device (or anything) is waited for, by who is in time; SGI__NEVER: by nobody. */
+static uint64_t waits_since(const struct model *m, uint64_t now, bool for_device)
 {
     uint64_t since = SGI__NEVER;
     for (const struct want *w = m->wants_head; w; w = w->next)
-        if (w->spec.tier == SGI_TIER_DEVICE && w->spec.deadline > now && w->since < since)
+        if ((!for_device || w->spec.tier == SGI_TIER_DEVICE) && w->spec.deadline > now && w->since < since)
             since = w->since;
     return since;
 }
 
 /* Who waited long enough may have ended meanwhile: then the timer was early, and whoever looks finds nobody starving
  * yet. */
-static bool starves(const struct sgi__core *core, uint64_t now, const struct model *m)
+static bool starves(const struct sgi__core *core, uint64_t now, const struct instance *i)
 {
-    uint64_t since = device_since(m, now);
+    uint64_t since = waits_since(i->model, now, !i->to_dram);
     return since != SGI__NEVER && now - since >= core->config.starve_ns;
+}
+
+/* It waits for room or a loader: somebody wakes when it starves. */
+static void watch_starving(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    uint64_t starve = core->config.starve_ns, since = waits_since(i->model, now, !i->to_dram);
+
+    if (starve < SGI__NEVER - since && now < since + starve)
+        sgi__timer_set(core, &i->starve, since + starve);
 }
 
 static void block(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device)
 {
-    uint64_t starve = core->config.starve_ns, since = device_since(i->model, now);
-
-    if (!i->blocked && starves(core, now, i->model)) /* until now it waited for a loader: its device is to be kept */
+    if (!i->blocked && starves(core, now, i)) /* its device is to be kept from now on */
         core->dirty = true;
     i->blocked = true;
     i->blocked_device = device;
-    if (starve < SGI__NEVER - since && now < since + starve)
-        sgi__timer_set(core, &i->starve, since + starve);
+    watch_starving(core, now, i);
+}
+
+static bool has_loader(const struct sgi__core *core, const struct instance *i)
+{
+    return i->tier != SGI_TIER_DISK || core->loads < core->config.loads_max;
 }
 
 static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance *i)
@@ -130,30 +142,44 @@ static bool kept_elsewhere(const struct sgi__core *core, const struct device *d,
     return false;
 }
 
+/* True: there is room for it. It begins then, if there is a loader too. */
+static bool place_now(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    int32_t device = sgi__room_now(core, i, i->model->wants_head->spec.device_hint);
+
+    if (device < 0)
+        return false;
+    if (has_loader(core, i)) {
+        sgi__instance_admit(core, now, i, device);
+        core->dirty = core->dirty || core->devices_kept; /* who came before had less to choose from than there is now */
+    }
+    return true;
+}
+
 /* QUEUED, and its source is good: start it where there is room, or make some. */
 static void place(struct sgi__core *core, uint64_t now, struct instance *i)
 {
-    int32_t hint = i->model->wants_head->spec.device_hint;
+    bool loader = has_loader(core, i);
 
-    if (i->promised || (i->tier == SGI_TIER_DISK && core->loads >= core->config.loads_max))
+    if (!loader)
+        watch_starving(core, now, i);
+    if (i->promised || (!loader && (i->to_dram || !starves(core, now, i)))) /* one that starves has its room made now */
         return;
     if (i->to_dram) {
         place_to_dram(core, now, i);
         return;
     }
-    int32_t device = sgi__room_now(core, i, hint);
-    if (device >= 0) {
-        sgi__instance_admit(core, now, i, device);
-        core->dirty = core->dirty || core->devices_kept; /* who came before had less to choose from than there is now */
+    if (place_now(core, now, i))
         return;
-    }
-    device = sgi__room_later(core, i, hint);
+    int32_t device = sgi__room_later(core, i, i->model->wants_head->spec.device_hint);
     block(core, now, i, device);
     if (device < 0 || sgi__room_kept_from(&core->devices[device], i))
         return;
     struct device *d = &core->devices[device];
     uint64_t       need = sgi__instance_need(i) + d->promised;
     sgi__room_make(core, now, d, need);
+    if (place_now(core, now, i)) /* an image that is kept in DRAM has left at once */
+        return;
     i->promised = sgi__room_lacking(d, need, sgi__room_leaving(d)) == 0;
     if (i->promised) /* a smaller one must not take what is being emptied for it */
         d->promised = need;
@@ -192,9 +218,57 @@ static struct instance *first_to_yield(const struct device *d)
     return first;
 }
 
-/* For each device: who has starved for it longest; and what there must let go for that. Decided anew in each pass, so
- * that it ends when the want does. */
-static void keep_devices(struct sgi__core *core, uint64_t now)
+/* Those who starve, the one that has waited longest first. Most come in that order. */
+static struct instance *starving(struct sgi__core *core, uint64_t now)
+{
+    struct instance *first = NULL, *last = NULL;
+
+    for (struct model *m = core->pending_head; m; m = m->pending_next) {
+        struct instance *i = m->coming;
+        if (!i || i->state != ST_QUEUED || !i->source_ok || !starves(core, now, i) ||
+            sgi__model_serves(m)) /* where it does, one more would only help */
+            continue;
+        uint64_t          seq = oldest_want(m)->seq;
+        struct instance **at = last && oldest_want(last->model)->seq < seq ? &last->starving_next : &first;
+        while (*at && oldest_want((*at)->model)->seq < seq)
+            at = &(*at)->starving_next;
+        i->starving_next = *at;
+        *at = i;
+        if (!i->starving_next)
+            last = i;
+    }
+    return first;
+}
+
+/* The device where it has room, or where its room can come, unless somebody has waited longer for that. */
+static void keep_for(struct sgi__core *core, struct instance *i)
+{
+    int32_t device = i->to_dram ? SGI__DRAM : sgi__room_now(core, i, i->model->wants_head->spec.device_hint);
+
+    if (device < 0 && i->blocked && !i->to_dram)
+        device = i->blocked_device;
+    if (device >= 0 && !core->devices[device].kept_for &&
+        sgi__room_can_come(core, &core->devices[device], i)) /* else letting go would not help */
+        core->devices[device].kept_for = i;
+}
+
+/* What there must let go for the one that a device is kept for. */
+static void let_go(struct sgi__core *core, uint64_t now, struct device *d)
+{
+    uint64_t         need = sgi__instance_need(d->kept_for), going = sgi__room_leaving(d);
+    struct instance *victim;
+
+    while (sgi__room_lacking(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
+        victim->closing = true;
+        if (victim->state == ST_READY)
+            sgi__instance_stop(core, now, victim, true);
+        going += victim->charged; /* less of it, where its image is kept: that is not counted as used any more */
+    }
+}
+
+/* For each device who has starved for it longest. Decided anew in each pass, so that it ends when the want does. Returns
+ * all who starve. */
+static struct instance *keep_devices(struct sgi__core *core, uint64_t now)
 {
     core->devices_kept = false;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
@@ -207,35 +281,18 @@ static void keep_devices(struct sgi__core *core, uint64_t now)
                 i->closing = i->lost || i->model->draining;
             }
     }
-    for (struct model *m = core->pending_head; m; m = m->pending_next) {
-        struct instance *i = m->coming;
-        if (!i)
-            continue;
-        i->promised = false;
-        if (i->state != ST_QUEUED || !i->blocked || i->blocked_device < 0 || !starves(core, now, m) ||
-            sgi__model_serves(m)) /* one more would only help */
-            continue;
-        int32_t here = sgi__room_now(core, i, m->wants_head->spec.device_hint); /* then it waits for a loader only */
-        struct device *d = &core->devices[here >= 0 ? here : i->blocked_device];
-        if (!sgi__room_can_come(d, sgi__instance_need(i))) /* letting go would not help */
-            continue;
-        if (!d->kept_for || oldest_want(m)->seq < oldest_want(d->kept_for->model)->seq)
-            d->kept_for = i;
-    }
-    for (uint32_t n = 0; n < core->config.devices_count; n++) {
-        struct device *d = &core->devices[n];
-        if (!d->kept_for)
-            continue;
-        core->devices_kept = true;
-        uint64_t         need = sgi__instance_need(d->kept_for), going = sgi__room_leaving(d);
-        struct instance *victim;
-        while (sgi__room_lacking(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
-            victim->closing = true;
-            if (victim->state == ST_READY)
-                sgi__instance_stop(core, now, victim, true);
-            going += victim->charged; /* less of it, where its image is kept: that is not counted as used any more */
+    for (struct model *m = core->pending_head; m; m = m->pending_next)
+        if (m->coming)
+            m->coming->promised = false;
+    struct instance *first = starving(core, now);
+    for (struct instance *i = first; i; i = i->starving_next)
+        keep_for(core, i);
+    for (uint32_t n = 0; n < core->config.devices_count; n++)
+        if (core->devices[n].kept_for) {
+            core->devices_kept = true;
+            let_go(core, now, &core->devices[n]);
         }
-    }
+    return first;
 }
 
 /* ---- what is up ---- */
@@ -526,18 +583,30 @@ static void serve(struct sgi__core *core, uint64_t now, struct model *m)
         serve_early(core, now, m->coming);
 }
 
+/* Those who starve, before anybody else: the oldest that can begin does. False: none can. */
+static bool start_starving(struct sgi__core *core, uint64_t now, struct instance *first)
+{
+    uint64_t admitted = core->admitted;
+
+    for (struct instance *i = first, *next; i && core->admitted == admitted; i = next) {
+        next = i->starving_next; /* serving a model ends wants and instances of its own only */
+        serve(core, now, i->model);
+    }
+    return core->admitted != admitted;
+}
+
 void sgi__sched_run(struct sgi__core *core, uint64_t now)
 {
     while (core->dirty) {
         core->dirty = false;
         if (!core->pending_head && !core->devices_kept)
             return;
-        keep_devices(core, now);
-        for (uint32_t n = 0; n < core->config.devices_count; n++) /* first, so that the others know what is left */
-            if (core->devices[n].kept_for)
-                serve(core, now, core->devices[n].kept_for->model);
+        if (start_starving(core, now, keep_devices(core, now))) {
+            core->dirty = true; /* what is kept now, and for whom, is another matter */
+            continue;
+        }
         for (struct model *m = core->pending_head, *next; m; m = next) {
-            next = m->pending_next; /* serving a model ends wants of its own only */
+            next = m->pending_next;
             serve(core, now, m);
         }
     }

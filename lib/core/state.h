@@ -111,6 +111,7 @@ struct instance {
     int32_t          priority_early; /* of those who have a lease on it already */
     bool             priority_due;   /* another is to be told: in core.priorities_due */
     struct instance *due_next;
+    struct instance *starving_next; /* during one scheduling pass */
 
     sgi_status failed; /* why it ends, SGI_OK when it just ends */
     uint32_t   failed_step;
@@ -248,7 +249,7 @@ struct sgi__core {
     uint32_t                 replies_capacity, replies_head, replies_count;
     uint32_t                 notes_max, notes_count; /* of them: each kind of reply has its own room */
 
-    uint64_t serial, op, seq;
+    uint64_t serial, op, seq, admitted;  /* the last: instances so far */
     uint64_t load_rate[SGI_TIER_DEVICE]; /* bytes a millisecond of the last start from each tier; 0: none yet */
     bool     devices_kept;               /* as of the last pass: for who starves, or for whom it is being emptied */
     bool     draining, closed_said;

@@ -86,8 +86,9 @@ struct world_model {
     bool           hold[SIM_ACTS]; /* by sim_hold_of() */
     bool           refused;        /* its memory was, for the start under way */
     struct waiting waiting;        /* as of this event */
-    uint64_t passed_seq; /* of its want that is oldest where it waits, and blocked there; 0: none. Since it starves: */
-    uint64_t kept_event; /* the first event then; 0: it does not */
+    uint64_t       kept_event;     /* the first since it starves and is the oldest that waits, 0: it does not; */
+    uint64_t       kept_seq;       /* which of its wants that is, */
+    uint32_t       kept_devices;   /* and where it may be */
 };
 
 struct world_want {

@@ -100,10 +100,15 @@ static bool fits(const struct world_device *d, uint64_t need, uint64_t going)
     return d->used - going + d->foreign + need <= d->bytes_max;
 }
 
-static bool ends(const struct sim *s, const struct world_instance *i)
+static bool is_in(const struct sim *s, const struct world_instance *i, uint32_t state)
 {
     struct sgi__core_instance_view v;
-    return sgi__core_instance_view(s->core, i->id, &v) == SGI_OK && v.state == SGI_MODEL_STOPPING;
+    return sgi__core_instance_view(s->core, i->id, &v) == SGI_OK && v.state == state;
+}
+
+static bool ends(const struct sim *s, const struct world_instance *i)
+{
+    return is_in(s, i, SGI_MODEL_STOPPING);
 }
 
 /* What its instances that end give back, and nobody uses any more. */
@@ -192,19 +197,20 @@ static void check_leases(const struct sim *s, const struct world_want *w)
 /*
  * ---- nobody is passed for ever ----
  *
- * Once the oldest want that is blocked on a device has waited starve_ms, nothing is in its way but what was there then:
+ * Once the oldest want that waits for a device has waited starve_ms, nothing is in its way but what was there then:
  * leases that ran and their calls; instances on their way up, with those they were brought up for; instances that end.
- * No time is allowed for beyond what these take, so it starts with the last of them, and ends with its own start.
+ * No time is allowed for beyond what these take, so it starts with the last of them, and ends with its own start. Where
+ * several devices would do it is kept one of them, so on one at least something of then goes on.
  *
  * This holds in all seeds and with all priorities. The clock begins anew
  * - when what can be had changes in other ways: a device or the place lost or back, foreign memory, an engine that
  *   grows, a pin, a callback that hangs, a refused reserve;
  * and it stands still
  * - while somebody older waits for what runs there, or would fit there: that one goes first;
- * - while it waits for a loader only: there those go first who are more urgent;
  * - while what is pinned, foreign or hanging leaves too little: letting go would not help;
- * - for a further instance: it would only help;
- * - while it may be started on several devices: which of them is kept for it does not show, and it changes.
+ * - for a further instance: it would only help.
+ *
+ * A loader that is free goes to the oldest of those who have starved and lack only that, however urgent others are.
  */
 
 /* Nobody has waited for longer who may be there: for room, or for what runs there. */
@@ -219,31 +225,29 @@ static bool is_oldest(const struct sim *s, const struct world_model *m, uint32_t
     return true;
 }
 
-/* What cannot be waited for: somebody else's, what hangs, what is pinned. */
+/* A pin holds the last of its model that serves. */
+static bool is_pinned(const struct sim *s, const struct world_instance *i)
+{
+    if (i->model->pinned_tier != SGI_TIER_DEVICE || ends(s, i))
+        return false;
+    for (const struct world_instance *other = i->model->instances; other; other = other->next)
+        if (other != i && sim__serves(s, other))
+            return false;
+    return true;
+}
+
+/* What cannot be waited for: somebody else's, what hangs, what is pinned. One of several calls that hung may have come
+ * back, and the others not hang yet: it is given up until they all have. */
 static uint64_t stuck_on(const struct sim *s, uint32_t device)
 {
     uint64_t bytes = s->devices[device].foreign;
     for (uint32_t n = 0; n < s->instances.size; n++) {
         const struct world_instance *i = s->instances.at[n];
         if (i && i->id && !i->died && i->device == (int32_t)device &&
-            (sim__instance_hung(s, i) || i->model->pinned_tier == SGI_TIER_DEVICE))
+            (sim__instance_hung(s, i) || is_in(s, i, SGI_MODEL_WEDGED) || is_pinned(s, i)))
             bytes += i->image_bytes + i->engine_bytes;
     }
     return bytes;
-}
-
-/* The one device where it can be started; -1: there are several, or none. */
-static int32_t only_device(const struct sim *s, const struct world_model *m)
-{
-    int32_t only = -1;
-    for (uint32_t d = 0; d < s->devices_count; d++) {
-        if (!is_usable(s, m, d))
-            continue;
-        if (only >= 0)
-            return -1;
-        only = (int32_t)d;
-    }
-    return only;
 }
 
 static bool was_running(const struct world_instance *i, uint64_t granted_event, uint64_t then)
@@ -279,33 +283,90 @@ static bool something_goes_on(const struct sim *s, uint32_t device, uint64_t the
     return false;
 }
 
-/* Its clock runs while it is the oldest that waits there, from when it was first blocked by room and not by loaders. */
-static bool is_watched(const struct sim *s, struct world_model *m, int32_t device)
+/* What it may be started on: letting go there would help. */
+static bool may_come(const struct sim *s, const struct world_model *m, uint32_t device)
 {
-    bool now = is_startable(s, m) && device >= 0 && s->upset_event != s->event && is_oldest(s, m, (uint32_t)device) &&
-               stuck_on(s, (uint32_t)device) + sim__need(m) <= s->devices[device].bytes_max;
-    if (!now) {
-        m->passed_seq = 0;
-    } else if (m->passed_seq != m->waiting.oldest_seq) {
-        m->passed_seq = has_loader(s, m) ? m->waiting.oldest_seq : 0;
-        m->kept_event = 0;
+    return is_usable(s, m, device) && stuck_on(s, device) + sim__need(m) <= s->devices[device].bytes_max;
+}
+
+/* The devices where its turn is the next; 0 while somebody older waits on one of them, too. */
+static uint32_t first_on(const struct sim *s, const struct world_model *m)
+{
+    uint32_t devices = 0;
+    for (uint32_t d = 0; d < s->devices_count; d++) {
+        if (is_usable(s, m, d) && !is_oldest(s, m, d))
+            return 0;
+        devices |= may_come(s, m, d) ? 1u << d : 0;
     }
-    return m->passed_seq != 0;
+    return devices;
+}
+
+/* Its clock runs while it is the oldest that waits, from when it starves; anew when a device is no longer to be had,
+ * which may be the one that was kept for it. */
+static bool is_watched(const struct sim *s, struct world_model *m, uint32_t devices, uint64_t starves_at)
+{
+    if (!is_startable(s, m) || s->upset_event == s->event || s->now <= starves_at + s->habits.tick_late ||
+        devices == 0) {
+        m->kept_event = 0;
+        return false;
+    }
+    if (m->kept_event == 0 || m->kept_seq != m->waiting.oldest_seq || (m->kept_devices & ~devices) != 0) {
+        m->kept_event = s->event;
+        m->kept_seq = m->waiting.oldest_seq;
+    }
+    m->kept_devices = devices;
+    return true;
 }
 
 static void check_passed(struct sim *s, struct world_model *m)
 {
-    int32_t  device = only_device(s, m);
     uint64_t starves_at = m->waiting.since + MS(s->config.starve_ms);
+    uint32_t devices = first_on(s, m);
+    bool     goes_on_somewhere = false;
 
-    if (!is_watched(s, m, device))
-        return;
-    if (s->now < starves_at && sgi__core_wake_at(s->core) > starves_at)
+    if (is_startable(s, m) && devices != 0 && s->now < starves_at && sgi__core_wake_at(s->core) > starves_at)
         sim__broken(s, "somebody wakes for every want that is to starve");
-    if (m->kept_event == 0 && s->now > starves_at + s->habits.tick_late)
-        m->kept_event = s->event;
-    if (m->kept_event > 0 && has_loader(s, m) && !something_goes_on(s, (uint32_t)device, m->kept_event))
-        sim__broken(s, "the oldest that is blocked on a device waits, once it has starved, for what ran there then");
+    if (!is_watched(s, m, devices, starves_at))
+        return;
+    for (uint32_t d = 0; d < s->devices_count; d++)
+        goes_on_somewhere |= (devices >> d & 1) && something_goes_on(s, d, m->kept_event);
+    if (has_loader(s, m) && !goes_on_somewhere)
+        sim__broken(s, "the oldest that waits for a device waits, once it has starved, for what ran there then");
+}
+
+/* A load that began in this event, for somebody who has waited less. */
+static bool passed_by_a_load(const struct sim *s, const struct world_model *m)
+{
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (i && i->id && !i->died && i->admitted_event == s->event && i->tier == SGI_TIER_DISK &&
+            i->model->wants > 0 && i->model->waiting.oldest_seq > m->waiting.oldest_seq)
+            return true;
+    }
+    return false;
+}
+
+/* What leaves in the same event may do so after that one has begun. */
+static bool leaves_now(const struct sim *s, uint32_t device)
+{
+    for (uint32_t n = 0; n < s->out_count; n++)
+        if (s->out[n]->action.kind == SGI__ACT_KEEP && s->out[n]->action.device == (int32_t)device &&
+            s->out[n]->since == s->now)
+            return true;
+    return false;
+}
+
+/* It has room where it had room when that one began. */
+static void check_loader(const struct sim *s, const struct world_model *m)
+{
+    uint32_t count = 0;
+
+    if (from_dram(m) || !starves(s, m) || !passed_by_a_load(s, m))
+        return;
+    for (uint32_t d = 0; d < s->devices_count; d++)
+        count += has_room(s, m, d) && !leaves_now(s, d);
+    if (count > 0 && count > kept_from(s, m))
+        sim__broken(s, "a loader goes to the oldest that has starved and lacks only that");
 }
 
 void sim__check_waits(struct sim *s)
@@ -316,8 +377,10 @@ void sim__check_waits(struct sim *s)
     for (uint32_t n = 0; n < s->models.size; n++) {
         struct world_model *m = s->models.at[n];
         if (m && m->id && m->wants > 0) {
-            if (is_startable(s, m))
+            if (is_startable(s, m)) {
                 check_room(s, m);
+                check_loader(s, m);
+            }
             check_passed(s, m);
         }
     }

@@ -180,9 +180,10 @@ typedef struct sgi_device_config {
  * and again when it is read again. After a pause at most 50 ms' worth and one read come at once. Requests of a higher
  * priority are served first, but every eighth read goes to whoever has waited longest, so each load goes on.
  *
- * A request that waits for room may be passed by smaller models for starve_ms, then no longer. A model that
- * fails again and again is tried every backoff_ms, doubling up to backoff_max_ms. An engine callback that is
- * out for longer than hang_timeout_ms makes its model WEDGED (see ext.h).
+ * A request that waits for room, or for one of the loads_max loads, may be passed by smaller models and by more
+ * urgent requests for starve_ms, then no longer: those who have waited so long go first, the oldest of them before
+ * all. A model that fails again and again is tried every backoff_ms, doubling up to backoff_max_ms. An engine
+ * callback that is out for longer than hang_timeout_ms makes its model WEDGED (see ext.h).
  */
 typedef struct sgi_runtime_config {
     uint32_t struct_size;

@@ -801,6 +801,9 @@ sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t
     (void)now;
     if (!i || i->state == ST_COLD || i->state == ST_QUEUED || i->device == SGI__DRAM)
         return SGI_E_STALE;
+    *free_out = 0;
+    if (i->lost) /* there is nothing to charge it to */
+        return SGI_E_DEVICE_LOST;
     struct device *d = &core->devices[i->device];
     uint64_t       others = d->used - i->charged_engine + d->foreign;
     uint64_t       left = others < d->bytes_max ? d->bytes_max - others : 0;

@@ -140,7 +140,8 @@ struct sgi__core_event {
 bool sgi__core_event(struct sgi__core *core, uint64_t now, const struct sgi__core_event *event);
 
 /* ENGINE_BYTES: an instance's engine takes `bytes` altogether; with `at_least` a larger charge stays.
- * SGI_E_DEVICE_MEMORY: the difference does not fit, nothing changed; *free_out says how much there is for it. */
+ * SGI_E_DEVICE_MEMORY: the difference does not fit, nothing changed; *free_out says how much there is for it.
+ * SGI_E_DEVICE_LOST, SGI_E_STALE: there is no such device or instance any more. */
 sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t instance, uint64_t bytes,
                                   bool at_least, uint64_t *free_out);
 

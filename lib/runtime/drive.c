@@ -260,7 +260,7 @@ sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, b
         return sgi__error(err, st, "the engine needs %llu bytes beside the weights; the device has %llu for it",
                           (unsigned long long)bytes, (unsigned long long)left);
     if (st != SGI_OK)
-        return sgi__error(err, st, "the instance is gone");
+        return sgi__error(err, st, st == SGI_E_DEVICE_LOST ? "the device is gone" : "the instance is gone");
     return SGI_OK;
 }
 

@@ -268,7 +268,7 @@ static void grow_engine(struct sim *s, struct world_model *m)
     struct world_instance *i = m->instances;
     while (i && i->next && one_in(s, 2))
         i = i->next;
-    if (!i || i->engine == NOT || i->engine == FAILED || i->stop != NOT || i->end != NOT || i->lost || s->habits.calm)
+    if (!i || i->engine == NOT || i->engine == FAILED || i->stop != NOT || i->end != NOT || i->died || s->habits.calm)
         return;
     sim__engine_bytes(s, i, from(s, 0, s->devices[i->device].bytes_max / 4), one_in(s, 2), NULL);
 }

@@ -151,17 +151,6 @@ static bool starves(const struct sim *s, const struct world_model *m)
            sim__waits_for_room(s, m) && !sim__server(s, m);
 }
 
-/* Devices that may be kept from it: each one that starves keeps one, where its room can come. */
-static uint32_t kept_from(const struct sim *s, const struct world_model *m)
-{
-    uint32_t count = 0;
-    for (uint32_t n = 0; n < s->models.size; n++) {
-        const struct world_model *other = s->models.at[n];
-        count += other && other->id && other != m && starves(s, other);
-    }
-    return count;
-}
-
 static bool has_room(const struct sim *s, const struct world_model *m, uint32_t device)
 {
     const struct world_device *d = &s->devices[device];
@@ -175,12 +164,32 @@ static bool has_room(const struct sim *s, const struct world_model *m, uint32_t 
     return fits(d, sim__need(m) + promised_before(s, m, device, going), going);
 }
 
+/* Where it has room, and how many may be kept from it there: each of those that starve keeps one, where it fits. */
+static uint32_t rooms(const struct sim *s, const struct world_model *m, uint32_t *kept_out)
+{
+    uint32_t devices = 0, count = 0;
+
+    for (uint32_t d = 0; d < s->devices_count; d++)
+        if (has_room(s, m, d)) {
+            devices |= 1u << d;
+            count++;
+        }
+    *kept_out = 0;
+    for (uint32_t n = 0; count > 0 && n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        bool                      keeps = false;
+        for (uint32_t d = 0; other && other->id && other != m && starves(s, other) && d < s->devices_count; d++)
+            keeps |= (devices >> d & 1) && is_usable(s, other, d);
+        *kept_out += keeps;
+    }
+    return count;
+}
+
 static void check_room(const struct sim *s, const struct world_model *m)
 {
-    uint32_t count = 0;
-    for (uint32_t d = 0; has_loader(s, m) && d < s->devices_count; d++)
-        count += has_room(s, m, d);
-    if (count > 0 && count > kept_from(s, m))
+    uint32_t kept;
+
+    if (has_loader(s, m) && rooms(s, m, &kept) > kept)
         sim__broken(s, "a device with room and a fitting want is idle only while it is kept for one that starves");
 }
 
@@ -347,11 +356,10 @@ static bool passed_by_a_load(const struct sim *s, const struct world_model *m)
 }
 
 /* What leaves in the same event may do so after that one has begun. */
-static bool leaves_now(const struct sim *s, uint32_t device)
+static bool something_leaves(const struct sim *s)
 {
     for (uint32_t n = 0; n < s->out_count; n++)
-        if (s->out[n]->action.kind == SGI__ACT_KEEP && s->out[n]->action.device == (int32_t)device &&
-            s->out[n]->since == s->now)
+        if (s->out[n]->action.kind == SGI__ACT_KEEP && s->out[n]->since == s->now)
             return true;
     return false;
 }
@@ -359,13 +367,9 @@ static bool leaves_now(const struct sim *s, uint32_t device)
 /* It has room where it had room when that one began. */
 static void check_loader(const struct sim *s, const struct world_model *m)
 {
-    uint32_t count = 0;
+    uint32_t kept;
 
-    if (from_dram(m) || !starves(s, m) || !passed_by_a_load(s, m))
-        return;
-    for (uint32_t d = 0; d < s->devices_count; d++)
-        count += has_room(s, m, d) && !leaves_now(s, d);
-    if (count > 0 && count > kept_from(s, m))
+    if (!from_dram(m) && starves(s, m) && passed_by_a_load(s, m) && !something_leaves(s) && rooms(s, m, &kept) > kept)
         sim__broken(s, "a loader goes to the oldest that has starved and lacks only that");
 }
 

@@ -727,9 +727,10 @@ sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t b
     sgi_status st = sgi__core_engine_bytes(s->core, s->now, i->id, bytes, at_least, &free_bytes);
     sim__log(s, 'u', 'E', i->device, st, m->id, i->id, bytes);
     bool fits = bytes <= i->engine_bytes || bytes <= room;
-    if (st != (fits ? SGI_OK : SGI_E_DEVICE_MEMORY))
-        sim__broken(s, "an engine's bytes are charged if there is room, and only then (%d)", st);
-    if (st != SGI_OK && free_bytes != room)
+    if (st != (i->lost ? SGI_E_DEVICE_LOST : fits ? SGI_OK : SGI_E_DEVICE_MEMORY))
+        sim__broken(s, "an engine's bytes are charged if there is room on a device that is there, and only then (%d)",
+                    st);
+    if (st == SGI_E_DEVICE_MEMORY && free_bytes != room)
         sim__broken(s, "an engine that does not fit is told how much there is");
     if (st == SGI_OK && !(at_least && bytes <= i->engine_bytes)) {
         sim__charge(s, i, i->image_bytes, bytes);

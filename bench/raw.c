@@ -23,13 +23,13 @@
 #endif
 
 #include "commands.h"
+#include "mapped.h"
 #include "measure.h"
 #include "options.h"
 #include "report.h"
 
 enum { DEPTH_MAX = 256 };
-#define ALIGN     ((uint64_t)4096)
-#define HUGE_PAGE ((uint64_t)2 << 20)
+#define ALIGN ((uint64_t)4096)
 
 struct options {
     const char *path, *engine, *memory;
@@ -59,35 +59,7 @@ static uint64_t round_up(uint64_t value, uint64_t align)
     return (value + align - 1) / align * align;
 }
 
-/* ------------------------------------------------------------------- memory */
-
-static uint8_t *map_memory(uint64_t bytes)
-{
-    uint8_t *p = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                      0);
-    if (p == MAP_FAILED)
-        failed("mmap", errno);
-    uint8_t *aligned = (uint8_t *)(uintptr_t)round_up((uintptr_t)p, HUGE_PAGE);
-    if (aligned > p)
-        munmap(p, (size_t)(aligned - p));
-    if (aligned < p + HUGE_PAGE)
-        munmap(aligned + bytes, (size_t)(p + HUGE_PAGE - aligned));
-    madvise(aligned, bytes, MADV_HUGEPAGE); /* without huge pages it is slower, and still right */
-    return aligned;
-}
-
-/* As an image with SGI_IMAGE_FD has it: 4 KiB pages, wherever the kernel found them. */
-static uint8_t *map_memfd(uint64_t bytes)
-{
-    int fd = memfd_create("raw", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
-        failed("memfd", errno);
-    uint8_t *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED)
-        failed("mmap", errno);
-    close(fd);
-    return p;
-}
+/* ------------------------------------------------------------------- blocks */
 
 /* The block at `offset`: where it goes and how much of it to ask for. A direct read may end past the end of file. */
 static uint8_t *place_of(const struct job *job, uint64_t offset, uint32_t slot)
@@ -241,7 +213,7 @@ static void once(const struct options *o, struct job *job, double *seconds_out, 
     double   cpu = cpu_seconds(), begin = seconds_now();
 
     if (fresh)
-        job->memory = map_memory(bytes);
+        job->memory = map_anonymous(bytes);
     if (strcmp(o->engine, "uring") == 0)
         run_uring(job);
     else
@@ -263,7 +235,7 @@ static void measure(const struct options *o, int fd, uint64_t file_bytes)
     struct turns   turns = { .repeat = o->repeat, .on_line = o->on_line };
 
     if (!fresh) {
-        memory = strcmp(o->memory, "memfd") == 0 ? map_memfd(bytes) : map_memory(bytes);
+        memory = strcmp(o->memory, "memfd") == 0 ? map_memfd(bytes) : map_anonymous(bytes);
         memset(memory, 1, bytes);
     }
     while (next_turn(&turns)) {

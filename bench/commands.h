@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 int raw_main(int argc, char **argv);
+int pages_main(int argc, char **argv);
 int load_main(int argc, char **argv);
 int warm_main(int argc, char **argv);
 int idle_main(int argc, char **argv);

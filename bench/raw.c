@@ -5,7 +5,7 @@
  *
  * touched is the honest reference for a loader: image-sized, huge pages, written before. ring reuses depth * block
  * bytes, which is faster than anything that keeps what it read; fresh pays for its page faults; memfd is touched
- * too, in small pages that others can map.
+ * too, in small pages that others can map, and fresh-memfd pays for those.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -206,14 +206,19 @@ static void put(const struct options *o, struct summary *summary, uint64_t file_
     summary_add(summary, "cpu_core_s_per_gib", cpu / gib);
 }
 
+static uint8_t *map_of(const struct options *o, uint64_t bytes)
+{
+    return strstr(o->memory, "memfd") ? map_memfd(bytes) : map_anonymous(bytes);
+}
+
 static void once(const struct options *o, struct job *job, double *seconds_out, double *cpu_out)
 {
-    bool     fresh = strcmp(o->memory, "fresh") == 0;
+    bool     fresh = !job->memory;
     uint64_t bytes = round_up(job->file_bytes, HUGE_PAGE);
     double   cpu = cpu_seconds(), begin = seconds_now();
 
     if (fresh)
-        job->memory = map_anonymous(bytes);
+        job->memory = map_of(o, bytes);
     if (strcmp(o->engine, "uring") == 0)
         run_uring(job);
     else
@@ -228,14 +233,14 @@ static void once(const struct options *o, struct job *job, double *seconds_out, 
 
 static void measure(const struct options *o, int fd, uint64_t file_bytes)
 {
-    bool           ring = strcmp(o->memory, "ring") == 0, fresh = strcmp(o->memory, "fresh") == 0;
+    bool           ring = strcmp(o->memory, "ring") == 0, fresh = strncmp(o->memory, "fresh", 5) == 0;
     uint64_t       bytes = round_up(ring ? o->block * o->depth : file_bytes, HUGE_PAGE);
     uint8_t       *memory = NULL;
     struct summary summary = { 0 };
     struct turns   turns = { .repeat = o->repeat, .on_line = o->on_line };
 
     if (!fresh) {
-        memory = strcmp(o->memory, "memfd") == 0 ? map_memfd(bytes) : map_anonymous(bytes);
+        memory = map_of(o, bytes);
         memset(memory, 1, bytes);
     }
     while (next_turn(&turns)) {
@@ -306,7 +311,7 @@ int raw_side_run(void *user)
 int raw_main(int argc, char **argv)
 {
     static const char *const          engines[] = { "uring", "threads", NULL };
-    static const char *const          memories[] = { "touched", "fresh", "ring", "memfd", NULL };
+    static const char *const          memories[] = { "touched", "fresh", "ring", "memfd", "fresh-memfd", NULL };
     static const struct bench_command command = {
         .name = "raw",
         .operands = "FILE",
@@ -316,7 +321,7 @@ int raw_main(int argc, char **argv)
             "A file into memory: bare io_uring or pread loops, no code of the library. touched memory is as large as\n"
             "the file and was written before: what a loader can have. fresh memory pays for its page faults. A ring\n"
             "of depth * block bytes is faster than anything that keeps what it read. memfd is touched memory of small\n"
-            "pages, as an image that others can map.\n",
+            "pages, as an image that others can map; fresh-memfd pays for their faults too.\n",
     };
     struct options            o = defaults;
     const struct bench_option options[] = {

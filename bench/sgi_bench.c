@@ -13,6 +13,7 @@ static const struct {
     const char *question;
 } commands[] = {
     { "raw", raw_main, "the ceiling: a file into memory, with no code of the library" },
+    { "pages", pages_main, "what new memory costs by itself, nothing read" },
     { "load", load_main, "a model from its files, or from DRAM, onto a device" },
     { "warm", warm_main, "a lease on what is loaded already, and back" },
     { "idle", idle_main, "thousands of models that nobody calls" },

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench/compare.py where it measures nothing: its arguments, its arithmetic, its tables, and how turns are taken."""
+"""bench/compare.py and bench/ratio.py where they measure nothing: arguments, arithmetic, tables, how turns are taken."""
 import contextlib
 import io
 import json
@@ -16,6 +16,7 @@ from unittest import mock
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
 import compare  # noqa: E402
+import ratio  # noqa: E402
 from peers import contestants, loads, summary, turns  # noqa: E402
 
 MACHINE = {"cpu": "A CPU", "cpus": 2, "memory_gib": 24.0, "kernel": "6.1", "filesystem": "ext4"}
@@ -132,6 +133,35 @@ class Arithmetic(unittest.TestCase):
     def test_who_loaded_other_bytes_is_named(self):
         self.assertEqual(loads.check_digests({"a": "1", "b": "2", "c": "1"}), ["b"])
         self.assertEqual(loads.check_digests({"a": "1", "b": "1"}), [])
+
+
+class Ratio(unittest.TestCase):
+    def test_everybody_has_one_turn_in_a_round_beside_what_it_is_compared_with(self):
+        turns_of_a_round = sorted(row.name for row in ratio.ROWS if not row.alone)
+        orders = [[row.name for row in ratio.order(number)] for number in range(20)]
+        for order in orders:
+            self.assertEqual(sorted(order), turns_of_a_round)
+            for raw in ("raw uring", "raw threads"):
+                group = {row.name for row in ratio.ROWS if raw in (row.name, *row.references)}
+                at = sorted(order.index(name) for name in group)
+                self.assertEqual(at, list(range(at[0], at[0] + len(group))))
+        self.assertEqual(len({order.index("raw uring") < order.index("uring fresh") for order in orders}), 2)
+        self.assertEqual(len({order.index("raw uring") < order.index("raw threads") for order in orders}), 2)
+
+    def test_both_engines_are_there_reused_and_fresh(self):
+        rows = {row.name: row.references[0] for row in ratio.ROWS if row.command == "load" and row.references}
+        for engine in ("uring", "threads"):
+            for memory in ("reused", "fresh"):
+                self.assertEqual(rows[f"{engine} {memory}"], f"raw {engine}")
+
+    def test_a_ratio_is_taken_within_its_round(self):
+        turn = {"gib_s": 1.0, "cpu_core_s_per_gib": 0.1}
+        rounds = [{row.name: dict(turn) for row in ratio.ROWS} for _ in range(3)]
+        for result, (raw, load) in zip(rounds, ((1.0, 0.5), (4.0, 2.0), (2.0, 2.0))):
+            result["raw threads"]["gib_s"], result["threads fresh"]["gib_s"] = raw, load
+        row = ratio.rows_of(rounds)["threads fresh"]
+        self.assertEqual(row["ratios"], {"raw threads": {"median": 0.5, "min": 0.5, "max": 1.0}})
+        self.assertIn("0.50 [0.50-1.00] of raw threads", "\n".join(ratio.table({"threads fresh": row})))
 
 
 class Tables(unittest.TestCase):

@@ -36,8 +36,10 @@ PAGE_CACHE = "page cache"  # mapped: shared with the page cache, which may take 
 NOTHING = "nothing yet"  # bytes come when they are looked at
 
 CONTESTANTS = (
+    Contestant("libsgi, fresh"),  # reads as it chooses to: what a user gets
     Contestant("libsgi uring, fresh", engine="uring"),
     Contestant("libsgi threads, fresh", engine="threads"),
+    Contestant("libsgi, reused", memory="reused"),
     Contestant("libsgi uring, reused", engine="uring", memory="reused"),
     Contestant("libsgi threads, reused", engine="threads", memory="reused"),
     Contestant("safetensors mmap, as returned", "safetensors_mmap", delivers=NOTHING),
@@ -74,11 +76,11 @@ def start(contestant, path, log):
 
 
 def result_of(contestant, answer):
-    """Both kinds of answer as one: seconds to every byte there, bytes, processor time."""
+    """Both kinds of answer as one: seconds to every byte there, bytes, processor time; of libsgi what it read with."""
     gib = answer["bytes"] / (1 << 30)
     if contestant.ours:
         seconds, cpu = answer["total_seconds"], answer["cpu_core_s_per_gib"]
     else:
         seconds, cpu = answer["seconds"], answer["cpu_seconds"] / gib
     return {"seconds": seconds, "gib_s": gib / seconds, "cpu_core_s_per_gib": cpu,
-            "peak_rss_bytes": answer["peak_rss_bytes"]}
+            "peak_rss_bytes": answer["peak_rss_bytes"], **({"engine": answer["engine"]} if contestant.ours else {})}

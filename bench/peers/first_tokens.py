@@ -70,7 +70,7 @@ class FirstTokens:
                if way != "server" or self.server]
         random.Random(number).shuffle(due)  # nobody always follows the same one
         for prompt, state, way in due:
-            result = self.take_turn(way, prompt, state)
+            result = turns.settled(self.take_turn, way, prompt, state)
             results.setdefault(prompt, {}).setdefault(WAYS[way][0], {})[state] = result
         return results
 

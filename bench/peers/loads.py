@@ -2,6 +2,7 @@
 """Loading a safetensors file, every contestant in turn, round by round; and an instance out of DRAM beside it."""
 import functools
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from peers import contestants, turns
 from peers.setup import RELEASE
 
 HIDDEN, VOCABULARY = 2048, 128256
+RESIDENCE_ROUNDS_MIN = 18  # microseconds each; a multiple of the orders of three, so everybody is first equally often
 
 
 def tensor_shapes(size):
@@ -142,7 +144,7 @@ class Loads:
             for contestant in order:
                 if state not in contestant.states:
                     continue
-                result = self.attempt(contestant, self.take_turn, state)
+                result = self.attempt(contestant, functools.partial(turns.settled, self.take_turn), state)
                 if result:
                     results.setdefault(contestant.name, {})[state] = result
         return results
@@ -166,24 +168,45 @@ class Loads:
 # ----------------------------------------------------------------------------------------------------------- residence
 
 
+def residence_turn(path, name, worker):
+    """{way: seconds}: what comes from libsgi has both ways in one turn, a peer has the one it is named for."""
+    wrong = turns.make_hot(path)
+    answer = worker.turn("load")
+    if name == "libsgi":
+        if answer["from"] != "dram":
+            raise turns.Failed(f"residence came from {answer['from']}")
+        ways = {"as returned": answer["seconds"], "every page touched": answer["touched_seconds"]}
+    else:
+        ways = {name: answer["seconds"]}
+    return {"ways": ways, "page_cache_wrong_bytes": wrong}
+
+
+def residence_round(path, workers, order):
+    """By who it is and the way, as the other parts have it by contestant and state."""
+    row = {}
+    for name in order:
+        turn = turns.settled(residence_turn, path, name, workers[name])
+        for way, seconds in turn.pop("ways").items():
+            row.setdefault("libsgi" if name == "libsgi" else "load_file", {})[way] = {"seconds": seconds, **turn}
+            turn["redone"] = 0  # a turn of two ways was taken again once
+    return row
+
+
+def residence_turns(path, workers, rounds):
+    """The first load of each does not count; then all orders in turn, so that nobody always follows the same one."""
+    for worker in workers.values():
+        worker.turn("load")
+    orders = itertools.islice(itertools.cycle(itertools.permutations(workers)), rounds)
+    return [residence_round(path, workers, order) for order in orders]
+
+
 def residence_rounds(path, rounds, log):
     """From DRAM to an instance, beside load_file of a file in the page cache: both give every tensor an address."""
-    ours = turns.Worker("residence", [RELEASE / "bench/residence", path], log=log)
-    peers = {"as returned": contestants.Contestant("load_file", "safetensors_mmap"),
-             "every page touched": contestants.Contestant("load_file touched", "safetensors_touched")}
-    workers = {name: contestants.start(peer, path, log) for name, peer in peers.items()}
-    results = []
+    workers = {"libsgi": turns.Worker("residence", [RELEASE / "bench/residence", path], log=log)}
     try:
-        ours.turn()  # from the disk
-        for _ in range(rounds):
-            turns.make_hot(path)
-            answer = ours.turn()
-            if answer["from"] != "dram":
-                raise turns.Failed(f"residence came from {answer['from']}")
-            row = {"libsgi": {"as returned": answer["seconds"], "every page touched": answer["touched_seconds"]},
-                   "load_file": {name: worker.turn("load")["seconds"] for name, worker in workers.items()}}
-            results.append(row)
+        for way, peer in (("as returned", "safetensors_mmap"), ("every page touched", "safetensors_touched")):
+            workers[way] = contestants.start(contestants.Contestant(f"load_file, {way}", peer), path, log)
+        return residence_turns(path, workers, max(rounds, RESIDENCE_ROUNDS_MIN))
     finally:
-        for worker in [ours, *workers.values()]:
+        for worker in workers.values():
             worker.close()
-    return results

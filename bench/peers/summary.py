@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What rounds come to: medians, ratios taken within a round, tables in Markdown. No measuring, no third party."""
+import collections
 import statistics
 
 from peers.contestants import CONTESTANTS, NOTHING, PAGE_CACHE
@@ -15,8 +16,14 @@ def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
+def turn_of(a_round, name, state):
+    """None where there was none, and where it did not find the page cache as it should be: that counts in nothing."""
+    turn = a_round.get(name, {}).get(state)
+    return turn if turn and not turn.get("page_cache_wrong_bytes") else None
+
+
 def column(rounds, name, state, key):
-    return [r[name][state][key] for r in rounds if state in r.get(name, {})]
+    return [turn[key] for r in rounds if (turn := turn_of(r, name, state))]
 
 
 def quickest(rounds, names, state):
@@ -31,22 +38,28 @@ def ratio(rounds, ours, theirs, state, our_state=None):
     The quickest is one peer, of all rounds: the luckiest of several in each round would be nobody's speed.
     """
     who = quickest(rounds, theirs, state)
-    values = [r[who][state]["seconds"] / r[ours][our_state or state]["seconds"] for r in rounds
-              if who and state in r.get(who, {}) and (our_state or state) in r.get(ours, {})]
-    return {**spread(values), "who": who, "rounds": len(values)} if values else None
+    pairs = [(turn_of(r, who, state), turn_of(r, ours, our_state or state)) for r in rounds]
+    values = [peer["seconds"] / own["seconds"] for peer, own in pairs if peer and own]
+    return {**spread(values), "who": who, "rounds": len(values), "of": len(rounds)} if values else None
 
 
+# How libsgi reads: left to itself, which is what a user gets, and with either engine forced on it.
+READERS = (("as it comes", "libsgi"), ("`uring`", "libsgi uring"), ("`threads`", "libsgi threads"))
 # what it says, ours, theirs, the page cache, what is to be reached (None: reported only)
-LOAD_RATIOS = (
-    ("cold, fresh memory, to the fastest peer", "libsgi uring, fresh", OWN_PEERS, "cold", 1.0),
-    ("cold, fresh memory, `threads`, to the fastest peer", "libsgi threads, fresh", OWN_PEERS, "cold", None),
-    ("cold, reused memory, to the fastest peer", "libsgi uring, reused", OWN_PEERS, "cold", 1.0),
-    ("cold, fresh memory, to safetensors", "libsgi uring, fresh", SAFETENSORS, "cold", 1.5),
-    ("cold, reused memory, to safetensors", "libsgi uring, reused", SAFETENSORS, "cold", 1.5),
-    ("cold, fresh memory, to safetensors in the page cache only", "libsgi uring, fresh", TOUCHED, "cold", 1.0),
-    ("hot, fresh memory, to the fastest peer", "libsgi threads, fresh", OWN_PEERS, "hot", 1.0),
-    ("hot, reused memory, to the fastest peer", "libsgi threads, reused", OWN_PEERS, "hot", 1.0),
-    ("hot, reused memory, to safetensors in the page cache only", "libsgi threads, reused", TOUCHED, "hot", 1.0),
+LOAD_RATIOS = tuple(
+    (f"{state}, {memory} memory, {how}, to the fastest peer", f"{ours}, {memory}", OWN_PEERS, state, 1.0)
+    for state in ("cold", "hot") for memory in ("fresh", "reused") for how, ours in READERS
+) + tuple(
+    (f"cold, {memory} memory, {how}, to safetensors", f"{ours}, {memory}", SAFETENSORS, "cold", 1.5)
+    for memory in ("fresh", "reused") for how, ours in READERS
+) + (
+    ("cold, fresh memory, as it comes, to safetensors in the page cache only", "libsgi, fresh", TOUCHED, "cold", 1.0),
+    ("hot, reused memory, as it comes, to safetensors in the page cache only", "libsgi, reused", TOUCHED, "hot", 1.0),
+)
+# what it says, the way, what is to be reached
+RESIDENCE_RATIOS = (
+    ("DRAM to instance, to load_file hot", "as returned", 100.0),
+    ("DRAM to instance and a byte of every page", "every page touched", None),
 )
 # the same, with the prompt and our own state of the page cache before what is to be reached
 TOKEN_RATIOS = (
@@ -60,21 +73,13 @@ TOKEN_RATIOS = (
 )
 
 
-def residence_ratio(rounds, way):
-    return {**spread([r["load_file"][way] / r["libsgi"][way] for r in rounds]), "who": f"load_file, {way}",
-            "rounds": len(rounds)}
-
-
 def all_ratios(result):
-    """[{what, reach, median, min, max, who, rounds}] of everything that was measured."""
+    """[{what, reach, median, min, max, who, rounds, of}] of everything that was measured."""
     found = []
     for what, ours, theirs, state, reach in LOAD_RATIOS:
         found.append((f"load: {what}", reach, ratio(result.get("loads") or [], ours, theirs, state)))
-    if result.get("residence"):
-        found.append(("DRAM to instance, to load_file hot", 100.0,
-                      residence_ratio(result["residence"], "as returned")))
-        found.append(("DRAM to instance and a byte of every page", None,
-                      residence_ratio(result["residence"], "every page touched")))
+    for what, way, reach in RESIDENCE_RATIOS:
+        found.append((what, reach, ratio(result.get("residence") or [], "libsgi", ["load_file"], way)))
     for what, ours, theirs, state, prompt, our_state, reach in TOKEN_RATIOS:
         rounds = [r.get(prompt, {}) for r in result.get("first_token") or []]
         found.append((f"first token: {what}", reach, ratio(rounds, ours, theirs, state, our_state)))
@@ -107,8 +112,8 @@ def load_rows(rounds):
             times = [column(rounds, name, state, "seconds") for state in ("cold", "hot")]
             rates = ["(" + cell([t * 1000 for t in values], "{:.1f}") + " ms)" for values in times]
         cpu = [cell(column(rounds, name, state, "cpu_core_s_per_gib")) for state in ("cold", "hot")]
-        peak = max(column(rounds, name, "cold", "peak_rss_bytes") + column(rounds, name, "hot", "peak_rss_bytes"))
-        yield [name, contestant.delivers, *rates, *cpu, f"{peak / (1 << 30):.2f}"]
+        peaks = [p / (1 << 30) for state in ("cold", "hot") for p in column(rounds, name, state, "peak_rss_bytes")]
+        yield [name, contestant.delivers, *rates, *cpu, f"{max(peaks):.2f}" if peaks else "-"]
 
 
 def load_table(rounds):
@@ -141,34 +146,64 @@ def token_table(rounds):
 
 
 def residence_table(rounds):
-    ways = list(rounds[0]["libsgi"])
-    rows = [[who, *(cell([r[who][way] * 1000 for r in rounds], "{:.3f}") for way in ways)]
+    ways = [way for _, way, _ in RESIDENCE_RATIOS]
+    rows = [[who, *(cell([s * 1000 for s in column(rounds, who, way, "seconds")], "{:.3f}") for way in ways)]
             for who in ("libsgi", "load_file")]
-    return table(["DRAM to instance, ms", *ways], rows)
+    return table([f"DRAM to instance, ms, {len(rounds)} rounds", *ways], rows)
 
 
 def verdict(row):
     if row["reach"] is None:
         return "-"
-    return f"{row['reach']:g}: " + ("reached" if row["median"] >= row["reach"] else "**not reached**")
+    if row["median"] < row["reach"]:
+        return f"{row['reach']:g}: **not reached**"
+    return f"{row['reach']:g}: reached" + (f", {row['min']:.2f} in the worst round" if row["min"] < row["reach"] else
+                                           " in every round")
 
 
 def ratio_table(rows):
-    return table(["times sooner, within a round", "median [min-max]", "quickest of them", "to reach"],
-                 [[row["what"], "{:.2f} [{:.2f}-{:.2f}]".format(row["median"], row["min"], row["max"]), row["who"],
-                   verdict(row)] for row in rows])
+    cells = []
+    for row in rows:
+        ratios = f"{row['median']:.2f} [{row['min']:.2f}-{row['max']:.2f}]"
+        if row["rounds"] < row["of"]:
+            ratios += f", {row['rounds']} of {row['of']} rounds"
+        cells.append([row["what"], ratios, row["who"], verdict(row)])
+    return table(["times sooner, within a round", "median [min-max]", "quickest of them", "to reach"], cells)
 
 
-def wrong_pages(result):
-    """Turns that did not find the page cache as they should have."""
-    def walk(node):
-        if isinstance(node, dict):
-            yield from ([node] if node.get("page_cache_wrong_bytes") else [])
-            node = list(node.values())
+def turns_by_name(result):
+    """[(name, turn)] of all turns, whichever part they are of."""
+    def walk(node, words):
         if isinstance(node, list):
             for child in node:
-                yield from walk(child)
-    return sum(1 for _ in walk([result.get("loads"), result.get("first_token")]))
+                yield from walk(child, words)
+        elif "seconds" in node:
+            yield ", ".join(words), node
+        else:
+            for word, child in node.items():
+                yield from walk(child, [*words, word])
+    for part in ("loads", "residence", "first_token"):
+        yield from walk(result.get(part) or [], [])
+
+
+def page_cache_notes(result):
+    taken = list(turns_by_name(result))
+    again = sum(turn.get("redone", 0) for _, turn in taken)
+    left_out = collections.Counter(name for name, turn in taken if turn.get("page_cache_wrong_bytes"))
+    if again:
+        yield f"Turns that did not find the page cache as they should have, and were taken again: {again}"
+    if left_out:
+        yield ("In no median and no ratio, since not even the last try found the page cache as it should be: " +
+               "; ".join(f"{name} ({count})" for name, count in left_out.items()))
+
+
+def engine_notes(rounds):
+    """What libsgi, left to itself, has read with."""
+    for state in ("cold", "hot"):
+        used = sorted({engine for memory in ("fresh", "reused")
+                       for engine in column(rounds, f"libsgi, {memory}", state, "engine")})
+        if used:
+            yield f"libsgi as it comes read the {state} file with {' and '.join(used)}"
 
 
 def notes(result):
@@ -176,8 +211,8 @@ def notes(result):
         yield f"Left out: {what}: {why}"
     for name in result.get("disagree", []):
         yield f"**{name} loaded other bytes than the rest**"
-    if wrong_pages(result):
-        yield f"Turns that did not find the page cache as they should have: {wrong_pages(result)}"
+    yield from engine_notes(result.get("loads") or [])
+    yield from page_cache_notes(result)
 
 
 def markdown(result):

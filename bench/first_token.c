@@ -14,9 +14,19 @@
  *     mmap_plain   mapped and not repacked, as libsgi's engine uses it
  *     read         read into memory of its own
  *     direct       the same past the page cache
+ *     vocabulary   llama.cpp reads the vocabulary and nothing else: a part of all loads of its own, and no answer
  *
  * and prompts: `hello` (one token, no template) and `chat` (through the model's template). All decode with the same
  * context: n_batch = n_ubatch = 64, one row of logits.
+ *
+ * phases_ms says where `seconds` went, the same for both sides:
+ *
+ *     request   until llama.cpp is asked to open the model: of libsgi, from the acquire to the engine's start
+ *     open      llama.cpp opens the model, or the image of it
+ *     context   llama.cpp makes its context, which touches context_faults pages for the first time
+ *     grant     of libsgi, from there to the lease: for bytes that are still to come from the disk, and the hand-over
+ *     decode    the prompt
+ *     other     the rest: the call, tokens of the prompt, the answer's first one
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +38,7 @@
 #include <sgi/sgi.h>
 
 #include "llama_engine.h"
+#include "llama_marks.h"
 #include "measure.h"
 #include "options.h"
 #include "session.h"
@@ -48,12 +59,16 @@ struct bench {
 struct turn {
     double   start, cpu_start;
     double   seconds, cpu_seconds;
-    uint32_t tokens; /* of the prompt; 0: not known here */
-    char     piece[64];
+    double   granted; /* when; 0: there was no lease */
+    uint32_t tokens;  /* of the prompt; 0: not known here */
+
+    struct llama_marks marks;
+    char               piece[64];
 };
 
 static void start_clock(struct turn *turn)
 {
+    llama_marks_clear();
     turn->cpu_start = cpu_seconds();
     turn->start = seconds_now();
 }
@@ -62,6 +77,7 @@ static void stop_clock(struct turn *turn)
 {
     turn->seconds = seconds_now() - turn->start;
     turn->cpu_seconds = cpu_seconds() - turn->cpu_start;
+    turn->marks = llama_marks_read();
 }
 
 /* ----------------------------------------------------------------------------------------------------------- libsgi */
@@ -118,6 +134,7 @@ static void ask_sgi(const struct bench *b, bool templated, struct turn *turn)
              templated ? chat : hello, templated ? "true" : "false");
     start_clock(turn);
     sgi_lease lease = session_acquire(b->rt, b->model, NULL);
+    turn->granted = seconds_now();
     if (sgi_lease_call(b->rt, lease, request, strlen(request), SGI_FOREVER, on_piece, turn, &err) != SGI_OK)
         die("call: %s", err.message);
     session_release(b->rt, lease);
@@ -198,6 +215,20 @@ static void ask_llama(const struct bench *b, enum llama_load_mode mode, bool rep
     llama_model_free(model);
 }
 
+static void read_vocabulary(const struct bench *b, struct turn *turn)
+{
+    struct llama_model_params params = llama_model_default_params();
+    struct llama_model       *model;
+
+    params.vocab_only = true;
+    start_clock(turn);
+    model = llama_model_load_from_file(b->path, params);
+    stop_clock(turn);
+    if (model == NULL)
+        die("%s: llama.cpp cannot read its vocabulary", b->path);
+    llama_model_free(model);
+}
+
 /* ------------------------------------------------------------------------------------------------------------ turns */
 
 static void take_turn(const struct bench *b, const char *way, bool templated, struct turn *turn)
@@ -220,6 +251,8 @@ static void take_turn(const struct bench *b, const char *way, bool templated, st
         session_evict(b->rt, b->model, SGI_TIER_DISK);
     if (dram || strcmp(way, "sgi_disk") == 0) {
         ask_sgi(b, templated, turn);
+    } else if (strcmp(way, "vocabulary") == 0) {
+        read_vocabulary(b, turn);
     } else {
         size_t n = 0;
 
@@ -231,12 +264,28 @@ static void take_turn(const struct bench *b, const char *way, bool templated, st
     }
 }
 
+static void report_phases(const struct turn *turn)
+{
+    const struct llama_mark *open = &turn->marks.open, *context = &turn->marks.context, *decode = &turn->marks.decode;
+
+    double opening = open->end - open->begin, making = context->end - context->begin;
+    double decoding = decode->end - decode->begin, request = open->begin - turn->start;
+    double grant = turn->granted > 0 ? turn->granted - context->end : 0;
+    double other = turn->seconds - request - opening - making - grant - decoding;
+
+    printf("\"phases_ms\": {\"request\": %.3f, \"open\": %.3f, \"context\": %.3f, \"grant\": %.3f, \"decode\": %.3f, "
+           "\"other\": %.3f}, \"context_faults\": %llu, ",
+           1e3 * request, 1e3 * opening, 1e3 * making, 1e3 * grant, 1e3 * decoding, 1e3 * other,
+           (unsigned long long)context->faults);
+}
+
 /* The token as bytes in hexadecimal: a model may say what is no JSON. */
 static void report(const char *way, const char *prompt, const struct turn *turn)
 {
-    printf("{\"way\": \"%s\", \"prompt\": \"%s\", \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"tokens\": %u, "
-           "\"token\": \"",
-           way, prompt, turn->seconds, turn->cpu_seconds, turn->tokens);
+    printf("{\"way\": \"%s\", \"prompt\": \"%s\", \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"tokens\": %u, ", way,
+           prompt, turn->seconds, turn->cpu_seconds, turn->tokens);
+    report_phases(turn);
+    fputs("\"token\": \"", stdout);
     for (const char *c = turn->piece; *c != '\0'; c++)
         printf("%02x", (unsigned char)*c);
     puts("\"}");

@@ -18,6 +18,7 @@ WAYS = {"sgi_dram": ("libsgi, from DRAM", ("hot",)),
         "read": ("llama.cpp, read", ("cold", "hot")),
         "direct": ("llama.cpp, direct I/O", ("cold", "hot")),
         "server": ("llama-server, asleep", ("cold", "hot"))}
+VOCABULARY = "llama.cpp, vocabulary alone"  # no answer, and so in no table but that of the phases
 BALLAST_COPIES = 4  # of the model's size: pages of the cache, the weights, the context, and room
 SERVER_NAME = WAYS["server"][0]
 
@@ -28,6 +29,12 @@ def own_copy(model):
     if not copy.exists() or copy.stat().st_size != os.path.getsize(model):
         shutil.copyfile(model, copy)
     return copy
+
+
+def result_of(answer):
+    """The phases, and what goes with them, only of those in the process that measures them."""
+    result = {"seconds": answer["seconds"], "cpu_seconds": answer["cpu_seconds"], "prompt_tokens": answer["tokens"]}
+    return {**result, **{key: answer[key] for key in ("phases_ms", "context_faults") if key in answer}}
 
 
 class FirstTokens:
@@ -60,11 +67,15 @@ class FirstTokens:
         self.ballast.release()
         answer = self.server.ask(prompt) if way == "server" else self.program.turn(f"{way} {prompt}")
         self.tokens.setdefault(prompt, {}).setdefault(name, answer["token"])
-        return {"seconds": answer["seconds"], "cpu_seconds": answer["cpu_seconds"], "prompt_tokens": answer["tokens"],
-                "page_cache_wrong_bytes": wrong}
+        return {"page_cache_wrong_bytes": wrong, **result_of(answer)}
+
+    def read_vocabulary(self):
+        wrong = self.prepare("hot")
+        self.ballast.release()
+        return {"page_cache_wrong_bytes": wrong, **result_of(self.program.turn("vocabulary hello"))}
 
     def round(self, number):
-        """By prompt, contestant and state."""
+        """By prompt, contestant and state. The vocabulary has no prompt that it answers, and stands beside them."""
         results = {}
         due = [(prompt, state, way) for prompt in PROMPTS for way, (_, states) in WAYS.items() for state in states
                if way != "server" or self.server]
@@ -72,6 +83,7 @@ class FirstTokens:
         for prompt, state, way in due:
             result = turns.settled(self.take_turn, way, prompt, state)
             results.setdefault(prompt, {}).setdefault(WAYS[way][0], {})[state] = result
+        results["no prompt"] = {VOCABULARY: {"hot": turns.settled(self.read_vocabulary)}}
         return results
 
     def run(self):

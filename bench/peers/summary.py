@@ -145,6 +145,28 @@ def token_table(rounds):
     return table(heading, token_rows(rounds, ("hello", "chat")))
 
 
+PHASES = ("request", "open", "context", "grant", "decode", "other")
+
+
+def phase_rows(rounds):
+    prompts = dict.fromkeys(prompt for r in rounds for prompt in r)
+    for prompt in prompts:
+        per_prompt = [r.get(prompt, {}) for r in rounds]
+        for name in dict.fromkeys(name for r in per_prompt for name in r):
+            turns = [turn for r in per_prompt if (turn := turn_of(r, name, "hot")) and "phases_ms" in turn]
+            if turns:
+                yield [name, prompt, *(cell([turn["phases_ms"][phase] for turn in turns]) for phase in PHASES),
+                       cell([turn["context_faults"] for turn in turns], "{:.0f}")]
+
+
+def phase_table(rounds):
+    """Where a first token's time goes, with the file in the page cache; bench/first_token.c says what is what."""
+    order = ["libsgi, from DRAM", "libsgi, from disk", *LLAMA]
+    rows = sorted(phase_rows(rounds), key=lambda row: (row[1] == "chat", order.index(row[0]) if row[0] in order else
+                                                       len(order)))
+    return table(["first token hot, ms in", "prompt", *PHASES, "page faults of the context"], rows) if rows else []
+
+
 def residence_table(rounds):
     ways = [way for _, way, _ in RESIDENCE_RATIOS]
     rows = [[who, *(cell([s * 1000 for s in column(rounds, who, way, "seconds")], "{:.3f}") for way in ways)]
@@ -222,9 +244,11 @@ def markdown(result):
              f"{machine['filesystem']}; {options['rounds']} rounds{file}; "
              f"{options['threads']} thread(s) compute; load average {result['load_average'][0]} before and "
              f"{result['load_average'][1]} after.", ""]
-    for part, make in (("loads", load_table), ("residence", residence_table), ("first_token", token_table)):
-        if result.get(part):
-            lines += [*make(result[part]), ""]
+    for part, make in (("loads", load_table), ("residence", residence_table), ("first_token", token_table),
+                       ("first_token", phase_table)):
+        rows = make(result[part]) if result.get(part) else []
+        if rows:
+            lines += [*rows, ""]
     if result["ratios"]:
         lines += [*ratio_table(result["ratios"]), ""]
     lines += [f"- {note}" for note in notes(result)]

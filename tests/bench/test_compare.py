@@ -215,6 +215,24 @@ class Tables(unittest.TestCase):
         self.assertIn("| libsgi, from DRAM | - | 20 [20-20] | 15 [15-15] | - | - | - |", text)
         self.assertIn("| 5.00 [5.00-5.00] | llama.cpp, mmap | 4: reached in every round |", text)
 
+    def test_where_the_time_of_a_first_token_goes(self):
+        def took(*phases, wrong=0):
+            return {"seconds": sum(phases) / 1000, "cpu_seconds": 0.01, "prompt_tokens": 1, "context_faults": 3360,
+                    "phases_ms": dict(zip(summary.PHASES, phases)), "page_cache_wrong_bytes": wrong}
+        rounds = [{"hello": {"llama.cpp, mmap": {"hot": took(0, 60, 8, 0, 12, 1)},
+                             "libsgi, from DRAM": {"hot": took(0.1, open_ms, 8, 0.1, 12, 1, wrong=wrong)},
+                             "llama-server, asleep": {"hot": {"seconds": 1, "cpu_seconds": 1, "prompt_tokens": 1}}},
+                   "no prompt": {"llama.cpp, vocabulary alone": {"hot": took(0, 45, 0, 0, 0, 0)}}}
+                  for open_ms, wrong in ((6, 0), (7, 0), (9, 0), (99, 1))]
+        text = summary.markdown(a_result(first_token=rounds))
+        ours, theirs, vocabulary = text[text.index("| first token hot, ms in"):].splitlines()[2:5]
+        self.assertTrue(ours.startswith("| libsgi, from DRAM | hello | 0.10 [0.10-0.10] | 7.00 [6.00-9.00] |"), ours)
+        self.assertTrue(ours.endswith("| 3360 [3360-3360] |"), ours)
+        self.assertTrue(theirs.startswith("| llama.cpp, mmap | hello |"), theirs)
+        self.assertTrue(vocabulary.startswith("| llama.cpp, vocabulary alone | no prompt | 0.00 [0.00-0.00] | 45.00"),
+                        vocabulary)
+        self.assertEqual(text.count("vocabulary alone"), 1)  # it is no first token
+
     def test_residence(self):
         def a_round(ours, theirs, wrong=0):
             return {who: {"as returned": {"seconds": seconds, "page_cache_wrong_bytes": wrong, "redone": 0},
@@ -343,6 +361,7 @@ class Turns(unittest.TestCase):
         self.assertEqual([results[state]["seconds"] for state in ("cold", "hot")], [2, 3])
         tokens = first_tokens.FirstTokens.__new__(first_tokens.FirstTokens)
         tokens.server = None
+        tokens.read_vocabulary = mock.Mock(side_effect=lambda: loaded(1))
         tokens.take_turn = mock.Mock(side_effect=lambda *_: loaded(1, wrong=8 * (tokens.take_turn.call_count == 1)))
         taken = [turn for of_prompt in tokens.round(0).values() for states in of_prompt.values()
                  for turn in states.values()]

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "base/thread.h"
 #include "load/state.h"
 
@@ -159,7 +160,8 @@ bool sgi__load_canceled(struct sgi__load *load)
 
 sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err)
 {
-    sgi_status st = SGI_OK;
+    struct sgi__shown shown;
+    sgi_status        st = SGI_OK;
 
     pthread_mutex_lock(&load->mutex);
     load->waiters++;
@@ -171,7 +173,7 @@ sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64
         }
         if (!sgi__cond_wait(&load->changed, &load->mutex, deadline_ns)) {
             st = sgi__error(err, SGI_E_TIMEOUT, "model '%s': tensor '%s' has not arrived in time", load->spec.name,
-                            load->spec.manifest->tensors[tensor].name);
+                            sgi__show_name(&shown, load->spec.manifest->tensors[tensor].name));
             break;
         }
     }

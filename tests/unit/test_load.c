@@ -120,6 +120,29 @@ static void bytes_land_and_are_counted(void **state)
     tear_down(&f);
 }
 
+/* What a file calls a tensor is hostile: none of it may break the line that names it, or hide the cause behind it. */
+static void a_wait_that_is_over_names_its_tensor_in_one_short_line(void **state)
+{
+    (void)state;
+    struct fixture f;
+    sgi_error      err = SGI_ERROR_INIT;
+    char           name[1025];
+
+    set_up(&f, 0, 0);
+    start(&f);
+    f.manifest->tensors[0].name = "two\nlines\x1b[2J\xff";
+    assert_int_equal(sgi__load_wait_tensor(f.load, 0, 0, &err), SGI_E_TIMEOUT);
+    assert_string_equal(err.message, "model 'm': tensor 'two?lines?[2J?' has not arrived in time");
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    f.manifest->tensors[0].name = name;
+    assert_int_equal(sgi__load_wait_tensor(f.load, 0, 0, &err), SGI_E_TIMEOUT);
+    assert_non_null(strstr(err.message, "nnn...' has not arrived in time"));
+    f.manifest->tensors[0].name = "a";
+    assert_int_equal(sgi__load_run(f.load, NULL), SGI_OK);
+    tear_down(&f);
+}
+
 static void an_odd_start_is_copied_and_reported(void **state)
 {
     (void)state;
@@ -541,6 +564,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_land_and_are_counted),
+        cmocka_unit_test(a_wait_that_is_over_names_its_tensor_in_one_short_line),
         cmocka_unit_test(an_odd_start_is_copied_and_reported),
         cmocka_unit_test(the_prefix_is_filled_beside_and_never_read_over),
         cmocka_unit_test(a_prefix_that_fails_fails_the_load_first),

@@ -184,6 +184,20 @@ static void what_is_read_again_counts_again(void **state)
     assert_int_equal(host_timing(f.rt, c.lease).reread_bytes, BLOCKS * BLOCK);
     assert_in_range(ms, (2 * BLOCKS - 1) * BLOCK_MS - BURST_MS, (2 * BLOCKS + 1) * BLOCK_MS - BURST_MS + 1);
     host_release(f.rt, c.lease);
+
+    /* And of what is read again because of its check, what fails: three reads of one block for nothing. */
+    assert_int_equal(sgi_model_evict(f.rt, m, SGI_EVICT_ALL), SGI_OK);
+    host_wait_state(f.rt, m, SGI_MODEL_COLD);
+    advance(&f, 1000);
+    sgi__fault_plan(SGI__FAULT_CORRUPT, 3, 1, 1);
+    sgi__fault_plan(SGI__FAULT_READ, BLOCKS + 4, 3, EIO);
+    ask(&f, m, 0);
+    ms = until_end(&f, 1, &c);
+    sgi__fault_clear();
+    assert_int_equal(c.status, SGI_OK);
+    assert_int_equal(host_timing(f.rt, c.lease).reread_bytes, BLOCKS * BLOCK);
+    assert_in_range(ms, (2 * BLOCKS + 2) * BLOCK_MS - BURST_MS, (2 * BLOCKS + 4) * BLOCK_MS - BURST_MS + 1);
+    host_release(f.rt, c.lease);
     tear_down(&f);
 }
 

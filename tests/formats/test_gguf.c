@@ -305,7 +305,7 @@ static void the_last_padding_may_be_missing(void **state)
 static void a_file_without_tensors_is_legal(void **state)
 {
     (void)state;
-    for (size_t padding = 0; padding <= 8; padding += 8) { /* the header alone has 24 */
+    for (size_t padding = 0; padding <= 8; padding++) { /* the header alone has 24 */
         struct bytes b = { .data = NULL };
         gguf_begin(&b, 3, 0, 0);
         put_zeros(&b, padding);
@@ -516,6 +516,8 @@ static void bad_places_are_refused_with_the_tensor(void **state)
         { UINT64_MAX - 31, 4, 36, "'t' begins past the end of the file" },
         { 4096, 4, 36, "'t' begins past the end of the file" },
         { 64, 4, 36, "'t' is not within the file's data" },
+        { 96, 4, 32, "'t' is not within the file's data" }, /* at its very end: 96 bytes */
+        { 96, 4, 31, "'t' begins past the end of the file" },
         { 0, 4, 33, "1 bytes follow the last tensor, 't', and its padding" },
         { 0, 0, 1, "1 bytes follow the last tensor, 't', and its padding" },
     };

@@ -382,9 +382,13 @@ static void lengths_are_bounded(void **state)
     put_u8(&header, 0);
     refused((const char *)header.data, 0, "tensor 'n000", "has a name of more than 1024 bytes");
     bytes_free(&header);
-    put_format(&header, "{\"t\":{\"x\":\"%065536d\"}}", 0);
+    put_format(&header, "{\"t\":{\"x\":\"%065529d\"}}", 0); /* 65537 bytes */
     put_u8(&header, 0);
     refused((const char *)header.data, 0, "tensor 't' is described by too many bytes", NULL);
+    bytes_free(&header);
+    put_format(&header, "{\"t\":{\"x\":\"%065528d\"}}", 0);
+    put_u8(&header, 0);
+    refused((const char *)header.data, 0, "tensor 't' has no dtype", NULL);
     bytes_free(&header);
     put_format(&header, "{\"t\":{\"dtype\":\"%065d\"}}", 0);
     put_u8(&header, 0);

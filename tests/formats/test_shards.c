@@ -252,9 +252,13 @@ static void the_index_has_maxima(void **state)
     fs_memory_add(fs, "/m/many.json", text.data, text.size);
     want_refused(fs, "/m/many.json", "weight_map names more than 4096 files", NULL);
     bytes_free(&text);
-    put_format(&text, "{\"metadata\":\"%065536d\",\"weight_map\":{}}", 0);
+    put_format(&text, "{\"metadata\":\"%065535d\",\"weight_map\":{}}", 0); /* 65537 bytes with its quotes */
     fs_memory_add(fs, "/m/long.json", text.data, text.size);
     want_refused(fs, "/m/long.json", "more than 65536 bytes beside weight_map", NULL);
+    bytes_free(&text);
+    put_format(&text, "{\"metadata\":\"%065534d\",\"weight_map\":{\"a\":\"one.safetensors\"}}", 0);
+    fs_memory_add(fs, "/m/full.json", text.data, text.size);
+    sgi__manifest_free(want_open(fs, "/m/full.json", 0));
     bytes_free(&text);
     fs_memory_free(fs);
 }

@@ -135,7 +135,7 @@ static const char *const result_names[SGI__RESULT_COUNT] = {
     [SGI__RESULT_BUSY] = "busy", [SGI__RESULT_FAILED] = "failed",
 };
 static const char *const path_names[SGI__RESULT_COUNT] = {
-    [SGI__RESULT_HIT] = "hit",   [SGI__RESULT_JOIN] = "join",    [SGI__RESULT_DRAM] = "dram",
+    [SGI__RESULT_HIT] = "hit",   [SGI__RESULT_JOIN] = "join",    [SGI__RESULT_DRAM] = "ram",
     [SGI__RESULT_DISK] = "disk", [SGI__RESULT_TIMEOUT] = "none", [SGI__RESULT_CANCELED] = "none",
     [SGI__RESULT_BUSY] = "none", [SGI__RESULT_FAILED] = "none",
 };
@@ -146,7 +146,7 @@ static void requests(struct walk *w, const struct sgi__metrics_snapshot *s)
     family(
         w, SGI_SAMPLE_COUNTER, "sgi_acquire_total",
         "Acquires that ended, by model, result, and where the bytes were: hit (loaded), join (of a load that somebody "
-        "else began), dram, disk.");
+        "else began), ram, disk.");
     for (uint32_t n = 0; n < s->rows_count; n++)
         for (uint32_t r = 0; r < SGI__RESULT_COUNT; r++) {
             label(w, 0, "model", s->rows[n].name);
@@ -229,8 +229,8 @@ static void ends(struct walk *w, const struct sgi__metrics_snapshot *s)
     family(w, SGI_SAMPLE_HISTOGRAM, "sgi_unload_seconds",
            "From the decision to leave a device to all memory given back.");
     histogram(w, &s->counts.unload, durations);
-    single(w, SGI_SAMPLE_COUNTER, "sgi_unload_residual_bytes_total", "Bytes that could not be given back.",
-           s->counts.residue_bytes);
+    single(w, SGI_SAMPLE_GAUGE, "sgi_unload_residual_bytes",
+           "Bytes that models which have left could not give back, over all of them.", s->counts.residue_bytes);
 }
 
 static void holdings(struct walk *w, const struct sgi__metrics_snapshot *s)
@@ -306,6 +306,14 @@ static void devices(struct walk *w, const struct sgi__metrics_snapshot *s)
     each_device(w, s, "sgi_device_contexts", "Contexts of ours that are open.", context_of);
     each_device(w, s, "sgi_device_instances", "Models on the device, on their way there, or on their way out.",
                 instances_of);
+    family(w, SGI_SAMPLE_COUNTER, "sgi_idle_zero_seconds_total",
+           "Time in which nothing of ours was on the device: no model, none on its way, no context.");
+    w->sample.is_ns = true;
+    for (uint32_t n = 0; n < s->devices_count; n++) {
+        label(w, 0, "device", s->devices[n].name);
+        put(w, s->devices[n].zero_ns);
+    }
+    w->sample.is_ns = false;
     each_device(w, s, "sgi_device_lost", "1: the device is gone for this process.", lost_of);
 }
 

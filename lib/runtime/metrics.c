@@ -34,10 +34,11 @@ static void add_model(const sgi_runtime *rt, const struct record *r, uint64_t no
     s->states[v.state == SGI_MODEL_COLD && v.failed_until > now ? SGI_MODEL_FAILED : v.state]++;
 }
 
-static void copy_devices(const sgi_runtime *rt, struct sgi__metrics_snapshot *s)
+static void copy_devices(sgi_runtime *rt, struct sgi__metrics_snapshot *s)
 {
     struct sgi__core_device_view v;
 
+    sgi__rt_observe_devices(rt); /* what is zero now is counted up to now */
     s->devices_count = rt->core_config.devices_count;
     for (uint32_t n = 0; n < s->devices_count; n++) {
         sgi__core_device_view(rt->core, n, &v);
@@ -45,6 +46,7 @@ static void copy_devices(const sgi_runtime *rt, struct sgi__metrics_snapshot *s)
                                                       .bytes_used = v.bytes_used,
                                                       .bytes_engine = v.bytes_engine,
                                                       .bytes_foreign = v.bytes_foreign,
+                                                      .zero_ns = rt->zeros[n].ns,
                                                       .instances = v.instances,
                                                       .context_open = v.context_open,
                                                       .lost = v.lost };
@@ -52,7 +54,7 @@ static void copy_devices(const sgi_runtime *rt, struct sgi__metrics_snapshot *s)
     }
 }
 
-static void copy_totals(const sgi_runtime *rt, struct sgi__metrics_snapshot *s)
+static void copy_totals(sgi_runtime *rt, struct sgi__metrics_snapshot *s)
 {
     struct sgi__core_totals t;
 

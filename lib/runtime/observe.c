@@ -252,10 +252,30 @@ void sgi__rt_observe_end(sgi_runtime *rt, struct record *record, const struct ti
                                        .duration_ns = waited });
 }
 
+/* ---- devices ---- */
+
+/* Time with nothing on a device needs nobody to wake for it: it is counted when that ends, and when somebody asks. */
+void sgi__rt_observe_devices(sgi_runtime *rt)
+{
+    struct sgi__core_device_view view;
+    uint64_t                     now = sgi__rt_now(rt);
+
+    for (uint32_t n = 0; n < rt->core_config.devices_count; n++) {
+        struct zero *zero = &rt->zeros[n];
+        sgi__core_device_view(rt->core, n, &view);
+        if (zero->is && now > zero->since_ns)
+            zero->ns += now - zero->since_ns;
+        zero->is = !view.context_open && view.instances == 0 && !view.lost;
+        zero->since_ns = now;
+    }
+}
+
 /* ---- what the core decides ---- */
 
 void sgi__rt_observe_action(sgi_runtime *rt, const struct sgi__core_action *action)
 {
+    if (action->kind == SGI__ACT_OPEN_CONTEXT || action->kind == SGI__ACT_RESERVE)
+        sgi__rt_observe_devices(rt);
     if (action->kind != SGI__ACT_RESERVE && action->kind != SGI__ACT_START_LOAD)
         return;
     struct record *record = sgi__rt_record(rt, action->model);
@@ -380,6 +400,7 @@ void sgi__rt_observe_place(sgi_runtime *rt, const struct sgi__core_event *e, con
     const struct record         *record = e->model ? sgi__rt_record(rt, e->model) : NULL;
     struct sgi__core_device_view view;
 
+    sgi__rt_observe_devices(rt);
     switch (e->kind) {
     case SGI__EV_LOADED:
         observe_loaded(rt, e, report);

@@ -256,6 +256,7 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
     rt->done_pool = sgi__pool_new("sgi-done", DONE_THREADS_MAX);
     if (!rt->core || !rt->tickets || !rt->calls || !rt->done_pool)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
+    sgi__rt_observe_devices(rt);
     st = rt->place_ops->open(&place, &rt->place, err);
     return st == SGI_OK ? sgi__rt_thread_start(rt, err) : st;
 }

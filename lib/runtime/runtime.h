@@ -82,6 +82,12 @@ struct event_reader {
     int                 fd; /* -1 until asked for */
 };
 
+/* How long nothing of ours has been on a device: `ns` up to `since_ns`, and from then on if it `is` so now. */
+struct zero {
+    uint64_t ns, since_ns;
+    bool     is;
+};
+
 struct call {
     sgi_call  id;
     sgi_lease lease;
@@ -151,6 +157,7 @@ struct sgi_runtime {
     struct sgi__trace *trace;         /* NULL until the first cold start */
 
     struct sgi__metrics metrics;
+    struct zero         zeros[SGI__DEVICES_MAX];
     uint32_t            models_with_series;
     uint64_t            models_removed; /* ever */
     struct event_reader readers[SGI_EVENTS_READERS_MAX];
@@ -244,6 +251,7 @@ void       sgi__rt_observe_end(sgi_runtime *rt, struct record *record, const str
 void       sgi__rt_observe_action(sgi_runtime *rt, const struct sgi__core_action *action);
 void       sgi__rt_observe_place(sgi_runtime *rt, const struct sgi__core_event *event,
                                  const struct sgi__report *report); /* report: of a load, or NULL */
+void       sgi__rt_observe_devices(sgi_runtime *rt); /* whether they hold anything of ours has perhaps changed */
 void       sgi__rt_observe_wedged(sgi_runtime *rt, sgi_model model, uint32_t step);
 void       sgi__rt_observe_note(sgi_runtime *rt, const struct sgi__core_reply *note);
 void       sgi__rt_readers_free(sgi_runtime *rt);

@@ -14,6 +14,8 @@
 #include "observing.h"
 #include "support/test_place.h"
 
+#define ZERO(device) "sgi_idle_zero_seconds_total{device=\"" device "\"}"
+
 static struct test_folder folder;
 static struct test_file   file, other_file;
 
@@ -116,11 +118,11 @@ static void a_life_is_counted(void **state)
     host_wait_state(f.rt, m, SGI_MODEL_COLD);
     assert_int_equal(sgi_model_evict(f.rt, m, SGI_TIER_DISK), SGI_OK);
 
-    assert_true(acquires(&f, "m", "ok", "disk") == 1 && acquires(&f, "m", "ok", "dram") == 1);
+    assert_true(acquires(&f, "m", "ok", "disk") == 1 && acquires(&f, "m", "ok", "ram") == 1);
     assert_true(acquires(&f, "m", "ok", "hit") == 4 && acquires(&f, "m", "ok", "join") == 0);
     assert_true(acquires(&f, "idle", "ok", "hit") == 0 && acquires(&f, "", "ok", "hit") == 0);
     is(&f, "sgi_acquire_wait_seconds_count{path=\"disk\"}", 1);
-    is(&f, "sgi_acquire_wait_seconds_count{path=\"dram\"}", 1);
+    is(&f, "sgi_acquire_wait_seconds_count{path=\"ram\"}", 1);
     is(&f, "sgi_acquire_wait_seconds_count{path=\"hit\"}", 0); /* who does not wait is not in it */
     is(&f, "sgi_queue_wait_seconds_count", 2);
     is(&f, "sgi_cold_start_seconds_count{phase=\"total\"}", 2);
@@ -137,7 +139,7 @@ static void a_life_is_counted(void **state)
     is(&f, "sgi_age_at_eviction_seconds_sum", 0.5);
     is(&f, "sgi_age_at_eviction_seconds_count", 2);
     is(&f, "sgi_unload_seconds_count", 2);
-    is(&f, "sgi_unload_residual_bytes_total", 0);
+    is(&f, "sgi_unload_residual_bytes", 0);
     is(&f, "sgi_leases", 0);
     (void)idle;
     tear_down(&f);
@@ -281,6 +283,76 @@ static void a_device_that_is_needed_again_is_not_called_empty(void **state)
     expect(&f, "device_open load_start load_done ready granted");
     host_release(f.rt, host_next(f.rt).lease);
     expect(&f, "idle");
+    tear_down(&f);
+}
+
+/* What asks for it neither ends nor changes it, and what a device holds ends it from its admission on. */
+static void time_with_nothing_on_a_device_is_counted(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_device_config  devices[2] = { { .struct_size = sizeof *devices, .name = "host:0" },
+                                      { .struct_size = sizeof *devices, .name = "host:1" } };
+    sgi_runtime_config config = observe_config();
+    sgi_lease          none = 0;
+    config.devices = devices;
+    config.devices_count = 2;
+    config.backoff_ms = config.backoff_max_ms = 1;
+    open_over(&f, &config, NULL);
+    sgi_model m = host_add(f.rt, "m", file.path, NULL);
+
+    advance(&f, 300); /* from the open on */
+    is(&f, ZERO("host:0"), 0.3);
+    is(&f, ZERO("host:0"), 0.3);
+    assert_int_equal(sgi_model_prefetch(f.rt, m, SGI_TIER_DRAM, NULL, NULL, NULL, NULL, &f.err), SGI_OK);
+    assert_int_equal(host_next(f.rt).status, SGI_OK);
+    advance(&f, 100); /* host memory is no device */
+    sgi_lease lease = host_acquire(f.rt, m);
+    is(&f, ZERO("host:0"), 0.4);
+    advance(&f, 1000);
+    host_release(f.rt, lease);
+    advance(&f, IDLE_MS); /* the context lingers: that is not nothing */
+    host_wait_state(f.rt, m, SGI_MODEL_COLD);
+    advance(&f, LINGER_MS);
+    while (next_event(&f).kind != SGI_EVENT_DEVICE_ZERO) {
+    }
+    is(&f, ZERO("host:0"), 0.4);
+    advance(&f, 250);
+    is(&f, ZERO("host:0"), 0.65);
+    is(&f, ZERO("host:1"), (1650 + IDLE_MS + LINGER_MS) / 1000.0);
+
+    sgi__fault_plan(SGI__FAULT_CONTEXT, 1, 1, 1);
+    assert_int_equal(sgi_model_acquire_wait(f.rt, m, NULL, &none, &f.err), SGI_E_DEVICE);
+    sgi__fault_clear();
+    host_wait_state(f.rt, m, SGI_MODEL_COLD);
+    advance(&f, 50); /* a start that fails has left nothing either */
+    is(&f, ZERO("host:0"), 0.7);
+    tear_down(&f);
+}
+
+static void a_device_is_not_empty_from_the_moment_it_is_needed(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = observe_config();
+    sgi_ticket         ticket = 0;
+    test_place_next = (struct test_place_settings){ .seed = 3 };
+    open_over(&f, &config, &test_place_ops);
+    struct test_place *tp = test_place_last();
+    sgi_model          m = host_add(f.rt, "m", file.path, NULL);
+
+    assert_int_equal(sgi_model_prefetch(f.rt, m, SGI_TIER_DRAM, NULL, NULL, NULL, NULL, &f.err), SGI_OK);
+    assert_int_equal(host_next(f.rt).status, SGI_OK); /* from there no check of its files comes first */
+    test_place_hold(tp, SGI__PLACE_CONTEXT_OPENED);
+    test_place_hold(tp, SGI__PLACE_RESERVED);
+    assert_int_equal(sgi_model_acquire(f.rt, m, NULL, &ticket, NULL, NULL, &f.err), SGI_OK);
+    test_place_wait_held(tp, SGI__PLACE_CONTEXT_OPENED);
+    test_place_wait_held(tp, SGI__PLACE_RESERVED);
+    advance(&f, 100); /* nobody has reported, or asked, since it was admitted */
+    test_place_let_go(tp, SGI__PLACE_RESERVED);
+    test_place_let_go(tp, SGI__PLACE_CONTEXT_OPENED);
+    host_release(f.rt, host_next(f.rt).lease);
+    is(&f, ZERO("host:0"), 0);
     tear_down(&f);
 }
 
@@ -489,9 +561,14 @@ static void devices_that_go_and_come_back_are_told(void **state)
     expect(&f, "stopping released");
     assert_true(f.last[0].cause == SGI_CAUSE_LOST && f.last[1].cause == SGI_CAUSE_LOST);
     is(&f, "sgi_device_lost{device=\"host:0\"}", 1);
+    is(&f, ZERO("host:0"), 0);
+    advance(&f, 100);
+    is(&f, ZERO("host:0"), 0); /* what is not there is not idle */
     test_place_device_back(tp, 0);
     expect(&f, "device_back");
     assert_int_equal(f.last[0].device, 0);
+    advance(&f, 100);
+    is(&f, ZERO("host:0"), 0.1);
     is(&f, "sgi_device_lost{device=\"host:0\"}", 0);
     host_release(f.rt, host_acquire(f.rt, m));
     while (next_event(&f).kind != SGI_EVENT_IDLE) {
@@ -534,6 +611,8 @@ int main(void)
         cmocka_unit_test(who_makes_room_is_told_from_who_is_idle),
         cmocka_unit_test(waiting_for_room_is_measured),
         cmocka_unit_test(a_device_that_is_needed_again_is_not_called_empty),
+        cmocka_unit_test(time_with_nothing_on_a_device_is_counted),
+        cmocka_unit_test(a_device_is_not_empty_from_the_moment_it_is_needed),
         cmocka_unit_test(a_prefetch_to_dram_is_kept_and_never_on_a_device),
         cmocka_unit_test(requests_that_come_to_nothing_say_why),
         cmocka_unit_test(a_busy_queue_is_counted),

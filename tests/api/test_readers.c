@@ -291,7 +291,7 @@ static void readers_and_loads_do_not_disturb_each_other(void **state)
     for (uint32_t n = 0; n < WATCHERS; n++)
         pthread_join(watchers[n], NULL);
     assert_int_equal(atomic_load(&c.bad), 0);
-    static const char *const paths[] = { "hit", "join", "dram", "disk" };
+    static const char *const paths[] = { "hit", "join", "ram", "disk" };
     for (uint32_t n = 0; n < 4; n++)
         sum += acquires(&f, "a", "ok", paths[n]) + acquires(&f, "b", "ok", paths[n]) +
                acquires(&f, "c", "ok", paths[n]) + acquires(&f, "", "ok", paths[n]);

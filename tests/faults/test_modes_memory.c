@@ -291,7 +291,7 @@ struct sum {
 static int sum_residue(void *user, const sgi_sample *sample)
 {
     struct sum *sum = user;
-    if (strcmp(sample->family, "sgi_unload_residual_bytes_total") == 0) {
+    if (strcmp(sample->family, "sgi_unload_residual_bytes") == 0) {
         sum->bytes += sample->value;
         sum->seen = true;
     }

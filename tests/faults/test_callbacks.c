@@ -4,6 +4,8 @@
  * slow; each never comes back. What is slow or out delays its own model only; what is out for too long makes it
  * WEDGED: its memory stays, its requests are refused, everything else goes on, a close says who holds it, and should
  * the callback come back after all the model is as good as new.
+ *
+ * prefix_bytes is another matter: it runs on the thread that registers, and there is no model yet.
  */
 #include "stand.h"
 
@@ -210,6 +212,151 @@ static void a_call_that_never_comes_back_keeps_its_memory_and_is_named(void **st
     stand_close(&s);
 }
 
+/* ---- prefix_bytes ---- */
+
+struct registering {
+    sgi_runtime     *rt;
+    sgi_model_config config;
+    pthread_t        thread;
+    sgi_model        model;
+    sgi_status       status;
+    sgi_error        err;
+};
+
+static void *register_it(void *registering)
+{
+    struct registering *r = registering;
+    r->status = sgi_model_register(r->rt, &r->config, &r->model, &r->err);
+    return NULL;
+}
+
+/* Somebody registers "late" and is in its engine's prefix_bytes. */
+static void begin_register(struct stand *s, struct registering *r)
+{
+    struct gate *gate = &s->engine.gates[ENGINE_PREFIX_BYTES];
+    uint32_t     before = gate_arrived(gate);
+
+    *r = (struct registering){ .rt = s->rt,
+                               .config = host_model("late", loop_shards()->path, &s->engine),
+                               .err = SGI_ERROR_INIT };
+    gate_close(gate);
+    assert_int_equal(pthread_create(&r->thread, NULL, register_it, r), 0);
+    gate_wait_arrived(gate, before + 1);
+}
+
+static void end_register(struct stand *s, struct registering *r)
+{
+    gate_open(&s->engine.gates[ENGINE_PREFIX_BYTES]);
+    pthread_join(r->thread, NULL);
+}
+
+static int count_samples(void *user, const sgi_sample *sample)
+{
+    *(uint32_t *)user += sample->labels_count <= SGI_LABELS_MAX;
+    return 0;
+}
+
+/* Requests, deadlines, idle times, registering and unregistering, and whoever looks. */
+static void everything_goes_on(struct stand *s)
+{
+    sgi_acquire_options o;
+    sgi_lease           lease = 0;
+    sgi_model           found = 0;
+    uint32_t            samples = 0;
+
+    stand_others_go_on(s);
+    stand_serves(s, s->model); /* of the same engine */
+    assert_int_equal(sgi_model_evict(s->rt, s->model, SGI_TIER_DISK), SGI_OK);
+    host_wait_state(s->rt, s->model, SGI_MODEL_COLD);
+
+    uint32_t starts = gate_arrived(&s->engine.gates[ENGINE_START]);
+    gate_close(&s->engine.gates[ENGINE_START]);
+    sgi_ticket late = stand_ask(s, s->model, 100), canceled = stand_ask(s, s->model, SGI_FOREVER);
+    gate_wait_arrived(&s->engine.gates[ENGINE_START], starts + 1);
+    assert_int_equal(sgi_acquire_cancel(s->rt, canceled), SGI_OK);
+    assert_int_equal(stand_end(s, canceled, NULL), SGI_E_CANCELED);
+    test_clock_advance_ms(&s->clock, s->rt, 101);
+    assert_int_equal(stand_end(s, late, NULL), SGI_E_TIMEOUT);
+    gate_open(&s->engine.gates[ENGINE_START]);
+    host_wait_state(s->rt, s->model, SGI_MODEL_READY); /* its load has gone on */
+    assert_int_equal(sgi_model_evict(s->rt, s->model, SGI_EVICT_ALL), SGI_OK);
+
+    sgi_acquire_options_init(&o, sizeof o);
+    o.idle_timeout_ms = 50;
+    assert_int_equal(sgi_model_acquire_wait(s->rt, s->other, &o, &lease, &s->err), SGI_OK);
+    host_release(s->rt, lease);
+    test_clock_advance_ms(&s->clock, s->rt, 51);
+    host_wait_state(s->rt, s->other, SGI_MODEL_COLD);
+
+    sgi_model third = host_add(s->rt, "third", loop_file()->path, NULL);
+    assert_int_equal(host_info(s->rt).models_count, 3);
+    assert_int_equal(sgi_model_unregister(s->rt, third, HOST_WAIT_MS, &s->err), SGI_OK);
+    assert_int_equal(sgi_model_find(s->rt, "late", &found), SGI_E_NOT_FOUND);
+    assert_int_equal(sgi_metrics_snapshot(s->rt, count_samples, &samples), SGI_OK);
+    assert_true(samples > 0);
+    host_wait_threads(s->rt, 1); /* nothing else is out */
+}
+
+static void a_slow_prefix_bytes_holds_up_who_registers_only(void **state)
+{
+    struct stand       s;
+    struct registering r;
+
+    (void)state;
+    stand_open(&s, NULL, NULL);
+    begin_register(&s, &r);
+    uint32_t passed = gate_passed(&s.engine.gates[ENGINE_PREFIX_BYTES]);
+    everything_goes_on(&s);
+    assert_int_equal(gate_passed(&s.engine.gates[ENGINE_PREFIX_BYTES]), passed);
+    end_register(&s, &r);
+    assert_int_equal(r.status, SGI_OK);
+    stand_serves(&s, r.model);
+    stand_close(&s);
+}
+
+/* The name is whose registering comes to its end first. */
+static void a_name_is_not_taken_by_who_is_still_registering(void **state)
+{
+    struct stand       s;
+    struct registering r;
+
+    (void)state;
+    stand_open(&s, NULL, NULL);
+    begin_register(&s, &r);
+    sgi_model first = host_add(s.rt, "late", loop_shards()->path, NULL);
+    end_register(&s, &r);
+    assert_int_equal(r.status, SGI_E_EXISTS);
+    host_error_is(&r.err, SGI_E_EXISTS, SGI_STEP_NONE, "'late'");
+    assert_int_equal(r.model, 0);
+    stand_serves(&s, first);
+    stand_close(&s);
+}
+
+/* No time is too long for it: there is nobody else who waits. Except a close. */
+static void a_prefix_bytes_that_never_comes_back_keeps_a_close_waiting(void **state)
+{
+    struct stand       s;
+    struct registering r;
+    sgi_lease          lease = 0;
+
+    (void)state;
+    stand_open(&s, NULL, NULL);
+    begin_register(&s, &r);
+    test_clock_advance_ms(&s.clock, s.rt, STAND_HANG_MS * 10);
+    everything_goes_on(&s);
+    for (int n = 0; n < 2; n++) {
+        assert_int_equal(sgi_runtime_close(s.rt, 1, &s.err), SGI_E_TIMEOUT);
+        host_error_is(&s.err, SGI_E_TIMEOUT, SGI_STEP_NONE, "calls on their way back");
+    }
+    assert_int_equal(sgi_model_acquire_wait(s.rt, s.other, NULL, &lease, &s.err), SGI_E_CLOSED);
+    assert_int_equal(host_info(s.rt).models_count, 2);
+    end_register(&s, &r);
+    assert_int_equal(r.status, SGI_E_CLOSED);
+    host_error_is(&r.err, SGI_E_CLOSED, SGI_STEP_NONE, "");
+    assert_int_equal(r.model, 0);
+    stand_close(&s);
+}
+
 #define OVER(held, test)                                                           \
     {                                                                              \
 #test " (" #held ")", test, NULL, loop_clear, (void *)(uintptr_t) & (held) \
@@ -224,6 +371,9 @@ int main(int argc, char **argv)
         ALL(a_callback_that_is_out_for_too_long_wedges_its_model),
         ALL(a_callback_that_comes_back_after_all_heals_its_model),
         cmocka_unit_test_teardown(a_call_that_never_comes_back_keeps_its_memory_and_is_named, loop_clear),
+        cmocka_unit_test_teardown(a_slow_prefix_bytes_holds_up_who_registers_only, loop_clear),
+        cmocka_unit_test_teardown(a_name_is_not_taken_by_who_is_still_registering, loop_clear),
+        cmocka_unit_test_teardown(a_prefix_bytes_that_never_comes_back_keeps_a_close_waiting, loop_clear),
     };
     return loop_main(argc, argv, "callbacks", faults, sizeof faults / sizeof *faults, held, sizeof held / sizeof *held);
 }

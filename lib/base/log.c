@@ -29,6 +29,9 @@ void sgi__log(uint32_t severity, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    for (char *at = text; *at; at++) /* one line, whatever an engine has said in its error */
+        if ((unsigned char)*at < ' ' || *at == '\x7f')
+            *at = '?';
 
     pthread_mutex_lock(&mutex);
     sgi_log_fn to = sink;

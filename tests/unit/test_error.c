@@ -14,6 +14,7 @@
 #include <sgi/ext.h>
 
 #include "base/error.h"
+#include "base/log.h"
 
 static sgi_error new_error(void)
 {
@@ -136,6 +137,28 @@ static void an_empty_one_reads_as_its_status(void **state)
     assert_string_equal(err.message, "100%s");
 }
 
+static void keep_record(void *user, uint32_t severity, const char *text)
+{
+    assert_int_equal(severity, SGI_LOG_WARN);
+    snprintf(user, 600, "%s", text);
+}
+
+static void a_log_record_is_one_line_whatever_an_error_says(void **state)
+{
+    (void)state;
+    char record[600] = "", long_text[700];
+
+    memset(long_text, '\n', sizeof long_text - 1);
+    long_text[sizeof long_text - 1] = '\0';
+    sgi_log_set_sink(keep_record, record, SGI_LOG_WARN);
+    sgi__log(SGI_LOG_WARN, "start: %s (%d)", "two\nlines, \x1b[2J\r\x7f, gr\xc3\xbc\xc3\x9f", 7);
+    assert_string_equal(record, "start: two?lines, ?[2J??, gr\xc3\xbc\xc3\x9f (7)");
+    sgi__log(SGI_LOG_WARN, "%s", long_text);
+    assert_int_equal(strlen(record), 511);
+    assert_int_equal(strspn(record, "?"), 511);
+    sgi_log_set_sink(NULL, NULL, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +169,7 @@ int main(void)
         cmocka_unit_test(nothing_is_written_past_an_older_struct),
         cmocka_unit_test(a_copy_into_a_short_message_is_terminated),
         cmocka_unit_test(an_empty_one_reads_as_its_status),
+        cmocka_unit_test(a_log_record_is_one_line_whatever_an_error_says),
     };
     return cmocka_run_group_tests_name("error", tests, NULL, NULL);
 }

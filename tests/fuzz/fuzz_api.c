@@ -80,7 +80,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     make_files();
     world_begin(w, data, size);
     for (uint32_t n = 0; n < OPS_MAX && w->at < w->end && w->rt; n++) {
-        if (one_of_two(w))
+        uint8_t which = take(w);
+        if (which >= 224)
+            fuzz_api_asks(w);
+        else if (which % 2)
             fuzz_api_models(w);
         else
             fuzz_api_leases(w);

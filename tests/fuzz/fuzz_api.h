@@ -103,6 +103,19 @@ void *out_begin(struct world *w, struct out *o, size_t full);
 /* Written only on success, never past its size. False: nothing to read in it. */
 bool out_end(struct out *o, size_t full, sgi_status st);
 
+/* ---- input structs ---- */
+
+struct options {
+    sgi_acquire_options o;
+    uint64_t            newer; /* what a newer header would have behind it */
+};
+const sgi_acquire_options *an_options(struct world *w, struct options *options, bool waits);
+
+/* ---- engines ---- */
+
+/* They ask for all that ext.h offers, with arguments that are not good too. */
+void fuzz_api_engine(struct world *w, struct test_engine *e);
+
 /* ---- the whole ---- */
 
 void world_begin(struct world *w, const uint8_t *data, size_t size);
@@ -115,6 +128,7 @@ void took_completion(struct world *w, const sgi_completion *c);
 /* Each does one thing that the input names. w->rt is NULL where that was the runtime's end. */
 void fuzz_api_models(struct world *w); /* models, requests, the runtime itself */
 void fuzz_api_leases(struct world *w); /* leases, calls, what is observed */
+void fuzz_api_asks(struct world *w);   /* estimates, and what the library says without a runtime */
 
 /* Paths of the models there are: made once, for all inputs. */
 enum { PATHS = 7 };

@@ -172,12 +172,7 @@ static void step_inspect(struct world *w)
 
 /* --------------------------------------------------------------------------------------------------------- requests */
 
-struct options {
-    sgi_acquire_options o;
-    uint64_t            newer; /* what a newer header would have behind it */
-};
-
-static const sgi_acquire_options *an_options(struct world *w, struct options *options, bool waits)
+const sgi_acquire_options *an_options(struct world *w, struct options *options, bool waits)
 {
     static const uint32_t idle[] = { SGI_IDLE_DEFAULT, SGI_IDLE_NOW, SGI_IDLE_NEVER, 1 };
     sgi_acquire_options  *o = &options->o;

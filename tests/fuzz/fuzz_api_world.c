@@ -207,6 +207,7 @@ static void engines_begin(struct world *w)
         e->alloc_bytes = bits & 64 ? 1000 : 0;
         if (bits & 128)
             e->report_bytes = (uint64_t)take(w) << 12;
+        fuzz_api_engine(w, e);
     }
 }
 
@@ -379,5 +380,6 @@ void world_end(struct world *w)
         test_engine_fini(&w->engines[n]); /* no instance, and nothing prepared */
     CHECK(entries("/proc/self/fd") == fds_before);
     test_wait_until(threads_are_gone, NULL, "no thread of a closed runtime is left");
+    sgi_log_set_sink(NULL, NULL, 0);
     pthread_mutex_destroy(&w->mutex);
 }

@@ -128,7 +128,8 @@ SGI_API int sgi_stage_canceled(sgi_stage *stage);
  * Device memory for the instance (caches, scratch), zeroed, aligned 4096; freed by the library after `stop`.
  * It comes out of the engine_bytes reserved for the model; beyond that more is reserved, if there is room.
  *
- * @return SGI_OK · SGI_E_DEVICE_MEMORY (err has the numbers) · SGI_E_DEVICE_LOST
+ * @return SGI_OK · SGI_E_DEVICE_MEMORY (err has the numbers) · SGI_E_DEVICE_LOST · SGI_E_INVALID (`bytes` is 0 or
+ *         absurd)
  */
 SGI_API sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err);
 
@@ -137,7 +138,7 @@ SGI_API sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memo
  * estimate in engine_bytes: beyond it the difference is reserved, and if that does not fit this fails and
  * `start` should too.
  *
- * @return SGI_OK · SGI_E_DEVICE_MEMORY (err has the numbers) · SGI_E_DEVICE_LOST
+ * @return SGI_OK · SGI_E_DEVICE_MEMORY (err has the numbers) · SGI_E_DEVICE_LOST · SGI_E_INVALID (`bytes` is absurd)
  */
 SGI_API sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *err);
 

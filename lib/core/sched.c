@@ -3,8 +3,8 @@
  * Who goes next. One pass serves the models that have wants, in the order of their first want: leases on what is up,
  * then starts for what is not, each where there is room, evicting what nobody uses. A small model may pass a larger one
  * that waits for room until that one has waited `starve_ns`; from then on its device is kept for it: nothing else is
- * admitted there, and what runs there grants no more leases than it takes to make the room. Those who have waited so long
- * are served first, the oldest first: a loader that is free, too, goes to them before more urgent ones.
+ * admitted there, and what runs there grants no more leases than it takes to make the room. Those who have waited so
+ * long are served first, the oldest first: a loader that is free, too, goes to them before more urgent ones.
  */
 #include <assert.h>
 
@@ -266,8 +266,8 @@ static void let_go(struct sgi__core *core, uint64_t now, struct device *d)
     }
 }
 
-/* For each device who has starved for it longest. Decided anew in each pass, so that it ends when the want does. Returns
- * all who starve. */
+/* For each device who has starved for it longest. Decided anew in each pass, so that it ends when the want does.
+ * Returns all who starve. */
 static struct instance *keep_devices(struct sgi__core *core, uint64_t now)
 {
     core->devices_kept = false;

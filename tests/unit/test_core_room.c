@@ -681,6 +681,66 @@ static void the_neighbour_chosen_for_a_starving_one_stays_chosen(void **state)
     sim_free_releasing(s);
 }
 
+/* Urgent loads take every loader that comes free, one after the other; what has waited long enough goes before them. */
+static void who_starves_for_a_loader_gets_the_next(void **state)
+{
+    (void)state;
+    enum { URGENT = 3 };
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .vram_bytes = GIB(64), .loads_max = 1, .starve_ms = 1000, .wants_max = 64 });
+    sgi_model  low = sim_model(s, &(struct sim_model){ .bytes = MIB(100) }), urgent[URGENT];
+    sgi_ticket running[URGENT] = { 0 };
+    uint64_t   waited_ms = 0;
+
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 300);
+    for (int n = 0; n < URGENT; n++)
+        urgent[n] = sim_model(s, &(struct sim_model){ .bytes = MIB(100), .idle_ms = SIM_IDLE_NOW });
+    sgi_ticket last = sim_ask(s, urgent[0], &(struct sim_ask){ .priority = 1 });
+    sgi_ticket t = sim_ask(s, low, NULL);
+    running[0] = last;
+    for (; !sim_outcome(s, t).ended && waited_ms < 10000; waited_ms += 10) {
+        for (int n = 0; n < URGENT; n++) {
+            if (running[n] && sim_outcome(s, running[n]).ended) {
+                sim_release(s, sim_outcome(s, running[n]).lease);
+                running[n] = 0;
+            }
+            if (!running[n])
+                running[n] = sim_ask(s, urgent[n], &(struct sim_ask){ .priority = 1 });
+        }
+        sim_advance_ms(s, 10);
+    }
+    assert_int_equal(sim_outcome(s, t).status, SGI_OK);
+    assert_true(waited_ms > 1000); /* not before it starved, */
+    assert_true(waited_ms < 1700); /* and then after the load that ran, and its own */
+    sim_free_releasing(s);
+}
+
+/* A device that is gone is none to wait for, whatever was there before. */
+static void one_that_starves_does_not_wait_for_a_lost_device(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(&(struct sim_config){
+        .seed = 7, .devices_count = 2, .device_bytes = { MIB(1000), MIB(1000) }, .starve_ms = 100 });
+    sgi_model   on[2], large = sim_model(s, &(struct sim_model){ .bytes = MIB(900) });
+    sgi_lease   lease[2];
+
+    for (uint32_t d = 0; d < 2; d++) {
+        on[d] = sim_model(s, &(struct sim_model){ .bytes = MIB(600) });
+        sgi_ticket t = sim_ask(s, on[d], &(struct sim_ask){ .device = 1 + d });
+        lease[d] = sim_wait(s, t).lease;
+    }
+    sgi_ticket t = sim_ask(s, large, &(struct sim_ask){ .device = 1 });
+    sim_advance_ms(s, 200);
+    assert_false(sim_outcome(s, t).ended);
+    sim_lose_device(s, 0);
+    sgi_ticket later = sim_ask(s, on[1], NULL); /* whoever wants the other device now has waited less */
+    sim_advance_ms(s, 10);
+    assert_false(sim_outcome(s, later).ended);
+    assert_int_equal(sim_release(s, lease[1]), SGI_OK);
+    assert_int_equal(sim_wait(s, t).status, SGI_OK);
+    sim_free_releasing(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -714,6 +774,8 @@ int main(void)
         cmocka_unit_test(a_starving_want_that_leaves_frees_its_device),
         cmocka_unit_test(a_new_want_does_not_inherit_the_wait_of_one_that_ended),
         cmocka_unit_test(two_that_starve_for_one_device_are_both_served),
+        cmocka_unit_test(who_starves_for_a_loader_gets_the_next),
+        cmocka_unit_test(one_that_starves_does_not_wait_for_a_lost_device),
         cmocka_unit_test(who_waited_longer_for_what_is_up_goes_before_one_that_starves),
         cmocka_unit_test(what_was_loading_when_one_starved_serves_first),
         cmocka_unit_test(the_neighbour_chosen_for_a_starving_one_stays_chosen),

@@ -11,95 +11,6 @@
 
 /* ---- making ---- */
 
-/* Undrained actions of one model are few, since each waits for the result of the one before; the worst case is
- * CHECK, PREPARE, DISCARD, DROP and an instance's RESERVE, LOAD, PREFIX, START, CANCEL, STOP, FREE. */
-enum { ACTIONS_PER_MODEL = 6, ACTIONS_PER_INSTANCE = 8, ACTIONS_PER_DEVICE = 2 };
-enum { TIMERS_PER_MODEL = 2, TIMERS_PER_INSTANCE = 3 };
-
-/* What one event makes of every model at once is that its instances stop and are gone, and that it drops what it
- * keeps. */
-enum { NOTES_PER_MODEL = 1, NOTES_PER_INSTANCE = 2, NOTES_MORE = 64 };
-
-static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uint32_t count, uint32_t needed,
-                            size_t bytes)
-{
-    if (needed <= *capacity)
-        return SGI_OK;
-    uint32_t grown = *capacity ? *capacity : 64;
-    while (grown < needed)
-        grown *= 2;
-    assert(count <= *capacity);
-    char *to = sgi__alloc_zero(grown, bytes);
-    if (!to)
-        return SGI_E_NO_MEMORY;
-    for (uint32_t n = 0; n < count; n++)
-        memcpy(to + n * bytes, (char *)*ring + (*head + n) % *capacity * bytes, bytes);
-    sgi__free(*ring);
-    *ring = to;
-    *head = 0;
-    *capacity = grown;
-    return SGI_OK;
-}
-
-/* All that can be there at once. Of leases all slots count, not those in use: who takes a free one does not ask for
- * room. */
-struct crowd {
-    uint32_t models, instances, leases;
-};
-
-static uint32_t timers_max(const struct sgi__core *core, struct crowd c)
-{
-    return c.models * TIMERS_PER_MODEL + c.instances * TIMERS_PER_INSTANCE + c.leases + core->config.wants_max +
-           core->config.devices_count;
-}
-
-static uint32_t actions_max(const struct sgi__core *core, struct crowd c)
-{
-    return c.models * ACTIONS_PER_MODEL + c.instances * ACTIONS_PER_INSTANCE +
-           core->config.devices_count * ACTIONS_PER_DEVICE;
-}
-
-static uint32_t notes_max(const struct sgi__core *core, struct crowd c)
-{
-    return core->config.notes ? c.models * NOTES_PER_MODEL + c.instances * NOTES_PER_INSTANCE + NOTES_MORE : 0;
-}
-
-/* Replies are taken after each event; one event can end every want, mark every lease, wedge every instance and drain
- * every model. */
-static uint32_t replies_max(const struct sgi__core *core, struct crowd c)
-{
-    return core->config.wants_max + c.leases + c.instances + c.models + 1 + notes_max(core, c);
-}
-
-/* Room for so many in everything that must not allocate later. The slots come last: should memory end before, there are
- * no more of them than there is room for. */
-static sgi_status room(struct sgi__core *core, struct crowd c)
-{
-    void      *actions = core->actions, *replies = core->replies;
-    sgi_status st;
-
-    if (c.leases < core->leases.count)
-        c.leases = core->leases.count;
-    st = sgi__timer_room(core, timers_max(core, c));
-    if (st == SGI_OK)
-        st = ring_room(&actions, &core->actions_capacity, &core->actions_head, core->actions_count,
-                       actions_max(core, c), sizeof *core->actions);
-    core->actions = actions;
-    if (st == SGI_OK)
-        st = ring_room(&replies, &core->replies_capacity, &core->replies_head, core->replies_count,
-                       replies_max(core, c), sizeof *core->replies);
-    core->replies = replies;
-    if (st == SGI_OK)
-        core->notes_max = notes_max(core, c);
-    if (st == SGI_OK)
-        st = sgi__slots_room(&core->models, c.models);
-    if (st == SGI_OK)
-        st = sgi__slots_room(&core->instances, c.instances);
-    if (st == SGI_OK)
-        st = sgi__slots_room(&core->wants, core->config.wants_max);
-    return st == SGI_OK ? sgi__slots_room(&core->leases, c.leases) : st;
-}
-
 struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
 {
     struct sgi__core *core = sgi__alloc_zero(1, sizeof *core);
@@ -117,7 +28,7 @@ struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
         core->devices[n].unified = config->devices[n].unified;
         sgi__timer_init(&core->devices[n].linger, TIMER_LINGER, &core->devices[n]);
     }
-    if (room(core, (struct crowd){ 0 }) != SGI_OK) {
+    if (sgi__capacity(core, (struct crowd){ 0 }) != SGI_OK) {
         sgi__core_free(core);
         return NULL;
     }
@@ -140,20 +51,6 @@ void sgi__core_free(struct sgi__core *core)
     sgi__free(core);
 }
 
-static uint32_t models_in_use(const struct sgi__core *core)
-{
-    return core->models.count - core->models.free_count;
-}
-
-bool sgi__core_has_room(const struct sgi__core *core)
-{
-    struct crowd c = { models_in_use(core), core->instances_max, core->leases.count };
-
-    return core->instances.count >= c.instances && core->wants.count >= core->config.wants_max &&
-           core->leases.free_count >= core->wants_count && core->heap_capacity >= timers_max(core, c) &&
-           core->actions_capacity >= actions_max(core, c) && core->replies_capacity >= replies_max(core, c);
-}
-
 sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_model_config *config,
                                sgi_model *model_out)
 {
@@ -162,8 +59,8 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
     uint32_t instances = config->instances_max ? config->instances_max : 1;
     if (instances > core->config.devices_count) /* each is on a device of its own */
         instances = core->config.devices_count ? core->config.devices_count : 1;
-    sgi_status st = room(core, (struct crowd){ models_in_use(core) + 1, core->instances_max + instances,
-                                               core->leases_count + core->config.wants_max });
+    sgi_status st = sgi__capacity(core, (struct crowd){ sgi__models_in_use(core) + 1, core->instances_max + instances,
+                                                        core->leases_count + core->config.wants_max });
     if (st != SGI_OK)
         return st;
     struct model *m = sgi__slots_take(&core->models, core, ID_MODEL);
@@ -395,8 +292,8 @@ void sgi__core_tick(struct sgi__core *core, uint64_t now)
 /* For the lease of one more want. */
 static sgi_status leases_room(struct sgi__core *core)
 {
-    return room(core,
-                (struct crowd){ models_in_use(core), core->instances_max, core->leases_count + core->wants_count + 1 });
+    return sgi__capacity(core, (struct crowd){ sgi__models_in_use(core), core->instances_max,
+                                               core->leases_count + core->wants_count + 1 });
 }
 
 sgi_status sgi__core_want(struct sgi__core *core, uint64_t now, sgi_model model, const struct sgi__core_want *want,

@@ -147,7 +147,7 @@ void sgi__core_totals(const struct sgi__core *core, struct sgi__core_totals *tot
     for (uint32_t n = 0; n < core->config.devices_count; n++)
         device_bytes += core->devices[n].used;
     *totals_out = (struct sgi__core_totals){
-        .models = core->models.count - core->models.free_count,
+        .models = sgi__models_in_use(core),
         .wants = core->wants_count,
         .leases = core->leases_count,
         .loads = core->loads,
@@ -247,7 +247,7 @@ void sgi__core_check(const struct sgi__core *core)
         assert(used == d->used && engine == d->used_engine && count == d->instances_count);
         assert(d->used <= d->bytes_max);
     }
-    assert(sgi__core_has_room(core));
+    assert(sgi__capacity_is_there(core));
     for (uint32_t n = 0; n < core->heap_count; n++)
         assert(core->heap[n]->at == n && core->heap[n]->key <= core->heap[n]->due &&
                (n == 0 || core->heap[(n - 1) / 2]->key <= core->heap[n]->key));

@@ -277,7 +277,15 @@ uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, 
                        const struct instance *i);
 void     sgi__core_act_context(struct sgi__core *core, enum sgi__core_action_kind kind, struct device *d);
 void     sgi__core_reply(struct sgi__core *core, const struct sgi__core_reply *reply);
-bool     sgi__core_has_room(const struct sgi__core *core); /* for all that can follow from what is there; asserted */
+
+/* capacity.c: all that can be there at once, and room for it. Of leases all slots count, not those in use: who takes a
+ * free one does not ask for room. */
+struct crowd {
+    uint32_t models, instances, leases;
+};
+sgi_status sgi__capacity(struct sgi__core *core, struct crowd c); /* SGI_E_NO_MEMORY */
+bool       sgi__capacity_is_there(const struct sgi__core *core);  /* for what is there now; asserted */
+uint32_t   sgi__models_in_use(const struct sgi__core *core);
 
 /* timer.c */
 void          sgi__timer_init(struct timer *t, enum timer_kind kind, void *owner);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is made ahead, so that no event has to allocate: room for the objects, timers, actions and replies of all that can
- * be there at once. */
+/* What is made ahead, so that no event has to allocate: room for the objects, timers, actions and replies of all that
+ * can be there at once. */
 #include <assert.h>
 #include <string.h>
 

@@ -17,6 +17,13 @@ if(SGI_SANITIZE)
   target_compile_options(sgi_compile INTERFACE
     -fsanitize=${SGI_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
   target_link_options(sgi_compile INTERFACE -fsanitize=${SGI_SANITIZE})
+  # For tests that look at memory or threads: each compiler has a macro of its own for this.
+  foreach(sanitizer IN ITEMS address thread)
+    if(SGI_SANITIZE MATCHES "${sanitizer}")
+      string(TOUPPER "SGI_SANITIZES_${sanitizer}" definition)
+      target_compile_definitions(sgi_compile INTERFACE ${definition})
+    endif()
+  endforeach()
 endif()
 if(SGI_FUZZ)
   if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")

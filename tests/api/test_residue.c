@@ -14,7 +14,7 @@
 
 #include "support/host.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SGI_SANITIZES_ADDRESS) || defined(SGI_SANITIZES_THREAD)
 enum { MEMORY_IS_TRUE = 0 }; /* the sanitizer's own grows */
 #else
 enum { MEMORY_IS_TRUE = 1 };

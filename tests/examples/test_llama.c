@@ -678,7 +678,7 @@ static void the_engine_is_charged_and_leaves_nothing(void **state)
     uint64_t            first = 0;
 
     (void)state;
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SGI_SANITIZES_ADDRESS
     skip(); /* what is freed stays in its quarantine */
 #endif
     set_up(&f, &(struct llama_engine_options){ .n_ctx = 512, .n_batch = 64 });

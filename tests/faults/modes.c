@@ -185,7 +185,7 @@ uint32_t modes_image_maps(void)
 uint64_t modes_resident(void)
 {
     uint64_t sum = 0;
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !defined(SGI_SANITIZES_ADDRESS) && !defined(SGI_SANITIZES_THREAD)
     FILE         *status = fopen("/proc/self/status", "r");
     char          line[256];
     unsigned long kib;

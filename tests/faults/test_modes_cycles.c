@@ -79,7 +79,7 @@ struct holdings {
 static uint32_t count_maps(void)
 {
     uint32_t count = 0;
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !defined(SGI_SANITIZES_ADDRESS) && !defined(SGI_SANITIZES_THREAD)
     FILE *maps = fopen("/proc/self/maps", "r");
     char  line[512];
     while (maps && fgets(line, sizeof line, maps))

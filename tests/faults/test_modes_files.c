@@ -21,7 +21,7 @@
 
 /* ---- 17 ---- */
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(SGI_SANITIZES_THREAD)
 enum { CYCLES = 60 };
 #else
 enum { CYCLES = 120 };

@@ -17,7 +17,7 @@
 #include "modes.h"
 
 enum { CHUNKS_MAX = 200, BAD_DISK = 5 }; /* failures in a row, with pauses, before somebody mends it */
-#if defined(__SANITIZE_THREAD__)
+#if defined(SGI_SANITIZES_THREAD)
 enum { STRIDE = 5 }; /* it is many times slower, and looks for something else */
 #else
 enum { STRIDE = 1 };

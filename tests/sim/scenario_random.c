@@ -26,37 +26,38 @@ static uint32_t one_of(struct dice *d, const uint32_t *values, uint32_t count)
 
 #define ONE_OF(d, ...) one_of(d, (const uint32_t[]){ __VA_ARGS__ }, sizeof((uint32_t[]){ __VA_ARGS__ }) / 4)
 
+/* Here as below one draw is a statement: in an initializer the compiler chooses which comes first, and a seed would be
+ * another story. */
 static void some_models(struct dice *d, struct scenario *s)
 {
     uint32_t count = 1 + roll(d, 5);
 
-    for (uint32_t m = 0; m < count; m++) {
-        bool engine = roll(d, 2) == 0;
-        s->models[m] = (struct scenario_model){
-            .units = 2 + roll(d, 5),
-            .idle_ms = ONE_OF(d, 0, 0, 300, 1000, NOW, NEVER),
-            .hang_ms = ONE_OF(d, 0, 700),
-            .leases_max = roll(d, 3),
-            .instances = 1 + roll(d, 2),
-            .engine = engine,
-            .engine_units = engine ? roll(d, 3) : 0,
-            .prepare = engine && roll(d, 2) == 0,
-            .prefix = engine && roll(d, 2) == 0,
-        };
+    for (uint32_t n = 0; n < count; n++) {
+        struct scenario_model *m = &s->models[n];
+        m->units = 2 + roll(d, 5);
+        m->idle_ms = ONE_OF(d, 0, 0, 300, 1000, NOW, NEVER);
+        m->hang_ms = ONE_OF(d, 0, 700);
+        m->leases_max = roll(d, 3);
+        m->instances = 1 + roll(d, 2);
+        m->engine = roll(d, 2) == 0;
+        if (!m->engine)
+            continue;
+        m->engine_units = roll(d, 3);
+        m->prepare = roll(d, 2) == 0;
+        m->prefix = roll(d, 2) == 0;
     }
 }
 
 static struct step ask(struct dice *d, const struct scenario *s)
 {
-    struct step step = {
-        .kind = (uint8_t)ONE_OF(d, STEP_ACQUIRE, STEP_ACQUIRE, STEP_ACQUIRE, STEP_ACQUIRE, STEP_TRY, STEP_PREFETCH),
-        .want = d->wants,
-        .model = (int8_t)roll(d, scenario_models(s)),
-        .priority = (int32_t)ONE_OF(d, 0, 0, 1, 2),
-        .deadline_ms = ONE_OF(d, 0, 0, 0, 50, 800),
-        .lease_ms = ONE_OF(d, 0, 0, 0, 0, 400),
-        .idle_ms = ONE_OF(d, 0, 0, 0, NOW, 200),
-    };
+    struct step step = { .want = d->wants };
+
+    step.kind = (uint8_t)ONE_OF(d, STEP_ACQUIRE, STEP_ACQUIRE, STEP_ACQUIRE, STEP_ACQUIRE, STEP_TRY, STEP_PREFETCH);
+    step.model = (int8_t)roll(d, scenario_models(s));
+    step.priority = (int32_t)ONE_OF(d, 0, 0, 1, 2);
+    step.deadline_ms = ONE_OF(d, 0, 0, 0, 50, 800);
+    step.lease_ms = ONE_OF(d, 0, 0, 0, 0, 400);
+    step.idle_ms = ONE_OF(d, 0, 0, 0, NOW, 200);
     d->wants += d->wants < WANTS_MAX - 1;
     if (step.kind == STEP_PREFETCH)
         step.tier = ONE_OF(d, SGI_TIER_DRAM, SGI_TIER_DEVICE);
@@ -76,7 +77,8 @@ static int32_t some_want(struct dice *d)
 
 static struct step of_user(struct dice *d, const struct scenario *s)
 {
-    struct step step = { .want = some_want(d), .model = (int8_t)roll(d, scenario_models(s)) };
+    struct step step = { .want = some_want(d) };
+    step.model = (int8_t)roll(d, scenario_models(s));
 
     step.kind = (uint8_t)ONE_OF(d, STEP_RELEASE, STEP_RELEASE, STEP_RELEASE, STEP_RELEASE, STEP_CANCEL, STEP_EVICT,
                                 STEP_EVICT_OTHERS, STEP_PIN, STEP_CALL, STEP_CALL, STEP_CALL_BACK, STEP_CALL_BACK,
@@ -92,8 +94,9 @@ static struct step of_user(struct dice *d, const struct scenario *s)
 
 static struct step of_world(struct dice *d, const struct scenario *s)
 {
-    struct step step = { .model = (int8_t)roll(d, scenario_models(s)), .device = (int8_t)roll(d, scenario_devices(s)) };
-    uint32_t    dice = roll(d, 100);
+    struct step step = { .model = (int8_t)roll(d, scenario_models(s)) };
+    step.device = (int8_t)roll(d, scenario_devices(s));
+    uint32_t dice = roll(d, 100);
 
     step.kind = dice < 30   ? STEP_HOLD
                 : dice < 62 ? STEP_LET_GO
@@ -125,8 +128,8 @@ static struct step some_step(struct dice *d, const struct scenario *s)
         return (struct step){ .kind = STEP_ADVANCE, .ms = ONE_OF(d, 1, 10, 100, 100, 300, 1000, 1000, 6000, 20000) };
     if (dice < 98)
         return of_world(d, s);
-    return (struct step){ .kind = dice == 98 && roll(d, 3) == 0 ? STEP_DRAIN : STEP_UNREGISTER,
-                          .model = (int8_t)roll(d, scenario_models(s)) };
+    bool drains = dice == 98 && roll(d, 3) == 0;
+    return (struct step){ .kind = drains ? STEP_DRAIN : STEP_UNREGISTER, .model = (int8_t)roll(d, scenario_models(s)) };
 }
 
 void scenario_random(uint64_t seed, struct scenario *out)

@@ -71,14 +71,14 @@ static void add_model(struct sim *s)
     for (uint32_t d = 0; d < s->devices_count; d++)
         if (s->devices[d].bytes_max > most)
             most = s->devices[d].bytes_max;
-    struct sim_model spec = {
-        .bytes = one_in(s, 20)  ? most + MIB(1)
+    /* One after the other: in an initializer the compiler chooses who draws first, and a seed would be another day. */
+    struct sim_model spec = { 0 };
+    spec.engine = one_in(s, 2);
+    spec.hang_ms = one_in(s, 3) ? SIM_HANG_NEVER : from(s, 100, 2000);
+    spec.idle_ms = some_idle_ms(s);
+    spec.bytes = one_in(s, 20)  ? most + MIB(1)
                  : one_in(s, 3) ? from(s, most / 4, most * 3 / 4)
-                                : from(s, most / 64, most / 3),
-        .idle_ms = some_idle_ms(s),
-        .hang_ms = one_in(s, 3) ? SIM_HANG_NEVER : from(s, 100, 2000),
-        .engine = one_in(s, 2),
-    };
+                                : from(s, most / 64, most / 3);
     if (s->habits.calm && spec.bytes > s->habits.image_max)
         spec.bytes = s->habits.image_max;
     if (spec.engine) {
@@ -237,8 +237,9 @@ static void prefetch(struct sim *s, struct world_model *m)
 static void try_acquire(struct sim *s, struct world_model *m)
 {
     sgi_lease lease;
-    sim__try_acquire(s, m->id, one_in(s, 4) ? MS(from(s, 0, 1000)) : SGI__IDLE_OF_MODEL,
-                     one_in(s, 4) ? MS(from(s, 1, 1000)) : SGI__NEVER, &lease);
+    uint64_t  lease_ns = one_in(s, 4) ? MS(from(s, 1, 1000)) : SGI__NEVER;
+    uint64_t  idle_ns = one_in(s, 4) ? MS(from(s, 0, 1000)) : SGI__IDLE_OF_MODEL;
+    sim__try_acquire(s, m->id, idle_ns, lease_ns, &lease);
 }
 
 /* Ids that name nothing: of another kind, of another runtime, from the past. */
@@ -270,7 +271,8 @@ static void grow_engine(struct sim *s, struct world_model *m)
         i = i->next;
     if (!i || i->engine == NOT || i->engine == FAILED || i->stop != NOT || i->end != NOT || i->died || s->habits.calm)
         return;
-    sim__engine_bytes(s, i, from(s, 0, s->devices[i->device].bytes_max / 4), one_in(s, 2), NULL);
+    bool at_least = one_in(s, 2);
+    sim__engine_bytes(s, i, from(s, 0, s->devices[i->device].bytes_max / 4), at_least, NULL);
 }
 
 /* A model goes for good; another comes. */

@@ -245,15 +245,14 @@ static bool is_pinned(const struct sim *s, const struct world_instance *i)
     return true;
 }
 
-/* What cannot be waited for: somebody else's, what hangs, what is pinned. One of several calls that hung may have come
- * back, and the others not hang yet: it is given up until they all have. */
+/* What cannot be waited for: somebody else's, what is pinned, what was given up because it hangs. */
 static uint64_t stuck_on(const struct sim *s, uint32_t device)
 {
     uint64_t bytes = s->devices[device].foreign;
     for (uint32_t n = 0; n < s->instances.size; n++) {
         const struct world_instance *i = s->instances.at[n];
         if (i && i->id && !i->died && i->device == (int32_t)device &&
-            (sim__instance_hung(s, i) || is_in(s, i, SGI_MODEL_WEDGED) || is_pinned(s, i)))
+            (is_in(s, i, SGI_MODEL_WEDGED) || is_pinned(s, i)))
             bytes += i->image_bytes + i->engine_bytes;
     }
     return bytes;

@@ -105,8 +105,11 @@ static void watch_starving(struct sgi__core *core, uint64_t now, struct instance
 
 static void block(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device)
 {
-    if (!i->blocked && starves(core, now, i)) /* its device is to be kept from now on */
+    /* A device where it has not waited in this run of the scheduler is to be kept from now on. */
+    if (device >= 0 && (!i->blocked || i->blocked_device != device) && !(i->waited_on >> device & 1) &&
+        starves(core, now, i))
         core->dirty = true;
+    i->waited_on |= device >= 0 ? 1u << device : 0;
     i->blocked = true;
     i->blocked_device = device;
     watch_starving(core, now, i);
@@ -597,6 +600,9 @@ static bool start_starving(struct sgi__core *core, uint64_t now, struct instance
 
 void sgi__sched_run(struct sgi__core *core, uint64_t now)
 {
+    for (struct model *m = core->dirty ? core->pending_head : NULL; m; m = m->pending_next)
+        if (m->coming)
+            m->coming->waited_on = 0;
     while (core->dirty) {
         core->dirty = false;
         if (!core->pending_head && !core->devices_kept)

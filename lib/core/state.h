@@ -112,6 +112,7 @@ struct instance {
     bool             priority_due;   /* another is to be told: in core.priorities_due */
     struct instance *due_next;
     struct instance *starving_next; /* during one scheduling pass */
+    uint32_t         waited_on;     /* devices where it was blocked in this run of the scheduler: a bit each */
 
     sgi_status failed; /* why it ends, SGI_OK when it just ends */
     uint32_t   failed_step;

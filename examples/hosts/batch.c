@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A batch job over twenty models, of which the device holds three at a time and host memory five more.
- *
- *     batch [JOBS]            300 without an argument
+/* A batch job over twenty models, of which the device holds three at a time and host memory five more. Built as
+ * host_batch; --help says how to use it.
  *
  * A job is the sum of a tensor, and its result is known. The jobs run twice: as they come, and grouped by model, with
  * the next model loading while the present one works. One model is hot: every fourth job is for it, so it is pinned.
  * A second thread watches all the time that both budgets hold; at the end all must be given back.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,8 +18,27 @@
 #include <sgi/sgi.h>
 
 #include "make_model.h"
+#include "program.h"
 
-enum { MODELS = 20, MODEL_BYTES = 4 << 20, ON_DEVICE = 3, IN_DRAM = 5, HOT = 7, JOBS_DEFAULT = 300 };
+enum {
+    MODELS = 20,
+    MODEL_BYTES = 4 << 20,
+    ON_DEVICE = 3,
+    IN_DRAM = 5,
+    HOT = 7,
+    JOBS_DEFAULT = 300,
+    JOBS_MAX = 1000000
+};
+
+static const program host = {
+    .name = "host_batch",
+    .usage =
+        "usage: host_batch [JOBS]\n"
+        "\n"
+        "A batch over twenty small models, of which the device holds three at a time and host memory five more.\n"
+        "Runs JOBS jobs (1 to 1000000; 300) twice: as they come, and grouped by model with the next model loading\n"
+        "meanwhile. Every result is checked, and that both budgets hold.\n",
+};
 
 typedef struct job {
     unsigned model, tensor;
@@ -43,8 +62,7 @@ typedef struct batch {
 
 static int fail(const char *what, sgi_status st, const sgi_error *err)
 {
-    fprintf(stderr, "batch: %s: %s\n", what, err && err->message[0] ? err->message : sgi_status_text(st));
-    return 1;
+    return program_fail(&host, "%s: %s", what, err && err->message[0] ? err->message : sgi_status_text(st));
 }
 
 static double now_ms(void)
@@ -287,18 +305,29 @@ static int run(batch *b, unsigned jobs)
     return rc;
 }
 
+static unsigned take_jobs(const char *text)
+{
+    char *end;
+    long  jobs = strtol(text, &end, 10); /* too large: LONG_MAX, which is refused too */
+
+    if (end == text || *end != '\0' || jobs < 1 || jobs > JOBS_MAX) {
+        program_fail(&host, "JOBS is a number from 1 to %d, not '%s'", JOBS_MAX, text);
+        exit(2);
+    }
+    return (unsigned)jobs;
+}
+
 int main(int argc, char **argv)
 {
     static batch b;
-    unsigned     jobs = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : JOBS_DEFAULT;
+    const char  *argument = program_argument(&host, argc, argv);
+    unsigned     jobs = argument ? take_jobs(argument) : JOBS_DEFAULT;
     int          rc;
 
-    if (jobs == 0 || model_folder_make(&b.files, MODELS, MODEL_BYTES) != 0) {
-        fprintf(stderr, "batch: no jobs, or the models cannot be written\n");
-        return 1;
-    }
+    if (model_folder_make(&b.files, MODELS, MODEL_BYTES) != 0)
+        return program_fail(&host, "the models cannot be written into %s: %s", model_folder_place(), strerror(errno));
     rc = run(&b, jobs);
     model_folder_remove(&b.files);
     free(b.jobs);
-    return rc;
+    return program_end(&host, rc);
 }

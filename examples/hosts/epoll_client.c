@@ -4,43 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "epoll_client.h"
+#include "epoll_socket.h"
 #include "toy_engine.h"
 
 enum { ANSWER_MAX = 1 << 20 };
 
-static int address_of(const char *path, struct sockaddr_un *address)
-{
-    memset(address, 0, sizeof *address);
-    address->sun_family = AF_UNIX;
-    return snprintf(address->sun_path, sizeof address->sun_path, "%s", path) < (int)sizeof address->sun_path ? 0 : -1;
-}
-
-int client_listen(const char *path)
-{
-    struct sockaddr_un address;
-    int                fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    if (fd >= 0 && (address_of(path, &address) != 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
-                    listen(fd, 128) != 0)) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 static int send_line(const char *path, const char *line)
 {
-    struct sockaddr_un address;
-    size_t             bytes = strlen(line);
-    int                fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    size_t bytes = strlen(line);
+    int    fd = socket_connect(path);
 
-    if (fd >= 0 && (address_of(path, &address) != 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
-                    send(fd, line, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)) {
+    if (fd >= 0 && send(fd, line, bytes, MSG_NOSIGNAL) != (ssize_t)bytes) {
         close(fd);
         return -1;
     }
@@ -79,7 +57,7 @@ static int ask_and_check(clients *all, const char *line, const char *expected, c
             strncmp(answer + head + 1, last_line, strlen(last_line)) == 0)
             rc = 0;
         else
-            fprintf(stderr, "epoll_server: '%.60s' was answered with '%.200s'\n", line, answer);
+            fprintf(stderr, "host_epoll: '%.60s' was answered with '%.200s'\n", line, answer);
     }
     if (fd >= 0)
         close(fd);

@@ -19,9 +19,6 @@ typedef struct clients {
     atomic_uint         answered, refused, abandoned, failed;
 } clients;
 
-/* A listening socket at `path`, or -1. */
-int client_listen(const char *path);
-
 /* Start the clients. The last to finish sends SIGTERM to this process, as an operator would. 0, or -1. */
 int  clients_start(clients *all, const char *path, const model_folder *models);
 void clients_join(clients *all);

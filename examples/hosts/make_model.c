@@ -84,18 +84,28 @@ static int write_file(model_file *file, unsigned number, size_t bytes)
     return rc;
 }
 
-int model_folder_make(model_folder *folder, unsigned count, size_t bytes)
+const char *model_folder_place(void)
 {
     const char *tmp = getenv("TMPDIR");
-    int         saved;
+
+    return tmp && *tmp ? tmp : "/tmp";
+}
+
+int model_folder_make(model_folder *folder, unsigned count, size_t bytes)
+{
+    int saved;
 
     memset(folder, 0, sizeof *folder);
     folder->files = calloc(count, sizeof *folder->files);
     if (!folder->files)
         return -1;
-    snprintf(folder->path, sizeof folder->path, "%s/sgi-hosts-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder->path)) {
+    errno = ENAMETOOLONG;
+    if (snprintf(folder->path, sizeof folder->path, "%s/sgi-hosts-XXXXXX", model_folder_place()) >=
+            (int)sizeof folder->path ||
+        !mkdtemp(folder->path)) {
+        saved = errno;
         free(folder->files);
+        errno = saved;
         return -1;
     }
     for (unsigned i = 0; i < count; i++) {

@@ -25,6 +25,9 @@ typedef struct model_folder {
 int  model_folder_make(model_folder *folder, unsigned count, size_t bytes);
 void model_folder_remove(model_folder *folder);
 
+/* $TMPDIR or /tmp, for a message. */
+const char *model_folder_place(void);
+
 /* What the sums in model_file are made with: depends on every byte and on their order. */
 uint64_t model_sum(const void *data, size_t bytes);
 

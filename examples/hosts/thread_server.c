@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A server with a thread for each request: deadlines, priorities, cancel, and a close while requests run.
- *
- *     thread_server           test itself: 32 threads on four models, every end checked
- *     thread_server -         read requests from stdin, one a line, "MODEL TENSOR PAUSE_MS REPEAT TEXT" (toy_engine.h)
+/* A server with a thread for each request: deadlines, priorities, cancel, and a close while requests run. Built as
+ * host_threads; --help says how to use it.
  *
  * A request is ended from another thread wherever it is: by its ticket while it waits for its lease, by its lease from
  * then on. See cancel().
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,9 +16,27 @@
 #include <sgi/sgi.h>
 
 #include "make_model.h"
+#include "program.h"
 #include "toy_engine.h"
 
 enum { MODELS = 4, MODEL_BYTES = 1 << 20, THREADS = 32, ROUNDS = 10, LINES_MAX = 256, ANSWER_MAX = 2048 };
+
+static const program host = {
+    .name = "host_threads",
+    .usage = "usage: host_threads [-]\n"
+             "\n"
+             "A server with a thread for each request, over four small models.\n"
+             "\n"
+             "Without an argument it tests itself: ten rounds of 32 requests at once, most of them made to end early,\n"
+             "by a deadline while they wait, a timeout while they are answered, or a cancel from another thread in\n"
+             "either place; then a round during which the runtime is closed. Every end and every answer is checked.\n"
+             "\n"
+             "With - it reads requests from standard input, at most 256, one a line, \"MODEL TENSOR PAUSE_MS REPEAT\n"
+             "TEXT\": model-00 to model-03, t0 to t2. The answer is the model's name and the tensor's sum, then TEXT\n"
+             "as often as REPEAT says:\n"
+             "\n"
+             "  echo 'model-01 t0 100 5 hello' | host_threads -\n",
+};
 
 typedef struct request {
     sgi_runtime *rt;
@@ -112,27 +129,25 @@ static request *request_new(sgi_runtime *rt, const char *name)
 
 /* ------------------------------------------------------------------- server */
 
-static int fail(const char *what, const char *detail)
-{
-    fprintf(stderr, "thread_server: %s: %s\n", what, detail);
-    return 1;
-}
-
 static int run_stdin(sgi_runtime *rt)
 {
     static request *requests[LINES_MAX];
     sgi_error       err = SGI_ERROR_INIT;
     char            model[64], line[512], text[256];
     unsigned        count = 0;
+    int             rc = 0;
 
     while (count < LINES_MAX && fgets(line, sizeof line, stdin)) {
         request *r = sscanf(line, "%63s %255[^\n]", model, text) == 2 ? request_new(rt, model) : NULL;
 
-        if (!r)
-            continue; /* not a request, or not for a model */
+        if (!r) {
+            program_fail(&host, "not a request for one of the models: %.*s", (int)strcspn(line, "\n"), line);
+            rc = 1;
+            continue;
+        }
         memcpy(r->text, text, sizeof text);
         if (pthread_create(&r->thread, NULL, serve, r) != 0)
-            exit(fail("no threads", line));
+            exit(program_fail(&host, "no thread for the request %s", line));
         requests[count++] = r;
     }
     for (unsigned i = 0; i < count; i++) { /* before the close, since a thread may not have come to its acquire yet */
@@ -140,7 +155,7 @@ static int run_stdin(sgi_runtime *rt)
         printf("%s: %.*s\n", sgi_status_name(requests[i]->status), (int)requests[i]->answer_bytes, requests[i]->answer);
         free(requests[i]);
     }
-    return sgi_runtime_close(rt, SGI_FOREVER, &err) == SGI_OK ? 0 : fail("close", err.message);
+    return sgi_runtime_close(rt, SGI_FOREVER, &err) == SGI_OK ? rc : program_fail(&host, "close: %s", err.message);
 }
 
 /* ---------------------------------------------------------------- self-test */
@@ -199,11 +214,11 @@ static int close_too_early(sgi_runtime *rt, request *endless)
     while (calls_open(rt) < MODELS)
         usleep(1000);
     if (sgi_runtime_drain(rt) != SGI_OK)
-        return fail("drain", "it cannot fail");
+        return program_fail(&host, "drain: it cannot fail");
     st = sgi_runtime_close(rt, 5, &err);
     cancel(endless);
     if (st != SGI_E_TIMEOUT || !strstr(err.message, "model-00"))
-        return fail("a close while requests run does not say whose", err.message);
+        return program_fail(&host, "a close while requests run does not say whose: %s", err.message);
     printf("closing: %s\n", err.message);
     return 0;
 }
@@ -222,7 +237,7 @@ static int run_round(sgi_runtime *rt, const model_folder *models, unsigned round
         kinds[i] = !closing ? (kind)((i / MODELS + round) % KINDS) : i == 0 ? CANCEL_CALL : CLOSING;
         requests[i] = make_request(rt, &models->files[i % MODELS], i, kinds[i]);
         if (!requests[i] || pthread_create(&requests[i]->thread, NULL, serve, requests[i]) != 0)
-            exit(fail("no threads", "32 are needed"));
+            exit(program_fail(&host, "no threads: %d are needed", THREADS));
         while (closing && i == 0 && calls_open(rt) == 0)
             usleep(1000);
     }
@@ -236,7 +251,7 @@ static int run_round(sgi_runtime *rt, const model_folder *models, unsigned round
     for (unsigned i = 0; i < THREADS; i++) {
         pthread_join(requests[i]->thread, NULL);
         if (!ended_well(requests[i], &models->files[i % MODELS], i, kinds[i]))
-            rc = fail(sgi_status_name(requests[i]->status), requests[i]->text);
+            rc = program_fail(&host, "%s: %s", sgi_status_name(requests[i]->status), requests[i]->text);
         ends[requests[i]->status != SGI_OK]++;
         free(requests[i]);
     }
@@ -251,31 +266,42 @@ static int self_test(sgi_runtime *rt, const model_folder *models)
 
     for (unsigned round = 0; round < ROUNDS && rc == 0; round++)
         rc = run_round(rt, models, round, 0, ends);
-    printf("%u requests answered; %u timed out or were canceled\n", ends[0], ends[1]);
+    if (rc == 0)
+        printf("%u requests, %u at once: %u answered, %u timed out or canceled as they were made to\n",
+               ends[0] + ends[1], (unsigned)THREADS, ends[0], ends[1]);
     if (rc == 0)
         rc = run_round(rt, models, 0, 1, last_ends);
-    printf("closing: %u requests answered, %u refused or canceled\n", last_ends[0], last_ends[1]);
+    if (rc == 0)
+        printf("closed meanwhile: %u running requests answered, %u that waited refused, or canceled\n", last_ends[0],
+               last_ends[1]);
     if (rc == 0 && (last_ends[0] < MODELS - 1 || last_ends[1] < THREADS / MODELS))
-        rc = fail("closing", "the running requests should be answered, and the waiting ones refused");
-    return sgi_runtime_close(rt, 5000, &err) == SGI_OK ? rc : fail("close", err.message);
+        rc = program_fail(&host, "closing: the running requests should be answered, and the waiting ones refused");
+    return sgi_runtime_close(rt, 5000, &err) == SGI_OK ? rc : program_fail(&host, "close: %s", err.message);
 }
 
 int main(int argc, char **argv)
 {
     static toy_counts counts;
+    const char       *source = program_argument(&host, argc, argv);
     model_folder      models;
     sgi_runtime      *rt;
     sgi_error         err = SGI_ERROR_INIT;
     int               rc;
 
+    if (source && strcmp(source, "-") != 0) {
+        program_fail(&host, "the argument can only be -, for standard input, and is '%s'", source);
+        return 2;
+    }
     if (model_folder_make(&models, MODELS, MODEL_BYTES) != 0)
-        return fail("the models cannot be written", "is $TMPDIR a folder with room?");
+        return program_fail(&host, "the models cannot be written into %s: %s", model_folder_place(), strerror(errno));
     if (sgi_runtime_open(NULL, &rt, &err) != SGI_OK || toy_register(rt, &models, &counts, &err) != SGI_OK)
-        rc = fail("set up", err.message);
+        rc = program_fail(&host, "set up: %s", err.message);
     else
-        rc = argc == 2 && strcmp(argv[1], "-") == 0 ? run_stdin(rt) : self_test(rt, &models);
+        rc = source ? run_stdin(rt) : self_test(rt, &models);
     if (rc == 0 && atomic_load(&counts.started) != atomic_load(&counts.stopped))
-        rc = fail("close", "an instance was not taken down");
+        rc = program_fail(&host, "an instance was not taken down");
+    if (rc == 0 && !source)
+        puts("every request ended as it should, with the right answer where it had one");
     model_folder_remove(&models);
-    return rc;
+    return program_end(&host, rc);
 }

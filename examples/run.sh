@@ -164,7 +164,8 @@ build_release()
         cmake -S "$tree" --preset release "-DSGI_LLAMA_DIR=$LLAMA_PREFIX" "${on[@]}"
     # Not the tests and benchmarks, which take longer.
     [[ -x $build/release/examples/generate ]] || echo "building libsgi" >&2
-    quietly "build libsgi" cmake --build "$build/release" --target sgi_cli example_quickstart example_generate
+    quietly "build libsgi" cmake --build "$build/release" --target sgi_cli example_quickstart example_generate \
+        example_host_batch example_host_epoll example_host_threads
 }
 
 own_model=0

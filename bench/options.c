@@ -32,18 +32,40 @@ void die(const char *format, ...)
     exit(EXIT_BAD);
 }
 
+void help_done(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout))
+        die("the help cannot be written: %s", strerror(errno));
+    exit(EXIT_GOOD);
+}
+
 static const char *placeholder(const struct bench_option *o)
 {
     return o->kind == OPTION_FLAG ? "" : o->kind == OPTION_BYTES ? "BYTES" : o->kind == OPTION_NUMBER ? "N" : "NAME";
+}
+
+/* As it may be written on the command line. */
+static void put_default(const struct bench_option *o)
+{
+    static const char letters[] = "KMGT";
+    uint64_t          value = *(uint64_t *)o->value;
+    size_t            unit = 0;
+    while (o->kind == OPTION_BYTES && unit < sizeof letters - 1 && value % 1024 == 0) {
+        value /= 1024;
+        unit++;
+    }
+    printf(" (default %" PRIu64 "%.*s)", value, unit ? 1 : 0, unit ? &letters[unit - 1] : "");
 }
 
 static void put_help(const struct bench_command *command, const struct bench_option *options, size_t count)
 {
     printf("sgi-bench %s%s%s [OPTION]...\n\n%s\n", command->name, command->operands[0] ? " " : "", command->operands,
            command->purpose);
+    bool bytes = false;
     for (size_t n = 0; n < count; n++) {
         const struct bench_option *o = &options[n];
         char                       left[64];
+        bytes |= o->kind == OPTION_BYTES;
         snprintf(left, sizeof left, "--%s %s", o->name, placeholder(o));
         printf("  %-18s %s", left, o->help);
         for (size_t c = 0; o->kind == OPTION_CHOICE && o->choices[c]; c++)
@@ -51,9 +73,11 @@ static void put_help(const struct bench_command *command, const struct bench_opt
         if (o->kind == OPTION_CHOICE && *(const char **)o->value)
             printf(" (default %s)", *(const char **)o->value);
         if ((o->kind == OPTION_NUMBER || o->kind == OPTION_BYTES) && *(uint64_t *)o->value > 0)
-            printf(" (default %" PRIu64 ")", *(uint64_t *)o->value);
+            put_default(o);
         putchar('\n');
     }
+    if (bytes)
+        puts("\n" BYTES_HELP);
 }
 
 /* ---- values ---- */
@@ -86,7 +110,7 @@ static void take_number(const struct bench_command *command, const struct bench_
     uint64_t value;
     if (!parse_number(text, o->kind == OPTION_BYTES, &value) || value < o->min || value > o->max)
         usage_error(command->name, "--%s takes %s from %" PRIu64 " to %" PRIu64 ", not '%s'", o->name,
-                    o->kind == OPTION_BYTES ? "bytes (2M is 2 MiB)" : "a number", o->min, o->max, text);
+                    o->kind == OPTION_BYTES ? "bytes (2M is 2 MiB, as is 2MiB)" : "a number", o->min, o->max, text);
     *(uint64_t *)o->value = value;
 }
 
@@ -111,6 +135,20 @@ static void take_choice(const struct bench_command *command, const struct bench_
 
 /* ---- the command line ---- */
 
+/* What begins none of the names, or several. */
+static _Noreturn void no_such_option(const struct bench_command *command, const struct option *table, const char *given)
+{
+    size_t length = strcspn(given + 2, "="), used = 0;
+    char   list[200] = "";
+    for (const struct option *o = table; o->name; o++)
+        if (strncmp(o->name, given + 2, length) == 0 && used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s--%s", used ? ", " : "", o->name);
+    if (used)
+        usage_error(command->name, "%.*s may be any of %s", (int)length + 2, given, list);
+    usage_error(command->name, "there is no option %.*s; sgi-bench %s --help lists them", (int)length + 2, given,
+                command->name);
+}
+
 static _Noreturn void not_understood(const struct bench_command *command, const struct option *table, char **argv,
                                      int result)
 {
@@ -120,7 +158,7 @@ static _Noreturn void not_understood(const struct bench_command *command, const 
         usage_error(command->name, "there is no option -%c", optopt);
     if (optopt > 0)
         usage_error(command->name, "--%s takes no value", table[optopt - 1].name);
-    usage_error(command->name, "there is no option %s, or it is not the only one that begins so", argv[optind - 1]);
+    no_such_option(command, table, argv[optind - 1]);
 }
 
 void options_parse(const struct bench_command *command, const struct bench_option *options, size_t count, int argc,
@@ -141,7 +179,7 @@ void options_parse(const struct bench_command *command, const struct bench_optio
             not_understood(command, table, argv, result);
         if (result == (int)count + 1) {
             put_help(command, options, count);
-            exit(EXIT_GOOD);
+            help_done();
         }
         const struct bench_option *o = &options[result - 1];
         if (o->kind == OPTION_FLAG)

@@ -12,7 +12,7 @@ enum { EXIT_GOOD = 0, EXIT_BAD = 1, EXIT_USAGE = 2, OPTIONS_MAX = 24 };
 enum option_kind {
     OPTION_FLAG,   /* value: bool */
     OPTION_NUMBER, /* uint64_t between min and max */
-    OPTION_BYTES,  /* likewise; 2M is 2 MiB */
+    OPTION_BYTES,  /* likewise; 2M and 2MiB are 2 MiB */
     OPTION_CHOICE  /* const char *, one of `choices` */
 };
 
@@ -36,9 +36,15 @@ struct bench_command {
 void options_parse(const struct bench_command *command, const struct bench_option *options, size_t count, int argc,
                    char **argv, const char **operands);
 
+/* What --help has put out has to have arrived: exits with 0, or with 1 where it cannot be written. */
+_Noreturn void help_done(void);
 _Noreturn void usage_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The measurement cannot be made: exits with 1. */
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* For every --help that has sizes. */
+#define BYTES_HELP \
+    "BYTES may end in K, M, G or T, or in KiB, MiB, GiB or TiB, which is the same: 2M is 2 MiB (2097152)."
 
 /* What several commands take. */
 #define OPTION_REPEAT(o)                                                     \
@@ -57,10 +63,10 @@ _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2))
     {                                                                                                               \
         "stdin", OPTION_FLAG, &(o)->on_line, 0, 0, NULL, "each repetition waits for a line of input, to take turns" \
     }
-#define OPTION_MODEL_BYTES(o)                                              \
-    {                                                                      \
-        "bytes", OPTION_BYTES, &(o)->bytes, 4096, UINT64_C(1) << 40, NULL, \
-            "size of the model that is made without FILE"                  \
+#define OPTION_MODEL_BYTES(o)                                                              \
+    {                                                                                      \
+        "bytes", OPTION_BYTES, &(o)->bytes, 4096, UINT64_C(1) << 40, NULL,                 \
+            "size of the model that is made without FILE, under SGI_BENCH_DIR or /var/tmp" \
     }
 
 #endif

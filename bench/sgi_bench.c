@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the library costs and how near it comes to what the machine can do, one subcommand a question. */
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,15 +25,26 @@ static const struct {
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
-static void put_help(FILE *to)
+static _Noreturn void help(void)
 {
-    fputs("sgi-bench COMMAND [OPTION]...\n\n", to);
+    fputs("sgi-bench COMMAND [OPTION]...\nsgi-bench help [COMMAND]\n\n", stdout);
     for (int n = 0; n < COMMANDS; n++)
-        fprintf(to, "  %-8s %s\n", commands[n].name, commands[n].question);
+        printf("  %-8s %s\n", commands[n].name, commands[n].question);
     fputs("\nsgi-bench COMMAND --help lists its options. Results are lines of JSON, the last one with median, minimum "
-          "and "
-          "maximum\nand with facts about the machine.\n",
-          to);
+          "and\nmaximum and with facts about the machine.\n\nWithout FILE a command makes its own, in the folder that "
+          "the environment variable SGI_BENCH_DIR names, else in /var/tmp,\nand takes them away.\n\n" BYTES_HELP
+          "\n\nExit status: 0 good; 1 nothing could be measured; 2 wrong usage.\n",
+          stdout);
+    help_done();
+}
+
+/* NULL: there is none of that name. */
+static int (*command_of(const char *name))(int argc, char **argv)
+{
+    for (int n = 0; n < COMMANDS; n++)
+        if (strcmp(name, commands[n].name) == 0)
+            return commands[n].main;
+    return NULL;
 }
 
 int main(int argc, char **argv)
@@ -42,13 +54,18 @@ int main(int argc, char **argv)
         fputs("sgi-bench: which command? sgi-bench --help lists them\n", stderr);
         return EXIT_USAGE;
     }
-    for (int n = 0; n < COMMANDS; n++)
-        if (strcmp(argv[1], commands[n].name) == 0)
-            return commands[n].main(argc - 1, argv + 1);
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        put_help(stdout);
-        return EXIT_GOOD;
+    bool help_wanted = strcmp(argv[1], "help") == 0;
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || (help_wanted && argc == 2))
+        help();
+    if (help_wanted && argc > 3) {
+        fputs("sgi-bench: help takes one command\n", stderr);
+        return EXIT_USAGE;
     }
-    fprintf(stderr, "sgi-bench: there is no command '%s'; sgi-bench --help lists them\n", argv[1]);
+    int (*command)(int argc, char **argv) = command_of(argv[help_wanted ? 2 : 1]);
+    if (command && help_wanted)
+        return command(2, (char *[]){ argv[2], (char[]){ "--help" }, NULL });
+    if (command)
+        return command(argc - 1, argv + 1);
+    fprintf(stderr, "sgi-bench: there is no command '%s'; sgi-bench --help lists them\n", argv[help_wanted ? 2 : 1]);
     return EXIT_USAGE;
 }

@@ -2,11 +2,24 @@
 #include "mapped.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "options.h"
+
+void refuse_more_than_fits(uint64_t bytes, const char *what)
+{
+    struct sysinfo machine;
+    if (sysinfo(&machine) != 0)
+        return;
+    uint64_t most = (uint64_t)machine.totalram * machine.mem_unit / 4 * 3;
+    if (bytes > most)
+        die("%s would take %" PRIu64 " MiB of memory, and three quarters of this machine's are %" PRIu64 " MiB", what,
+            bytes >> 20, most >> 20);
+}
 
 uint8_t *map_anonymous(uint64_t bytes)
 {

@@ -77,6 +77,7 @@ int pages_main(int argc, char **argv)
     struct turns   turns = { 0 };
 
     options_parse(&command, options, sizeof options / sizeof *options, argc, argv, NULL);
+    refuse_more_than_fits(o.bytes, "--bytes");
     turns = (struct turns){ .repeat = o.repeat, .on_line = o.on_line };
     while (next_turn(&turns))
         once(&o, &summary);

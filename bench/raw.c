@@ -42,8 +42,10 @@ struct job {
     int                   fd;
     uint64_t              file_bytes;
     uint8_t              *memory;
-    bool                  ring; /* memory is depth blocks, used again and again */
-    atomic_uint_fast64_t  next; /* offset of the next block; for the threads */
+    bool                  ring;   /* memory is `slots` times `stride`, used again and again */
+    uint32_t              slots;  /* reads in flight: `depth`, and no more than the file has blocks */
+    uint64_t              stride; /* a block, and no more than the file */
+    atomic_uint_fast64_t  next;   /* offset of the next block; for the threads */
     atomic_uint_fast64_t  landed;
     pthread_mutex_t       mutex;
     struct bucket         bucket; /* under the mutex, where there are threads */
@@ -64,7 +66,7 @@ static uint64_t round_up(uint64_t value, uint64_t align)
 /* The block at `offset`: where it goes and how much of it to ask for. A direct read may end past the end of file. */
 static uint8_t *place_of(const struct job *job, uint64_t offset, uint32_t slot)
 {
-    return job->memory + (job->ring ? slot * job->options->block : offset);
+    return job->memory + (job->ring ? slot * job->stride : offset);
 }
 
 static uint64_t length_at(const struct job *job, uint64_t offset)
@@ -77,11 +79,14 @@ static uint64_t length_at(const struct job *job, uint64_t offset)
 
 static void check(const struct job *job, uint64_t offset, int64_t result)
 {
+    if (result == -EINVAL && !job->options->buffered)
+        die("%s: %s (no direct reads here? --buffered reads through the page cache)", job->options->path,
+            strerror(EINVAL));
     if (result < 0)
-        failed("read", (int)-result);
+        failed(job->options->path, (int)-result);
     uint64_t left = job->file_bytes - offset;
     if ((uint64_t)result != (left < job->options->block ? left : job->options->block))
-        failed("short read", 0);
+        die("%s: a read came back short: is it being written to?", job->options->path);
 }
 
 /* ------------------------------------------------------------------ threads */
@@ -113,13 +118,13 @@ static void *pread_blocks(void *user)
 static void run_threads(struct job *job)
 {
     struct worker workers[DEPTH_MAX];
-    for (uint32_t i = 0; i < job->options->depth; i++) {
+    for (uint32_t i = 0; i < job->slots; i++) {
         workers[i] = (struct worker){ .job = job, .slot = i };
         int rc = pthread_create(&workers[i].thread, NULL, pread_blocks, &workers[i]);
         if (rc)
             failed("pthread_create", rc);
     }
-    for (uint32_t i = 0; i < job->options->depth; i++)
+    for (uint32_t i = 0; i < job->slots; i++)
         pthread_join(workers[i].thread, NULL);
 }
 
@@ -143,7 +148,7 @@ static void run_uring(struct job *job)
 {
     struct io_uring ring;
     uint64_t        offsets[DEPTH_MAX];
-    unsigned        depth = (unsigned)job->options->depth;
+    unsigned        depth = job->slots;
     int             rc = io_uring_queue_init(depth, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
     if (rc == -EINVAL)
         rc = io_uring_queue_init(depth, &ring, 0);
@@ -234,11 +239,14 @@ static void once(const struct options *o, struct job *job, double *seconds_out, 
 static void measure(const struct options *o, int fd, uint64_t file_bytes)
 {
     bool           ring = strcmp(o->memory, "ring") == 0, fresh = strncmp(o->memory, "fresh", 5) == 0;
-    uint64_t       bytes = round_up(ring ? o->block * o->depth : file_bytes, HUGE_PAGE);
+    uint64_t       blocks = (file_bytes + o->block - 1) / o->block, slots = o->depth < blocks ? o->depth : blocks;
+    uint64_t       whole = round_up(file_bytes, ALIGN), stride = o->block < whole ? o->block : whole;
+    uint64_t       bytes = round_up(ring ? slots * stride : file_bytes, HUGE_PAGE);
     uint8_t       *memory = NULL;
     struct summary summary = { 0 };
     struct turns   turns = { .repeat = o->repeat, .on_line = o->on_line };
 
+    refuse_more_than_fits(bytes, ring ? "a ring of --depth times --block bytes" : o->path);
     if (!fresh) {
         memory = map_of(o, bytes);
         memset(memory, 1, bytes);
@@ -249,6 +257,8 @@ static void measure(const struct options *o, int fd, uint64_t file_bytes)
                            .file_bytes = file_bytes,
                            .memory = memory,
                            .ring = ring,
+                           .slots = (uint32_t)slots,
+                           .stride = stride,
                            .mutex = PTHREAD_MUTEX_INITIALIZER,
                            .bucket.bytes_per_s = o->rate };
         double     seconds, cpu;
@@ -267,12 +277,20 @@ static void measure(const struct options *o, int fd, uint64_t file_bytes)
 static int run(const struct options *o)
 {
     struct stat st;
-    int         fd = open(o->path, O_RDONLY | O_CLOEXEC | (o->buffered ? 0 : O_DIRECT));
 
+    if (stat(o->path, &st) != 0) /* not opened yet: that would wait for the writer of a pipe */
+        failed(o->path, errno);
+    if (S_ISDIR(st.st_mode))
+        die("%s: is a folder; raw reads a file", o->path);
+    if (!S_ISREG(st.st_mode))
+        die("%s: is not a regular file", o->path);
+    if (st.st_size == 0)
+        die("%s: is empty", o->path);
+    int fd = open(o->path, O_RDONLY | O_CLOEXEC | (o->buffered ? 0 : O_DIRECT));
+    if (fd < 0 && errno == EINVAL && !o->buffered)
+        die("%s: this file system has no direct reads; --buffered reads through the page cache", o->path);
     if (fd < 0)
         failed(o->path, errno);
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
-        failed("not a regular file with something in it", 0);
     measure(o, fd, (uint64_t)st.st_size);
     close(fd);
     return EXIT_GOOD;
@@ -320,8 +338,9 @@ int raw_main(int argc, char **argv)
         .purpose =
             "A file into memory: bare io_uring or pread loops, no code of the library. touched memory is as large as\n"
             "the file and was written before: what a loader can have. fresh memory pays for its page faults. A ring\n"
-            "of depth * block bytes is faster than anything that keeps what it read. memfd is touched memory of small\n"
-            "pages, as an image that others can map; fresh-memfd pays for their faults too.\n",
+            "of depth * block bytes (no more than the file needs) is faster than anything that keeps what it read.\n"
+            "memfd is touched memory of small pages, as an image that others can map; fresh-memfd pays for their\n"
+            "faults too. What takes more than three quarters of the machine's memory is refused.\n",
     };
     struct options            o = defaults;
     const struct bench_option options[] = {

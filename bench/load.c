@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A model from its files, or from DRAM, onto the host device, again and again; by itself, or in turn with what it is
- * measured against. The first repetition with reused memory pays for its pages and is marked as fresh. */
+ * measured against. With reused memory there is a load before the first repetition, which pays for the pages and is not
+ * counted; where each repetition waits for its turn it is the first one, and is marked as fresh. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,15 +110,17 @@ static void put(struct load *l, const sgi_timing *t, double cpu, bool fresh)
 static void once(struct load *l, bool first)
 {
     const struct options *o = l->options;
-    bool                  dram = strcmp(o->from, "dram") == 0;
+    bool                  dram = strcmp(o->from, "dram") == 0, reused = strcmp(o->memory, "reused") == 0;
+    bool                  paid = dram || (o->checks && !o->fd); /* learn_checks() had such pages */
+    bool                  uncounted = first && (dram || (reused && !paid && !o->on_line));
     sgi_timing            t;
 
+    if (uncounted) { /* the bytes come into DRAM by it, or the pages that are used again */
+        session_release(l->rt, session_acquire(l->rt, l->model, NULL));
+        session_evict(l->rt, l->model, dram ? SGI_TIER_DRAM : SGI_TIER_DISK);
+    }
     if (o->cold)
         drop_cached(o->path);
-    if (dram && first) { /* the bytes come into DRAM by a start that is not counted */
-        session_release(l->rt, session_acquire(l->rt, l->model, NULL));
-        session_evict(l->rt, l->model, SGI_TIER_DRAM);
-    }
     double    cpu = cpu_seconds();
     sgi_lease lease = session_acquire(l->rt, l->model, &t);
     cpu = cpu_seconds() - cpu;
@@ -125,7 +128,7 @@ static void once(struct load *l, bool first)
     session_evict(l->rt, l->model, dram ? SGI_TIER_DRAM : SGI_TIER_DISK);
     if (dram != (t.tier == SGI_TIER_DRAM))
         die("the bytes came from another place than from %s", o->from);
-    put(l, &t, cpu, strcmp(o->memory, "fresh") == 0 || (first && !dram && (!o->checks || o->fd)));
+    put(l, &t, cpu, !reused || (first && !paid && !uncounted));
 }
 
 static int run(const struct options *o)
@@ -183,8 +186,9 @@ int load_main(int argc, char **argv)
         .operands_min = 1,
         .operands_max = 1,
         .purpose =
-            "A model onto the host device, through the library. reused memory is that of the repetition before; fresh\n"
-            "memory pays for its page faults. From dram nothing is read: the time is that from request to grant.\n"
+            "A model onto the host device, through the library. reused memory is that of the load before: one load\n"
+            "comes before the first repetition and is not counted (with --stdin it is the first one, and says fresh).\n"
+            "fresh memory pays for its page faults. From dram nothing is read: the time is from request to grant.\n"
             "--against takes turns with a bare loop (raw), or with the same load without checks (unchecked), each in\n"
             "a process of its own; one round that pays for pages is not counted.\n",
     };
@@ -206,5 +210,7 @@ int load_main(int argc, char **argv)
         usage_error("load", "--against takes turns by itself: without --stdin");
     if (o.against && strcmp(o.from, "dram") == 0)
         usage_error("load", "--against is about reads: without --from dram");
+    if (o.cold && strcmp(o.from, "dram") == 0)
+        usage_error("load", "--cold is about reads: without --from dram, which has none");
     return o.against ? run_against(&o) : run(&o);
 }

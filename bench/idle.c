@@ -4,7 +4,8 @@
  * models live in a process of their own, which waits for a line of input; its threads are looked at from outside.
  *
  * Two variants: registered only, and each loaded once and gone idle. What a tensor costs in the index is found by
- * registering models with one number of tensors and with twice that; what a model costs beyond it is the rest.
+ * registering models with one number of tensors and with twice that; what a model costs beyond it is the rest. Where
+ * those are few tensors the heap's own steps are larger than they, and both are null.
  */
 #include <dirent.h>
 #include <inttypes.h>
@@ -20,6 +21,8 @@
 #include "options.h"
 #include "report.h"
 #include "session.h"
+
+enum { MODELS_SAMPLED = 1000, TENSORS_SAMPLED_MIN = 2000 };
 
 struct options {
     const char *engine;
@@ -59,13 +62,19 @@ static double heap_of(const struct options *o, const char *path, uint64_t count)
     return (double)after - (double)before;
 }
 
+static json_t *real_if(bool known, double value)
+{
+    return known ? json_real(value) : json_null();
+}
+
 static int run_models(void *user)
 {
     const struct variant *v = user;
     const struct options *o = v->options;
-    uint64_t              few = o->models < 1000 ? o->models : 1000;
+    uint64_t              few = o->models < MODELS_SAMPLED ? o->models : MODELS_SAMPLED;
     double                small = heap_of(o, v->small, few), large = heap_of(o, v->large, few);
     double                tensor = (large - small) / (double)(few * o->tensors);
+    bool                  known = few * o->tensors >= TENSORS_SAMPLED_MIN && tensor > 0;
     sgi_runtime_config    config = session_config(o->engine, o->rate);
     sgi_model            *models = malloc(o->models * sizeof *models);
     char                  line[16];
@@ -86,11 +95,12 @@ static int run_models(void *user)
     double done = seconds_now();
     double model = ((double)heap_bytes() - (double)heap) / (double)o->models;
     double resident = ((double)rss_bytes() - (double)rss) / (double)o->models, index = tensor * (double)o->tensors;
-    report_line(json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "what", "idle", "variant",
+    report_line(json_pack("{s:s, s:s, s:I, s:I, s:o, s:f, s:f, s:o, s:o, s:f, s:f}", "what", "idle", "variant",
                           v->loaded ? "loaded once" : "registered", "models", (json_int_t)o->models, "tensors",
-                          (json_int_t)o->tensors, "index_bytes_per_tensor", tensor, "heap_bytes_per_model", model,
-                          "rss_bytes_per_model", resident, "beyond_index_heap_bytes_per_model", model - index,
-                          "beyond_index_bytes_per_model", resident - index, "register_us_per_model",
+                          (json_int_t)o->tensors, "index_bytes_per_tensor", real_if(known, tensor),
+                          "heap_bytes_per_model", model, "rss_bytes_per_model", resident,
+                          "beyond_index_heap_bytes_per_model", real_if(known, model - index),
+                          "beyond_index_bytes_per_model", real_if(known, resident - index), "register_us_per_model",
                           (registered - begin) * 1e6 / (double)o->models, "load_us_per_model",
                           (done - registered) * 1e6 / (double)o->models));
     bool told = fgets(line, sizeof line, stdin); /* until the other side has seen enough, or is gone */
@@ -181,6 +191,13 @@ static struct activity settled(pid_t pid)
     return now;
 }
 
+static void add_known(struct summary *summary, const json_t *line, const char *name)
+{
+    const json_t *value = json_object_get(line, name);
+    if (json_is_real(value))
+        summary_add(summary, name, json_real_value(value));
+}
+
 static void measure(struct variant *v, struct summary *summary)
 {
     struct child child;
@@ -203,9 +220,8 @@ static void measure(struct variant *v, struct summary *summary)
                         detailed ? json_integer((json_int_t)(after.run_ns - before.run_ns)) : json_null());
     summary_add(summary, "context_switches", (double)switches);
     summary_add(summary, "cpu_ticks", (double)ticks);
-    summary_add(summary, "beyond_index_bytes_per_model",
-                json_real_value(json_object_get(line, "beyond_index_bytes_per_model")));
-    summary_add(summary, "index_bytes_per_tensor", json_real_value(json_object_get(line, "index_bytes_per_tensor")));
+    add_known(summary, line, "beyond_index_bytes_per_model");
+    add_known(summary, line, "index_bytes_per_tensor");
     report_line(line);
     fputc('\n', child.to);
     child_end(&child);
@@ -249,7 +265,8 @@ int idle_main(int argc, char **argv)
         .purpose =
             "Models that nobody calls, registered only and after each was loaded once: bytes of each beyond the index\n"
             "of its tensors, and what the process did in so many seconds: context switches, ticks of processor time,\n"
-            "wakeups and nanoseconds on a processor (null where this kernel does not say).\n",
+            "wakeups and nanoseconds on a processor (null where this kernel does not say). What a tensor costs, and\n"
+            "what is beyond it, is null where --models times --tensors is below 2000: too small to tell.\n",
     };
     struct options            o = { .engine = "auto", .models = 10000, .tensors = 64, .seconds = 10, .repeat = 1 };
     const struct bench_option options[] = {

@@ -7,6 +7,7 @@ does not depend on how fast the machine is.
 
 import json
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -40,6 +41,10 @@ WRONG = (
     (["load", "a", "--colder"], "--colder"), (["raw", "a", "--block", "4097"], "4097"),
     (["load", "a", "--against", "raw", "--stdin"], "--stdin"),
     (["load", "a", "--against", "raw", "--from", "dram"], "dram"), (["memory", "--bytes", "1"], "--bytes"),
+    (["load", "a", "--from", "dram", "--cold"], "without --from dram"),
+    (["raw", "a", "--bogus"], "no option --bogus; sgi-bench raw --help"),
+    (["raw", "a", "--b=1"], "--b may be any of --block, --buffered"), (["help", "frobnicate"], "'frobnicate'"),
+    (["help", "raw", "load"], "one command"), (["raw", "a", "--block", "2MB"], "2MiB"),
     (["pages", "a"], "'a'"), (["pages", "--memory", "fresh"], "'fresh'"), (["pages", "--bytes", "0"], "'0'"),
 )
 
@@ -113,9 +118,34 @@ class Smoke(unittest.TestCase):
             done = run(command, "--help")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertEqual("--rate" in done.stdout, command != "pages")  # which reads nothing
+            self.assertEqual((run("help", command).returncode, run("help", command).stdout), (0, done.stdout))
+            self.assertIn("2M is 2 MiB", done.stdout)
+        self.assertEqual(run("help").stdout, general.stdout)
+        for said in ("KiB", "2M is 2 MiB", "SGI_BENCH_DIR", "/var/tmp"):
+            self.assertIn(said, general.stdout)
+        self.assertIn("(default 512M)", run("swap", "--help").stdout)
+
+    def test_help_that_cannot_be_written_is_an_error(self):
+        for argv in (["--help"], ["help"], ["load", "--help"], ["help", "load"]):
+            with self.subTest(argv=argv), open("/dev/full", "wb") as full:
+                done = subprocess.run([BENCH, *argv], stdout=full, stderr=subprocess.PIPE, text=True, timeout=HANGS,
+                                      check=False)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("cannot be written: No space left", done.stderr)
+
+    def test_what_raw_cannot_read_is_named_with_its_cause(self):
+        empty, pipe = (os.path.join(self.folder, name) for name in ("empty.safetensors", "pipe"))
+        with open(empty, "wb"):
+            os.mkfifo(pipe)
+        for path, cause in ((empty, "is empty"), (self.folder, "is a folder; raw reads a file"),
+                            ("/dev/zero", "is not a regular file"), (pipe, "is not a regular file")):
+            with self.subTest(path=path):
+                done = run("raw", path)
+                self.assertEqual((done.returncode, done.stdout), (1, ""), done)
+                self.assertEqual(done.stderr, f"sgi-bench: {path}: {cause}\n")
 
     def test_what_cannot_be_measured_is_said(self):
-        for argv in (["raw", "/nonexistent"], ["load", "/nonexistent"], ["load", __file__], ["swap", "/none", "/none"],
+        for argv in (["raw", "/nonexistent"], ["raw", "/dev/zero"], ["load", "/nonexistent"], ["load", __file__], ["swap", "/none", "/none"],
                      ["load", "/nonexistent", "--against", "raw"], ["warm", self.folder + "/none"]):
             with self.subTest(argv=argv):
                 done = run(*argv)
@@ -136,6 +166,28 @@ class Smoke(unittest.TestCase):
                         self.assertEqual((line["what"], line["engine"], line["bytes"]),
                                          ("raw", engine, os.path.getsize(self.path)))
                     self.check_stats(summary["gib_s"], [line["gib_s"] for line in lines])
+
+    @unittest.skipIf(ASAN or TSAN, "they map more than the limit by themselves")
+    def test_a_ring_takes_no_more_than_the_file_needs(self):
+        for engine in self.engines:
+            done = subprocess.run([BENCH, "raw", self.path, "--engine", engine, "--memory", "ring", "--block", "1G",
+                                   "--depth", "64"], capture_output=True, text=True, timeout=HANGS, check=False,
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)))
+            self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+
+    def test_what_does_not_fit_into_memory_is_refused(self):
+        huge = os.path.join(self.folder, "huge")
+        with open(huge, "wb") as file:
+            try:
+                file.truncate(8 << 40)
+            except OSError as error:
+                self.skipTest(f"no such large file here: {error}")
+        for argv in (["raw", huge], ["raw", huge, "--memory", "fresh"], ["pages", "--bytes", "1T"]):
+            with self.subTest(argv=argv):
+                done = run(*argv)
+                self.assertEqual((done.returncode, done.stdout), (1, ""), done)
+                self.assertIn("three quarters of this machine's", done.stderr)
+        os.unlink(huge)
 
     def test_pages(self):
         for memory in ("anonymous", "memfd"):
@@ -160,7 +212,7 @@ class Smoke(unittest.TestCase):
                         self.assertEqual("verify" in line["phases_ms"], "--checks" in argv)
                         self.assertEqual((line["fd"], line["checks"]), ("--fd" in argv, "--checks" in argv))
                     memory = "fresh" if "--memory" in argv else "reused"
-                    self.assertEqual(lines[2]["memory"], memory)
+                    self.assertEqual([line["memory"] for line in lines], [memory] * 3)
                     self.check_stats(summary["gib_s"], [line["gib_s"] for line in lines])
 
     def test_load_from_dram_reads_nothing(self):
@@ -181,6 +233,10 @@ class Smoke(unittest.TestCase):
                 process.stdin.close()
                 self.assertEqual(process.stdout.read(), "")
                 self.assertEqual(process.wait(), 0)
+
+    def test_the_first_turn_of_several_programs_pays_for_the_memory_and_says_so(self):
+        done = run("load", self.path, "--stdin", "--repeat", "2", text="\n\n")
+        self.assertEqual([json.loads(line)["memory"] for line in done.stdout.splitlines()], ["fresh", "reused"])
 
     def test_against(self):
         for other, names in (("raw", ("load", "raw")), ("unchecked", ("checked", "unchecked"))):
@@ -233,6 +289,15 @@ class Smoke(unittest.TestCase):
                     self.assertGreater(line["index_bytes_per_tensor"], 56)
             self.assertEqual(summary["models"], 50)
             self.assertEqual(summary["loaded_once"]["context_switches"]["count"], 1)
+
+    def test_idle_does_not_tell_what_it_cannot(self):
+        lines, summary = self.lines("idle", "--models", "10", "--tensors", "2", "--seconds", "1")
+        for line in lines:
+            for name in ("index_bytes_per_tensor", "beyond_index_bytes_per_model",
+                         "beyond_index_heap_bytes_per_model"):
+                self.assertIsNone(line[name], line)
+        self.assertNotIn("index_bytes_per_tensor", summary["registered"])
+        self.assertEqual(summary["registered"]["context_switches"]["count"], 1)
 
     def test_swap(self):
         for source in ("disk", "dram"):

@@ -7,8 +7,8 @@
 
 #define HUGE_PAGE ((uint64_t)2 << 20)
 
-/* Ends the program, with a sentence, where so many bytes for `what` are more than three quarters of this machine's memory:
- * instead of it, the kernel would end something. */
+/* Ends the program, with a sentence, where so many bytes for `what` are more than three quarters of this machine's
+ * memory: instead of it, the kernel would end something. */
 void refuse_more_than_fits(uint64_t bytes, const char *what);
 
 /* Both take whole huge pages, hold no page yet, and go with munmap(). */

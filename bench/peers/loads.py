@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import pathlib
 import random
 import struct
 import subprocess
@@ -43,27 +44,35 @@ def write_model(path, size):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     partial = f"{path}.partial"
-    with open(partial, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        while at:
-            block = os.urandom(min(at, 1 << 24))
-            file.write(block)
-            at -= len(block)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            while at:
+                block = os.urandom(min(at, 1 << 24))
+                file.write(block)
+                at -= len(block)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(partial, path)
+    except BaseException:
+        pathlib.Path(partial).unlink(missing_ok=True)
+        raise
 
 
 # ---------------------------------------------------------------------------------------------------------- same bytes
 
 
 @functools.cache
-def our_digest(path, engine):
+def our_digest(path, engine, log=None):
     """As load_worker.py makes it, from what lies on the device after a load by libsgi."""
     command = RELEASE / "bin/sgi"
-    output = subprocess.run([command, "load", path, "--engine", engine, "--digest", "--json"], check=True,
-                            capture_output=True, text=True).stdout
-    tensors = json.loads(output.splitlines()[0])["tensors"]
+    done = subprocess.run([command, "load", path, "--engine", engine, "--digest", "--json"], check=False,
+                          capture_output=True, text=True)
+    if log:
+        turns.note(log, f"sgi load --engine {engine}", done.stderr.splitlines())
+    if done.returncode:
+        raise turns.Failed(f"sgi load ended with {done.returncode}: {done.stderr.strip()}")
+    tensors = json.loads(done.stdout.splitlines()[0])["tensors"]
     lines = sorted(f"{tensor['name']} {tensor['xxh3']}\n" for tensor in tensors)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -117,7 +126,7 @@ class Loads:
     def warm_up(self, contestant):
         """The first load of a program, which nobody counts; of a peer it says what the bytes are."""
         if contestant.ours:
-            self.digests[contestant.name] = our_digest(self.path, contestant.engine)
+            self.digests[contestant.name] = our_digest(self.path, contestant.engine, self.log)
         if contestant.persistent:
             worker = self.workers[contestant.name] = contestants.start(contestant, self.path, self.log)
             answer = worker.turn("digest")
@@ -132,6 +141,8 @@ class Loads:
             return action(contestant, *arguments)
         except (turns.Failed, OSError, KeyError, ValueError, subprocess.CalledProcessError) as error:
             self.failed[contestant.name] = f"{type(error).__name__}: {error}"
+            if self.log:
+                turns.note(self.log, contestant.name, [f"left out: {self.failed[contestant.name]}"])
             self.tell(f"without {contestant.name}: {self.failed[contestant.name]}")
             return None
 

@@ -5,6 +5,7 @@ import json
 import mmap
 import os
 import subprocess
+import tempfile
 import threading
 
 MADV_HUGEPAGE = 14
@@ -18,15 +19,55 @@ class Failed(Exception):
     """A contestant that ended, or said something else than a result. The words are one sentence."""
 
 
+def note(log, name, lines):
+    for line in lines:
+        log.write(f"{name}: {line}\n")
+    log.flush()
+
+
 class Worker:
-    """A program that does one thing for each line of input and answers each with a line of JSON."""
+    """A program that does one thing for each line of input and answers each with a line of JSON.
+
+    What else it says goes into the log when it ends, and its last line into the sentence about its failure.
+    """
+
+    alive = set()
 
     def __init__(self, name, command, environment=None, log=None):
         self.name = name
         self.log = log
-        self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=log or subprocess.DEVNULL, text=True,
-                                        env={**os.environ, **(environment or {})})
+        self.said = tempfile.TemporaryFile("a+", encoding="utf-8", errors="replace")
+        try:
+            self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=self.said, text=True,
+                                            env={**os.environ, **(environment or {})})
+        except OSError as error:
+            self.said.write(f"{error}\n")
+            self.tell_log()
+            raise
+        Worker.alive.add(self)
+
+    @classmethod
+    def end_all(cls):
+        for worker in cls.alive:
+            worker.process.kill()
+
+    def tell_log(self):
+        """Returns its last line, empty where it said nothing."""
+        if self.said.closed:
+            return ""
+        self.said.flush()
+        self.said.seek(0)
+        lines = [line.rstrip() for line in self.said if line.strip()]
+        self.said.close()
+        if self.log:
+            note(self.log, self.name, lines)
+        return lines[-1] if lines else ""
+
+    def failure(self):
+        ended = self.process.wait()
+        last = self.tell_log()
+        return Failed(f"{self.name} ended with {ended}" + (f": {last}" if last else ""))
 
     def read(self, seconds_max=TURN_SECONDS_MAX):
         """Its next answer. One that takes too long is ended: it would hold up all others."""
@@ -36,9 +77,10 @@ class Worker:
             for line in iter(self.process.stdout.readline, ""):
                 if line.startswith("{"):  # peers may print words of their own
                     return json.loads(line)
+                self.said.write(line)
         finally:
             timer.cancel()
-        raise Failed(f"{self.name} ended with {self.process.wait()}")
+        raise self.failure()
 
     def turn(self, line=""):
         try:
@@ -46,7 +88,7 @@ class Worker:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
         except (BrokenPipeError, FileNotFoundError, ProcessLookupError):
-            raise Failed(f"{self.name} ended with {self.process.wait()}") from None
+            raise self.failure() from None
         result = self.read()
         result["peak_rss_bytes"] = peak_rss(self.process.pid)
         return result
@@ -60,6 +102,8 @@ class Worker:
             self.process.kill()
             self.process.wait()
         self.process.stdout.close()
+        self.tell_log()
+        Worker.alive.discard(self)
 
 
 # -------------------------------------------------------------------------------------------------------- its memory

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How near loads come to the disk's own rate: `sgi-bench raw` and `sgi-bench load` taking turns on one cold file.
 
-    bench/ratio.py [--rounds N] [--bytes N] [--file PATH] [--json] [--memory-as-is]
+    bench/ratio.py [--rounds ROUNDS] [--bytes BYTES] [--file PATH] [--json] [--memory-as-is]
 
 Every round runs each command once, next to what it is compared with and in an order that changes from round to round;
 a ratio is taken within its round, since disks drift by a factor of two over minutes. Median, minimum and maximum of the
@@ -17,15 +17,18 @@ import os
 import pathlib
 import random
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 
+from peers.cli import BYTES_HELP, ends_in_order, memory, positive, size
 from peers.loads import write_model
-from peers.turns import Ballast, Worker
+from peers.turns import Ballast, Failed, Worker
 
 TREE = pathlib.Path(__file__).resolve().parent.parent
 BENCH = TREE / "build/release/bench/sgi-bench"
+COPIES = 8  # of the file in memory: bare loops and reused images of four rows, spare ones of two, what is held
 GIVEN_BACK_SECONDS = 4  # hosts here take free memory after two
 
 
@@ -148,22 +151,65 @@ def table(rows):
         yield line
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--bytes", type=int, default=1 << 30)
-    parser.add_argument("--file", help="a model to use instead of a generated one")
-    parser.add_argument("--json", action="store_true")
+def parse(arguments=None):
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
+                                     epilog=BYTES_HELP)
+    parser.add_argument("--rounds", type=positive, default=7, metavar="ROUNDS",
+                        help="that count, of a turn for each row (default 7)")
+    parser.add_argument("--bytes", type=size, default=1 << 30, metavar="BYTES",
+                        help="of the generated file, in SGI_BENCH_DIR or /var/tmp (default 1G)")
+    parser.add_argument("--file", metavar="PATH", help="a model to use instead of a generated one")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     parser.add_argument("--memory-as-is", action="store_true", help="hold no memory between turns")
-    options = parser.parse_args()
-    if not BENCH.exists():
-        sys.exit("ratio.py: build/release/bench/sgi-bench is missing; build the release preset first")
+    return parser.parse_args(arguments)
 
-    with tempfile.TemporaryDirectory(dir=os.environ.get("SGI_BENCH_DIR", "/var/tmp")) as folder:
-        path = options.file or os.path.join(folder, "model.safetensors")
-        if not options.file:
-            write_model(path, options.bytes)
-        rounds = measure(path, options.rounds, Ballast(not options.memory_as_is))
+
+def refuse(text):
+    sys.exit(f"ratio.py: {text}")
+
+
+def refuse_what_does_not_fit(file_bytes):
+    needed, available = COPIES * file_bytes, memory("MemAvailable")
+    if available < needed:
+        refuse(f"needs {COPIES} times the file in memory, {needed / 1e9:.1f} GB, and {available / 1e9:.1f} are "
+               f"available; --bytes makes the file smaller")
+
+
+def check_model(path):
+    """That both commands take it, before anybody has a turn; no turn is asked of them."""
+    if not os.path.isfile(path):
+        refuse(f"--file {path}: " + ("is a folder" if os.path.isdir(path) else "there is no such file"))
+    for command in ("raw", "load"):
+        done = subprocess.run([BENCH, command, path, "--stdin", "--memory", "fresh"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False)
+        if done.returncode:
+            refuse(done.stderr.strip() or f"sgi-bench {command} {path} ended with {done.returncode}")
+
+
+def measure_file(options):
+    check_model(options.file)
+    refuse_what_does_not_fit(os.path.getsize(options.file))
+    return measure(options.file, options.rounds, Ballast(not options.memory_as_is))
+
+
+def measure_generated(options):
+    refuse_what_does_not_fit(options.bytes)
+    with tempfile.TemporaryDirectory(prefix="ratio-", dir=os.environ.get("SGI_BENCH_DIR") or "/var/tmp") as folder:
+        path = os.path.join(folder, "model.safetensors")
+        write_model(path, options.bytes)
+        return measure(path, options.rounds, Ballast(not options.memory_as_is))
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    if not BENCH.exists():
+        refuse("build/release/bench/sgi-bench is missing; build the release preset first")
+    with ends_in_order(Worker.end_all):
+        try:
+            rounds = measure_file(options) if options.file is not None else measure_generated(options)
+        except (Failed, OSError) as error:
+            refuse(error if isinstance(error, Failed) else
+                   f"{error.filename or options.file or 'the file'}: {error.strerror} (SGI_BENCH_DIR names a folder)")
 
     rows = rows_of(rounds)
     if options.json:

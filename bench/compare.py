@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """libsgi beside what else loads weights, in one run, in turns on the same file. bench/README.md has the method.
 
-    bench/compare.py [--rounds N] [--bytes N] [--only NAME]... [--skip-setup] [--dir FOLDER]
+    bench/compare.py [--rounds N] [--bytes BYTES] [--only NAME]... [--skip-setup] [--dir FOLDER]
 
-Sets up everything under build/. Writes build/compare/result.json, result.md and compare.svg; prints the tables.
+Sets up everything under build/: the first run gets 5.5 GB of packages and builds llama-server. With the file of 4 GB
+it takes 11 GB of disk, 11 GB of memory, and about a quarter of an hour of measuring after the set-up.
+Writes build/compare/result.json, result.md and compare.svg; prints the tables.
 --only takes a part (loads, residence, first-token) or any piece of the name of one that loads ("runai").
 """
 import argparse
@@ -16,39 +18,22 @@ import subprocess
 import sys
 
 from peers import contestants, setup, summary
+from peers.cli import BYTES_HELP, ends_in_order, memory, positive, size, try_file, try_folder
 from peers.first_tokens import FirstTokens
 from peers.loads import Loads, check_digests, residence_rounds, write_model
-from peers.turns import Failed
+from peers.turns import Failed, Worker
 
 PARTS = ("loads", "residence", "first-token")
-BYTES_MIN = 1 << 20
 SETUP_BYTES = 7 << 30  # what build/compare takes without the file
 WORKERS_BYTES = 3 << 30  # peers with their libraries, at rest
 
 
-def positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-def size(text):
-    """Bytes, also as 256M or 4G (powers of 1000, as disks and models are sold)."""
-    factor = {"k": 1000, "M": 1000**2, "G": 1000**3}.get(text[-1:], 1)
-    try:
-        value = int(text[:-1] if factor > 1 else text) * factor
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no size") from None
-    if value < BYTES_MIN:
-        raise argparse.ArgumentTypeError(f"must be at least {BYTES_MIN} bytes, not {value}")
-    return value
-
-
 def parse(arguments):
-    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
-    parser.add_argument("--rounds", type=positive, default=5)
-    parser.add_argument("--bytes", type=size, default=4 * 1000**3, help="of the generated file (4G)")
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
+                                     epilog=BYTES_HELP)
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="that count (default 5)")
+    parser.add_argument("--bytes", type=size, default=4 * 1000**3, metavar="BYTES",
+                        help="of the generated file (default 4000000000, 4 GB)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME")
     parser.add_argument("--threads", type=positive, default=os.cpu_count() or 1,
                         help="that compute tokens, on all sides (one for each CPU)")
@@ -60,6 +45,13 @@ def parse(arguments):
     parser.add_argument("--memory-as-is", action="store_true",
                         help="hold no memory between turns: see bench/README.md")
     options = parser.parse_args(arguments)
+    if not options.json.name:
+        parser.error(f"--json {options.json} is a folder")
+    options.markdown = options.json.with_suffix(".md")
+    outputs = [options.json, options.markdown] + ([] if options.no_plot else [options.plot])
+    if len({path.absolute() for path in outputs}) < len(outputs):
+        parser.error(f"two of the outputs are the same file: {', '.join(map(str, outputs))}")
+    options.outputs = outputs
     options.parts = [part for part in PARTS if part in options.only] if options.only else list(PARTS)
     options.names = [word for word in options.only if word not in PARTS]
     if options.names and "loads" not in options.parts:
@@ -74,11 +66,6 @@ def parse(arguments):
 # ------------------------------------------------------------------------------------------------------------- machine
 
 
-def memory(field):
-    with open("/proc/meminfo", encoding="ascii") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field + ":"))
-
-
 def machine(folder):
     with open("/proc/cpuinfo", encoding="ascii") as file:
         cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), os.uname().machine)
@@ -91,18 +78,49 @@ def load_average():
     return round(os.getloadavg()[0], 2)
 
 
+def refuse(text):
+    sys.exit(f"compare.py: {text}")
+
+
+def refuse_where_nothing_can_be_written(options):
+    """Before the set-up and the measuring, not after them."""
+    for what, folder in (("--dir", options.dir), ("build/compare", setup.HOME)):
+        try:
+            try_folder(folder)
+        except OSError as error:
+            refuse(f"{what} {folder}: {error.strerror}")
+    for path in options.outputs:
+        try:
+            try_file(path)
+        except OSError as error:
+            refuse(f"{path} cannot be written: {error.strerror}")
+
+
+def has_matplotlib():
+    return setup.PYTHON.exists() and subprocess.run([setup.PYTHON, "-c", "import matplotlib"], capture_output=True,
+                                                    check=False).returncode == 0
+
+
+def refuse_what_is_not_set_up(options):
+    if not (setup.RELEASE / "bench/sgi-bench").exists():
+        refuse("build/release/bench/sgi-bench is missing; without --skip-setup it is built")
+    if not options.no_plot and not has_matplotlib():
+        refuse("build/compare/venv has no matplotlib for the plot; without --skip-setup it is installed, and with "
+               "--no-plot not needed")
+
+
 def refuse_what_does_not_fit(options):
     if shutil.which("fincore") is None:
-        sys.exit("compare.py: needs the command fincore (Debian: util-linux) to know what is cold")
+        refuse("needs the command fincore (Debian: util-linux) to know what is cold")
     file_bytes = options.bytes if {"loads", "residence"} & set(options.parts) else 0
     needed = file_bytes + (0 if options.skip_setup or setup.SERVER.exists() else SETUP_BYTES)
     free = shutil.disk_usage(options.dir).free
     if free < needed:
-        sys.exit(f"compare.py: needs {needed / 1e9:.1f} GB in {options.dir}, where {free / 1e9:.1f} are free")
+        refuse(f"needs {needed / 1e9:.1f} GB in {options.dir}, where {free / 1e9:.1f} are free")
     needed, available = 2 * file_bytes + WORKERS_BYTES, memory("MemAvailable")  # one load, the page cache, the peers
     if available < needed:
-        sys.exit(f"compare.py: needs {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} are available; "
-                 f"--bytes makes the file smaller")
+        refuse(f"needs {needed / 1e9:.1f} GB of memory, {available / 1e9:.1f} are available; "
+               f"--bytes makes the file smaller")
 
 
 # --------------------------------------------------------------------------------------------------------------- parts
@@ -163,23 +181,40 @@ def measure(options, result):
 
 
 def write(options, result):
-    options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=1) + "\n")
     text = summary.markdown(result)
-    options.json.with_suffix(".md").write_text(text)
+    options.markdown.write_text(text)
     print(text, end="")
-    if not options.no_plot:
+    if not options.no_plot and not has_matplotlib():
+        setup.tell("without the plot: build/compare/venv has no matplotlib")
+    elif not options.no_plot:
         subprocess.run([setup.PYTHON, pathlib.Path(setup.__file__).parent / "plot.py", options.json, options.plot],
                        check=False)
 
 
-def main(arguments=None):
-    options = parse(arguments)
-    options.dir.mkdir(parents=True, exist_ok=True)
+def parts_without_anybody(options, result):
+    """Those that were asked for and in which no turn was taken."""
+    return [part for part in options.parts
+            if not any(result.get(part.replace("-", "_")) or [])]
+
+
+def exit_status(options, result):
+    if result["failed"]:
+        setup.tell(f"{len(result['failed'])} left out; what they said is in build/compare/peers.log")
+    nobody = parts_without_anybody(options, result)
+    if nobody:
+        setup.tell(f"nobody could be measured in {', '.join(nobody)}; build/compare/peers.log says more")
+    return 1 if result["disagree"] or nobody else 0
+
+
+def run(options):
+    refuse_where_nothing_can_be_written(options)
     refuse_what_does_not_fit(options)
+    if options.skip_setup:
+        refuse_what_is_not_set_up(options)
     missing = {} if options.skip_setup else setup.set_up()
     if "libsgi" in missing:
-        sys.exit(f"compare.py: {missing['libsgi']}")
+        refuse(missing["libsgi"])
     result = {"machine": machine(options.dir), "missing": missing, "failed": {}, "disagree": [], "file_bytes": 0,
               "options": {"rounds": options.rounds, "bytes": options.bytes, "threads": options.threads,
                           "parts": options.parts, "memory_as_is": options.memory_as_is}}
@@ -188,7 +223,13 @@ def main(arguments=None):
     result["load_average"] = [before, load_average()]
     result["ratios"] = summary.all_ratios(result)
     write(options, result)
-    return 1 if result["disagree"] else 0
+    return exit_status(options, result)
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    with ends_in_order(Worker.end_all):
+        return run(options)
 
 
 if __name__ == "__main__":

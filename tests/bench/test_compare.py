@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "bench"))
 
 import compare  # noqa: E402
 import ratio  # noqa: E402
-from peers import contestants, first_tokens, loads, summary, turns  # noqa: E402
+from peers import cli, contestants, first_tokens, loads, summary, turns  # noqa: E402
 
 MACHINE = {"cpu": "A CPU", "cpus": 2, "memory_gib": 24.0, "kernel": "6.1", "filesystem": "ext4"}
 
@@ -47,15 +47,18 @@ def a_result(**parts):
 
 class Arguments(unittest.TestCase):
     def test_what_is_refused_is_named(self):
-        for arguments, named in ((["--rounds", "0"], "at least 1"), (["--rounds", "x"], "invalid"),
+        for arguments, named in ((["--rounds", "0"], "at least 1"), (["--rounds", "x"], "not 'x'"),
                                  (["--bytes", "12"], "at least 1048576"), (["--bytes", "4Q"], "'4Q' is no size"),
+                                 (["--bytes", "4MB"], "'4MB' is no size"), (["--json", "a.md"], "the same file"),
+                                 (["--json", "/"], "is a folder"),
                                  (["--only", "nobody"], "--only nobody"), (["--threads", "0"], "at least 1"),
                                  (["--frobnicate"], "--frobnicate"), (["model.safetensors"], "model.safetensors")):
             with self.subTest(arguments=arguments):
                 self.assertIn(named, refusal(*arguments))
 
     def test_sizes(self):
-        self.assertEqual([compare.size(text) for text in ("1048576", "256M", "4G")], [1 << 20, 256 * 10**6, 4 * 10**9])
+        self.assertEqual([compare.size(text) for text in ("1048576", "4M", "4MiB", "2G")],
+                         [1 << 20, 4 << 20, 4 << 20, 2 << 30])  # as sgi-bench has them
 
     def test_everything_takes_part_unless_somebody_is_named(self):
         options = compare.parse([])
@@ -89,6 +92,64 @@ class Room(unittest.TestCase):
 
     def test_first_tokens_need_no_file(self):
         self.assertEqual(self.refusal(0, 4 * 10**9, "--only", "first-token"), "taken")
+
+
+class Before(unittest.TestCase):
+    """What is said before anything is set up or measured, and how it ends where nobody could be measured."""
+
+    def refusal(self, *arguments, matplotlib=True):
+        with tempfile.TemporaryDirectory() as home, mock.patch.object(compare.setup, "HOME", pathlib.Path(home)), \
+                mock.patch.object(compare.setup, "RELEASE", pathlib.Path(home)), \
+                mock.patch.object(compare, "refuse_what_does_not_fit"), \
+                mock.patch.object(compare.setup, "set_up", side_effect=AssertionError("it set up")), \
+                mock.patch.object(compare, "has_matplotlib", return_value=matplotlib), \
+                mock.patch.object(compare, "measure", side_effect=AssertionError("it measured")):
+            (pathlib.Path(home) / "bench").mkdir()
+            (pathlib.Path(home) / "bench/sgi-bench").touch()
+            places = ("--dir", home, "--json", f"{home}/r.json", "--plot", f"{home}/r.svg")
+            with self.assertRaises(SystemExit) as ended:
+                compare.run(compare.parse([*places, *arguments]))
+        return str(ended.exception)
+
+    def test_what_cannot_be_written_is_told_before_the_work(self):
+        for option in ("--json", "--plot"):
+            for path, cause in (("/proc/nobody/result", "No such file"), ("/dev", "Is a directory"),
+                                (__file__ + "/result", ".* no folder")):
+                with self.subTest(option=option, path=path):
+                    self.assertRegex(self.refusal(option, path), f"{path} cannot be written: {cause}")
+        for folder in (__file__, "/proc/nobody"):
+            self.assertIn(f"--dir {folder}: ", self.refusal("--dir", folder))
+
+    def test_trying_a_place_leaves_what_was_there(self):
+        with tempfile.TemporaryDirectory() as folder:
+            new, old = pathlib.Path(folder) / "new", pathlib.Path(folder) / "old"
+            old.write_text("kept")
+            cli.try_file(new)
+            cli.try_file(old)
+            self.assertEqual([path.name for path in pathlib.Path(folder).iterdir()], ["old"])
+            self.assertEqual(old.read_text(), "kept")
+
+    def test_a_plot_that_cannot_be_made_is_told_before_the_work(self):
+        self.assertIn("no matplotlib", self.refusal("--skip-setup", matplotlib=False))
+        with self.assertRaisesRegex(AssertionError, "it measured"):
+            self.refusal("--skip-setup", "--no-plot", matplotlib=False)
+
+    def test_help_says_what_it_costs(self):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), self.assertRaises(SystemExit):
+            compare.parse(["--help"])
+        for text in ("5.5 GB", "11 GB of disk", "11 GB of memory", "quarter of an hour", "2M is 2 MiB"):
+            self.assertIn(text, said.getvalue())
+
+    def test_where_nobody_could_be_measured_the_status_and_the_log_say_so(self):
+        options = compare.parse(["--only", "loads"])
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            self.assertEqual(compare.exit_status(options, {"loads": [{}, {}], "failed": {"a": "b"}, "disagree": []}), 1)
+        self.assertIn("nobody could be measured in loads; build/compare/peers.log", said.getvalue())
+        good = {"loads": [{}, {"a": {"hot": loaded(1)}}], "failed": {}, "disagree": []}
+        self.assertEqual(compare.exit_status(options, good), 0)
+        self.assertEqual(compare.exit_status(options, {**good, "disagree": ["a"]}), 1)
 
 
 class Arithmetic(unittest.TestCase):
@@ -282,6 +343,13 @@ class Files(unittest.TestCase):
         self.assertEqual(max(t["data_offsets"][1] for t in header.values()), len(data) - 8 - header_bytes)
         self.assertGreater(len(set(data[8 + header_bytes:])), 200)  # of 256: nothing that compresses
 
+    def test_a_file_that_is_not_finished_is_not_left(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for error in (OSError("full"), cli.Ended(15)):
+                with mock.patch.object(loads.os, "urandom", side_effect=error), self.assertRaises(type(error)):
+                    loads.write_model(pathlib.Path(folder) / "model.safetensors", 1 << 20)
+            self.assertEqual(os.listdir(folder), [])
+
     @unittest.skipUnless(shutil.which("fincore"), "there is no command fincore")
     def test_the_page_cache_is_what_it_is_said_to_be(self):
         with tempfile.NamedTemporaryFile(dir=os.environ.get("TMPDIR", "/var/tmp")) as file:
@@ -328,6 +396,20 @@ class Turns(unittest.TestCase):
         with self.assertRaisesRegex(turns.Failed, "it ended with 3"):
             worker.turn()
         worker.close()
+
+    def test_what_it_said_is_in_the_sentence_and_in_the_log(self):
+        log = io.StringIO()
+        program = "import sys; print('so far', flush=True); sys.exit('no module of that name')"
+        worker = turns.Worker("it", [sys.executable, "-c", program], log=log)
+        with self.assertRaisesRegex(turns.Failed, "it ended with 1: "):
+            worker.read()
+        worker.close()
+        self.assertIn("it: no module of that name\n", log.getvalue())
+        self.assertIn("it: so far\n", log.getvalue())
+        with self.assertRaises(FileNotFoundError):
+            turns.Worker("nobody", ["/nonexistent/program"], log=log)
+        self.assertIn("nobody: [Errno 2]", log.getvalue())
+        self.assertFalse(turns.Worker.alive)
 
     def test_one_that_has_ended_before_its_turn_is_no_other_error(self):
         worker = turns.Worker("it", [sys.executable, "-c", ""])

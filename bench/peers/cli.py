@@ -80,14 +80,38 @@ class Ended(BaseException):
         self.number = number
 
 
+class Held:
+    """With this a signal waits until the end: what is being made then is known to whoever takes it away."""
+
+    inside, number = False, None
+
+    def __enter__(self):
+        Held.inside = True
+
+    def __exit__(self, *_):
+        Held.inside = False
+        if Held.number is not None:
+            on_signal(Held.number, None)
+
+
+BEFORE = []  # what runs before the way out
+
+
+def on_signal(number, _frame):
+    for other in ENDING:  # once is enough: a second one would disturb the clearing away
+        signal.signal(other, signal.SIG_IGN)
+    if Held.inside:
+        Held.number = number
+        return
+    for action in BEFORE:
+        action()
+    raise Ended(number)
+
+
 @contextlib.contextmanager
 def ends_in_order(before=lambda: None):
     """SIGINT, SIGTERM and SIGHUP leave nothing behind: `before`, what is on the way out, and then the signal itself."""
-    def on_signal(number, _frame):
-        for other in ENDING:  # once is enough: a second one would disturb the clearing away
-            signal.signal(other, signal.SIG_IGN)
-        before()
-        raise Ended(number)
+    BEFORE.append(before)
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, on_signal)

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 import threading
 
+from peers.cli import Held
+
 MADV_HUGEPAGE = 14
 MADV_POPULATE_WRITE = 23
 TURN_SECONDS_MAX = 300
@@ -38,19 +40,22 @@ class Worker:
         self.log = log
         self.said = tempfile.TemporaryFile("a+", encoding="utf-8", errors="replace")
         try:
-            self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, stderr=self.said, text=True,
-                                            env={**os.environ, **(environment or {})})
+            with Held():
+                self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE,
+                                                stdout=subprocess.PIPE, stderr=self.said, text=True,
+                                                env={**os.environ, **(environment or {})})
+                Worker.alive.add(self)
         except OSError as error:
             self.said.write(f"{error}\n")
             self.tell_log()
             raise
-        Worker.alive.add(self)
 
     @classmethod
     def end_all(cls):
         for worker in cls.alive:
             worker.process.kill()
+        for worker in cls.alive:
+            worker.process.wait()
 
     def tell_log(self):
         """Returns its last line, empty where it said nothing."""

@@ -42,6 +42,18 @@ def listen():
         signal.signal(number, signal.SIG_DFL)
 
 
+def processes_with(text):
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has ended
+            continue
+        if any(text in word for word in words):
+            found.append(words)
+    return found
+
+
 class Ratio(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -117,6 +129,7 @@ class Ratio(unittest.TestCase):
                 self.assertLess(time.monotonic() - begin, 20)
                 self.assertEqual((process.returncode, said), (-number, ""))
                 self.assertEqual(os.listdir(self.made), [])
+                self.assertEqual(processes_with(str(self.made)), [])
 
     def test_a_run(self):
         done = run("--bytes", "1M", "--rounds", "1", "--json", made=self.made)

@@ -177,8 +177,11 @@ typedef struct sgi_device_config {
  * inside the DRAM budget.
  *
  * read_bytes_per_s_max leaves some of a disk to others. Every byte of a model's files counts, from the page cache too,
- * and again when it is read again. After a pause at most 50 ms' worth and one read come at once. Requests of a higher
- * priority are served first, but every eighth read goes to whoever has waited longest, so each load goes on.
+ * and again when it is read again. In any t seconds no more is read than the limit allows in t, 50 ms' worth for a
+ * pause before, and one read. Reads are made smaller for that, down to 50 ms' worth or 4096 bytes, whichever is more:
+ * n bytes take at least what n less one such read takes at the limit, less 50 ms. So the first 4096 bytes are not held
+ * back at all. Requests of a higher priority are served first, but every eighth read goes to whoever has waited
+ * longest, so each load goes on.
  *
  * A request that waits for room, or for one of the loads_max loads, may be passed by smaller models and by more
  * urgent requests for starve_ms, then no longer: those who have waited so long go first, the oldest of them before
@@ -194,16 +197,16 @@ typedef struct sgi_runtime_config {
     uint64_t dram_bytes_max;    /**< 0: a quarter of RAM; SGI_NONE: none */
     uint64_t spare_bytes_max;   /**< 0: none */
     uint32_t context_linger_ms; /**< a context stays open so long without instances. 0: 1 s; SGI_IDLE_NOW: not at all */
-    uint32_t requests_max;      /**< acquires and prefetches waiting at once; past it SGI_E_BUSY. 0: 1024 */
-    uint32_t calls_max;         /**< calls open at once. 0: 256 */
-    uint32_t loads_max;         /**< loads running at once. 0: 4 */
+    uint32_t requests_max;      /**< acquires and prefetches waiting; past it SGI_E_BUSY. 0: 1024; at most 1048576 */
+    uint32_t calls_max;         /**< calls open at once. 0: 256; at most 4096 */
+    uint32_t loads_max;         /**< loads running at once. 0: 4; at most 256 */
     uint32_t starve_ms;         /**< 0: 5 s */
-    uint32_t backoff_ms;        /**< 0: 100 ms */
-    uint32_t backoff_max_ms;    /**< 0: 10 s */
+    uint32_t backoff_ms;        /**< 0: 100 ms, or backoff_max_ms where that is less */
+    uint32_t backoff_max_ms;    /**< 0: 10 s, or backoff_ms where that is more. Less than that is refused */
     uint32_t hang_timeout_ms;   /**< 0: 60 s; SGI_IDLE_NEVER: no limit */
-    uint32_t read_block_bytes;  /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB */
+    uint32_t read_block_bytes;  /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB. Less at a low limit */
     uint32_t read_depth;        /**< reads in flight per load; at most 64. 0: 8, and up to 32 while that is faster */
-    uint32_t allowed_roots_count;
+    uint32_t allowed_roots_count; /**< at most 1024 */
     uint32_t reserved0;
     const char *const *allowed_roots; /**< if given: every model file's resolved path must be under one of these */
     uint64_t read_bytes_per_s_max; /**< what all loads together may read in a second. 0: no limit */

@@ -8,6 +8,15 @@
 #define NS_PER_S UINT64_C(1000000000)
 /* Faster than any memory: no limit, and the sums below stay inside 64 bits. */
 #define RATE_MAX ((uint64_t)INT64_MAX)
+enum { PAGE_BYTES = 4096 }; /* what reads past the page cache are aligned to */
+
+uint32_t sgi__rate_block(uint64_t bytes_per_s, uint32_t block_bytes)
+{
+    uint64_t burst = bytes_per_s / (NS_PER_S / SGI__RATE_BURST_NS);
+    if (bytes_per_s == 0 || burst >= block_bytes)
+        return block_bytes;
+    return burst > PAGE_BYTES ? (uint32_t)(burst - burst % PAGE_BYTES) : PAGE_BYTES;
+}
 
 void sgi__rate_init(struct sgi__rate *rate, uint64_t bytes_per_s, const struct sgi__clock *clock)
 {

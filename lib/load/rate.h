@@ -42,6 +42,10 @@ struct sgi__rate {
     struct sgi__rate_turn *first;         /* in the order they came */
 };
 
+/* Size of a read under the limit: `block_bytes`, but no more than comes at once after a pause, in whole pages, at least
+ * one. So a load, too, takes its bytes at the limit but for twice the burst, however low that is. */
+uint32_t sgi__rate_block(uint64_t bytes_per_s, uint32_t block_bytes);
+
 void sgi__rate_init(struct sgi__rate *rate, uint64_t bytes_per_s, const struct sgi__clock *clock);
 void sgi__rate_fini(struct sgi__rate *rate); /* nobody is in the line */
 

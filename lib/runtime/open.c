@@ -227,7 +227,7 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
                   .piece = sgi__rt_piece },
         .threads_max = WORK_THREADS_MAX +
                        or_default(c->calls_max, CALLS_MAX_DEFAULT), /* calls keep nobody else waiting */
-        .block_bytes = or_default(c->read_block_bytes, READ_BLOCK_DEFAULT),
+        .block_bytes = sgi__rate_block(c->read_bytes_per_s_max, or_default(c->read_block_bytes, READ_BLOCK_DEFAULT)),
         .depth = or_default(c->read_depth, READ_DEPTH_DEFAULT),
         .depth_max = or_default(c->read_depth, READ_DEPTH_GROWN),
         .spare_bytes_max = c->spare_bytes_max == SGI_NONE ? 0 : c->spare_bytes_max,

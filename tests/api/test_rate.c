@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* read_bytes_per_s_max: what loads make of it. Time is the test's; the limit makes a read of a block 64 ms. */
+/* read_bytes_per_s_max: what loads make of it. Time is the test's; the limit makes a read of a block 32 ms. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 #include "observing.h"
 
 #define BLOCK KIB(64)
-enum { BLOCK_MS = 64, BLOCKS = 16, BURST_MS = 50, LOADS_MAX = 2 };
+enum { BLOCK_MS = 32, BLOCKS = 16, BURST_MS = 50, LOADS_MAX = 2 };
 #define LIMIT (BLOCK * 1000 / BLOCK_MS)
 
 static struct test_folder folder;
@@ -96,6 +96,36 @@ static void a_load_takes_its_bytes_over_the_limit(void **state)
     assert_true(host_timing(f.rt, c.lease).limited_ns > 0);
     host_release(f.rt, c.lease);
     tear_down(&f);
+}
+
+/* The reads that were asked for are larger than what may come at once: they are made smaller. */
+static void a_low_limit_holds_for_a_small_model_too(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t bytes_per_s;
+        uint32_t read_bytes;
+    } limits[] = { { BLOCK, 4096 }, { BLOCK * 4, 12288 }, { 4096, 4096 } };
+    struct test_file small;
+
+    test_file_make_one(&small, &folder, "little.safetensors", KIB(48)); /* less than a block */
+    for (size_t n = 0; n < sizeof limits / sizeof *limits; n++) {
+        struct fixture f;
+        sgi_completion c;
+        open_with_limit(&f, limits[n].bytes_per_s);
+        sgi_model m = host_add(f.rt, "m", small.path, NULL);
+        ask(&f, m, 0);
+        uint32_t ms = until_end(&f, 1, &c);
+        assert_int_equal(c.status, SGI_OK);
+        /* All but the last read is paid for, less the burst. */
+        uint32_t whole = (uint32_t)(KIB(48) * 1000 / limits[n].bytes_per_s);
+        uint32_t last = (uint32_t)(limits[n].read_bytes * 1000 / limits[n].bytes_per_s);
+        assert_in_range(ms, whole - last - BURST_MS, whole + last + 1);
+        host_same_bytes(f.rt, m, c.lease, &small);
+        host_release(f.rt, c.lease);
+        tear_down(&f);
+    }
+    test_file_free(&small);
 }
 
 /* And without one nothing is held back, though the clock stands still. */
@@ -210,7 +240,7 @@ static void an_estimate_knows_the_limit(void **state)
     } limits[] = { { LIMIT, LIMIT / 1000 }, { 500, 1 } }; /* the least that an estimate tells apart */
     struct test_file small;
 
-    test_file_make_one(&small, &folder, "small.safetensors", KIB(8));
+    test_file_make_one(&small, &folder, "small.safetensors", KIB(2));
     for (size_t n = 0; n < sizeof limits / sizeof *limits; n++) {
         struct fixture f;
         sgi_estimate   e = { .struct_size = sizeof e };
@@ -246,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_load_takes_its_bytes_over_the_limit),
+        cmocka_unit_test(a_low_limit_holds_for_a_small_model_too),
         cmocka_unit_test(without_a_limit_no_time_passes),
         cmocka_unit_test(two_loads_share_the_limit_and_the_urgent_one_is_first),
         cmocka_unit_test(a_load_that_waits_for_the_limit_is_canceled_at_once),

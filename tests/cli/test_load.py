@@ -123,6 +123,20 @@ class Load(Case):
                     record, = self.load(self.models[1], "--digest", *shape)
                     self.check_digests(self.models[1], record)
 
+    def test_sizes_have_suffixes_of_either_case(self):
+        text = self.good("help", "load").out
+        for size in ("2097152", "2M", "2m", "2MiB", "2mib", "2048k", "2048KiB"):
+            self.good("load", self.single.path, "--block", size)
+            if not size.isdigit() and "048" not in size and size != "2mib":
+                self.assertIn(size, text)
+        self.good("load", self.single.path, "--rate", "1T")
+
+    def test_a_low_limit_holds_for_a_small_file(self):
+        model = models.single(self.folder, "small.safetensors", [("w", "U8", [300000])])
+        for rate, once in ((1 << 20, 52429), (2 << 20, 104858)):
+            record = self.load(model, "--rate", str(rate))[0]
+            self.assertGreater(record["load_ms"], (300000 - once) / rate * 1000 - 51)
+
     def test_a_limit_on_the_rate_holds(self):
         file_bytes = os.path.getsize(self.models[1].path)
         rate = file_bytes * 4  # a quarter of a second, less what may come at once; without a limit a tenth of that

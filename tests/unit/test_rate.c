@@ -289,9 +289,26 @@ static void a_wait_takes_real_time(void **state)
     sgi__rate_fini(&rate);
 }
 
+/* In whole pages, so that they go past the page cache; no larger than what comes at once. */
+static void a_read_is_no_larger_than_the_burst(void **state)
+{
+    (void)state;
+    const uint32_t block = 2 << 20;
+    assert_int_equal(sgi__rate_block(0, block), block); /* no limit */
+    assert_int_equal(sgi__rate_block(UINT64_MAX, block), block);
+    assert_int_equal(sgi__rate_block((uint64_t)block * 20, block), block);
+    assert_int_equal(sgi__rate_block((uint64_t)block * 20 - 1, block), block - 4096);
+    assert_int_equal(sgi__rate_block(1024 * KIB, block), 49152);
+    assert_int_equal(sgi__rate_block(1024 * KIB, 4096), 4096);
+    assert_int_equal(sgi__rate_block(2 * 4096 * 20, block), 8192);
+    assert_int_equal(sgi__rate_block(4096 * 20, block), 4096);
+    assert_int_equal(sgi__rate_block(1, block), 4096); /* nothing smaller goes past the page cache */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_read_is_no_larger_than_the_burst),
         cmocka_unit_test(without_a_limit_everything_goes),
         cmocka_unit_test(over_time_the_rate_is_exact),
         cmocka_unit_test(after_a_pause_so_much_comes_at_once_and_no_more),

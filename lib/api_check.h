@@ -13,10 +13,10 @@
             return sgi__error(err, SGI_E_INVALID, "%s: " #argument " is NULL", __func__); \
     } while (0)
 
-#define SIZED(out)                                                                                                 \
-    do {                                                                                                           \
-        if (!sgi__sized_is(out))                                                                                   \
-            return sgi__error(err, SGI_E_INVALID, "%s: " #out " is NULL or its struct_size is not set", __func__); \
+#define SIZED(out)                                                               \
+    do {                                                                         \
+        if (!sgi__sized_is(out))                                                 \
+            return sgi__sized_refuse(err, __func__, #out, (out), sizeof *(out)); \
     } while (0)
 
 static inline sgi_status not_here(sgi_error *err, const char *function)

@@ -139,8 +139,7 @@ sgi_status sgi_inspect_config(const sgi_model_config *config, uint32_t flags, sg
 {
     sgi_model_config c;
     if (!config || !sgi__sized_in(config, &c, sizeof c))
-        return sgi__error(err, SGI_E_INVALID,
-                          "sgi_model_config: it is NULL, its struct_size is not set, or it is from a newer library");
+        return sgi__sized_refuse(err, __func__, "sgi_model_config", config, sizeof c);
     struct sgi__format_options options = { .flags = SGI__FORMAT_METADATA,
                                            .header_bytes_max = c.header_bytes_max,
                                            .folders = c.folders,

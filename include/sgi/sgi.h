@@ -25,9 +25,16 @@
  *    sgi_runtime_close(), sgi_model_unregister(), sgi_model_acquire_wait(), sgi_ticket_wait(),
  *    sgi_lease_tensor_wait(), sgi_lease_tensor_digest(), sgi_lease_call() and sgi_call_wait().
  *  - *Signals.* Threads of the library block all signals: your handlers run on your threads.
+ *  - *Fork.* A runtime belongs to the process that opened it. In a forked child its threads are gone and its locks may
+ *    be held for ever: call nothing there with it or its ids, not even sgi_runtime_close(), and leave its eventfds
+ *    alone. The child may exec (the library's descriptors are all close-on-exec) or leave by _exit(). It may open
+ *    runtimes of its own where the parent had none open when it forked: a server of several processes forks first.
+ *    While the child lives on, what the parent writes into image memory that was there at the fork is copied first.
  *  - *Structs* begin with `struct_size`. Input structs are set up by their init function, which takes the
  *    caller's sizeof; output structs have `struct_size` set by the caller before the call (0 is refused) and
- *    are filled up to that size. Zero in a field means its default.
+ *    are filled up to that size. Zero in a field means its default. Callers may be newer than the library: of an
+ *    output that is larger than the library's own the rest becomes 0; an input that is larger is taken as long as
+ *    the rest is 0, and refused otherwise, for it asks for what this library cannot do.
  *  - *SGI_E_INVALID* for a NULL where none is allowed, or a struct_size that is not set, goes without saying; it
  *    is listed where there is more to it. So does SGI_E_NO_MEMORY for what returns an `err`.
  *  - *Outputs* are written only on success. Strings in output structs belong to the library; each struct says

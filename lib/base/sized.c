@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/error.h"
+
 static uint32_t size_of(const void *object)
 {
     uint32_t size;
@@ -50,4 +52,20 @@ bool sgi__sized_in(const void *in, void *full, size_t full_size)
         if (((const char *)in)[n] != 0)
             return false;
     return true;
+}
+
+sgi_status sgi__sized_refuse(sgi_error *err, const char *function, const char *what, const void *object, size_t ours)
+{
+    if (!object)
+        return sgi__error(err, SGI_E_INVALID, "%s: %s is NULL", function, what);
+    uint32_t size = size_of(object);
+    if (size == 0)
+        return sgi__error(err, SGI_E_INVALID, "%s: %s: struct_size is 0, not set", function, what);
+    if (size < sizeof size || size > SGI__SIZED_MAX || size <= ours)
+        return sgi__error(err, SGI_E_INVALID, "%s: %s: struct_size is %u, which is the size of no struct", function,
+                          what, size);
+    return sgi__error(err, SGI_E_INVALID,
+                      "%s: %s: struct_size is %u, and what lies beyond the %zu bytes that this library knows is not 0: "
+                      "it is from a newer one",
+                      function, what, size, ours);
 }

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <sgi/sgi.h>
+
 enum { SGI__SIZED_MAX = 65536 };
 
 /* Zeroes `size` bytes and sets struct_size. false: `size` cannot even hold that, or is absurd. */
@@ -21,5 +23,8 @@ bool sgi__sized_out(void *out, const void *full, size_t full_size);
 /* *full = *in with zeros (defaults) for what it does not have. false: its struct_size is not set, or it is larger than
  * we know and what we do not know is not zero: the caller asks for something this library cannot do. */
 bool sgi__sized_in(const void *in, void *full, size_t full_size);
+/* Why one of these was false, as SGI_E_INVALID: `what` is NULL, its size was never set, or, for an input that is larger
+ * than the `ours` bytes of this library, it asks for something newer. */
+sgi_status sgi__sized_refuse(sgi_error *err, const char *function, const char *what, const void *object, size_t ours);
 
 #endif

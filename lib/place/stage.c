@@ -47,10 +47,10 @@ sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *image_out
     sgi_image                 full = { .fd = -1 };
 
     if (!sgi__sized_is(image_out))
-        return sgi__error(err, SGI_E_INVALID, "sgi_stage_image: image_out is NULL or its struct_size is not set");
+        return sgi__sized_refuse(err, __func__, "image_out", image_out, sizeof *image_out);
     if (part >= layout->parts_count)
-        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u parts, no number %u", i->model->spec.name,
-                          layout->parts_count, part);
+        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u part%s, no number %u", i->model->spec.name,
+                          layout->parts_count, layout->parts_count == 1 ? "" : "s", part);
     sgi_status st = sgi__load_wait_prefixes(i->load, err);
     if (st != SGI_OK)
         return st;
@@ -74,7 +74,7 @@ sgi_status sgi_stage_tensor(sgi_stage *stage, uint64_t index, sgi_view *view_out
     const struct sgi__manifest *m = i->model->spec.manifest;
 
     if (!sgi__sized_is(view_out))
-        return sgi__error(err, SGI_E_INVALID, "sgi_stage_tensor: view_out is NULL or its struct_size is not set");
+        return sgi__sized_refuse(err, __func__, "view_out", view_out, sizeof *view_out);
     if (index >= m->tensors_count)
         return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %llu tensors, no number %llu", i->model->spec.name,
                           (unsigned long long)m->tensors_count, (unsigned long long)index);

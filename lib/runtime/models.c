@@ -52,8 +52,7 @@ static sgi_status check_name(const char *name, sgi_error *err)
 static sgi_status check_engine(const sgi_engine *given, sgi_engine *engine, sgi_error *err)
 {
     if (!sgi__sized_in(given, engine, sizeof *engine))
-        return sgi__error(err, SGI_E_INVALID,
-                          "sgi_model_config: engine: struct_size is not set, or it is from a newer library");
+        return sgi__sized_refuse(err, "sgi_model_config", "engine", given, sizeof *engine);
     engine->struct_size = sizeof *engine;
     if (!engine->start || !engine->call || !engine->stop)
         return sgi__error(err, SGI_E_INVALID, "sgi_model_config: engine: start, call and stop are needed");
@@ -65,8 +64,7 @@ static sgi_status check_engine(const sgi_engine *given, sgi_engine *engine, sgi_
 static sgi_status check_config(const sgi_model_config *given, sgi_model_config *c, sgi_error *err)
 {
     if (!given || !sgi__sized_in(given, c, sizeof *c))
-        return sgi__error(err, SGI_E_INVALID,
-                          "sgi_model_config: it is NULL, its struct_size is not set, or it is from a newer library");
+        return sgi__sized_refuse(err, "sgi_model_register", "sgi_model_config", given, sizeof *c);
     sgi_status st = check_name(c->name, err);
     if (st != SGI_OK)
         return st;

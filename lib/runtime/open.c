@@ -84,9 +84,11 @@ static sgi_status set_device(sgi_runtime *rt, uint32_t n, const sgi_device_confi
     sgi_device_config d;
     struct sgi__shown shown;
 
-    if (!sgi__sized_in(given, &d, sizeof d))
-        return sgi__error(err, SGI_E_INVALID,
-                          "sgi_device_config %u: struct_size is not set, or it is from a newer library", n);
+    if (!sgi__sized_in(given, &d, sizeof d)) {
+        char which[32];
+        snprintf(which, sizeof which, "sgi_device_config %u", n);
+        return sgi__sized_refuse(err, "sgi_runtime_open", which, given, sizeof d);
+    }
     if (!d.name || !*d.name)
         return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: name is missing", n);
     if (d.reserved0)
@@ -116,8 +118,6 @@ static sgi_status set_devices(sgi_runtime *rt, const sgi_runtime_config *c, uint
     for (uint32_t n = 0; n < count && st == SGI_OK; n++) {
         /* Elements are as large as the caller's struct, which may be older than ours. */
         const sgi_device_config *at = (const void *)((const char *)c->devices + (size_t)n * c->devices->struct_size);
-        if (c->devices->struct_size == 0)
-            return sgi__error(err, SGI_E_INVALID, "sgi_device_config 0: struct_size is not set");
         st = set_device(rt, n, at, share, err);
     }
     return st;
@@ -267,8 +267,7 @@ sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct
     sgi_runtime_config c = { .struct_size = sizeof c };
 
     if (config && !sgi__sized_in(config, &c, sizeof c))
-        return sgi__error(err, SGI_E_INVALID,
-                          "sgi_runtime_config: struct_size is not set, or it is from a newer library");
+        return sgi__sized_refuse(err, "sgi_runtime_open", "sgi_runtime_config", config, sizeof c);
     sgi_runtime *rt = sgi__alloc_zero(1, sizeof *rt);
     if (!rt)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");

@@ -172,7 +172,7 @@ enum {
 typedef struct sgi_device_config {
     uint32_t    struct_size;
     uint32_t    reserved0;
-    const char *name;      /**< "host:0", "host:1", ...; "host" is short for "host:0" */
+    const char *name;      /**< "host:0" to "host:999", no leading zeros; "host" is short for "host:0" */
     uint64_t    bytes_max; /**< what models may take there. 0: half of RAM, shared evenly by the host devices */
 } sgi_device_config;
 
@@ -192,7 +192,8 @@ typedef struct sgi_device_config {
  *
  * A request that waits for room, or for one of the loads_max loads, may be passed by smaller models and by more
  * urgent requests for starve_ms, then no longer: those who have waited so long go first, the oldest of them before
- * all. A model that fails again and again is tried every backoff_ms, doubling up to backoff_max_ms. An engine
+ * all. A model that fails again and again is tried every backoff_ms, doubling up to backoff_max_ms; where only one of
+ * the two is given, the other's default gives way to it. An engine
  * callback that is out for longer than hang_timeout_ms makes its model WEDGED (see ext.h).
  */
 typedef struct sgi_runtime_config {

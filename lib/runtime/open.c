@@ -24,6 +24,9 @@ enum {
     CALLS_MAX_DEFAULT = 256,
     CALLS_MAX_MAX = 4096, /* see calls.c: slots in an id */
     LOADS_MAX_DEFAULT = 4,
+    LOADS_MAX_MAX = WORK_THREADS_MAX, /* each is on a thread of its own */
+    BACKOFF_MS_DEFAULT = 100,
+    BACKOFF_MAX_MS_DEFAULT = 10000,
     READ_BLOCK_DEFAULT = 2 << 20,
     READ_BLOCK_MAX = 64 << 20,
     READ_DEPTH_DEFAULT = 8,
@@ -45,6 +48,10 @@ static sgi_status check_limits(const sgi_runtime_config *c, sgi_error *err)
         wrong = "requests_max is larger than 1048576";
     else if (c->calls_max > CALLS_MAX_MAX)
         wrong = "calls_max is larger than 4096";
+    else if (c->loads_max > LOADS_MAX_MAX)
+        wrong = "loads_max is larger than 256";
+    else if (c->backoff_ms && c->backoff_max_ms && c->backoff_max_ms < c->backoff_ms)
+        wrong = "backoff_max_ms is smaller than backoff_ms";
     else if (c->read_depth > READ_DEPTH_MAX)
         wrong = "read_depth is larger than 64";
     else if (c->read_block_bytes % 4096 || c->read_block_bytes > READ_BLOCK_MAX)
@@ -66,13 +73,14 @@ static sgi_status check_limits(const sgi_runtime_config *c, sgi_error *err)
 
 /* ---- devices ---- */
 
-/* "host" and "host:N". */
+/* "host" and "host:N", N from 0 to 999 in one spelling: two names are two devices. */
 static bool host_name(const char *name, char *full, size_t full_size)
 {
     if (strcmp(name, "host") == 0)
         name = "host:0";
-    if (strncmp(name, "host:", 5) != 0 || strlen(name + 5) < 1 || strlen(name + 5) > 3 ||
-        strspn(name + 5, "0123456789") != strlen(name + 5))
+    const char *digits = name + 5;
+    if (strncmp(name, "host:", 5) != 0 || strlen(digits) < 1 || strlen(digits) > 3 ||
+        strspn(digits, "0123456789") != strlen(digits) || (digits[0] == '0' && digits[1]))
         return false;
     snprintf(full, full_size, "%s", name);
     return true;
@@ -95,7 +103,7 @@ static sgi_status set_device(sgi_runtime *rt, uint32_t n, const sgi_device_confi
         return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: reserved0 is not 0", n);
     if (!host_name(d.name, rt->device_names[n], sizeof rt->device_names[n]))
         return sgi__error(err, SGI_E_UNSUPPORTED,
-                          "device '%s': this version of the library drives 'host' and 'host:N' only",
+                          "device '%s': this version of the library drives 'host' and 'host:0' to 'host:999' only",
                           sgi__show_name(&shown, d.name));
     for (uint32_t other = 0; other < n; other++)
         if (strcmp(rt->device_names[other], rt->device_names[n]) == 0)
@@ -180,8 +188,13 @@ static void set_times(sgi_runtime *rt, const sgi_runtime_config *c)
     rt->hang_ns = sgi__rt_hang_ns(c->hang_timeout_ms, 60000 * MS);
     core->linger_ns = sgi__rt_idle_ns(c->context_linger_ms, 1000 * MS);
     core->starve_ns = or_default(c->starve_ms, 5000) * MS;
-    core->backoff_ns = or_default(c->backoff_ms, 100) * MS;
-    core->backoff_max_ns = or_default(c->backoff_max_ms, 10000) * MS;
+    /* A default gives way to what is given. */
+    core->backoff_ns = or_default(c->backoff_ms, BACKOFF_MS_DEFAULT) * MS;
+    core->backoff_max_ns = or_default(c->backoff_max_ms, BACKOFF_MAX_MS_DEFAULT) * MS;
+    if (c->backoff_ms == 0 && core->backoff_ns > core->backoff_max_ns)
+        core->backoff_ns = core->backoff_max_ns;
+    if (c->backoff_max_ms == 0 && core->backoff_max_ns < core->backoff_ns)
+        core->backoff_max_ns = core->backoff_ns;
     core->failure_expiry_ns = 60000 * MS;
 }
 

@@ -234,6 +234,31 @@ static void what_is_not_an_engines_to_say_is_an_engine_failure(void **state)
     tear_down(&f);
 }
 
+/* Whichever of the two is given holds; the other's default is not in its way. */
+static void a_back_off_that_is_given_is_not_cut_by_a_default(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t backoff_ms, backoff_max_ms, waits_ms;
+    } cases[] = { { 60000, 0, 60000 }, { 0, 50, 50 }, { 0, 60000, 100 }, { 60000, 60000, 60000 } };
+
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        struct fixture     f;
+        sgi_runtime_config config = engine_config();
+        config.backoff_ms = cases[n].backoff_ms;
+        config.backoff_max_ms = cases[n].backoff_max_ms;
+        set_up_with(&f, &config);
+        add(&f);
+        atomic_store(&f.engine.fail[ENGINE_START], SGI_E_ENGINE);
+        for (int failure = 0; failure < 2; failure++) {
+            host_wait_state(f.rt, f.model, SGI_MODEL_COLD);
+            assert_int_equal(host_acquire_fails(f.rt, f.model, &f.err), SGI_E_ENGINE);
+        }
+        assert_in_range(f.err.retry_after_ms, cases[n].waits_ms - cases[n].waits_ms / 6, cases[n].waits_ms);
+        tear_down(&f);
+    }
+}
+
 /* ---- the stage ---- */
 
 static void engine_memory_beyond_the_estimate_is_reserved_or_refused(void **state)
@@ -692,6 +717,7 @@ int main(void)
         cmocka_unit_test(a_status_that_is_none_is_an_engine_failure),
         cmocka_unit_test(a_load_that_fails_ends_the_starts_waits),
         cmocka_unit_test(what_is_not_an_engines_to_say_is_an_engine_failure),
+        cmocka_unit_test(a_back_off_that_is_given_is_not_cut_by_a_default),
         cmocka_unit_test(engine_memory_beyond_the_estimate_is_reserved_or_refused),
         cmocka_unit_test(the_stage_refuses_what_is_not_there),
         cmocka_unit_test(an_engine_sees_the_tensors_of_its_source),

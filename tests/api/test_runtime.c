@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/host.h"
@@ -76,6 +77,15 @@ static void a_config_that_cannot_be_is_refused_by_its_field(void **state)
     c.calls_max = 4097;
     refused(&c, SGI_E_INVALID, "calls_max");
     c = good;
+    c.loads_max = 257;
+    refused(&c, SGI_E_INVALID, "loads_max is larger than 256");
+    c.loads_max = UINT32_MAX;
+    refused(&c, SGI_E_INVALID, "loads_max is larger than 256");
+    c = good;
+    c.backoff_ms = 200;
+    c.backoff_max_ms = 199;
+    refused(&c, SGI_E_INVALID, "backoff_max_ms is smaller than backoff_ms");
+    c = good;
     c.read_depth = 65;
     refused(&c, SGI_E_INVALID, "read_depth");
     c = good;
@@ -105,6 +115,13 @@ static void a_config_that_cannot_be_is_refused_by_its_field(void **state)
     refused(&c, SGI_E_UNSUPPORTED, "cuda:0");
     devices[0].name = "host:x";
     refused(&c, SGI_E_UNSUPPORTED, "host:x");
+    static const char *const others[] = {
+        "host:00", "host:01", "host:1000", "host:9999", "host:-1", "host: 1", "host:"
+    };
+    for (size_t n = 0; n < sizeof others / sizeof *others; n++) {
+        devices[0].name = others[n];
+        refused(&c, SGI_E_UNSUPPORTED, "drives 'host' and 'host:0' to 'host:999' only");
+    }
     devices[0].name = "";
     refused(&c, SGI_E_INVALID, "name");
     devices[0].name = NULL;
@@ -132,6 +149,34 @@ static void sixteen_devices_are_as_configured(void **state)
     host_close(rt);
 }
 
+/* All that the limits allow, at once. */
+static void the_largest_limits_work(void **state)
+{
+    (void)state;
+    enum { MODELS = 20 };
+    sgi_runtime_config c = host_config();
+    sgi_device_config  device = { .struct_size = sizeof device, .name = "host:999" };
+    char               name[16];
+    c.devices = &device;
+    c.devices_count = 1;
+    c.requests_max = 1u << 20;
+    c.calls_max = 4096;
+    c.loads_max = 256;
+    sgi_runtime *rt = host_open(&c);
+    assert_string_equal(host_device(rt, 0).name, "host:999");
+    for (int n = 0; n < MODELS; n++) {
+        snprintf(name, sizeof name, "m%d", n);
+        sgi_model m = host_add(rt, name, file.path, NULL);
+        assert_int_equal(sgi_model_acquire(rt, m, NULL, NULL, NULL, NULL, NULL), SGI_OK);
+    }
+    for (int n = 0; n < MODELS; n++) {
+        sgi_completion end = host_next(rt);
+        assert_int_equal(end.status, SGI_OK);
+        host_release(rt, end.lease);
+    }
+    host_close(rt);
+}
+
 static void two_runtimes_share_nothing(void **state)
 {
     (void)state;
@@ -153,6 +198,35 @@ static void two_runtimes_share_nothing(void **state)
     host_release(b, lease_b);
     host_close(b);
     test_engine_fini(&engine);
+}
+
+static void load_once(void)
+{
+    sgi_runtime_config c = host_config();
+    sgi_runtime       *rt = host_open(&c);
+    sgi_model          model = host_add(rt, "m", file.path, NULL);
+    sgi_lease          lease = host_acquire(rt, model);
+    host_same_bytes(rt, model, lease, &file);
+    host_release(rt, lease);
+    host_close(rt);
+}
+
+/* Nothing is left of a runtime that was closed: a process may have had some and fork then, as servers do. */
+static void a_forked_child_may_open_a_runtime_of_its_own(void **state)
+{
+    (void)state;
+    int status = -1;
+    load_once();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(TEST_HANG_SECONDS);
+        load_once();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    load_once();
 }
 
 /* ---- closing ---- */
@@ -522,6 +596,8 @@ int main(void)
         cmocka_unit_test(defaults_open_and_hold_one_thread),
         cmocka_unit_test(a_config_that_cannot_be_is_refused_by_its_field),
         cmocka_unit_test(sixteen_devices_are_as_configured),
+        cmocka_unit_test(the_largest_limits_work),
+        cmocka_unit_test(a_forked_child_may_open_a_runtime_of_its_own),
         cmocka_unit_test(two_runtimes_share_nothing),
         cmocka_unit_test(close_names_who_holds_what_and_succeeds_afterwards),
         cmocka_unit_test(a_lease_in_an_unread_completion_is_held),

@@ -6,11 +6,6 @@
 #include "base/thread.h"
 #include "runtime/runtime.h"
 
-static sgi_status stale(sgi_error *err)
-{
-    return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
-}
-
 /* ---- leases ---- */
 
 sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease)
@@ -24,7 +19,8 @@ sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease)
 }
 
 /* The lease cannot be released until let_go(), so its instance stays. */
-static sgi_status hold(sgi_runtime *rt, sgi_lease lease, struct sgi__core_lease_view *v, sgi_error *err)
+static sgi_status hold(sgi_runtime *rt, const char *function, sgi_lease lease, struct sgi__core_lease_view *v,
+                       sgi_error *err)
 {
     pthread_mutex_lock(&rt->mutex);
     sgi_status           st = sgi__core_lease_hold(rt->core, lease, v);
@@ -36,10 +32,22 @@ static sgi_status hold(sgi_runtime *rt, sgi_lease lease, struct sgi__core_lease_
         sgi__error_copy(err, &r->last_error);
     else if (lost)
         sgi__error(err, v->lost_status, "%s", sgi_status_text(v->lost_status));
+    if (lost)
+        sgi__rt_name_model(rt, v->model, err);
     pthread_mutex_unlock(&rt->mutex);
     if (st != SGI_OK)
-        return stale(err);
+        return sgi__rt_stale(err, function, SGI__ID_LEASE, lease);
     return lost ? v->lost_status : SGI_OK;
+}
+
+/* Of a lease that is held. */
+static sgi_status still_loading(sgi_runtime *rt, sgi_model model, sgi_error *err)
+{
+    sgi__error(err, SGI_E_BUSY, "still loading: wait for its tensors first");
+    pthread_mutex_lock(&rt->mutex);
+    sgi__rt_name_model(rt, model, err);
+    pthread_mutex_unlock(&rt->mutex);
+    return SGI_E_BUSY;
 }
 
 static void let_go(sgi_runtime *rt, sgi_lease lease)
@@ -55,7 +63,7 @@ sgi_status sgi_lease_tensor(sgi_runtime *rt, sgi_lease lease, uint64_t index, sg
     sgi_view                    view = { 0 };
     NOT_NULL(rt);
     SIZED(view_out);
-    sgi_status st = hold(rt, lease, &v, err);
+    sgi_status st = hold(rt, __func__, lease, &v, err);
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->tensor(rt->place, v.instance, index, &view, err);
@@ -71,7 +79,7 @@ sgi_status sgi_lease_tensor_wait(sgi_runtime *rt, sgi_lease lease, uint64_t inde
     NOT_NULL(rt);
     if (sgi__thread_in_library())
         return not_here(err, __func__);
-    sgi_status st = hold(rt, lease, &v, err);
+    sgi_status st = hold(rt, __func__, lease, &v, err);
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->tensor_wait(rt->place, v.instance, index, sgi__rt_wait_deadline(timeout_ms), err);
@@ -86,7 +94,7 @@ sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uint64_t in
     NOT_NULL(xxh3_out);
     if (sgi__thread_in_library())
         return not_here(err, __func__);
-    sgi_status st = hold(rt, lease, &v, err);
+    sgi_status st = hold(rt, __func__, lease, &v, err);
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->tensor_digest(rt->place, v.instance, index, xxh3_out, err);
@@ -100,11 +108,11 @@ sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_
     sgi_image                   image = { .fd = -1 };
     NOT_NULL(rt);
     SIZED(image_out);
-    sgi_status st = hold(rt, lease, &v, err);
+    sgi_status st = hold(rt, __func__, lease, &v, err);
     if (st != SGI_OK)
         return st;
     if (v.loading)
-        st = sgi__error(err, SGI_E_BUSY, "the model is still loading: wait for its tensors first");
+        st = still_loading(rt, v.model, err);
     else
         st = rt->place_ops->image(rt->place, v.instance, part, &image, err);
     let_go(rt, lease);
@@ -118,7 +126,7 @@ sgi_status sgi_lease_run(sgi_runtime *rt, sgi_lease lease, sgi_run_fn fn, void *
     struct sgi__core_lease_view v;
     NOT_NULL(rt);
     NOT_NULL(fn);
-    sgi_status st = hold(rt, lease, &v, err);
+    sgi_status st = hold(rt, __func__, lease, &v, err);
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->run(rt->place, v.instance, fn, user, err);
@@ -164,7 +172,7 @@ sgi_status sgi_lease_timing(sgi_runtime *rt, sgi_lease lease, sgi_timing *timing
     struct sgi__report          report;
     NOT_NULL(rt);
     SIZED(timing_out);
-    sgi_status st = hold(rt, lease, &v, err);
+    sgi_status st = hold(rt, __func__, lease, &v, err);
     if (st != SGI_OK)
         return st;
     sgi_timing t = {

@@ -47,8 +47,8 @@ sgi_status sgi__local_image(struct sgi__place *p, uint64_t instance, uint32_t pa
     const struct sgi__layout *layout = i->model->spec.layout;
 
     if (part >= layout->parts_count)
-        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u parts, no number %u", i->model->spec.name,
-                          layout->parts_count, part);
+        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u part%s, no number %u", i->model->spec.name,
+                          layout->parts_count, layout->parts_count == 1 ? "" : "s", part);
     struct sgi__region *region = i->image->parts[part];
     pthread_mutex_lock(&i->mutex);
     sgi_status st = sgi__region_share(region, &image_out->fd, err);

@@ -159,13 +159,14 @@ static void call_free(struct call *c)
     sgi__free(c);
 }
 
-static void put_in_table(sgi_runtime *rt, struct call *c, sgi_lease lease)
+static void put_in_table(sgi_runtime *rt, struct call *c, sgi_lease lease, sgi_model model)
 {
     uint32_t slot = 0;
     while (rt->calls[slot])
         slot++;
     c->id = CALL_KIND | (++rt->call_serial << SERIAL_SHIFT & ~CALL_KIND) | slot;
     c->lease = lease;
+    c->model = model;
     c->refs = 3; /* the user's, the engine's, and begin's own */
     rt->calls[slot] = c;
     rt->calls_count++;
@@ -176,17 +177,22 @@ static void put_in_table(sgi_runtime *rt, struct call *c, sgi_lease lease)
     }
 }
 
-static sgi_status begin_refused(sgi_status st, uint32_t full, sgi_error *err)
+/* Under the mutex: why the lease's model takes no call now. */
+static void begin_refused(const sgi_runtime *rt, sgi_model model, sgi_status st, sgi_error *err)
 {
-    if (full)
-        return sgi__error(err, st, "%u calls are open already: calls_max", full);
+    const struct record *r = sgi__rt_record(rt, model);
+
     if (st == SGI_E_BUSY)
-        return sgi__error(err, st, "a call is open on this lease, or one that was given up has not come back yet");
-    if (st == SGI_E_TIMEOUT)
-        return sgi__error(err, st, "the lease has outlived its lease_ms");
-    if (st == SGI_E_UNSUPPORTED)
-        return sgi__error(err, st, "the model has no engine to call");
-    return sgi__error(err, st, "%s", sgi_status_text(st));
+        sgi__error(err, st, "a call is open on this lease, or one that was given up has not come back yet");
+    else if (st == SGI_E_TIMEOUT)
+        sgi__error(err, st, "the lease has outlived its lease_ms");
+    else if (st == SGI_E_UNSUPPORTED)
+        sgi__error(err, st, "it was registered without an engine, so there is nothing to call");
+    else if (r && r->last_error.code == st)
+        sgi__error_copy(err, &r->last_error);
+    else
+        sgi__error(err, st, "%s", sgi_status_text(st));
+    sgi__rt_name_model(rt, model, err);
 }
 
 static void finish_dead(sgi_runtime *rt, struct call *c);
@@ -216,17 +222,21 @@ sgi_status sgi__rt_call_begin(sgi_runtime *rt, sgi_lease lease, const void *requ
     struct sgi__core_lease_view view;
     sgi__rt_enter(rt);
     sgi_status st = sgi__core_lease_view(rt->core, lease, &view); /* a stale id is that, however many calls are open */
-    uint32_t   full = st == SGI_OK && rt->calls_count >= rt->calls_max ? rt->calls_max : 0;
-    if (full)
-        st = SGI_E_BUSY;
-    else if (st == SGI_OK)
+    if (st != SGI_OK) {
+        sgi__rt_stale(err, blocking ? "sgi_lease_call" : "sgi_call_begin", SGI__ID_LEASE, lease);
+    } else if (rt->calls_count >= rt->calls_max) {
+        st = sgi__error(err, SGI_E_BUSY, "%u calls are open already: calls_max", rt->calls_max);
+    } else {
         st = sgi__core_call_begin(rt->core, sgi__rt_now(rt), lease, &c->instance);
-    if (st == SGI_OK)
-        put_in_table(rt, c, lease);
+        if (st == SGI_OK)
+            put_in_table(rt, c, lease, view.model);
+        else
+            begin_refused(rt, view.model, st, err);
+    }
     sgi__rt_leave(rt);
     if (st != SGI_OK) {
         call_free(c);
-        return begin_refused(st, full, err);
+        return st;
     }
     /* From here on the engine may be done, and its user may end the call, at any moment. */
     sgi_call id = c->id;
@@ -369,6 +379,14 @@ void sgi__rt_calls_died(sgi_runtime *rt)
     }
 }
 
+uint32_t sgi__rt_calls_open(const sgi_runtime *rt, sgi_model model)
+{
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < rt->calls_max; slot++)
+        count += rt->calls[slot] && rt->calls[slot]->model == model && !rt->calls[slot]->detached;
+    return count;
+}
+
 /* ---- the user's side ---- */
 
 void sgi__rt_call_completion_taken(struct completion *k)
@@ -420,6 +438,14 @@ void sgi__rt_lease_overdue(sgi_runtime *rt, sgi_lease lease)
     rt->overdue_count++;
 }
 
+/* Of a call that is held: what its user is told names the model. */
+static void name_outside(sgi_runtime *rt, const struct call *c, sgi_error *err)
+{
+    pthread_mutex_lock(&rt->mutex);
+    sgi__rt_name_model(rt, c->model, err);
+    pthread_mutex_unlock(&rt->mutex);
+}
+
 /* Waits for a piece or the end. false: the deadline passed. */
 static bool wait_changed(struct call *c, uint64_t deadline)
 {
@@ -438,7 +464,7 @@ sgi_status sgi__rt_call_read(sgi_runtime *rt, sgi_call call, void *buffer, size_
 
     struct call *c = hold_outside(rt, call);
     if (!c)
-        return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
+        return sgi__rt_stale(err, "sgi_call_read", SGI__ID_CALL, call);
     pthread_mutex_lock(&c->mutex);
     if (c->used > 0) {
         *bytes_out = ring_read(c, buffer, capacity);
@@ -462,15 +488,20 @@ sgi_status sgi__rt_call_wait_piece(sgi_runtime *rt, sgi_call call, uint32_t time
 
     struct call *c = hold_outside(rt, call);
     if (!c)
-        return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
+        return sgi__rt_stale(err, "sgi_call_wait", SGI__ID_CALL, call);
     bool in_time = wait_changed(c, deadline);
     pthread_mutex_lock(&c->mutex);
     bool given_up = c->detached; /* by another thread, meanwhile */
     pthread_mutex_unlock(&c->mutex);
+    sgi_status st = SGI_OK;
+    if (given_up) {
+        st = sgi__rt_stale(err, "sgi_call_wait", SGI__ID_CALL, call);
+    } else if (!in_time) {
+        st = sgi__error(err, SGI_E_TIMEOUT, "the call has said nothing for %u ms", timeout_ms);
+        name_outside(rt, c, err);
+    }
     let_go_outside(rt, c);
-    if (given_up)
-        return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
-    return in_time ? SGI_OK : sgi__error(err, SGI_E_TIMEOUT, "the call has said nothing for %u ms", timeout_ms);
+    return st;
 }
 
 sgi_status sgi__rt_lease_cancel(sgi_runtime *rt, sgi_lease lease)
@@ -539,6 +570,7 @@ sgi_status sgi__rt_call_wait(sgi_runtime *rt, sgi_lease lease, const void *reque
     for (;;) {
         if (!wait_changed(c, deadline)) {
             st = sgi__error(err, SGI_E_TIMEOUT, "the call took longer than %u ms and was canceled", timeout_ms);
+            name_outside(rt, c, err);
             break;
         }
         st = sgi__rt_call_read(rt, id, piece, sizeof piece, &got, err);
@@ -548,8 +580,10 @@ sgi_status sgi__rt_call_wait(sgi_runtime *rt, sgi_lease lease, const void *reque
             st = SGI_OK;
         else if (st == SGI_OK && (!on_piece || on_piece(user, piece, got) == 0))
             continue;
-        else if (st == SGI_OK)
+        else if (st == SGI_OK) {
             st = sgi__error(err, SGI_E_CANCELED, "the caller wanted no more pieces");
+            name_outside(rt, c, err);
+        }
         break;
     }
     sgi__rt_call_end(rt, id);

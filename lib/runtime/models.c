@@ -20,6 +20,13 @@ struct record *sgi__rt_record(const sgi_runtime *rt, sgi_model model)
     return r && r->id == model ? r : NULL;
 }
 
+void sgi__rt_name_model(const sgi_runtime *rt, sgi_model model, sgi_error *err)
+{
+    const struct record *r = sgi__rt_record(rt, model);
+    if (r)
+        sgi__error_name_model(err, r->name);
+}
+
 void sgi__rt_record_free(struct record *r)
 {
     if (!r)
@@ -211,8 +218,10 @@ static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct recor
         if ((st = check_engine(c->engine, &r->engine, err)) != SGI_OK)
             return st;
     }
-    if ((st = sgi__format_open(&fs, c->path, &options, &r->manifest, err)) != SGI_OK ||
-        (st = take_order_and_checks(r, c, err)) != SGI_OK || (st = make_source(r, err)) != SGI_OK ||
+    st = sgi__format_open(&fs, c->path, &options, &r->manifest, err);
+    if (st == SGI_E_INVALID) /* a field; anything else is about a path, which it names */
+        sgi__error_name_model(err, r->name);
+    if (st != SGI_OK || (st = take_order_and_checks(r, c, err)) != SGI_OK || (st = make_source(r, err)) != SGI_OK ||
         (st = make_layout(r, page_bytes(c->flags), err)) != SGI_OK)
         return st;
     if (r->layout->image_bytes > UINT64_MAX / 4 - c->engine_bytes)
@@ -334,10 +343,11 @@ sgi_status sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi
 
 /* ---- and back ---- */
 
-static sgi_status still_held(const struct record *r, const struct sgi__core_model_view *view, sgi_error *err)
+static sgi_status still_held(const sgi_runtime *rt, const struct record *r, const struct sgi__core_model_view *view,
+                             sgi_error *err)
 {
-    char holder[64];
-    sgi__rt_holder(view, holder, sizeof holder);
+    char holder[SGI__HOLDER_BYTES];
+    sgi__rt_holder(rt, r->id, view, holder, sizeof holder);
     return sgi__error(err, SGI_E_TIMEOUT, "model '%s' is still in use: %s", r->name, holder);
 }
 
@@ -352,7 +362,7 @@ sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout
     rt->inside += st == SGI_OK;
     sgi__rt_leave(rt);
     if (st != SGI_OK)
-        return sgi__error(err, st, "%s", sgi_status_text(st));
+        return sgi__rt_stale(err, "sgi_model_unregister", SGI__ID_MODEL, model);
 
     pthread_mutex_lock(&rt->mutex);
     for (bool in_time = true;; in_time = sgi__cond_wait(&rt->changed, &rt->mutex, deadline)) {
@@ -361,11 +371,11 @@ sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout
         if (st == SGI_OK && view.drained)
             break;
         if (st == SGI_OK && !in_time)
-            st = still_held(r, &view, err);
+            st = still_held(rt, r, &view, err);
         else if (st == SGI_OK)
             continue;
         else
-            sgi__error(err, st, "%s", sgi_status_text(st));
+            sgi__rt_stale(err, "sgi_model_unregister", SGI__ID_MODEL, model);
         sgi__rt_outside(rt);
         pthread_mutex_unlock(&rt->mutex);
         return st;
@@ -398,6 +408,8 @@ sgi_status sgi__rt_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_erro
     else if (st == SGI_E_BUSY)
         sgi__error(err, st, "model '%s': its %llu bytes of DRAM are in use by models that cannot leave it now", r->name,
                    (unsigned long long)r->layout->image_bytes);
+    else if (st == SGI_E_STALE)
+        sgi__rt_stale(err, "sgi_model_pin", SGI__ID_MODEL, model);
     else if (st != SGI_OK)
         sgi__error(err, st, "%s", sgi_status_text(st));
     sgi__rt_leave(rt);

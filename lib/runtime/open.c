@@ -308,13 +308,18 @@ sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct
 
 /* ---- closing ---- */
 
-void sgi__rt_holder(const struct sgi__core_model_view *view, char *text, size_t bytes)
+void sgi__rt_holder(const sgi_runtime *rt, sgi_model model, const struct sgi__core_model_view *view, char *text,
+                    size_t bytes)
 {
-    if (view->leases > 0 && view->leases_overdue > 0)
-        snprintf(text, bytes, "%u lease%s, %u overdue", view->leases, view->leases == 1 ? "" : "s",
-                 view->leases_overdue);
-    else if (view->leases > 0)
-        snprintf(text, bytes, "%u lease%s", view->leases, view->leases == 1 ? "" : "s");
+    char     overdue[24] = "", open[32] = "";
+    uint32_t calls = sgi__rt_calls_open(rt, model);
+
+    if (view->leases_overdue > 0)
+        snprintf(overdue, sizeof overdue, ", %u overdue", view->leases_overdue);
+    if (calls > 0)
+        snprintf(open, sizeof open, ", %u call%s open", calls, calls == 1 ? "" : "s");
+    if (view->leases > 0)
+        snprintf(text, bytes, "%u lease%s%s%s", view->leases, view->leases == 1 ? "" : "s", overdue, open);
     else
         snprintf(text, bytes, "%s",
                  view->calls > 0 ? "a call its engine is in"
@@ -339,8 +344,8 @@ static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *
             others++;
             continue;
         }
-        char holder[64];
-        sgi__rt_holder(&view, holder, sizeof holder);
+        char holder[SGI__HOLDER_BYTES];
+        sgi__rt_holder(rt, r->id, &view, holder, sizeof holder);
         int n = snprintf(text + used, sizeof text - used, "%smodel '%s': %s", named ? "; " : "",
                          sgi__show_name(&shown, r->name), holder);
         used += n > 0 && (size_t)n < sizeof text - used ? (size_t)n : 0;

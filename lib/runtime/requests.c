@@ -47,13 +47,19 @@ static struct sgi__core_want want_of(const sgi_acquire_options *o, uint32_t tier
 /* ---- submitting ---- */
 
 /* Said before the runtime is left: whoever closes it may be waiting for just that. */
-static sgi_status refused(const sgi_runtime *rt, sgi_status st, sgi_error *err)
+static sgi_status refused(const sgi_runtime *rt, const char *function, sgi_model model, sgi_status st, sgi_error *err)
 {
+    if (st == SGI_E_STALE)
+        return sgi__rt_stale(err, function, SGI__ID_MODEL, model);
     if (st == SGI_E_BUSY)
         return sgi__error(err, st, "%u requests wait already: requests_max", rt->core_config.wants_max);
     if (st == SGI_E_INVALID)
-        return sgi__error(err, st, "SGI_ACQUIRE_EARLY is for models without an engine");
-    return sgi__error(err, st, "%s", sgi_status_text(st));
+        sgi__error(err, st, "SGI_ACQUIRE_EARLY is for models without an engine, and this one has one");
+    else
+        sgi__error(err, st, "%s", sgi_status_text(st));
+    if (st != SGI_E_CLOSED)
+        sgi__rt_name_model(rt, model, err);
+    return st;
 }
 
 /* Who would be refused for good is told that, and not to come again later. */
@@ -66,6 +72,7 @@ static bool takes_requests(const sgi_runtime *rt, const struct record *record)
 sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier,
                            bool prefetch, sgi_ticket *ticket_out, sgi_done_fn done, void *user, sgi_error *err)
 {
+    const char        *function = prefetch ? "sgi_model_prefetch" : "sgi_model_acquire";
     struct completion *c = NULL; /* stays NULL when nobody is to be told */
     sgi_ticket         ticket;
 
@@ -81,7 +88,7 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
     sgi_status     st = SGI_OK;
     bool           queued = c && !done;
     if (record && record->has_engine && (options->flags & SGI_ACQUIRE_EARLY))
-        st = refused(rt, SGI_E_INVALID, err);
+        st = refused(rt, function, model, SGI_E_INVALID, err);
     else if (queued && rt->completions_count >= rt->core_config.wants_max && takes_requests(rt, record))
         st = sgi__error(err, SGI_E_BUSY, "%u completions wait unread: requests_max", rt->completions_count);
     if (st == SGI_OK) {
@@ -101,7 +108,7 @@ sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_o
             if (ticket_out)
                 *ticket_out = ticket; /* before any reply can be seen */
         } else {
-            refused(rt, st, err);
+            refused(rt, function, model, st, err);
         }
     }
     if (st == SGI_E_BUSY)
@@ -127,7 +134,7 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
         st = sgi__core_try_acquire(rt->core, now, model, want.idle_ns, want.lease_ns, lease_out);
     if (st != SGI_E_WOULD_BLOCK) {
         if (st != SGI_OK)
-            refused(rt, st, err);
+            refused(rt, "sgi_model_acquire_wait", model, st, err);
         sgi__rt_leave(rt);
         return st;
     }
@@ -143,7 +150,7 @@ sgi_status sgi__rt_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_acqu
         };
         sgi__rt_observe_queued(rt, record, ticket);
     } else {
-        refused(rt, st, err);
+        refused(rt, "sgi_model_acquire_wait", model, st, err);
     }
     if (st == SGI_E_BUSY)
         sgi__rt_observe_busy(rt, record, false);
@@ -201,7 +208,7 @@ static sgi_status join_ticket(sgi_runtime *rt, sgi_ticket ticket, struct waiter 
     struct ticket *t = slot < rt->core_config.wants_max ? &rt->tickets[slot] : NULL;
 
     if (!t || ticket == 0 || t->id != ticket)
-        return sgi__error(err, SGI_E_STALE, "%s", sgi_status_text(SGI_E_STALE));
+        return sgi__rt_stale(err, "sgi_ticket_wait", SGI__ID_TICKET, ticket);
     if (t->waiter)
         return sgi__error(err, SGI_E_BUSY, "another thread waits for this request");
     if (!t->completion || t->completion->done)

@@ -91,6 +91,7 @@ struct zero {
 struct call {
     sgi_call  id;
     sgi_lease lease;
+    sgi_model model;
     uint64_t  instance;
     uint64_t  tag;
     /* Under the runtime's mutex */
@@ -181,12 +182,19 @@ void       sgi__rt_thread_stop(sgi_runtime *rt);
 void       sgi__rt_poke(sgi_runtime *rt);              /* a clock that is not the real one has moved */
 uint64_t   sgi__rt_wait_deadline(uint32_t timeout_ms); /* for condition waits: real time */
 
+/* ids.c: the top two bits of an id, whoever gave it out */
+enum sgi__id_kind { SGI__ID_MODEL, SGI__ID_LEASE, SGI__ID_TICKET, SGI__ID_CALL };
+/* SGI_E_STALE, saying what the public function `function` was given and wanted. */
+sgi_status sgi__rt_stale(sgi_error *err, const char *function, enum sgi__id_kind kind, uint64_t id);
+
 /* models.c: all of them enter and leave by themselves */
 sgi_status     sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out, sgi_error *err);
 sgi_status     sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout_ms, sgi_error *err);
 sgi_status     sgi__rt_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_error *err);
 void           sgi__rt_record_free(struct record *record);
 struct record *sgi__rt_record(const sgi_runtime *rt, sgi_model model); /* under the mutex; NULL: stale */
+/* Likewise: the error that was just filled is about this model, if it is still there. */
+void sgi__rt_name_model(const sgi_runtime *rt, sgi_model model, sgi_error *err);
 
 /* requests.c */
 sgi_status sgi__rt_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options, uint32_t tier,
@@ -235,6 +243,7 @@ sgi_status sgi__rt_call_wait(sgi_runtime *rt, sgi_lease lease, const void *reque
 sgi_status sgi__rt_piece(void *user, uint64_t call, const void *piece, size_t bytes);
 void       sgi__rt_called(sgi_runtime *rt, const struct sgi__place_event *event);
 void       sgi__rt_calls_wedged(sgi_runtime *rt, sgi_model model, uint64_t instance); /* under the mutex */
+uint32_t   sgi__rt_calls_open(const sgi_runtime *rt, sgi_model model); /* under the mutex; not given up */
 void       sgi__rt_calls_died(sgi_runtime *rt);                 /* under the mutex: the place has, and they with it */
 void       sgi__rt_call_completion_taken(struct completion *k); /* under the mutex */
 void       sgi__rt_calls_tell_canceled(sgi_runtime *rt);        /* under the mutex, which it leaves and takes again */
@@ -265,8 +274,10 @@ sgi_status sgi__rt_events_close(sgi_runtime *rt, sgi_events events);
 struct sgi__metrics_snapshot *sgi__rt_metrics(sgi_runtime *rt);
 
 /* open.c */
-/* "2 leases, 1 of them overdue", "a callback of its engine": what keeps a model from ending. */
-void sgi__rt_holder(const struct sgi__core_model_view *view, char *text, size_t bytes);
+enum { SGI__HOLDER_BYTES = 80 };
+/* "2 leases, 1 overdue, 1 call open", "a callback of its engine": what keeps a model from ending. Under the mutex. */
+void sgi__rt_holder(const sgi_runtime *rt, sgi_model model, const struct sgi__core_model_view *view, char *text,
+                    size_t bytes);
 
 /* As sgi_runtime_open(), with another place or clock: for tests of the seams. NULL: the real ones. */
 sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct sgi__place_ops *place,

@@ -163,6 +163,10 @@ static void a_wedged_call_ends_for_its_user_while_the_engine_is_out(void **state
     assert_int_equal(host_state(f.rt, f.model).calls_out, 1);
     assert_int_equal(sgi_call_end(f.rt, call), SGI_OK);
     assert_int_equal(sgi_call_begin(f.rt, lease, &deaf_request, sizeof deaf_request, 0, &next, &f.err), SGI_E_WEDGED);
+    host_error_is(&f.err, SGI_E_WEDGED, SGI_STEP_NONE, "model 'm': ");
+    assert_int_equal(sgi_lease_call(f.rt, lease, &deaf_request, sizeof deaf_request, 1, NULL, NULL, &f.err),
+                     SGI_E_WEDGED);
+    host_error_is(&f.err, SGI_E_WEDGED, SGI_STEP_NONE, "model 'm': ");
     assert_int_equal(test_engine_count(&f.engine, ENGINE_CALL), 1);
     assert_int_equal(gate_passed(&f.engine.gates[ENGINE_CALL]), 0);
     gate_open(&f.engine.gates[ENGINE_CALL]);

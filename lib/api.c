@@ -329,15 +329,14 @@ sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_er
 /* ---- acquire ---- */
 
 /* NULL: defaults. */
-static sgi_status take_options(const sgi_runtime *rt, const sgi_acquire_options *given, sgi_acquire_options *o,
-                               sgi_error *err)
+static sgi_status take_options(const sgi_runtime *rt, const char *function, const sgi_acquire_options *given,
+                               sgi_acquire_options *o, sgi_error *err)
 {
     *o = (sgi_acquire_options){ .struct_size = sizeof *o, .device_hint = SGI_DEVICE_ANY };
     if (!given)
         return SGI_OK;
     if (!sgi__sized_in(given, o, sizeof *o))
-        return sgi__error(err, SGI_E_INVALID,
-                          "sgi_acquire_options: struct_size is not set, or it is from a newer library");
+        return sgi__sized_refuse(err, function, "sgi_acquire_options", given, sizeof *o);
     if (given->struct_size <= offsetof(sgi_acquire_options, device_hint))
         o->device_hint = SGI_DEVICE_ANY;
     if (o->flags & ~(uint32_t)(SGI_ACQUIRE_EARLY | SGI_PREFETCH_SILENT))
@@ -350,6 +349,18 @@ static sgi_status take_options(const sgi_runtime *rt, const sgi_acquire_options 
     return SGI_OK;
 }
 
+static sgi_status take_lease_options(const sgi_runtime *rt, const char *function, const sgi_acquire_options *given,
+                                     sgi_acquire_options *o, sgi_error *err)
+{
+    sgi_status st = take_options(rt, function, given, o, err);
+    if (st == SGI_OK && (o->flags & SGI_PREFETCH_SILENT))
+        return sgi__error(err, SGI_E_INVALID,
+                          "%s: SGI_PREFETCH_SILENT is for prefetches: a lease that nobody is told of would be held for "
+                          "ever",
+                          function);
+    return st;
+}
+
 sgi_status sgi_model_try_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire_options *options,
                                  sgi_lease *lease_out)
 {
@@ -357,7 +368,7 @@ sgi_status sgi_model_try_acquire(sgi_runtime *rt, sgi_model model, const sgi_acq
     sgi_acquire_options o;
     NOT_NULL(rt);
     NOT_NULL(lease_out);
-    sgi_status st = take_options(rt, options, &o, err);
+    sgi_status st = take_lease_options(rt, __func__, options, &o, err);
     if (st != SGI_OK)
         return st;
     sgi__rt_enter(rt);
@@ -375,7 +386,7 @@ sgi_status sgi_model_acquire_wait(sgi_runtime *rt, sgi_model model, const sgi_ac
     NOT_NULL(lease_out);
     if (sgi__thread_in_library())
         return not_here(err, __func__);
-    sgi_status st = take_options(rt, options, &o, err);
+    sgi_status st = take_lease_options(rt, __func__, options, &o, err);
     return st == SGI_OK ? sgi__rt_acquire_wait(rt, model, &o, lease_out, err) : st;
 }
 
@@ -384,14 +395,8 @@ sgi_status sgi_model_acquire(sgi_runtime *rt, sgi_model model, const sgi_acquire
 {
     sgi_acquire_options o;
     NOT_NULL(rt);
-    sgi_status st = take_options(rt, options, &o, err);
-    if (st != SGI_OK)
-        return st;
-    if (o.flags & SGI_PREFETCH_SILENT)
-        return sgi__error(
-            err, SGI_E_INVALID,
-            "sgi_model_acquire: a lease that nobody is told of (SGI_PREFETCH_SILENT) would be held for ever");
-    return sgi__rt_acquire(rt, model, &o, SGI_TIER_DEVICE, false, ticket_out, done, user, err);
+    sgi_status st = take_lease_options(rt, __func__, options, &o, err);
+    return st == SGI_OK ? sgi__rt_acquire(rt, model, &o, SGI_TIER_DEVICE, false, ticket_out, done, user, err) : st;
 }
 
 sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, const sgi_acquire_options *options,
@@ -401,7 +406,7 @@ sgi_status sgi_model_prefetch(sgi_runtime *rt, sgi_model model, uint32_t tier, c
     NOT_NULL(rt);
     if (tier != SGI_TIER_DRAM && tier != SGI_TIER_DEVICE)
         return sgi__error(err, SGI_E_INVALID, "sgi_model_prefetch: %u is no tier to bring bytes to", tier);
-    sgi_status st = take_options(rt, options, &o, err);
+    sgi_status st = take_options(rt, __func__, options, &o, err);
     if (st != SGI_OK)
         return st;
     if (o.flags & SGI_ACQUIRE_EARLY)
@@ -422,7 +427,7 @@ sgi_status sgi_model_estimate(sgi_runtime *rt, sgi_model model, const sgi_acquir
     struct sgi__core_estimate e;
     NOT_NULL(rt);
     SIZED(estimate_out);
-    sgi_status st = take_options(rt, options, &o, err);
+    sgi_status st = take_options(rt, __func__, options, &o, err);
     if (st != SGI_OK)
         return st;
     sgi__rt_enter(rt);

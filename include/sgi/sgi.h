@@ -612,7 +612,8 @@ SGI_API sgi_status sgi_model_pin(sgi_runtime *rt, sgi_model model, uint32_t tier
 /** Flags of an acquire or a prefetch. SGI_ACQUIRE_EARLY is for models without an engine. */
 enum {
     SGI_ACQUIRE_EARLY = 1u << 0,  /**< grant as soon as memory is there; each tensor must be waited for */
-    SGI_PREFETCH_SILENT = 1u << 1 /**< for sgi_model_prefetch(): nobody is told how it ended, no `done` either */
+    SGI_PREFETCH_SILENT = 1u << 1 /**< for sgi_model_prefetch(), and refused where a lease is asked for: nobody is
+                                       told how it ended, no `done` either */
 };
 
 /** For device_hint, and what init sets there. */

@@ -148,7 +148,7 @@ static sgi_status read_other(const struct sgi__gguf *first, const char *folder, 
                              uint64_t *header_left, sgi_error *err)
 {
     struct sgi__shard shard;
-    sgi_status        st = sgi__shard_open(first->source->parse, folder, name, &shard, err);
+    sgi_status        st = sgi__shard_open(first->source->parse, folder, name, first->source->path, &shard, err);
     if (st != SGI_OK)
         return st;
     struct sgi__gguf g = { .source = &shard.source, .first = first, .array_items = *array_items };

@@ -51,7 +51,7 @@ static sgi_status open_folder(struct sgi__parse *p, const char *path, sgi_error 
     struct sgi__names files = { .list = NULL };
     sgi_status        st = sgi__folder_search(p->fs, path, &files, err);
     if (st == SGI_OK && files.count > 1)
-        st = sgi__shards_read(p, path, &files, err);
+        st = sgi__shards_read(p, path, &files, NULL, err);
     if (st == SGI_OK && files.count == 1) {
         char *file = sgi__path_join(path, files.list[0]);
         st = file ? open_file(p, file, err) : sgi__no_memory(path, err);

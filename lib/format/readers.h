@@ -12,8 +12,9 @@ sgi_status sgi__safetensors_read(struct sgi__source *s, sgi_error *err);
 /* An index: its shards are looked for beside it, beside the path as it was asked for, and in the folders. */
 sgi_status sgi__index_read(struct sgi__source *s, sgi_error *err);
 
-/* The files of one model in `folder`, which ends with a slash or is empty. */
-sgi_status sgi__shards_read(struct sgi__parse *p, const char *folder, const struct sgi__names *shards, sgi_error *err);
+/* The files of one model in `folder`, which ends with a slash or is empty. `asker` as for sgi__shard_open(). */
+sgi_status sgi__shards_read(struct sgi__parse *p, const char *folder, const struct sgi__names *shards,
+                            const char *asker, sgi_error *err);
 
 /* One header added to the manifest, which is not finished by this. */
 sgi_status sgi__safetensors_add(struct sgi__source *s, sgi_error *err);

@@ -47,10 +47,11 @@ static sgi_status merge_metadata(struct sgi__manifest *m, const char *folder, sg
     return SGI_OK;
 }
 
-static sgi_status read_shard(struct sgi__parse *p, const char *folder, const char *name, sgi_error *err)
+static sgi_status read_shard(struct sgi__parse *p, const char *folder, const char *name, const char *asker,
+                             sgi_error *err)
 {
     struct sgi__shard shard;
-    sgi_status        st = sgi__shard_open(p, folder, name, &shard, err);
+    sgi_status        st = sgi__shard_open(p, folder, name, asker, &shard, err);
     if (st != SGI_OK)
         return st;
     st = sgi__safetensors_add(&shard.source, err);
@@ -58,11 +59,12 @@ static sgi_status read_shard(struct sgi__parse *p, const char *folder, const cha
     return st;
 }
 
-sgi_status sgi__shards_read(struct sgi__parse *p, const char *folder, const struct sgi__names *shards, sgi_error *err)
+sgi_status sgi__shards_read(struct sgi__parse *p, const char *folder, const struct sgi__names *shards,
+                            const char *asker, sgi_error *err)
 {
     sgi_status st = SGI_OK;
     for (size_t i = 0; i < shards->count && st == SGI_OK; i++)
-        st = read_shard(p, folder, shards->list[i], err);
+        st = read_shard(p, folder, shards->list[i], asker, err);
     if (st == SGI_OK)
         st = merge_metadata(p->m, folder, err);
     if (st == SGI_OK)
@@ -178,7 +180,7 @@ static sgi_status read_mapped_shards(struct index *index, sgi_error *err)
     char               *folder = sgi__path_folder(s->path);
     if (!folder)
         return sgi__no_memory(s->path, err);
-    sgi_status st = sgi__shards_read(s->parse, folder, &index->shards, err);
+    sgi_status st = sgi__shards_read(s->parse, folder, &index->shards, s->path, err);
     sgi__free(folder);
     if (st != SGI_OK)
         return st;

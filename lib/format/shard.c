@@ -67,15 +67,41 @@ static sgi_status look_in(struct sgi__parse *p, const char *folder, const char *
     return st;
 }
 
-static sgi_status refuse_missing(const struct sgi__parse *p, const char *folder, const char *name, sgi_error *err)
+static const char *show_asker(struct sgi__shown *shown, const char *asker)
 {
-    struct sgi__shown other;
-    char             *path = sgi__path_join(folder, name), more[32] = "";
+    const char *slash = strrchr(asker, '/');
+    return sgi__show_name(shown, slash ? slash + 1 : asker);
+}
+
+static sgi_status open_here(struct sgi__parse *p, const char *folder, const char *name, const char *asker,
+                            struct sgi__shard *shard, sgi_error *err)
+{
+    struct sgi__shown shown;
+    sgi_error         own;
+    sgi__error_init(&own);
+    sgi_status st = open_in(p, folder, name, shard, &own);
+    if (st == SGI_OK)
+        return st;
+    size_t used = strlen(own.message);
+    if (own.os_errno == ENOENT && asker)
+        snprintf(own.message + used, sizeof own.message - used, "; %s asks for it", show_asker(&shown, asker));
+    sgi__error_copy(err, &own);
+    return st;
+}
+
+static sgi_status refuse_missing(const struct sgi__parse *p, const char *folder, const char *name, const char *asker,
+                                 sgi_error *err)
+{
+    struct sgi__shown other, shown;
+    char             *path = sgi__path_join(folder, name), more[32] = "", asks[80] = "";
     if (!path)
         return sgi__no_memory(name, err);
     if (p->folders_count > 1)
         snprintf(more, sizeof more, " or %u more", p->folders_count - 1);
-    sgi_status st = sgi__refuse_path(path, err, "not there, nor in %s%s", sgi__show_path(&other, p->folders[0]), more);
+    if (asker)
+        snprintf(asks, sizeof asks, "; %s asks for it", show_asker(&shown, asker));
+    sgi_status st = sgi__refuse_path(path, err, "not there, nor in %s%s%s", sgi__show_path(&other, p->folders[0]), more,
+                                     asks);
     sgi__free(path);
     return st;
 }
@@ -86,12 +112,12 @@ static sgi_status refuse_twice(const struct sgi__shard *one, const struct sgi__s
     return sgi__refuse_path(one->path, err, "also in %s", sgi__show_path(&other, two->path));
 }
 
-sgi_status sgi__shard_open(struct sgi__parse *p, const char *folder, const char *name, struct sgi__shard *shard,
-                           sgi_error *err)
+sgi_status sgi__shard_open(struct sgi__parse *p, const char *folder, const char *name, const char *asker,
+                           struct sgi__shard *shard, sgi_error *err)
 {
     *shard = (struct sgi__shard){ .path = NULL };
     if (p->folders_count == 0)
-        return open_in(p, folder, name, shard, err);
+        return open_here(p, folder, name, asker, shard, err);
     sgi_status st = look_in(p, folder, name, shard, err);
     for (uint32_t i = 0; i < p->folders_count && st == SGI_OK; i++) {
         struct sgi__shard other = { .path = NULL };
@@ -107,7 +133,7 @@ sgi_status sgi__shard_open(struct sgi__parse *p, const char *folder, const char 
         sgi__shard_close(&other);
     }
     if (st == SGI_OK && !shard->path)
-        st = refuse_missing(p, folder, name, err);
+        st = refuse_missing(p, folder, name, asker, err);
     if (st != SGI_OK && shard->path)
         sgi__shard_close(shard);
     return st;

@@ -11,10 +11,11 @@ struct sgi__shard {
 };
 
 /* `name` is one path component. It is looked for in `folder`, which ends with a slash or is empty, and in the folders
- * of the parse; it has to be in exactly one of them. One file that is reached through several is one. On failure there
+ * of the parse; it has to be in exactly one of them. One file that is reached through several is one. `asker` is the
+ * path of the file that says there is such a shard, named where there is not; NULL: a folder lists it. On failure there
  * is nothing to close. */
-sgi_status sgi__shard_open(struct sgi__parse *p, const char *folder, const char *name, struct sgi__shard *shard,
-                           sgi_error *err);
+sgi_status sgi__shard_open(struct sgi__parse *p, const char *folder, const char *name, const char *asker,
+                           struct sgi__shard *shard, sgi_error *err);
 void       sgi__shard_close(struct sgi__shard *shard);
 
 /* `folder` and `name` with what they need between them; the caller's. NULL: out of memory. */

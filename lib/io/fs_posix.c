@@ -91,7 +91,7 @@ static sgi_status resolve(const struct sgi__fs_posix *config, const char *path, 
     struct stat there;
     bool        found = stat(text, &there) == 0;
     if (!found && errno != ENOENT && errno != ENOTDIR)
-        return sgi__io_path_error(path, errno, "look at", err);
+        return sgi__io_path_error(path, errno, NULL, err);
     if (!found || there.st_dev != st->st_dev || there.st_ino != st->st_ino)
         return sgi__error(err, SGI_E_CHANGED, "%s was moved or removed while it was being opened",
                           sgi__io_path_shown(path));
@@ -113,7 +113,7 @@ static sgi_status posix_kind(void *user, const char *path, enum sgi__fs_kind *ki
     if (status != SGI_OK)
         return status;
     if (stat(path, &st) != 0)
-        return sgi__io_path_error(path, errno, "look at", err);
+        return sgi__io_path_error(path, errno, NULL, err);
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
         return sgi__error(err, SGI_E_IO, "%s is %s, neither a regular file nor a folder", sgi__io_path_shown(path),
                           sgi__io_kind_text(st.st_mode));

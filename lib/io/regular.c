@@ -51,12 +51,13 @@ const char *sgi__io_kind_text(mode_t mode)
 sgi_status sgi__io_path_error(const char *path, int os_errno, const char *doing, sgi_error *err)
 {
     struct stat st;
-    if (os_errno == EACCES || os_errno == EPERM)
-        return sgi__error_sys(err, SGI_E_DENIED, os_errno, "%s %s", doing, sgi__io_path_shown(path));
+    sgi_status  status = os_errno == EACCES || os_errno == EPERM ? SGI_E_DENIED : SGI_E_IO;
     if ((os_errno == ENOENT || os_errno == ELOOP) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
         return sgi__error_sys(err, SGI_E_IO, os_errno, "%s is a symbolic link that leads nowhere",
                               sgi__io_path_shown(path));
-    return sgi__error_sys(err, SGI_E_IO, os_errno, "%s %s", doing, sgi__io_path_shown(path));
+    if (!doing)
+        return sgi__error_sys(err, status, os_errno, "%s", sgi__io_path_shown(path));
+    return sgi__error_sys(err, status, os_errno, "%s %s", doing, sgi__io_path_shown(path));
 }
 
 sgi_status sgi__io_regular_stat(const char *path, struct stat *st_out, sgi_error *err)

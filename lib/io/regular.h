@@ -14,7 +14,8 @@ sgi_status sgi__io_regular_open(const char *path, int *fd_out, struct stat *st_o
 /* The same questions without opening: stat, symbolic links followed. */
 sgi_status sgi__io_regular_stat(const char *path, struct stat *st_out, sgi_error *err);
 
-/* For a path that could not be reached: says so, and whether a link there leads nowhere. */
+/* For a path that could not be reached: says so, and whether a link there leads nowhere. `doing` is what was tried, as
+ * in "open"; NULL: nothing but to see what is there. */
 sgi_status sgi__io_path_error(const char *path, int os_errno, const char *doing, sgi_error *err);
 /* "a FIFO", "a folder", ... Static. */
 const char *sgi__io_kind_text(mode_t mode);

@@ -53,9 +53,10 @@ class Inspect(Case):
         self.check(model, model.path, "--folder", others[1], "--folder", model.path, "--folder", others[0] + "/")
         first = os.path.basename(model.files[0])
         self.failed(["inspect", index, "--folder", others[1]],
-                    f"{model.path}/{first}: not there, nor in {others[1]}$")
+                    f"{model.path}/{first}: not there, nor in {others[1]}; model.safetensors.index.json asks for it$")
         self.failed(["inspect", index, "--folder", others[1], "--folder", self.folder],
-                    f"{model.path}/{first}: not there, nor in {others[1]} or 1 more$")
+                    f"{model.path}/{first}: not there, nor in {others[1]} or 1 more; model.safetensors.index.json asks "
+                    "for it$")
         self.failed(["inspect", index, "--folder", index], f"{index}: no folder")
         self.failed(["inspect", index, "--folder", "/nowhere"], "/nowhere: No such file")
         shutil.copy(model.files[0], others[1])

@@ -303,7 +303,7 @@ static void a_missing_file_is_named(void **state)
     struct fs_memory *fs = fs_memory_new();
     add_part(fs, first_path, &first);
     add_part(fs, second_path, &second);
-    refused(fs, first_path, SGI_E_IO, "/m/x-00003-of-00003.gguf: no such file");
+    refused(fs, first_path, SGI_E_IO, "/m/x-00003-of-00003.gguf: no such file; x-00001-of-00003.gguf asks for it");
     fs_memory_special(fs, third_path);
     refused(fs, first_path, SGI_E_IO, "/m/x-00003-of-00003.gguf: not a regular file");
     fs_memory_free(fs);

@@ -181,7 +181,7 @@ static void a_missing_shard_is_named(void **state)
     sgi_error             err = { .struct_size = sizeof err };
     struct fs_memory     *fs = two_shards("{\"a\": \"one.safetensors\", \"c\": \"three.safetensors\"}");
     assert_int_equal(sgi__format_open(&fs->table, "/m", NULL, &m, &err), SGI_E_IO);
-    assert_string_equal(err.message, "/m/three.safetensors: no such file");
+    assert_string_equal(err.message, "/m/three.safetensors: no such file; model.safetensors.index.json asks for it");
     fs_memory_free(fs);
 }
 
@@ -216,11 +216,11 @@ static void shards_are_looked_for_in_further_folders(void **state)
     add_shard(fs, "/o/two.safetensors", "c", NULL);
     assert_int_equal(open_in(fs, "no", &err), SGI_OK);
     assert_int_equal(open_in(fs, "", &err), SGI_E_IO);
-    assert_string_equal(err.message, "/m/one.safetensors: no such file");
+    assert_string_equal(err.message, "/m/one.safetensors: no such file; i.safetensors.index.json asks for it");
     assert_int_equal(open_in(fs, "n", &err), SGI_E_FORMAT);
-    assert_string_equal(err.message, "/m/two.safetensors: not there, nor in /n");
+    assert_string_equal(err.message, "/m/two.safetensors: not there, nor in /n; i.safetensors.index.json asks for it");
     assert_int_equal(open_in(fs, "o", &err), SGI_E_FORMAT);
-    assert_string_equal(err.message, "/m/one.safetensors: not there, nor in /o/");
+    assert_string_equal(err.message, "/m/one.safetensors: not there, nor in /o/; i.safetensors.index.json asks for it");
     fs_memory_link(fs, "/m/two.safetensors", "/o/two.safetensors"); /* one file, two ways to it */
     assert_int_equal(open_in(fs, "no", &err), SGI_OK);
     assert_int_equal(open_in(fs, "n", &err), SGI_OK);

@@ -25,6 +25,7 @@ struct load {
     sgi_model      model;
     sgi_model_info info;
     char           device[32];
+    char           name[256];
     uint64_t      *digests; /* --digest: by tensor index */
     double        *load_ms; /* by repetition, for the summary */
 };
@@ -44,9 +45,33 @@ static double process_cpu_ms(void)
            (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-3;
 }
 
+/* The model's name in the runtime is what its path ends with, as far as it may be a name. */
+static void take_name(struct load *l)
+{
+    const char *path = l->options->path, *end = path + strlen(path);
+    size_t      used = 0;
+    while (end > path + 1 && end[-1] == '/')
+        end--;
+    const char *at = end;
+    while (at > path && at[-1] != '/')
+        at--;
+    while (at < end && used < sizeof l->name - 5) {
+        size_t step = utf8_step(at, true);
+        memcpy(l->name + used, step ? at : "?", step ? step : 1);
+        used += step ? step : 1;
+        at += step ? step : 1;
+    }
+    if (used == 0) /* "/" */
+        l->name[used++] = '/';
+    l->name[used] = '\0';
+}
+
+/* The library says which model it was about; whoever called for one file knows that. */
 static int failed(const struct load *l, sgi_status status, const sgi_error *err)
 {
-    return failure_status(l->options->path, status, err);
+    const char *cause = err && err->message[0] ? err->message : sgi_status_text(status);
+    const char *quote = strncmp(cause, "model '", 7) == 0 ? strchr(cause + 7, '\'') : NULL;
+    return failure(l->options->path, quote && strncmp(quote, "': ", 3) == 0 ? quote + 3 : cause);
 }
 
 /* ----------------------------------------------------------- open and close */
@@ -62,8 +87,8 @@ static int order_refused(struct load *l, sgi_model_config *config, const sgi_err
         return failed(l, refused->code, refused);
     for (uint32_t n = 0; n < l->order.count; n++)
         if (sgi_model_tensor_find(l->rt, l->model, l->order.list[n], &tensor) != SGI_OK) {
-            snprintf(message, sizeof message, "line names a tensor that the model does not have: '%.90s'",
-                     l->order.list[n]);
+            snprintf(message, sizeof message, "line %u names a tensor that the model does not have: '%.90s'",
+                     l->order.lines[n], l->order.list[n]);
             return failure(l->options->order_path, message);
         }
     return failed(l, refused->code, refused);
@@ -74,7 +99,7 @@ static int register_model(struct load *l)
     sgi_error        err = { .struct_size = sizeof err };
     sgi_model_config config;
     sgi_model_config_init(&config, sizeof config);
-    config.name = "model";
+    config.name = l->name;
     config.path = l->options->path;
     config.idle_timeout_ms = SGI_IDLE_NEVER; /* it leaves when the repetition is over, not by the clock */
     config.order = (const char *const *)l->order.list;
@@ -298,6 +323,7 @@ static int run(struct output *out, int argc, char **argv)
     if (code != EXIT_GOOD)
         return code < 0 ? EXIT_GOOD : code;
 
+    take_name(&l);
     code = prepare(&l);
     if (code == EXIT_GOOD)
         code = repeat(out, &l);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* ---------------------------------------------------------------- messages */
@@ -28,11 +29,15 @@ static void say(const char *who, const char *path, const char *cause, const char
     output_flush(&line);
 }
 
-/* Whether a cause says which file it is about, or which one in a folder. A short name could stand there by chance. */
+/* Whether a cause says which file it is about, or which one in a folder. A short name could stand there by chance, but
+ * not at the beginning, nor behind what was done with it: "open NAME: ...". */
 static bool names_path(const char *cause, const char *path)
 {
-    size_t bytes = strlen(path);
+    size_t      bytes = strlen(path);
+    const char *second = cause + strcspn(cause, " ");
     if (strncmp(cause, path, bytes) == 0 && cause[bytes] == ':')
+        return true;
+    if (*second && strncmp(second + 1, path, bytes) == 0 && second[1 + bytes] == ':')
         return true;
     if (!strpbrk(path, "/."))
         return false;
@@ -42,9 +47,19 @@ static bool names_path(const char *cause, const char *path)
     return false;
 }
 
+/* The library shortens a long path to "..." and its end; behind the whole of it that would be said twice. */
+static const char *without_end_of(const char *path, const char *cause)
+{
+    size_t      dots = strspn(cause, "."), bytes = strlen(path);
+    const char *colon = strstr(cause, ": ");
+    size_t      end = colon ? (size_t)(colon - cause) - dots : 0;
+    return dots == 3 && colon && end <= bytes && strncmp(path + bytes - end, cause + dots, end) == 0 ? colon + 2
+                                                                                                     : cause;
+}
+
 int failure(const char *path, const char *cause)
 {
-    say("sgi", names_path(cause, path) ? NULL : path, cause, "");
+    say("sgi", names_path(cause, path) ? NULL : path, without_end_of(path, cause), "");
     return EXIT_FAILED;
 }
 
@@ -111,12 +126,12 @@ static bool parse(const char *text, bool units, uint64_t *out)
     unsigned long long value = strtoull(text, &end, 10);
     unsigned           shift = 0;
     if (units && *end) {
-        static const char letters[] = "KMG";
-        const char       *letter = strchr(letters, *end);
+        static const char letters[] = "kmgt";
+        const char       *letter = strchr(letters, *end | 0x20); /* 2m is 2M */
         if (!letter)
             return false;
         shift = 10 * (unsigned)(letter - letters + 1);
-        end += strcmp(end + 1, "iB") == 0 ? 3 : 1;
+        end += strcasecmp(end + 1, "iB") == 0 ? 3 : 1;
     }
     if (errno || *end || value > UINT64_MAX >> shift)
         return false;
@@ -138,8 +153,12 @@ bool bytes_parse(const struct command *command, const char *option, const char *
 {
     if (parse(text, true, out) && *out >= min && *out <= max && *out % min == 0)
         return true;
-    usage_error(command, "%s takes bytes (2M is 2 MiB), a multiple of %" PRIu64 " up to %s, not '%s'", option, min,
-                size_text(max).text, text);
+    if (min == 1)
+        usage_error(command, "%s takes bytes (2M is 2 MiB), from 1 up to %s, not '%s'", option, size_text(max).text,
+                    text);
+    else
+        usage_error(command, "%s takes bytes (2M is 2 MiB), a multiple of %" PRIu64 " up to %s, not '%s'", option, min,
+                    size_text(max).text, text);
     return false;
 }
 

@@ -30,9 +30,10 @@ static int put_help(struct output *out)
     for (size_t i = 0; i < COMMANDS_COUNT; i++)
         output_format(out, "  sgi %-10s %s\n", commands[i]->name, commands[i]->summary);
     output_format(out, "  sgi %-10s %s\n", "help", "all about one command: sgi help COMMAND");
+    output_format(out, "  sgi %-10s %s\n", "version", "the version of the library in use");
     output_text(out, "\n"
                      "  --help, -h     this, or after a command the help of that command\n"
-                     "  --version, -V  the version of the library in use\n"
+                     "  --version, -V  as sgi version\n"
                      "\n"
                      "Exit status: 0 good; 1 failure, with one line on stderr naming file and cause; 2 wrong usage.\n");
     return EXIT_GOOD;
@@ -52,7 +53,8 @@ static int help(struct output *out, int argc, char **argv)
     if (argc > 2)
         return usage_error(NULL, "help takes one command");
     const struct command *command = find(argv[1]);
-    if (!command && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0))
+    if (!command && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0 ||
+                     strcmp(argv[1], "version") == 0))
         return put_help(out);
     if (!command)
         return usage_error(NULL, "there is no command '%s'", argv[1]);
@@ -72,7 +74,7 @@ static int run(struct output *out, int argc, char **argv)
         return help(out, argc, argv);
     if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0)
         return argc == 1 ? put_help(out) : usage_error(NULL, "%s takes no arguments here", argv[0]);
-    if (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "-V") == 0)
+    if (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "-V") == 0 || strcmp(argv[0], "version") == 0)
         return argc == 1 ? put_version(out) : usage_error(NULL, "%s takes no arguments", argv[0]);
     const struct command *command = find(argv[0]);
     if (!command)

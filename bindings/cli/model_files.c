@@ -18,23 +18,28 @@ void names_free(struct names *names)
     for (uint32_t i = 0; i < names->count; i++)
         free(names->list[i]);
     free(names->list);
+    free(names->lines);
     *names = (struct names){ 0 };
 }
 
-static bool names_add(struct names *names, const char *text, size_t bytes)
+static bool names_add(struct names *names, const char *text, size_t bytes, uint32_t line)
 {
     if ((names->count & (names->count - 1)) == 0) { /* full at every power of two */
-        size_t room = names->count ? 2 * (size_t)names->count : 1;
-        char **grown = reallocarray(names->list, room, sizeof *grown);
-        if (!grown)
+        size_t    room = names->count ? 2 * (size_t)names->count : 1;
+        char    **grown = reallocarray(names->list, room, sizeof *grown);
+        uint32_t *lines = grown ? reallocarray(names->lines, room, sizeof *lines) : NULL;
+        if (grown)
+            names->list = grown;
+        if (!lines)
             return false;
-        names->list = grown;
+        names->lines = lines;
     }
     char *name = malloc(bytes + 1);
     if (!name)
         return false;
     memcpy(name, text, bytes);
     name[bytes] = '\0';
+    names->lines[names->count] = line;
     names->list[names->count++] = name;
     return true;
 }
@@ -71,13 +76,13 @@ int model_files(const char *path, sgi_runtime *rt, sgi_model model, const sgi_mo
     struct stat st;
     if (info->parts_count == 1 && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
         (uint64_t)st.st_size == info->file_bytes) /* messages name what was asked for */
-        return names_add(files_out, path, strlen(path)) ? EXIT_GOOD : failure(path, "out of memory");
+        return names_add(files_out, path, strlen(path), 0) ? EXIT_GOOD : failure(path, "out of memory");
     for (uint32_t i = 0; i < info->parts_count; i++) {
         sgi_model_part part = { .struct_size = sizeof part };
         sgi_status     status = sgi_model_part_at(rt, model, i, &part);
         if (status != SGI_OK)
             return failure_status(path, status, NULL);
-        if (!names_add(files_out, part.path, strlen(part.path)))
+        if (!names_add(files_out, part.path, strlen(part.path), 0))
             return failure(path, "out of memory");
     }
     return EXIT_GOOD;
@@ -112,17 +117,19 @@ static int read_all(const char *path, struct text *text)
 int order_read(const char *path, struct names *order_out)
 {
     struct text text = { 0 };
+    uint32_t    number = 0;
     int         code = read_all(path, &text);
     for (size_t at = 0; code == EXIT_GOOD && at < text.used;) {
         const char *line = text.bytes + at;
         const char *end = memchr(line, '\n', text.used - at);
         size_t      bytes = end ? (size_t)(end - line) : text.used - at;
         at += bytes + 1;
+        number++;
         if (bytes > 0 && line[bytes - 1] == '\r')
             bytes--;
         if (bytes > 0 && order_out->count == NAMES_MAX)
             code = failure(path, "has more than 1048576 names");
-        else if (bytes > 0 && !names_add(order_out, line, bytes))
+        else if (bytes > 0 && !names_add(order_out, line, bytes, number))
             code = failure(path, "out of memory");
     }
     free(text.bytes);

@@ -8,8 +8,9 @@
 #include <sgi/sgi.h>
 
 struct names {
-    char   **list;
-    uint32_t count;
+    char    **list;
+    uint32_t *lines; /* of a text file, from 1, that they stood on; 0: none */
+    uint32_t  count;
 };
 
 void names_free(struct names *names);

@@ -131,8 +131,45 @@ class Failures(Case):
         self.both(latin, r"latin\?.safetensors", "No such file")
         self.both(os.path.join(self.folder, "red\x1b[31m.safetensors"), r"red\?\[31m.safetensors")
 
+    def assert_named_once(self, argv, name, **kw):
+        done = self.failed(argv, name, **kw)
+        self.assertEqual(done.err.count(name), 1, done)
+        self.assertNotIn("look at", done.err, done)
+        return done
+
+    def test_a_name_is_said_once(self):
+        for name in ("nothing", "nothing.safetensors", "./nothing.gguf"):
+            for command in ("inspect", "load"):
+                with self.subTest(name=name, command=command):
+                    done = self.assert_named_once([command, name], name.lstrip("./"), cwd=self.folder)
+                    self.assertEqual(done.err, f"sgi: {name}: No such file or directory\n")
+        long = os.path.join(self.folder, "d" * 100, "e" * 100)
+        os.makedirs(long)
+        path = models.write(os.path.join(long, "broken.safetensors"), b"")
+        self.assert_named_once(["inspect", path], "broken.safetensors")
+        done = self.failed(["inspect", "ok", "--folder", "nowhere"], cwd=self.folder)
+        self.assertEqual(done.err, "sgi: ok: nowhere: No such file or directory\n")
+
+    def test_a_model_goes_by_the_name_of_its_file(self):
+        model = models.single(self.folder, "early.safetensors")
+        done = self.failed(["load", model.path, "--device", "host:9999"], "'host:9999'", "'host:999'")
+        self.assertNotIn("model '", done.err)
+        for path in (model.path, os.path.join(self.folder, "cut.safetensors")):
+            with open(model.path, "rb") as f:
+                whole = f.read()
+            models.write(path, whole)
+        order = models.write(os.path.join(self.folder, "order"), b"\n\r\nno such tensor\n")
+        self.failed(["load", path, "--order", order], f"sgi: {order}: line 3 names .*'no such tensor'")
+
+    def test_who_asks_for_a_shard_is_named(self):
+        root = os.path.join(self.folder, "asked")
+        os.mkdir(root)
+        models.write(os.path.join(root, "model.safetensors.index.json"),
+                     json.dumps({"weight_map": {"weight.a": "gone.safetensors"}}).encode())
+        self.both(root, "gone.safetensors: No such file or directory; model.safetensors.index.json asks for it")
+
     def test_a_short_name_is_named(self):
-        self.failed(["inspect", "s"], "sgi: s: |open s:", cwd=self.folder)
+        self.assert_named_once(["inspect", "s"], "s: ", cwd=self.folder)
         models.write(os.path.join(self.folder, "a"), b"")
         self.failed(["inspect", "a"], "^sgi: a: ", cwd=self.folder)
 

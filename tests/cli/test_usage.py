@@ -18,6 +18,8 @@ WRONG = (
     ["load", "a", "--block", "1Ki"], ["load", "a", "--block", "17179869184G"], ["load", "a", "--block", "2MB"],
     ["load", "a", "--depth", "0"], ["load", "a", "--depth", "65"], ["load", "a", "--cold=yes"],
     ["load", "a", "--rate", "0"], ["load", "a", "--rate", "fast"], ["load", "a", "--rate", "2049G"],
+    ["load", "a", "--rate", "1025g"], ["load", "a", "--rate", "2T"], ["load", "a", "--block", "2p"],
+    ["load", "a", "--block", "2mb"], ["load", "a", "--block", "2Mi"], ["version", "more"], ["help", "version", "more"],
     ["load", "a", "--help=1"], ["load", "a", "--device", ""],
 )
 
@@ -38,13 +40,15 @@ class Usage(Case):
                             (["load", "a", "--json", "-xj"], "-x"),
                             (["load", "a", "--help=1"], "--help takes no value"),
                             (["load", "--depth"], "--depth needs a value"), (["load", "a", "b"], "'b'"),
-                            (["load", "a", "--block", "5000"], "'5000'"), (["frobnicate"], "'frobnicate'")):
+                            (["load", "a", "--block", "5000"], "'5000'"), (["frobnicate"], "'frobnicate'"),
+                            (["load", "a", "--rate", "0"], "from 1 up to 1.0 TiB, not '0'"),
+                            (["load", "a", "--block", "0"], "a multiple of 4096 up to 64.0 MiB, not '0'")):
             with self.subTest(argv=argv):
                 self.assertIn(named, sgi(*argv).err)
 
     def test_help_is_everywhere(self):
         general = self.good("help").out
-        for argv in (["--help"], ["-h"], ["help", "--help"], ["help", "help"]):
+        for argv in (["--help"], ["-h"], ["help", "--help"], ["help", "help"], ["help", "version"]):
             self.assertEqual(self.good(*argv).out, general)
         for command in ("inspect", "load", "features"):
             self.assertIn(f"sgi {command} ", general)
@@ -54,7 +58,8 @@ class Usage(Case):
                 self.assertEqual(self.good(*argv).out, text)
 
     def test_version(self):
-        for argv in (["--version"], ["-V"]):
+        self.assertIn("sgi version ", self.good("help").out)
+        for argv in (["--version"], ["-V"], ["version"]):
             self.assertRegex(self.good(*argv).out, r"\Asgi \d+\.\d+\.\d+\n\Z")
 
     def test_operands_after_two_dashes(self):

@@ -12,6 +12,10 @@
  * weights are there; `call`: from its cancel, for an answer may take as long as it likes) makes the model WEDGED: its
  * memory stays where it is, its requests are refused, everything else goes on; should the callback come back after all,
  * the instance is stopped in order and the model is usable again.
+ *
+ * A callback that starts a process does it by posix_spawn(), or by fork and exec with nothing of the library in
+ * between: the child has none of its threads, and no function of this header or of sgi.h may be called there for its
+ * runtime, model, stage or call.
  */
 #ifndef SGI_EXT_H
 #define SGI_EXT_H

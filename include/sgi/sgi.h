@@ -441,7 +441,9 @@ SGI_API sgi_status sgi_inspect_config(const sgi_model_config *config, uint32_t f
 
 /**
  * Register a model: read and check its headers, note its files' identity. Nothing stays open and no device is
- * touched. The files must not change afterwards; every load compares.
+ * touched. The files must not change afterwards: every load from disk compares device, inode, size and mtime. One that
+ * was written to, replaced by its like or merely touched ends it in SGI_E_CHANGED, each time, until the model is
+ * unregistered and registered again.
  *
  * @param config  copied, with everything it points to except engine->user
  * @return SGI_OK · SGI_E_INVALID (err names the field) · SGI_E_EXISTS · SGI_E_IO · SGI_E_FORMAT ·
@@ -771,7 +773,18 @@ SGI_API sgi_status sgi_ticket_wait(sgi_runtime *rt, sgi_ticket ticket, uint32_t 
  */
 SGI_API sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease);
 
-/** A tensor in memory. Valid until the lease is released. */
+/**
+ * A tensor in memory. Valid until the lease is released.
+ *
+ * Alignment on a host device: `data` lies at sgi_tensor.file_offset modulo 4096. Only where the file's data begins at
+ * no multiple of 8 (sgi_model_part.data_offset) it is moved, to the beginning of a page: then `data` lies at
+ * file_offset - data_offset modulo 4096. So it is as aligned as the file has it:
+ *
+ *  - GGUF: at a multiple of the file's general.alignment (32 where it names none; 8 at least), up to 4096.
+ *  - safetensors: the format asks for none. Its usual writers begin the data at a multiple of 8 and put the tensors
+ *    one behind the other, those of large elements first, so that elements are aligned to their own size; but a file
+ *    may have an F32 at any address. Look before using instructions that mind.
+ */
 typedef struct sgi_view {
     uint32_t    struct_size;
     uint32_t    reserved0;

@@ -73,6 +73,36 @@ static void tensors_are_where_the_view_says(void **state)
     tear_down(&f);
 }
 
+/* What sgi_view promises: as the file has it, to within a page. */
+static void a_tensor_is_as_aligned_as_in_its_file(void **state)
+{
+    (void)state;
+    static const struct test_tensor tensors[] = { { "a", 3 }, { "b", 100 }, { "c", 5000 }, { "d", 8 } };
+    struct fixture                  f;
+    set_up(&f);
+    for (uint32_t rest = 0; rest < 8; rest++) {
+        struct test_file made;
+        sgi_model_part   part = { .struct_size = sizeof part };
+        test_file_make(&made, &folder, "aligned.safetensors", rest, tensors, 4);
+        for (int with_prefix = 0; with_prefix < 2; with_prefix++) {
+            sgi_model m = host_add(f.rt, "m", made.path, with_prefix ? &f.engine : NULL);
+            sgi_lease lease = host_acquire(f.rt, m);
+            assert_int_equal(sgi_model_part_at(f.rt, m, 0, &part), SGI_OK);
+            assert_int_equal(part.data_offset % 8, rest);
+            for (uint64_t n = 0; n < 4; n++) {
+                sgi_tensor t = { .struct_size = sizeof t };
+                assert_int_equal(sgi_model_tensor_at(f.rt, m, n, &t), SGI_OK);
+                uint64_t at = rest ? t.file_offset - part.data_offset : t.file_offset;
+                assert_int_equal((uintptr_t)host_tensor(f.rt, lease, n).data % 4096, at % 4096);
+            }
+            host_release(f.rt, lease);
+            assert_int_equal(sgi_model_unregister(f.rt, m, SGI_FOREVER, &f.err), SGI_OK);
+        }
+        test_file_free(&made);
+    }
+    tear_down(&f);
+}
+
 static void an_image_without_fd_is_memory_only(void **state)
 {
     (void)state;
@@ -343,6 +373,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tensors_are_where_the_view_says),
+        cmocka_unit_test(a_tensor_is_as_aligned_as_in_its_file),
         cmocka_unit_test(an_image_without_fd_is_memory_only),
         cmocka_unit_test(a_descriptor_holds_prefix_and_data_and_cannot_be_written),
         cmocka_unit_test(a_descriptor_outlives_the_lease_and_its_memory_is_not_reused),

@@ -17,7 +17,10 @@
 
 #include "sim/sim.h"
 
-enum { WORKERS_MAX = 16, WALK = 32 };
+enum {
+    WORKERS_MAX = 16,
+    SHORTER_MAX = 4000, /* events: a prefix each, some milliseconds */
+};
 
 struct options {
     uint64_t    seeds, first, events, workers;
@@ -109,12 +112,12 @@ static bool fails(uint64_t seed, uint64_t events, bool quiet)
 
 /*
  * What fails while the clients are there fails with every longer prefix too, so halving finds the shortest. What fails
- * in the quiet after them may pass with some of these: from what halving has found, it walks down until WALK prefixes
- * in a row pass. So the one that is told fails, and none of the WALK before it does; a shorter one still may.
+ * in the quiet after them may pass with some of these: so all shorter ones are tried, from the first, where they are not
+ * too many.
  */
 static void shrink(uint64_t seed, uint64_t events)
 {
-    uint64_t good = 0, bad = events;
+    uint64_t good = 0, bad = events, shorter = 1;
 
     if (!fails(seed, events, true)) {
         fprintf(stderr, "sim: seed %" PRIu64 " failed, and did not when it was run again\n", seed);
@@ -127,13 +130,11 @@ static void shrink(uint64_t seed, uint64_t events)
         else
             good = middle;
     }
-    for (uint64_t less = 1; less <= WALK && less < bad; less++) {
-        if (!fails(seed, bad - less, true))
-            continue;
-        bad -= less;
-        less = 0;
-    }
-    fprintf(stderr, "sim: short failing prefix: --first %" PRIu64 " --seeds 1 --events %" PRIu64 "\n", seed, bad);
+    while (bad <= SHORTER_MAX && shorter < bad && !fails(seed, shorter, true))
+        shorter++;
+    if (bad <= SHORTER_MAX)
+        bad = shorter;
+    fprintf(stderr, "sim: shortest failing prefix: --first %" PRIu64 " --seeds 1 --events %" PRIu64 "\n", seed, bad);
     fails(seed, bad, false);
     fprintf(stderr, "sim: once it is mended, tests/sim/kept_seeds.txt keeps it: %" PRIu64 " %" PRIu64 "\n", seed, bad);
 }

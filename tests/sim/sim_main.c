@@ -112,8 +112,8 @@ static bool fails(uint64_t seed, uint64_t events, bool quiet)
 
 /*
  * What fails while the clients are there fails with every longer prefix too, so halving finds the shortest. What fails
- * in the quiet after them may pass with some of these: so all shorter ones are tried, from the first, where they are not
- * too many.
+ * in the quiet after them may pass with some of these: so all shorter ones are tried, from the first, where they are
+ * not too many.
  */
 static void shrink(uint64_t seed, uint64_t events)
 {

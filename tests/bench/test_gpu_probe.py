@@ -44,8 +44,11 @@ def fake(*argv, mode="works", nvml=True, fails="", **environment):
 
 def functions():
     """All that gpu_probe may call."""
-    with open(os.path.join(SOURCES, "gpu_probe_cuda.h"), encoding="utf-8") as f:
-        return re.findall(r"X\((cu\w+),", f.read())
+    found = []
+    for header in ("../lib/device/cuda_abi.h", "gpu_probe_cuda.h"):
+        with open(os.path.join(SOURCES, header), encoding="utf-8") as f:
+            found += re.findall(r"X\((cu\w+),", f.read())
+    return found
 
 
 class Case(unittest.TestCase):

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * gpu_probe's functions against those of cuda.h: names as they are exported, and parameters, with the types taken from
+ * Our functions against those of cuda.h: names as they are exported, and parameters, with the types taken from
  * cuda.h. Compiled only: what differs does not compile.
  */
 #include <cuda.h>
 #include <cudaTypedefs.h>
 
-#define GPU_PROBE_CUDA_OWN_TYPES
+#define SGI__CUDA_OWN_TYPES
 typedef CUresult                         cu_result;
 typedef CUdevice_attribute               cu_attribute;
 typedef CUmemAllocationHandleType        cu_handle_type;
@@ -21,6 +21,7 @@ typedef CUcontext                        cu_context;
 typedef CUmodule                         cu_module;
 typedef CUfunction                       cu_function;
 typedef CUstream                         cu_stream;
+typedef CUevent                          cu_event;
 typedef CUuuid                           cu_uuid;
 typedef CUmemAllocationProp              cu_allocation;
 typedef CUmemAccessDesc                  cu_access;
@@ -29,7 +30,7 @@ typedef CUcheckpointCheckpointArgs       cu_checkpoint_args;
 typedef CUcheckpointRestoreArgs          cu_restore_args;
 typedef CUcheckpointUnlockArgs           cu_unlock_args;
 
-#include "../../bench/gpu_probe_cuda.h"
+#include "gpu_probe_cuda.h"
 
 /* cuda.h renames it to a later form, and declares this one only for itself. */
 extern __typeof__(*(PFN_cuCtxCreate_v3020)0) cuCtxCreate_v2;

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is used of the CUDA driver, declared by hand: the library is built where no toolkit is.
+ *
+ * Names are those of the ABI, not of the source: cuda.h renames cuMemAlloc to cuMemAlloc_v2, and dlsym() finds the
+ * latter. tests/cuda/ compares all of this with cuda.h where there is one; that is why the types can be left out
+ * (SGI__CUDA_OWN_TYPES) and the functions are a list.
+ */
+#ifndef SGI_DEVICE_CUDA_ABI_H
+#define SGI_DEVICE_CUDA_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    CU_OK = 0,
+    CU_INVALID_VALUE = 1,
+    CU_OUT_OF_MEMORY = 2,
+    CU_NOT_INITIALIZED = 3,
+    CU_STUB_LIBRARY = 34,
+    CU_NO_DEVICE = 100,
+    CU_INVALID_DEVICE = 101,
+    CU_INVALID_CONTEXT = 201,
+    CU_INVALID_HANDLE = 400,
+    CU_NOT_READY = 600,
+    CU_ILLEGAL_ADDRESS = 700,
+    CU_PRIMARY_CONTEXT_ACTIVE = 708,
+    CU_ALREADY_REGISTERED = 712,
+    CU_NOT_REGISTERED = 713,
+    CU_LAUNCH_FAILED = 719,
+    CU_NOT_PERMITTED = 800,
+    CU_NOT_SUPPORTED = 801,
+    CU_UNKNOWN = 999,
+
+    CU_PRIMARY_BLOCKING_SYNC = 0x4,
+    CU_STREAM_DOES_NOT_BLOCK = 0x1,
+    CU_EVENT_SLEEPS = 0x1, /* who waits for it sleeps instead of spinning */
+    CU_EVENT_NO_TIMING = 0x2,
+    CU_HOST_PORTABLE = 0x1,
+
+    CU_ATTRIBUTE_SMS = 16,
+    CU_ATTRIBUTE_COMPUTE_MODE = 20,
+    CU_ATTRIBUTE_COPY_ENGINES = 40,
+    CU_ATTRIBUTE_CC_MAJOR = 75,
+    CU_ATTRIBUTE_CC_MINOR = 76,
+    CU_ATTRIBUTE_PAGEABLE_ACCESS = 88,
+    CU_ATTRIBUTE_HOST_PAGE_TABLES = 100,
+    CU_ATTRIBUTE_VMM = 102,
+    CU_ATTRIBUTE_POSIX_FD = 103,
+    CU_ATTRIBUTE_READ_ONLY_REGISTER = 113,
+    CU_ATTRIBUTE_POOLS = 115,
+    CU_ATTRIBUTE_DMA_BUF = 124,
+    CU_ATTRIBUTE_MPS = 133,
+    CU_ATTRIBUTE_HOST_NUMA_ID = 134,
+    CU_ATTRIBUTE_DECOMPRESS_MASK = 136,
+    CU_ATTRIBUTE_HOST_NUMA_VMM = 141,
+    CU_ATTRIBUTE_HOST_VMM = 145,
+
+    CU_LOCATION_DEVICE = 1,
+    CU_LOCATION_HOST = 2,
+    CU_LOCATION_HOST_NUMA = 3,
+    CU_ALLOCATION_PINNED = 1,
+    CU_HANDLE_NONE = 0,
+    CU_HANDLE_FD = 1,
+    CU_ACCESS_READ = 1,
+    CU_ACCESS_READ_WRITE = 3,
+    CU_GRANULARITY_MINIMUM = 0,
+    CU_GRANULARITY_RECOMMENDED = 1,
+};
+
+#ifndef SGI__CUDA_OWN_TYPES
+typedef unsigned int          cu_enum; /* what gcc and clang make of an enum without negative values */
+typedef cu_enum               cu_result, cu_attribute, cu_handle_type, cu_granularity;
+typedef int                   cu_device;
+typedef unsigned long long    cu_ptr, cu_handle;
+typedef struct cu_context_st *cu_context;
+typedef struct cu_stream_st  *cu_stream;
+typedef struct cu_event_st   *cu_event;
+typedef struct {
+    char bytes[16];
+} cu_uuid;
+typedef struct {
+    cu_enum type;
+    int     id;
+} cu_location;
+typedef struct {
+    cu_enum     type, handle_types;
+    cu_location location;
+    void       *win32;
+    struct {
+        unsigned char  compression, rdma;
+        unsigned short usage;
+        unsigned char  reserved[4];
+    } flags;
+} cu_allocation;
+typedef struct {
+    cu_location location;
+    cu_enum     flags;
+} cu_access;
+#endif
+
+/* X(name as the driver exports it, parameters): what the library calls. All of it is in every driver from 550 on. */
+#define SGI__CUDA_CALLS(X)                                                                                   \
+    X(cuInit, (unsigned int flags))                                                                          \
+    X(cuDriverGetVersion, (int *version))                                                                    \
+    X(cuDeviceGetCount, (int *count))                                                                        \
+    X(cuDeviceGet, (cu_device * device, int ordinal))                                                        \
+    X(cuDeviceGetName, (char *name, int length, cu_device device))                                           \
+    X(cuDeviceGetUuid_v2, (cu_uuid * uuid, cu_device device))                                                \
+    X(cuDeviceGetPCIBusId, (char *id, int length, cu_device device))                                         \
+    X(cuDeviceTotalMem_v2, (size_t * bytes, cu_device device))                                               \
+    X(cuDeviceGetAttribute, (int *value, cu_attribute attribute, cu_device device))                          \
+    X(cuDeviceCanAccessPeer, (int *can, cu_device device, cu_device peer))                                   \
+    X(cuDevicePrimaryCtxSetFlags_v2, (cu_device device, unsigned int flags))                                 \
+    X(cuDevicePrimaryCtxRetain, (cu_context * context, cu_device device))                                    \
+    X(cuDevicePrimaryCtxRelease_v2, (cu_device device))                                                      \
+    X(cuDevicePrimaryCtxGetState, (cu_device device, unsigned int *flags, int *active))                      \
+    X(cuCtxGetCurrent, (cu_context * context))                                                               \
+    X(cuCtxPushCurrent_v2, (cu_context context))                                                             \
+    X(cuCtxPopCurrent_v2, (cu_context * context))                                                            \
+    X(cuMemGetInfo_v2, (size_t * free_bytes, size_t * total_bytes))                                          \
+    X(cuMemGetAllocationGranularity, (size_t * bytes, const cu_allocation *prop, cu_granularity option))     \
+    X(cuMemAddressReserve, (cu_ptr * at, size_t bytes, size_t align, cu_ptr hint, unsigned long long flags)) \
+    X(cuMemAddressFree, (cu_ptr at, size_t bytes))                                                           \
+    X(cuMemCreate, (cu_handle * handle, size_t bytes, const cu_allocation *prop, unsigned long long flags))  \
+    X(cuMemRelease, (cu_handle handle))                                                                      \
+    X(cuMemMap, (cu_ptr at, size_t bytes, size_t offset, cu_handle handle, unsigned long long flags))        \
+    X(cuMemUnmap, (cu_ptr at, size_t bytes))                                                                 \
+    X(cuMemSetAccess, (cu_ptr at, size_t bytes, const cu_access *access, size_t count))                      \
+    X(cuMemHostRegister_v2, (void *at, size_t bytes, unsigned int flags))                                    \
+    X(cuMemHostUnregister, (void *at))                                                                       \
+    X(cuMemcpyHtoDAsync_v2, (cu_ptr to, const void *from, size_t bytes, cu_stream stream))                   \
+    X(cuMemcpyDtoHAsync_v2, (void *to, cu_ptr from, size_t bytes, cu_stream stream))                         \
+    X(cuMemcpyDtoDAsync_v2, (cu_ptr to, cu_ptr from, size_t bytes, cu_stream stream))                        \
+    X(cuMemsetD8Async, (cu_ptr at, unsigned char value, size_t bytes, cu_stream stream))                     \
+    X(cuStreamCreate, (cu_stream * stream, unsigned int flags))                                              \
+    X(cuStreamDestroy_v2, (cu_stream stream))                                                                \
+    X(cuStreamQuery, (cu_stream stream))                                                                     \
+    X(cuStreamSynchronize, (cu_stream stream))                                                               \
+    X(cuStreamWaitEvent, (cu_stream stream, cu_event event, unsigned int flags))                             \
+    X(cuEventCreate, (cu_event * event, unsigned int flags))                                                 \
+    X(cuEventDestroy_v2, (cu_event event))                                                                   \
+    X(cuEventRecord, (cu_event event, cu_stream stream))                                                     \
+    X(cuEventQuery, (cu_event event))                                                                        \
+    X(cuEventSynchronize, (cu_event event))
+
+#endif

@@ -8,7 +8,7 @@ import re
 from source import FOLDERS, Report, files, read
 
 # Compiled by a script of its own, or included by another file.
-EXEMPT = re.compile(r"^tests/install/|_impl\.c$")
+EXEMPT = re.compile(r"^tests/(install|abi)/|_impl\.c$")
 
 
 def unroll(text):

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Copies and fills. What can be known of the addresses is checked in the call: a range of which a part is nobody's,
- * goes over the end of an allocation, or is not this device's to use, is CU_INVALID_VALUE. A write to what the device may
- * only read is accepted, and faults the device when it is carried out.
+ * goes over the end of an allocation, or is not this device's to use, is CU_INVALID_VALUE. A write to what the device
+ * may only read is accepted, and faults the device when it is carried out.
  *
  * How synchronous they are is what the driver's manual promises, and not more:
  *   from pinned memory      async: later. Plain: done on return

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the process holds, what it did that the real driver leaves undefined, and the end of the process, where it
- * should hold nothing. Violations are told when they happen and counted; FAKECUDA_STRICT=1 ends the process there, so that no
- * test passes over one.
+ * should hold nothing. Violations are told when they happen and counted; FAKECUDA_STRICT=1 ends the process there, so
+ * that no test passes over one.
  */
 #include <stdarg.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What lib/device and bench/gpu_probe declare of the CUDA driver is what cuda.h declares. Skips where there is none.
+"""What lib/device, bench/gpu_probe and the fake driver declare of CUDA is what cuda.h declares. Skips without one.
 
     cuda_h.py --cc COMPILER [--include FOLDER]
 """
@@ -15,8 +15,8 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.join(HERE, "..", "..")
-LIBRARY, PROBE = "lib/device/cuda_abi.h", "bench/gpu_probe_cuda.h"
-HEADERS = (LIBRARY, PROBE, "lib/device/nvml_abi.h")
+LIBRARY, PROBE, FAKE = "lib/device/cuda_abi.h", "bench/gpu_probe_cuda.h", "tests/fakecuda/calls.h"
+HEADERS = (LIBRARY, PROBE, FAKE, "lib/device/nvml_abi.h")
 TYPES, PROTOTYPES = "cuda_types.c", "cuda_prototypes.c"
 
 
@@ -33,7 +33,7 @@ def include_folder(given):
 
 def compile_unit(cc, unit, include, tree=TREE):
     """What the compiler says, with our headers as they stand in `tree`."""
-    command = [cc, "-std=gnu11", "-fsyntax-only", "-isystem", include, "-I", os.path.join(tree, "bench"),
+    command = [cc, "-std=gnu11", "-fsyntax-only", "-isystem", include, "-I", os.path.join(tree, "tests", "fakecuda"),
                os.path.join(HERE, unit)]
     return subprocess.run(command, text=True, capture_output=True, check=False)
 
@@ -72,7 +72,10 @@ def main():
             (TYPES, LIBRARY, r"int     id;", "long id;"),
             (PROTOTYPES, LIBRARY, r"cuMemMap, \(cu_ptr at, size_t bytes, size_t offset,",
              "cuMemMap, (cu_ptr at, size_t bytes, unsigned offset,"),
-            (PROTOTYPES, PROBE, r"X\(cuMemAlloc_v2,", "X(cuMemAlloc_v9,")):
+            (PROTOTYPES, PROBE, r"X\(cuMemAlloc_v2,", "X(cuMemAlloc_v9,"),
+            (TYPES, FAKE, "CU_CONTEXT_IS_DESTROYED = 709", "CU_CONTEXT_IS_DESTROYED = 710"),
+            (PROTOTYPES, FAKE, r"X\(cuStreamGetFlags, \(cu_stream stream, unsigned int \*flags",
+             "X(cuStreamGetFlags, (cu_stream stream, int *flags")):
         good = differs(o.cc, include, unit, header, old, new) and good
     print(f"against {include}: {'the same' if good else 'NOT the same'}")
     sys.exit(0 if good else 1)

@@ -25,12 +25,15 @@ typedef CUevent                          cu_event;
 typedef CUuuid                           cu_uuid;
 typedef CUmemAllocationProp              cu_allocation;
 typedef CUmemAccessDesc                  cu_access;
+typedef CUmemLocation                    cu_location;
 typedef CUcheckpointLockArgs             cu_lock_args;
 typedef CUcheckpointCheckpointArgs       cu_checkpoint_args;
 typedef CUcheckpointRestoreArgs          cu_restore_args;
 typedef CUcheckpointUnlockArgs           cu_unlock_args;
+typedef CUhostFn                         cu_host_function;
+typedef CUdriverProcAddressQueryResult   cu_found;
 
-#include "gpu_probe_cuda.h"
+#include "calls.h"
 
 /* cuda.h renames it to a later form, and declares this one only for itself. */
 extern __typeof__(*(PFN_cuCtxCreate_v3020)0) cuCtxCreate_v2;
@@ -38,4 +41,4 @@ extern __typeof__(*(PFN_cuCtxCreate_v3020)0) cuCtxCreate_v2;
 #define CHECK(name, parameters)                                                              \
     _Static_assert(__builtin_types_compatible_p(__typeof__(&name), cu_result(*) parameters), \
                    #name " is declared otherwise in cuda.h");
-GPU_PROBE_CUDA(CHECK)
+FAKECUDA_CALLS(CHECK)

@@ -23,11 +23,17 @@ void fc_process_open(void)
     if (!own)
         own = &alone;
     fc.process = own;
+    __atomic_store_n(&own->client, fc_config.mps, __ATOMIC_RELEASE);
 }
 
 void fc_process_pending(int change)
 {
     __atomic_fetch_add(&own->pending, (uint32_t)change, __ATOMIC_RELAXED);
+}
+
+bool fc_process_failed(void)
+{
+    return __atomic_load_n(&own->failed, __ATOMIC_ACQUIRE) != 0;
 }
 
 static void turn(struct fc_process *process, uint32_t state)

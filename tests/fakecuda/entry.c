@@ -72,6 +72,7 @@ static void configure(void)
         .without = getenv("FAKECUDA_WITHOUT"),
         .stub = is_set("FAKECUDA_STUB", "1"),
         .deaf = is_set("FAKECUDA_STICKY", "ignore"),
+        .mps = is_set("FAKECUDA_STICKY", "all"),
         .peers = !is_set("FAKECUDA_PEERS", "none"),
         .strict = is_set("FAKECUDA_STRICT", "1"),
         .count_leaks = !is_set("FAKECUDA_LEAKS", "ignore"),
@@ -131,6 +132,8 @@ static cu_result may_call(enum call call, unsigned need)
         if (!fc.initialized)
             return CU_NOT_INITIALIZED;
         fc_checkpoint_wait();
+        if (fc_process_failed())
+            fc_sticky(CU_MPS_CLIENT_TERMINATED, "another client");
     }
     if ((need & SHOWS_STICKY) != 0 && fc.sticky != CU_OK) {
         fc_settle();
@@ -152,6 +155,7 @@ cu_result fc_enter(enum call call, unsigned need)
     if (!configured)
         configure();
     fc.calls[call]++;
+    fc.calls[ANY_CALL]++;
     fc_thread.call = fc_call_name(call);
     cu_result code = fc_config.stub ? CU_STUB_LIBRARY : may_call(call, need);
     return code == CU_OK ? CU_OK : fc_leave(code);

@@ -3,7 +3,7 @@
  * The plan of faults: lines "CALL WHICH ACTION [VALUE]" of a file (FAKECUDA_FAULTS), of FAKECUDA_FAULT with ';' between
  * them, or of fakecuda_fault(). What went off is logged.
  *
- *     CALL    an exported name, or @copy, @set, @kernel: what streams carry out
+ *     CALL    an exported name; @any, whatever is called; or @copy, @set, @kernel: what streams carry out
  *     WHICH   3 (the third since the line was armed), 3+ (from the third on), * (each), %10 (one in ten, by the seed)
  *     ACTION  error CODE · sticky CODE · delay MS · hang · abort · kill · corrupt (of a @copy: one bit arrives wrong)
  */
@@ -29,7 +29,7 @@ static struct rule {
 static unsigned rule_count;
 static uint64_t random_state;
 
-static const char *const done_names[] = { "@copy", "@set", "@kernel" };
+static const char *const done_names[] = { "@copy", "@set", "@kernel", "@any" };
 
 static bool counted_of(const char *name, unsigned *counted)
 {
@@ -74,7 +74,7 @@ static const char *doing_of(const char *word, const char *value, struct rule *ru
             return doings[n].valued ? "needs a number above 0" : "takes no number";
         if (rule->doing == DO_CORRUPT && rule->counted != DONE_COPY)
             return "corrupt is for @copy";
-        if (rule->doing == DO_ERROR && rule->counted >= CALL_COUNT)
+        if (rule->doing == DO_ERROR && rule->counted >= CALL_COUNT && rule->counted != ANY_CALL)
             return "what a stream carries out ends well or sticky";
         return NULL;
     }
@@ -142,9 +142,9 @@ void fc_faults_read(void)
 
 static bool is_now(const struct rule *rule, unsigned counted)
 {
-    if (rule->counted != counted)
+    if (rule->counted != counted && (rule->counted != ANY_CALL || counted >= CALL_COUNT))
         return false;
-    uint64_t nth = fc.calls[counted] - rule->since;
+    uint64_t nth = fc.calls[rule->counted] - rule->since;
     switch (rule->which) {
     case WHICH_NTH:
         return nth == rule->number;
@@ -217,14 +217,4 @@ uint64_t fakecuda_calls(const char *name)
     fc_unlock();
     fc_own_end();
     return count;
-}
-
-uint64_t fakecuda_calls_all(void)
-{
-    uint64_t sum = 0;
-    fc_lock();
-    for (unsigned n = 0; n < CALL_COUNT; n++)
-        sum += fc.calls[n];
-    fc_unlock();
-    return sum;
 }

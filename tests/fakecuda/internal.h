@@ -27,7 +27,7 @@ FAKECUDA_CONTROL(FAKECUDA_DECLARE_CONTROL)
 #define FAKECUDA_CALL_ENUM(name, parameters) CALL_##name,
 enum call { FAKECUDA_CALLS(FAKECUDA_CALL_ENUM) CALL_COUNT };
 /* Counted beside the calls: what streams carry out. */
-enum { DONE_COPY = CALL_COUNT, DONE_SET, DONE_KERNEL, COUNTED };
+enum { DONE_COPY = CALL_COUNT, DONE_SET, DONE_KERNEL, ANY_CALL, COUNTED };
 
 enum { DEVICES_MAX = FC_DEVICES_MAX, STACK_MAX = 32 };
 #define GRANULE ((size_t)2 << 20)
@@ -61,7 +61,7 @@ struct fc_config {
     uint64_t    vram, context_bytes, foreign_bytes, pins_max;
     int         version; /* of CUDA, as cuDriverGetVersion says it */
     const char *without; /* names with commas around each */
-    bool        stub, deaf, peers, strict, count_leaks;
+    bool        stub, deaf, mps, peers, strict, count_leaks;
     unsigned    init_ms, delay_us, jitter_us, copy_us, link_mib_s;
     uint64_t    seed;
     uint32_t    poison;
@@ -305,5 +305,6 @@ void fc_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void fc_checkpoint_wait(void); /* while the process is locked by somebody */
 void fc_process_open(void);
 void fc_process_pending(int change);
+bool fc_process_failed(void); /* by the fault of another, under MPS */
 
 #endif

@@ -292,6 +292,23 @@ struct fc_process *fc_ledger_process(int pid, bool make)
     return page == MAP_FAILED ? NULL : page;
 }
 
+void fc_ledger_fail_clients(int but_pid)
+{
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry; entries && (entry = readdir(entries)) != NULL;) {
+        int                other;
+        struct fc_process *process = NULL;
+        if (sscanf(entry->d_name, "p.%d", &other) == 1 && other != but_pid)
+            process = fc_ledger_process(other, false);
+        if (process) {
+            __atomic_store_n(&process->failed, __atomic_load_n(&process->client, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+            fc_ledger_process_put(process);
+        }
+    }
+    if (entries)
+        closedir(entries);
+}
+
 void fc_ledger_process_put(struct fc_process *process)
 {
     munmap(process, sizeof *process);

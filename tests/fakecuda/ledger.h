@@ -23,6 +23,8 @@ struct fc_process {
     uint32_t pending; /* work that its streams have not carried out */
     uint32_t shared;  /* memory it has exported or imported */
     uint32_t turn;    /* changes when state does: a futex */
+    uint32_t client;  /* of MPS */
+    uint32_t failed;  /* another client has made the device fault */
 };
 
 struct fc_user {
@@ -48,6 +50,7 @@ bool fc_ledger_piece(int fd, char *kind, int *device, uint64_t *bytes);
 /* The shared page of a process, made for our own; NULL: there is none. */
 struct fc_process *fc_ledger_process(int pid, bool make);
 void               fc_ledger_process_put(struct fc_process *process);
+void               fc_ledger_fail_clients(int but_pid);
 
 uint64_t fc_bytes_of(const char *text, uint64_t otherwise); /* "24G" */
 

@@ -82,6 +82,21 @@ static void an_error_stays_until_exit_and_with_its_process(void **state)
     assert_ends_well("sticky_call", NULL);
 }
 
+/* Under MPS it is everybody's. */
+static void a_fault_takes_the_others_along_under_mps(void **state)
+{
+    struct role other;
+    (void)state;
+    role_start(&other, "bystander", "FAKECUDA_STICKY=all");
+    role_reached(&other);
+    assert_ends_well("sticky_call", "FAKECUDA_STICKY=all");
+    role_go(&other);
+    char errors[4096];
+    int  status = role_end(&other, errors, sizeof errors);
+    if (status != 0)
+        fail_msg("bystander ends with %#x: %s", (unsigned)status, errors);
+}
+
 static void a_plan_comes_by_the_environment_too(void **state)
 {
     char errors[4096];
@@ -279,6 +294,7 @@ int fake_process_tests(void)
         cmocka_unit_test(a_fork_after_init_is_poisoned),
         cmocka_unit_test(a_write_to_what_may_be_read_kills_the_context),
         cmocka_unit_test(an_error_stays_until_exit_and_with_its_process),
+        cmocka_unit_test(a_fault_takes_the_others_along_under_mps),
         cmocka_unit_test(a_plan_comes_by_the_environment_too),
         cmocka_unit_test(a_call_hangs_and_aborts_when_told_to),
         cmocka_unit_test(what_another_process_holds_is_taken_until_it_ends),

@@ -330,6 +330,17 @@ static int sticky_call(void)
     return 0;
 }
 
+static int bystander(void)
+{
+    if (begin())
+        return 1;
+    reached();
+    wait_for_go();
+    NEED(cu.cuCtxSynchronize() == CU_MPS_CLIENT_TERMINATED);
+    NEED(is_poisoned(CU_MPS_CLIENT_TERMINATED));
+    return 0;
+}
+
 static int create_and(const char *fault)
 {
     cu_allocation prop = property();
@@ -527,6 +538,7 @@ int role_main(const char *name)
                   { "read_only", read_only },
                   { "sticky_copy", sticky_copy },
                   { "sticky_call", sticky_call },
+                  { "bystander", bystander },
                   { "holder", holder },
                   { "hangs", hangs },
                   { "aborts", aborts },

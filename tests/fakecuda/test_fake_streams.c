@@ -277,6 +277,28 @@ static void the_nth_call_fails_and_the_next_does_not(void **state)
     assert_nothing_is_held();
 }
 
+/* The loop of a fault test: whatever is called fails once, until a run comes through without. */
+static void any_call_can_be_the_nth(void **state)
+{
+    int failed = 0, runs = 0;
+    (void)state;
+    for (int nth = 1; failed == nth - 1; nth++, runs++) {
+        char       line[64];
+        cu_context context = NULL;
+        int        version, count;
+        snprintf(line, sizeof line, "@any %d error 999", nth);
+        assert_int_equal(fake.fakecuda_fault(line), 0);
+        bool good = cu.cuDriverGetVersion(&version) == CU_OK && cu.cuDeviceGetCount(&count) == CU_OK &&
+                    cu.cuDevicePrimaryCtxRetain(&context, 0) == CU_OK;
+        fake.fakecuda_faults_clear();
+        failed += !good;
+        if (context)
+            OK(cu.cuDevicePrimaryCtxRelease_v2(0));
+    }
+    assert_int_equal(runs, 4);
+    assert_nothing_is_held();
+}
+
 static void one_in_so_many_fails_by_the_seed(void **state)
 {
     int failed = 0;
@@ -362,6 +384,7 @@ int fake_stream_tests(void)
         cmocka_unit_test(a_context_that_is_gone_is_no_context),
         cmocka_unit_test(pinned_memory_that_was_unmapped_is_found),
         cmocka_unit_test(the_nth_call_fails_and_the_next_does_not),
+        cmocka_unit_test(any_call_can_be_the_nth),
         cmocka_unit_test(one_in_so_many_fails_by_the_seed),
         cmocka_unit_test(a_plan_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_corrupt_copy_is_one_bit_off),

@@ -169,7 +169,8 @@ class Command(Case):
 
 class Arguments(Case):
     def test_bad_ones_get_one_sentence(self):
-        for argv, says in (([], "no command to run"), (["--devices", "17", "true"], "--devices 17: there may be 0 to 16"),
+        for argv, says in (([], "no command to run"),
+                           (["--devices", "17", "true"], "--devices 17: there may be 0 to 16"),
                            (["--devices", "two", "true"], "invalid int value: 'two'"),
                            (["--vram", "lots", "true"], "'lots' is no number of bytes"),
                            (["--driver", "1", "true"], "--driver 1: a driver from 535 on"),

@@ -4,6 +4,7 @@
  * it was pageable: a slot that is filled again too early arrives wrong.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -14,6 +15,8 @@ void fc_sticky(cu_result code, const char *why)
     if (fc.sticky != CU_OK || fc_config.deaf)
         return;
     fc.sticky = code;
+    if (fc_config.mps && code != CU_MPS_CLIENT_TERMINATED)
+        fc_ledger_fail_clients((int)getpid());
     fc_wake_streams();
 }
 

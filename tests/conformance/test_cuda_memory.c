@@ -38,6 +38,7 @@ static void mapping_needs_offset_zero_and_a_free_reservation(void **state)
     cu_handle handle = create(2 * unit), other = create(unit);
     OK(cu.cuMemAddressReserve(&at, 2 * unit, 0, 0, 0));
     assert_int_not_equal(cu.cuMemMap(at, unit, unit, handle, 0), CU_OK);
+    assert_int_not_equal(cu.cuMemMap(at, 2 * unit, unit, handle, 0), CU_OK);
     assert_int_not_equal(cu.cuMemMap(at, 4 * unit, 0, handle, 0), CU_OK);
     OK(cu.cuMemMap(at, unit, 0, other, 0));
     assert_int_not_equal(cu.cuMemMap(at, 2 * unit, 0, handle, 0), CU_OK); /* a part of it is taken */

@@ -232,6 +232,25 @@ static void half_pinned_is_no_way_to_copy(void **state)
     lane_close(&lane);
 }
 
+static void a_copy_does_not_go_on_into_the_next_pin(void **state)
+{
+    struct lane lane;
+    (void)state;
+    lane_open(&lane);
+    unsigned char *pages = host_pages(64 * KIB);
+    cu_ptr         seam = (cu_ptr)(uintptr_t)pages + 32 * KIB;
+    OK(cu.cuMemHostRegister_v2(pages, 32 * KIB, 0));
+    OK(cu.cuMemHostRegister_v2(pages + 32 * KIB, 32 * KIB, 0));
+    assert_int_equal(cu.cuMemcpyHtoDAsync_v2(lane.at, pages + 16 * KIB, 32 * KIB, lane.stream), CU_INVALID_VALUE);
+    assert_int_equal(cu.cuMemcpyDtoDAsync_v2(lane.at, seam - KIB, 2 * KIB, lane.stream), CU_INVALID_VALUE);
+    OK(cu.cuMemcpyDtoDAsync_v2(lane.at, seam - KIB, KIB, lane.stream)); /* addresses are one space */
+    OK(cu.cuStreamSynchronize(lane.stream));
+    OK(cu.cuMemHostUnregister(pages));
+    OK(cu.cuMemHostUnregister(pages + 32 * KIB));
+    munmap(pages, 64 * KIB);
+    lane_close(&lane);
+}
+
 static void memory_that_may_only_be_read_is_pinned_as_such(void **state)
 {
     struct lane lane;
@@ -349,6 +368,7 @@ int fake_memory_tests(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fresh_memory_is_nobody_s_data),
         cmocka_unit_test(an_allocation_ends_where_it_ends),
+        cmocka_unit_test(a_copy_does_not_go_on_into_the_next_pin),
         cmocka_unit_test(a_device_address_faults_on_the_host),
         cmocka_unit_test(memory_of_the_host_by_handle_is_the_host_s_to_use),
         cmocka_unit_test(without_access_there_is_none),

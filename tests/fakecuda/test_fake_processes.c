@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The fake between processes: what is shared, what a process's end frees, what ends a process. */
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -124,6 +126,17 @@ static void a_call_hangs_and_aborts_when_told_to(void **state)
 
 /* -------------------------------------------------------------------------------------------------------- capacity */
 
+static int pieces_left(void)
+{
+    int  count = 0;
+    DIR *folder = opendir(getenv("FAKECUDA_STATE"));
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;)
+        count += entry->d_name[0] == 'm' || entry->d_name[0] == 'c';
+    closedir(folder);
+    return count;
+}
+
 static void what_another_process_holds_is_taken_until_it_ends(void **state)
 {
     struct role   role;
@@ -149,6 +162,7 @@ static void what_another_process_holds_is_taken_until_it_ends(void **state)
         OK(cu.cuMemRelease(handle));
         leave();
         assert_int_equal(fake.fakecuda_used(0), 0);
+        assert_int_equal(pieces_left(), 0); /* nor does the host hold it for them */
     }
 }
 

@@ -147,6 +147,26 @@ static void a_fill_is_not_done_on_return(void **state)
     lane_close(&lane);
 }
 
+static void call_the_driver(void *user)
+{
+    int count;
+    *(cu_result *)user = cu.cuDeviceGetCount(&count);
+}
+
+static void a_host_function_may_not_call_the_driver(void **state)
+{
+    struct lane lane;
+    cu_result   code = CU_OK;
+    int         count;
+    (void)state;
+    lane_open(&lane);
+    OK(cu.cuLaunchHostFunc(lane.stream, call_the_driver, &code));
+    OK(cu.cuStreamSynchronize(lane.stream));
+    assert_int_equal(code, CU_NOT_PERMITTED);
+    OK(cu.cuDeviceGetCount(&count)); /* this thread may */
+    lane_close(&lane);
+}
+
 /* ------------------------------------------------------------------------------------------------------ violations */
 
 static void memory_is_in_use_until_somebody_has_waited(void **state)
@@ -377,6 +397,7 @@ int fake_stream_tests(void)
         cmocka_unit_test(an_event_recorded_again_stands_for_the_later_place),
         cmocka_unit_test(a_stream_waits_for_an_event_of_another_device),
         cmocka_unit_test(a_plain_copy_of_pageable_bytes_arrives_later),
+        cmocka_unit_test(a_host_function_may_not_call_the_driver),
         cmocka_unit_test(a_fill_is_not_done_on_return),
         cmocka_unit_test(memory_is_in_use_until_somebody_has_waited),
         cmocka_unit_test(allocations_are_in_use_too),

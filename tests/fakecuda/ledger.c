@@ -242,16 +242,16 @@ unsigned fc_ledger_users(int device, struct fc_user *users, unsigned room)
 
 bool fc_ledger_piece(int fd, char *kind, int *device, uint64_t *bytes)
 {
-    char         by_number[64], path[FC_FOLDER_MAX + 300];
+    char         by_number[64], target[FC_FOLDER_MAX + 300];
     struct stat  status;
     struct piece piece;
     size_t       length = strlen(folder);
     snprintf(by_number, sizeof by_number, "/proc/self/fd/%d", fd);
-    ssize_t got = readlink(by_number, path, sizeof path - 1);
+    ssize_t got = readlink(by_number, target, sizeof target - 1);
     if (got <= 0)
         return false;
-    path[got] = '\0';
-    if (strncmp(path, folder, length) != 0 || path[length] != '/' || !name_is_piece(path + length + 1, &piece) ||
+    target[got] = '\0';
+    if (strncmp(target, folder, length) != 0 || target[length] != '/' || !name_is_piece(target + length + 1, &piece) ||
         fstat(fd, &status) != 0)
         return false;
     *kind = piece.kind;

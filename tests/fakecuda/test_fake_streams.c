@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Time on the fake: work stays where the test wants it, and is in use until somebody has waited for it. */
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -388,6 +389,85 @@ static void a_delayed_copy_is_as_late_as_was_said(void **state)
     lane_close(&lane);
 }
 
+/* ------------------------------------------------------------------------------------------------------------ many */
+
+enum { THREADS = 4, ROUNDS = 30, BYTES = 64 * KIB };
+
+/* No assertions of cmocka's in a thread: what failed is returned. */
+#define GOOD(call)           \
+    do {                     \
+        if ((call) != CU_OK) \
+            return __LINE__; \
+    } while (0)
+
+static int one_life(unsigned seed, unsigned char *in, unsigned char *out)
+{
+    cu_context context;
+    cu_stream  first, second;
+    cu_event   event;
+    cu_ptr     at, copy;
+    GOOD(cu.cuDevicePrimaryCtxRetain(&context, (cu_device)(seed % 2)));
+    GOOD(cu.cuCtxPushCurrent_v2(context));
+    GOOD(cu.cuStreamCreate(&first, CU_STREAM_DOES_NOT_BLOCK));
+    GOOD(cu.cuStreamCreate(&second, CU_STREAM_DOES_NOT_BLOCK));
+    GOOD(cu.cuEventCreate(&event, CU_EVENT_NO_TIMING));
+    GOOD(cu.cuMemAlloc_v2(&at, BYTES));
+    GOOD(cu.cuMemAlloc_v2(&copy, BYTES));
+    GOOD(cu.cuMemHostRegister_v2(in, BYTES, 0));
+    GOOD(cu.cuMemHostRegister_v2(out, BYTES, 0));
+    number(in, BYTES, seed);
+    GOOD(cu.cuMemcpyHtoDAsync_v2(at, in, BYTES, first));
+    GOOD(cu.cuEventRecord(event, first));
+    GOOD(cu.cuStreamWaitEvent(second, event, 0));
+    GOOD(cu.cuMemcpyDtoDAsync_v2(copy, at, BYTES, second));
+    GOOD(cu.cuMemcpyDtoHAsync_v2(out, copy, BYTES, second));
+    GOOD(cu.cuStreamSynchronize(second));
+    if (memcmp(in, out, BYTES) != 0)
+        return __LINE__;
+    GOOD(cu.cuMemHostUnregister(in));
+    GOOD(cu.cuMemHostUnregister(out));
+    GOOD(cu.cuMemFree_v2(at));
+    if (seed % 3 != 0) { /* else they go with the context, if it goes */
+        GOOD(cu.cuMemFree_v2(copy));
+        GOOD(cu.cuEventDestroy_v2(event));
+        GOOD(cu.cuStreamDestroy_v2(first));
+        GOOD(cu.cuStreamDestroy_v2(second));
+    }
+    GOOD(cu.cuCtxPopCurrent_v2(NULL));
+    GOOD(cu.cuDevicePrimaryCtxRelease_v2((cu_device)(seed % 2)));
+    return 0;
+}
+
+static void *live_often(void *user)
+{
+    unsigned       thread = *(unsigned *)user;
+    unsigned char *in = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *out = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uintptr_t      failed = in == MAP_FAILED || out == MAP_FAILED;
+    for (unsigned round = 0; round < ROUNDS && !failed; round++)
+        failed = (uintptr_t)one_life(thread * ROUNDS + round, in, out);
+    munmap(in, BYTES);
+    munmap(out, BYTES);
+    return (void *)failed;
+}
+
+static void contexts_come_and_go_under_many_threads(void **state)
+{
+    pthread_t threads[THREADS];
+    unsigned  numbers[THREADS];
+    (void)state;
+    for (unsigned n = 0; n < THREADS; n++) {
+        numbers[n] = n;
+        assert_int_equal(pthread_create(&threads[n], NULL, live_often, &numbers[n]), 0);
+    }
+    for (unsigned n = 0; n < THREADS; n++) {
+        void *failed_at = NULL;
+        pthread_join(threads[n], &failed_at);
+        assert_int_equal((uintptr_t)failed_at, 0);
+    }
+    assert_nothing_is_held();
+}
+
 int fake_stream_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +489,7 @@ int fake_stream_tests(void)
         cmocka_unit_test(one_in_so_many_fails_by_the_seed),
         cmocka_unit_test(a_plan_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_corrupt_copy_is_one_bit_off),
+        cmocka_unit_test(contexts_come_and_go_under_many_threads),
         cmocka_unit_test(a_delayed_copy_is_as_late_as_was_said),
     };
     return cmocka_run_group_tests_name("streams of the fake", tests, NULL, NULL);

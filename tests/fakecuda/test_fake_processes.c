@@ -246,6 +246,14 @@ static void pins_have_a_limit_and_links_a_rate(void **state)
     (void)state;
     assert_ends_well("few_pins", "FAKECUDA_PINS=96K");
     assert_ends_well("slow_link", "FAKECUDA_LINK=64");
+    assert_ends_well("slow_link", "FAKECUDA_COPY_US=16000");
+}
+
+static void devices_may_be_apart_and_init_slow(void **state)
+{
+    (void)state;
+    assert_ends_well("no_peers", "FAKECUDA_PEERS=none");
+    assert_ends_well("slow_init", "FAKECUDA_INIT_MS=60");
 }
 
 /* ----------------------------------------------------------------------------------------------------- checkpoints */
@@ -316,6 +324,7 @@ int fake_process_tests(void)
         cmocka_unit_test(who_leaves_something_ends_badly_and_is_told_what),
         cmocka_unit_test(a_violation_ends_the_process_where_it_happens),
         cmocka_unit_test(pins_have_a_limit_and_links_a_rate),
+        cmocka_unit_test(devices_may_be_apart_and_init_slow),
         cmocka_unit_test(a_checkpointed_process_holds_nothing_and_waits),
         cmocka_unit_test(a_checkpoint_may_be_refused_in_three_ways),
     };

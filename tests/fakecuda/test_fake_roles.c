@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "test_fake.h"
@@ -449,6 +450,28 @@ static int few_pins(void)
     return end();
 }
 
+static int no_peers(void)
+{
+    cu_access there = { .location = { .type = CU_LOCATION_DEVICE, .id = 1 }, .flags = CU_ACCESS_READ };
+    int       can = 99;
+    if (begin())
+        return 1;
+    GOOD(cu.cuDeviceCanAccessPeer(&can, 0, 1));
+    NEED(can == 0);
+    NEED(cu.cuMemSetAccess(device_at, UNIT, &there, 1) == CU_INVALID_DEVICE);
+    return end();
+}
+
+static int slow_init(void)
+{
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    GOOD(cu.cuInit(0));
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    NEED((after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000 >= 59);
+    return 0;
+}
+
 /* 1 MiB at 64 MiB/s is 15.6 ms, twice that on one link, whatever streams it goes by. */
 static int slow_link(void)
 {
@@ -549,6 +572,8 @@ int role_main(const char *name)
                   { "forgets_a_pin", forgets_a_pin },
                   { "clean", clean },
                   { "few_pins", few_pins },
+                  { "no_peers", no_peers },
+                  { "slow_init", slow_init },
                   { "slow_link", slow_link },
                   { "target", target },
                   { "checkpoints_itself", checkpoints_itself } };

@@ -14,6 +14,7 @@ typedef cu_enum cu_found;
 #endif
 
 enum {
+    CU_DEINITIALIZED = 4,
     CU_CONTEXT_IS_DESTROYED = 709,
     CU_ILLEGAL_STATE = 401,
     CU_NOT_FOUND = 500,

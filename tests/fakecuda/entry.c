@@ -131,6 +131,8 @@ static cu_result may_call(enum call call, unsigned need)
     if ((need & NEEDS_INIT) != 0) {
         if (!fc.initialized)
             return CU_NOT_INITIALIZED;
+        if (fc.ending) /* streams carry out nothing any more: a thread that outlives main would wait for ever */
+            return CU_DEINITIALIZED;
         fc_checkpoint_wait();
         if (fc_process_failed())
             fc_sticky(CU_MPS_CLIENT_TERMINATED, "another client");

@@ -229,6 +229,12 @@ static void who_leaves_something_ends_badly_and_is_told_what(void **state)
     assert_non_null(strstr(errors, "1 streams\n"));
 }
 
+static void the_driver_ends_after_the_program_s_handlers(void **state)
+{
+    (void)state;
+    assert_ends_well("late", NULL);
+}
+
 static void a_violation_ends_the_process_where_it_happens(void **state)
 {
     char errors[4096];
@@ -322,6 +328,7 @@ int fake_process_tests(void)
         cmocka_unit_test(what_another_process_holds_is_taken_until_it_ends),
         cmocka_unit_test(memory_goes_to_another_process_and_outlives_its_maker),
         cmocka_unit_test(who_leaves_something_ends_badly_and_is_told_what),
+        cmocka_unit_test(the_driver_ends_after_the_program_s_handlers),
         cmocka_unit_test(a_violation_ends_the_process_where_it_happens),
         cmocka_unit_test(pins_have_a_limit_and_links_a_rate),
         cmocka_unit_test(devices_may_be_apart_and_init_slow),

@@ -12,26 +12,70 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum {
-    CU_OK = 0,
-    CU_INVALID_VALUE = 1,
-    CU_OUT_OF_MEMORY = 2,
-    CU_NOT_INITIALIZED = 3,
-    CU_STUB_LIBRARY = 34,
-    CU_NO_DEVICE = 100,
-    CU_INVALID_DEVICE = 101,
-    CU_INVALID_CONTEXT = 201,
-    CU_INVALID_HANDLE = 400,
-    CU_NOT_READY = 600,
-    CU_ILLEGAL_ADDRESS = 700,
-    CU_PRIMARY_CONTEXT_ACTIVE = 708,
-    CU_ALREADY_REGISTERED = 712,
-    CU_NOT_REGISTERED = 713,
-    CU_LAUNCH_FAILED = 719,
-    CU_NOT_PERMITTED = 800,
-    CU_NOT_SUPPORTED = 801,
-    CU_UNKNOWN = 999,
+/* X(name in cuda.h after CUDA_ERROR_, code, 1 if CUDA is over for the process once it has come). The ones that say so in
+ * cuda.h, and those that hardware reports: there is nothing to go on with. */
+#define SGI__CUDA_CODES(X)                    \
+    X(INVALID_VALUE, 1, 0)                    \
+    X(OUT_OF_MEMORY, 2, 0)                    \
+    X(NOT_INITIALIZED, 3, 0)                  \
+    X(DEINITIALIZED, 4, 1)                    \
+    X(STUB_LIBRARY, 34, 0)                    \
+    X(CALL_REQUIRES_NEWER_DRIVER, 36, 0)      \
+    X(DEVICE_UNAVAILABLE, 46, 0)              \
+    X(NO_DEVICE, 100, 0)                      \
+    X(INVALID_DEVICE, 101, 0)                 \
+    X(DEVICE_NOT_LICENSED, 102, 0)            \
+    X(INVALID_IMAGE, 200, 0)                  \
+    X(INVALID_CONTEXT, 201, 0)                \
+    X(MAP_FAILED, 205, 0)                     \
+    X(UNMAP_FAILED, 206, 0)                   \
+    X(ALREADY_MAPPED, 208, 0)                 \
+    X(NO_BINARY_FOR_GPU, 209, 0)              \
+    X(NOT_MAPPED, 211, 0)                     \
+    X(ECC_UNCORRECTABLE, 214, 1)              \
+    X(PEER_ACCESS_UNSUPPORTED, 217, 0)        \
+    X(INVALID_PTX, 218, 0)                    \
+    X(NVLINK_UNCORRECTABLE, 220, 1)           \
+    X(JIT_COMPILER_NOT_FOUND, 221, 0)         \
+    X(UNSUPPORTED_PTX_VERSION, 222, 0)        \
+    X(JIT_COMPILATION_DISABLED, 223, 0)       \
+    X(CONTAINED, 226, 1)                      \
+    X(OPERATING_SYSTEM, 304, 0)               \
+    X(INVALID_HANDLE, 400, 0)                 \
+    X(ILLEGAL_STATE, 401, 0)                  \
+    X(NOT_FOUND, 500, 0)                      \
+    X(NOT_READY, 600, 0)                      \
+    X(ILLEGAL_ADDRESS, 700, 1)                \
+    X(LAUNCH_OUT_OF_RESOURCES, 701, 0)        \
+    X(LAUNCH_TIMEOUT, 702, 1)                 \
+    X(PRIMARY_CONTEXT_ACTIVE, 708, 0)         \
+    X(CONTEXT_IS_DESTROYED, 709, 0)           \
+    X(ASSERT, 710, 1)                         \
+    X(HOST_MEMORY_ALREADY_REGISTERED, 712, 0) \
+    X(HOST_MEMORY_NOT_REGISTERED, 713, 0)     \
+    X(HARDWARE_STACK_ERROR, 714, 1)           \
+    X(ILLEGAL_INSTRUCTION, 715, 1)            \
+    X(MISALIGNED_ADDRESS, 716, 1)             \
+    X(INVALID_ADDRESS_SPACE, 717, 1)          \
+    X(INVALID_PC, 718, 1)                     \
+    X(LAUNCH_FAILED, 719, 1)                  \
+    X(TENSOR_MEMORY_LEAK, 721, 1)             \
+    X(NOT_PERMITTED, 800, 0)                  \
+    X(NOT_SUPPORTED, 801, 0)                  \
+    X(SYSTEM_NOT_READY, 802, 0)               \
+    X(SYSTEM_DRIVER_MISMATCH, 803, 0)         \
+    X(COMPAT_NOT_SUPPORTED_ON_DEVICE, 804, 0) \
+    X(MPS_CONNECTION_FAILED, 805, 0)          \
+    X(MPS_CLIENT_TERMINATED, 810, 1)          \
+    X(TIMEOUT, 909, 0)                        \
+    X(EXTERNAL_DEVICE, 911, 1)                \
+    X(UNKNOWN, 999, 1)
 
+#define SGI__CUDA_CODE(name, code, over) CU_##name = (code),
+enum { CU_OK = 0, SGI__CUDA_CODES(SGI__CUDA_CODE) CU_CODES_END_ = 1000 };
+#undef SGI__CUDA_CODE
+
+enum {
     CU_PRIMARY_BLOCKING_SYNC = 0x4,
     CU_STREAM_DOES_NOT_BLOCK = 0x1,
     CU_EVENT_SLEEPS = 0x1, /* who waits for it sleeps instead of spinning */

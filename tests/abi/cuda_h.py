@@ -73,7 +73,7 @@ def main():
             (PROTOTYPES, LIBRARY, r"cuMemMap, \(cu_ptr at, size_t bytes, size_t offset,",
              "cuMemMap, (cu_ptr at, size_t bytes, unsigned offset,"),
             (PROTOTYPES, PROBE, r"X\(cuMemAlloc_v2,", "X(cuMemAlloc_v9,"),
-            (TYPES, FAKE, "CU_CONTEXT_IS_DESTROYED = 709", "CU_CONTEXT_IS_DESTROYED = 710"),
+            (TYPES, FAKE, "CU_HOST_READ_ONLY = 0x8", "CU_HOST_READ_ONLY = 0x4"),
             (PROTOTYPES, FAKE, r"X\(cuStreamGetFlags, \(cu_stream stream, unsigned int \*flags",
              "X(cuStreamGetFlags, (cu_stream stream, int *flags")):
         good = differs(o.cc, include, unit, header, old, new) and good

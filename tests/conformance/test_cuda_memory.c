@@ -268,10 +268,11 @@ static void a_range_is_pinned_once(void **state)
     enter();
     unsigned char *host = host_pages(64 * KIB);
     OK(cu.cuMemHostRegister_v2(host, 64 * KIB, CU_HOST_PORTABLE));
-    assert_int_equal(cu.cuMemHostRegister_v2(host, 64 * KIB, CU_HOST_PORTABLE), CU_ALREADY_REGISTERED);
-    assert_int_equal(cu.cuMemHostRegister_v2(host + 32 * KIB, 4 * KIB, CU_HOST_PORTABLE), CU_ALREADY_REGISTERED);
+    assert_int_equal(cu.cuMemHostRegister_v2(host, 64 * KIB, CU_HOST_PORTABLE), CU_HOST_MEMORY_ALREADY_REGISTERED);
+    assert_int_equal(cu.cuMemHostRegister_v2(host + 32 * KIB, 4 * KIB, CU_HOST_PORTABLE),
+                     CU_HOST_MEMORY_ALREADY_REGISTERED);
     OK(cu.cuMemHostUnregister(host));
-    assert_int_equal(cu.cuMemHostUnregister(host), CU_NOT_REGISTERED);
+    assert_int_equal(cu.cuMemHostUnregister(host), CU_HOST_MEMORY_NOT_REGISTERED);
     OK(cu.cuMemHostRegister_v2(host, 4 * KIB, CU_HOST_PORTABLE));
     OK(cu.cuMemHostUnregister(host));
     assert_int_equal(cu.cuMemHostRegister_v2(NULL, 4 * KIB, 0), CU_INVALID_VALUE);

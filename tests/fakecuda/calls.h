@@ -14,14 +14,6 @@ typedef cu_enum cu_found;
 #endif
 
 enum {
-    CU_DEINITIALIZED = 4,
-    CU_CONTEXT_IS_DESTROYED = 709,
-    CU_ILLEGAL_STATE = 401,
-    CU_NOT_FOUND = 500,
-    CU_OPERATING_SYSTEM = 304,
-
-    CU_MPS_CLIENT_TERMINATED = 810,
-
     CU_HOST_READ_ONLY = 0x8,
 
     CU_PROC_LEGACY_STREAM = 1,

@@ -283,41 +283,13 @@ cu_result cuGetProcAddress_v2(const char *symbol, void **found, int version, uin
 
 /* ---------------------------------------------------------------------------------------------------------- errors */
 
+#define ERROR(name, code, over) { code, "CUDA_ERROR_" #name },
 static const struct {
     cu_result   code;
-    const char *name, *text;
-} errors[] = {
-    { 0, "CUDA_SUCCESS", "no error" },
-    { 1, "CUDA_ERROR_INVALID_VALUE", "invalid argument" },
-    { 2, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory" },
-    { 3, "CUDA_ERROR_NOT_INITIALIZED", "initialization error" },
-    { 4, "CUDA_ERROR_DEINITIALIZED", "driver shutting down" },
-    { 34, "CUDA_ERROR_STUB_LIBRARY", "CUDA driver is a stub library" },
-    { 46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable" },
-    { 100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected" },
-    { 101, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal" },
-    { 200, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid" },
-    { 201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context" },
-    { 214, "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered" },
-    { 218, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed" },
-    { 220, "CUDA_ERROR_NVLINK_UNCORRECTABLE", "uncorrectable NVLink error detected during the execution" },
-    { 226, "CUDA_ERROR_CONTAINED", "Invalid access of peer GPU memory over nvlink or a hardware error" },
-    { 304, "CUDA_ERROR_OPERATING_SYSTEM", "OS call failed or operation not supported on this OS" },
-    { 400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle" },
-    { 401, "CUDA_ERROR_ILLEGAL_STATE", "the operation cannot be performed in the present state" },
-    { 500, "CUDA_ERROR_NOT_FOUND", "named symbol not found" },
-    { 600, "CUDA_ERROR_NOT_READY", "device not ready" },
-    { 700, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered" },
-    { 708, "CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE", "cannot set while device is active in this process" },
-    { 709, "CUDA_ERROR_CONTEXT_IS_DESTROYED", "context is destroyed" },
-    { 712, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED", "part or all of the requested memory range is already mapped" },
-    { 713, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED", "pointer does not correspond to a registered memory region" },
-    { 719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure" },
-    { 800, "CUDA_ERROR_NOT_PERMITTED", "operation not permitted" },
-    { 801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported" },
-    { 999, "CUDA_ERROR_UNKNOWN", "unknown error" },
-};
+    const char *name;
+} errors[] = { { CU_OK, "CUDA_SUCCESS" }, SGI__CUDA_CODES(ERROR) };
 
+/* The text is the name: the real driver's sentences are nobody's to rely on. */
 static cu_result error_text(enum call call, cu_result code, const char **text)
 {
     cu_result entered = fc_enter(call, NEEDS_NOTHING);
@@ -328,7 +300,7 @@ static cu_result error_text(enum call call, cu_result code, const char **text)
     *text = NULL;
     for (size_t n = 0; n < sizeof errors / sizeof errors[0] && !*text; n++) {
         if (errors[n].code == code)
-            *text = call == CALL_cuGetErrorName ? errors[n].name : errors[n].text;
+            *text = errors[n].name;
     }
     return fc_leave(*text ? CU_OK : CU_INVALID_VALUE);
 }

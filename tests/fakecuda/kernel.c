@@ -9,7 +9,6 @@
 #include "internal.h"
 
 enum { KERNEL_NOOP, KERNEL_STOP, KERNEL_POKE, KERNEL_PEEK, KERNEL_COUNT, KERNELS, KERNEL_BITS = 3 };
-enum { CU_INVALID_PTX = 218, CU_NO_BINARY = 209 };
 
 static const char *const names[KERNELS] = { "noop", "stop", "poke", "peek", "count" };
 
@@ -27,7 +26,7 @@ static cu_result load(const char *image, cu_module *module)
                 "\x7f"
                 "ELF",
                 4) == 0)
-        return CU_NO_BINARY;
+        return CU_NO_BINARY_FOR_GPU;
     for (int n = 0; n < KERNELS; n++)
         has |= (unsigned)image_has(image, n) << n;
     struct module *made = has ? calloc(1, sizeof *made) : NULL;

@@ -57,7 +57,7 @@ static cu_result register_pin(struct context *context, void *at, size_t bytes, u
         size_t length = span->bytes;
         whole_pages(&begin, &length);
         if (begin < from + whole && from < begin + length)
-            return span->memory ? CU_INVALID_VALUE : CU_ALREADY_REGISTERED;
+            return span->memory ? CU_INVALID_VALUE : CU_HOST_MEMORY_ALREADY_REGISTERED;
     }
     if (!protection_of((uintptr_t)at, bytes, &writable) || (!writable && (flags & CU_HOST_READ_ONLY) == 0))
         return CU_INVALID_VALUE;
@@ -98,7 +98,7 @@ cu_result cuMemHostUnregister(void *at)
         return fc_leave(CU_INVALID_VALUE);
     if (!span || span->kind != SPAN_PIN || span->at != (uintptr_t)at ||
         (span->context != fc_current() && (span->flags & CU_HOST_PORTABLE) == 0))
-        return fc_leave(CU_NOT_REGISTERED);
+        return fc_leave(CU_HOST_MEMORY_NOT_REGISTERED);
     check_unused(span, "cuMemHostUnregister");
     if (!fc_still_mapped(at, span->bytes))
         fc_violation("cuMemHostUnregister", "%p of %zu bytes was unmapped while it was pinned", at, span->bytes);

@@ -200,7 +200,7 @@ static void a_pin_counts_for_its_context_unless_it_is_portable(void **state)
     OK(cu.cuCtxPushCurrent_v2(there));
     OK(cu.cuStreamCreate(&other, CU_STREAM_DOES_NOT_BLOCK));
     OK(cu.cuMemAlloc_v2(&at, MIB));
-    assert_int_equal(cu.cuMemHostUnregister(host), CU_NOT_REGISTERED);
+    assert_int_equal(cu.cuMemHostUnregister(host), CU_HOST_MEMORY_NOT_REGISTERED);
     fake.fakecuda_hold();
     OK(cu.cuMemcpyHtoDAsync_v2(at, host, MIB, other)); /* as pageable: taken in the call */
     memset(host, 6, MIB);
@@ -226,7 +226,7 @@ static void half_pinned_is_no_way_to_copy(void **state)
     unsigned char *pages = host_pages(64 * KIB);
     OK(cu.cuMemHostRegister_v2(pages, 32 * KIB, 0));
     assert_int_equal(cu.cuMemcpyHtoDAsync_v2(lane.at, pages + 16 * KIB, 32 * KIB, lane.stream), CU_INVALID_VALUE);
-    assert_int_equal(cu.cuMemHostRegister_v2(pages + 16 * KIB, 32 * KIB, 0), CU_ALREADY_REGISTERED);
+    assert_int_equal(cu.cuMemHostRegister_v2(pages + 16 * KIB, 32 * KIB, 0), CU_HOST_MEMORY_ALREADY_REGISTERED);
     OK(cu.cuMemHostUnregister(pages));
     munmap(pages, 64 * KIB);
     lane_close(&lane);

@@ -49,7 +49,6 @@ typedef struct {
     X(cuDevicePrimaryCtxReset_v2, (cu_device device))                                                               \
     X(cuCtxCreate_v2, (cu_context * context, unsigned int flags, cu_device device))                                 \
     X(cuCtxDestroy_v2, (cu_context context))                                                                        \
-    X(cuCtxSetCurrent, (cu_context context))                                                                        \
     X(cuCtxSynchronize, (void))                                                                                     \
     X(cuModuleLoadDataEx,                                                                                           \
       (cu_module * module, const void *image, unsigned int count, cu_jit_option *options, void **values))           \
@@ -86,19 +85,11 @@ struct cuda {
 
 /* ------------------------------------------------------------------------------------------------------------ NVML */
 
-struct nvml_process {
-    unsigned int       pid;
-    unsigned long long used; /* all ones: not known */
-    unsigned int       gpu_instance, compute_instance;
-};
-
 enum { NVML_NO_SYMBOL = -1 };
 
 /* What only gpu_probe calls. */
 #define GPU_PROBE_NVML_MORE(X)                                                             \
     X(nvmlSystemGetDriverVersion, (char *version, unsigned int length))                    \
-    X(nvmlDeviceGetComputeRunningProcesses_v3,                                             \
-      (nvml_device device, unsigned int *count, struct nvml_process *processes))           \
     X(nvmlDeviceGetPersistenceMode, (nvml_device device, unsigned int *mode))              \
     X(nvmlDeviceGetCurrPcieLinkGeneration, (nvml_device device, unsigned int *generation)) \
     X(nvmlDeviceGetCurrPcieLinkWidth, (nvml_device device, unsigned int *width))           \

@@ -69,6 +69,19 @@ sgi_status sgi__error_sys(sgi_error *err, sgi_status code, int os_errno, const c
     return code;
 }
 
+sgi_status sgi__error_driver(sgi_error *err, sgi_status code, int32_t driver_code, const char *format, ...)
+{
+    if (!err)
+        return code;
+    va_list args;
+    va_start(args, format);
+    fill(err, code, 0, format, args);
+    va_end(args);
+    if (HAS(err, driver_code))
+        err->driver_code = driver_code;
+    return code;
+}
+
 sgi_status sgi__error_step(sgi_error *err, sgi_status code, uint32_t step)
 {
     if (err && HAS(err, step) && err->step == SGI_STEP_NONE)

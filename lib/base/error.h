@@ -13,6 +13,10 @@ sgi_status sgi__error(sgi_error *err, sgi_status code, const char *format, ...) 
 /* Adds ": <errno text>" and sets os_errno. */
 sgi_status sgi__error_sys(sgi_error *err, sgi_status code, int os_errno, const char *format, ...) SGI_PRINTF(4, 5);
 
+/* Sets driver_code. */
+sgi_status sgi__error_driver(sgi_error *err, sgi_status code, int32_t driver_code, const char *format, ...)
+    SGI_PRINTF(4, 5);
+
 /* Names the step, if none is named yet; returns err->code or `code`. */
 sgi_status sgi__error_step(sgi_error *err, sgi_status code, uint32_t step);
 

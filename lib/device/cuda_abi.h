@@ -82,6 +82,8 @@ enum {
     CU_EVENT_NO_TIMING = 0x2,
     CU_HOST_PORTABLE = 0x1,
 
+    CU_COMPUTE_PROHIBITED = 2,
+
     CU_ATTRIBUTE_SMS = 16,
     CU_ATTRIBUTE_COMPUTE_MODE = 20,
     CU_ATTRIBUTE_COPY_ENGINES = 40,
@@ -162,6 +164,7 @@ typedef struct {
     X(cuCtxGetCurrent, (cu_context * context))                                                               \
     X(cuCtxPushCurrent_v2, (cu_context context))                                                             \
     X(cuCtxPopCurrent_v2, (cu_context * context))                                                            \
+    X(cuCtxSetCurrent, (cu_context context))                                                                 \
     X(cuMemGetInfo_v2, (size_t * free_bytes, size_t * total_bytes))                                          \
     X(cuMemGetAllocationGranularity, (size_t * bytes, const cu_allocation *prop, cu_granularity option))     \
     X(cuMemAddressReserve, (cu_ptr * at, size_t bytes, size_t align, cu_ptr hint, unsigned long long flags)) \

@@ -15,14 +15,22 @@ struct nvml_memory_v2 {
     unsigned long long total, reserved, free, used;
 };
 
+struct nvml_process {
+    unsigned int       pid;
+    unsigned long long used; /* all ones: not known */
+    unsigned int       gpu_instance, compute_instance;
+};
+
 enum { NVML_OK = 0, NVML_NOT_SUPPORTED = 3 };
 
 /* X(name as NVML exports it, parameters): what the library calls. */
-#define SGI__NVML_CALLS(X)                                                        \
-    X(nvmlInit_v2, (void))                                                        \
-    X(nvmlShutdown, (void))                                                       \
-    X(nvmlDeviceGetHandleByPciBusId_v2, (const char *id, nvml_device *device))    \
-    X(nvmlDeviceGetMemoryInfo, (nvml_device device, struct nvml_memory * memory)) \
-    X(nvmlDeviceGetMemoryInfo_v2, (nvml_device device, struct nvml_memory_v2 * memory))
+#define SGI__NVML_CALLS(X)                                                              \
+    X(nvmlInit_v2, (void))                                                              \
+    X(nvmlShutdown, (void))                                                             \
+    X(nvmlDeviceGetHandleByPciBusId_v2, (const char *id, nvml_device *device))          \
+    X(nvmlDeviceGetMemoryInfo, (nvml_device device, struct nvml_memory * memory))       \
+    X(nvmlDeviceGetMemoryInfo_v2, (nvml_device device, struct nvml_memory_v2 * memory)) \
+    X(nvmlDeviceGetComputeRunningProcesses_v3,                                          \
+      (nvml_device device, unsigned int *count, struct nvml_process *processes))
 
 #endif

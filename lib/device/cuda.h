@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the cuda device share. */
+#ifndef SGI_DEVICE_CUDA_H
+#define SGI_DEVICE_CUDA_H
+
+#include <pthread.h>
+
+#include "device/cuda_driver.h"
+#include "device/device.h"
+#include "device/nvml.h"
+
+struct cuda_pin {
+    void            *at;
+    struct cuda_pin *next;
+};
+
+struct cuda_device {
+    struct sgi__device base; /* first */
+    struct sgi__cuda   cuda; /* the driver's functions */
+    struct sgi__nvml   nvml;
+    uint32_t           ordinal;
+    cu_device          device;
+    uint64_t           granularity;
+
+    pthread_mutex_t mutex; /* a leaf; never held across a call of the driver */
+    /* under the mutex */
+    cu_context       context; /* retained; NULL: closed */
+    bool             others;  /* somebody else had it open before we did */
+    struct cuda_pin *pins;
+};
+
+static inline struct cuda_device *sgi__cuda_device(struct sgi__device *d)
+{
+    return (struct cuda_device *)d;
+}
+
+/* cuda_memory.c */
+sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t reserve_bytes,
+                               struct sgi__arena **arena_out, sgi_error *err);
+sgi_status sgi__cuda_arena_map(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err);
+sgi_status sgi__cuda_arena_grow(struct sgi__device *d, struct sgi__arena *arena, uint64_t bytes, sgi_error *err);
+void       sgi__cuda_arena_free(struct sgi__device *d, struct sgi__arena *arena);
+
+/* cuda_pin.c */
+sgi_status sgi__cuda_pin(struct sgi__device *d, void *at, uint64_t bytes, sgi_error *err);
+void       sgi__cuda_unpin(struct sgi__device *d, void *at);
+void       sgi__cuda_unpin_all(struct sgi__device *d); /* the context is current, and about to be given up */
+
+/* cuda_stream.c */
+sgi_status sgi__cuda_stream_new(struct sgi__device *d, struct sgi__stream **stream_out, sgi_error *err);
+void       sgi__cuda_stream_free(struct sgi__device *d, struct sgi__stream *stream);
+void      *sgi__cuda_stream_native(struct sgi__stream *stream);
+sgi_status sgi__cuda_stream_wait(struct sgi__device *d, struct sgi__stream *stream, sgi_error *err);
+sgi_status sgi__cuda_copy_in(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, const void *src,
+                             uint64_t bytes, sgi_error *err);
+sgi_status sgi__cuda_copy_out(struct sgi__device *d, struct sgi__stream *stream, void *dst, uint64_t src,
+                              uint64_t bytes, sgi_error *err);
+sgi_status sgi__cuda_zero(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t bytes,
+                          sgi_error *err);
+sgi_status sgi__cuda_mark_new(struct sgi__device *d, struct sgi__mark **mark_out, sgi_error *err);
+void       sgi__cuda_mark_free(struct sgi__device *d, struct sgi__mark *mark);
+sgi_status sgi__cuda_mark_set(struct sgi__device *d, struct sgi__mark *mark, struct sgi__stream *stream,
+                              sgi_error *err);
+sgi_status sgi__cuda_mark_reached(struct sgi__device *d, struct sgi__mark *mark, sgi_error *err);
+sgi_status sgi__cuda_mark_wait(struct sgi__device *d, struct sgi__mark *mark, sgi_error *err);
+sgi_status sgi__cuda_mark_order(struct sgi__device *d, struct sgi__mark *mark, void *native_stream, sgi_error *err);
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Arenas of the cuda device: one range of addresses, a few large handles mapped into it one behind the other, and one
+ * grant of access for each piece that is mapped.
+ *
+ * Taking memory needs no context, so that it happens while the context opens, and is where it shows that there is not
+ * enough. Nothing is taken from cuMemAlloc: its memory would go with the context, and be freed one by one.
+ */
+#include <assert.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/fault.h"
+#include "device/cuda.h"
+
+/* A handle is mapped and released as a whole; larger ones would be fewer calls and longer ones. */
+#define HANDLE_BYTES_MAX (UINT64_C(512) << 20)
+
+struct piece {
+    cu_handle handle;
+    uint64_t  bytes;
+};
+
+struct cuda_arena {
+    struct sgi__arena base;   /* first */
+    uint64_t          mapped; /* bytes of it from the beginning that can be used */
+    struct piece     *pieces;
+    uint32_t          pieces_count, pieces_mapped;
+};
+
+static struct cuda_arena *arena_of(struct sgi__arena *arena)
+{
+    return (struct cuda_arena *)arena;
+}
+
+static cu_allocation allocation_of(const struct cuda_device *c)
+{
+    return (cu_allocation){ .type = CU_ALLOCATION_PINNED, .location = { CU_LOCATION_DEVICE, c->device } };
+}
+
+/* What the driver says that is free goes along: who asks wants to know whether it was us or somebody else. */
+static sgi_status out_of_memory(struct cuda_device *c, cu_result code, uint64_t bytes, uint64_t had, sgi_error *err)
+{
+    struct sgi__device_room room = c->base.ops->room(&c->base);
+
+    if (code != CU_OUT_OF_MEMORY || room.total == 0)
+        return sgi__cuda_failed(err, code, "%s: cuMemCreate of %llu bytes", c->base.name, (unsigned long long)bytes);
+    return sgi__cuda_failed(err, code, "%s: cuMemCreate of %llu bytes, %llu were had; %llu of %llu are free",
+                            c->base.name, (unsigned long long)bytes, (unsigned long long)had,
+                            (unsigned long long)room.free, (unsigned long long)room.total);
+}
+
+static void release_from(struct cuda_device *c, struct cuda_arena *a, uint32_t first)
+{
+    while (a->pieces_count > first)
+        c->cuda.cuMemRelease(a->pieces[--a->pieces_count].handle);
+}
+
+/* Handles for `bytes` more at the end; all of them or none. */
+static sgi_status take(struct cuda_device *c, struct cuda_arena *a, uint64_t bytes, sgi_error *err)
+{
+    cu_allocation prop = allocation_of(c);
+    uint32_t      before = a->pieces_count, more = (uint32_t)((bytes + HANDLE_BYTES_MAX - 1) / HANDLE_BYTES_MAX);
+    struct piece *grown = sgi__realloc_array(a->pieces, before + more, sizeof *grown);
+
+    if (!grown)
+        return sgi__error(err, SGI_E_NO_MEMORY, "%s: out of memory", c->base.name);
+    a->pieces = grown;
+    for (uint64_t had = 0; had < bytes;) {
+        struct piece *p = &a->pieces[a->pieces_count];
+        p->bytes = bytes - had < HANDLE_BYTES_MAX ? bytes - had : HANDLE_BYTES_MAX;
+        cu_result code = sgi__fault(SGI__FAULT_RESERVE) ? CU_OUT_OF_MEMORY
+                                                        : c->cuda.cuMemCreate(&p->handle, p->bytes, &prop, 0);
+        if (code != CU_OK) {
+            release_from(c, a, before);
+            return out_of_memory(c, code, bytes, had, err);
+        }
+        had += p->bytes;
+        a->pieces_count++;
+    }
+    a->base.bytes += bytes;
+    return SGI_OK;
+}
+
+sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t reserve_bytes,
+                               struct sgi__arena **arena_out, sgi_error *err)
+{
+    struct cuda_device *c = sgi__cuda_device(d);
+    uint64_t            taken = sgi__align_up(bytes, c->granularity);
+    struct cuda_arena  *a = sgi__alloc_zero(1, sizeof *a);
+
+    if (!a)
+        return sgi__error(err, SGI_E_NO_MEMORY, "%s: out of memory", d->name);
+    a->base.reserved = sgi__align_up(reserve_bytes > taken ? reserve_bytes : taken, c->granularity);
+    if (a->base.reserved == 0)
+        a->base.reserved = c->granularity;
+    cu_ptr    at = 0;
+    cu_result code = c->cuda.cuMemAddressReserve(&at, a->base.reserved, c->granularity, 0, 0);
+    if (code != CU_OK) {
+        sgi_status st = sgi__cuda_failed(err, code, "%s: cuMemAddressReserve of %llu bytes", d->name,
+                                         (unsigned long long)a->base.reserved);
+        sgi__free(a);
+        return st;
+    }
+    a->base.base = at;
+    sgi_status st = take(c, a, taken, err);
+    if (st != SGI_OK) {
+        c->cuda.cuMemAddressFree(at, a->base.reserved);
+        sgi__free(a->pieces);
+        sgi__free(a);
+        return st;
+    }
+    *arena_out = &a->base;
+    return SGI_OK;
+}
+
+/* Takes mappings off again, from the last one down to `first`. */
+static void unmap_from(struct cuda_device *c, struct cuda_arena *a, uint32_t first)
+{
+    while (a->pieces_mapped > first) {
+        struct piece *p = &a->pieces[--a->pieces_mapped];
+        a->mapped -= p->bytes;
+        c->cuda.cuMemUnmap(a->base.base + a->mapped, p->bytes);
+    }
+}
+
+sgi_status sgi__cuda_arena_map(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err)
+{
+    struct cuda_device *c = sgi__cuda_device(d);
+    struct cuda_arena  *a = arena_of(arena);
+    uint32_t            before = a->pieces_mapped;
+    uint64_t            from = a->mapped;
+    cu_access           access = { .location = { CU_LOCATION_DEVICE, c->device }, .flags = CU_ACCESS_READ_WRITE };
+    cu_result           code = CU_OK;
+
+    for (; a->pieces_mapped < a->pieces_count; a->pieces_mapped++) {
+        struct piece *p = &a->pieces[a->pieces_mapped];
+        code = c->cuda.cuMemMap(a->base.base + a->mapped, p->bytes, 0, p->handle, 0);
+        if (code != CU_OK) {
+            unmap_from(c, a, before);
+            return sgi__cuda_failed(err, code, "%s: cuMemMap of %llu bytes", d->name, (unsigned long long)p->bytes);
+        }
+        a->mapped += p->bytes;
+    }
+    if (a->mapped > from)
+        code = c->cuda.cuMemSetAccess(a->base.base + from, a->mapped - from, &access, 1);
+    if (code != CU_OK) {
+        uint64_t bytes = a->mapped - from;
+        unmap_from(c, a, before);
+        return sgi__cuda_failed(err, code, "%s: cuMemSetAccess to %llu bytes", d->name, (unsigned long long)bytes);
+    }
+    return SGI_OK;
+}
+
+sgi_status sgi__cuda_arena_grow(struct sgi__device *d, struct sgi__arena *arena, uint64_t bytes, sgi_error *err)
+{
+    struct cuda_device *c = sgi__cuda_device(d);
+    struct cuda_arena  *a = arena_of(arena);
+    uint64_t            more = sgi__align_up(bytes, c->granularity);
+    uint32_t            before = a->pieces_count;
+
+    if (more < bytes || more > arena->reserved - arena->bytes)
+        return sgi__error(err, SGI_E_DEVICE_MEMORY, "%s: %llu bytes more are beyond the %llu that were reserved",
+                          d->name, (unsigned long long)bytes, (unsigned long long)arena->reserved);
+    sgi_status st = take(c, a, more, err);
+    if (st != SGI_OK)
+        return st;
+    st = sgi__cuda_arena_map(d, arena, err);
+    if (st != SGI_OK) {
+        release_from(c, a, before);
+        arena->bytes -= more;
+    }
+    return st;
+}
+
+/* After the device is lost each call fails at once; what it does not give back goes with the process. */
+void sgi__cuda_arena_free(struct sgi__device *d, struct sgi__arena *arena)
+{
+    struct cuda_device *c = sgi__cuda_device(d);
+    struct cuda_arena  *a = arena ? arena_of(arena) : NULL;
+
+    if (!a)
+        return;
+    unmap_from(c, a, 0);
+    assert(a->mapped == 0);
+    release_from(c, a, 0);
+    c->cuda.cuMemAddressFree(a->base.base, a->base.reserved);
+    sgi__free(a->pieces);
+    sgi__free(a);
+}

@@ -3,7 +3,7 @@
  * What is used of the CUDA driver, declared by hand: the library is built where no toolkit is.
  *
  * Names are those of the ABI, not of the source: cuda.h renames cuMemAlloc to cuMemAlloc_v2, and dlsym() finds the
- * latter. tests/cuda/ compares all of this with cuda.h where there is one; that is why the types can be left out
+ * latter. tests/abi compares all of this with cuda.h where there is one; that is why the types can be left out
  * (SGI__CUDA_OWN_TYPES) and the functions are a list.
  */
 #ifndef SGI_DEVICE_CUDA_ABI_H
@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(name in cuda.h after CUDA_ERROR_, code, 1 if CUDA is over for the process once it has come). The ones that say so in
- * cuda.h, and those that hardware reports: there is nothing to go on with. */
+/* X(name in cuda.h after CUDA_ERROR_, code, 1 if CUDA is over for the process once it has come). The ones that say so
+ * in cuda.h, and those that hardware reports: there is nothing to go on with. */
 #define SGI__CUDA_CODES(X)                    \
     X(INVALID_VALUE, 1, 0)                    \
     X(OUT_OF_MEMORY, 2, 0)                    \

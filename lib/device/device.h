@@ -4,11 +4,11 @@
  * otherwise need not know which it has.
  *
  * Ops may be called from any thread, under no lock of ours, and may block for as long as a driver does. Those on one
- * stream are never concurrent; those on different streams may be. Where an op says [inside], the context is open and the
- * device current on the thread: between enter and leave.
+ * stream are never concurrent; those on different streams may be. Where an op says [inside], the context is open and
+ * the device current on the thread: between enter and leave.
  *
- * What fails fills err with the driver's code. SGI_E_DEVICE_LOST means that nothing works any more on it, nor on another
- * device of its kind in this process; giving back has to be called all the same, and waits for nothing.
+ * What fails fills err with the driver's code. SGI_E_DEVICE_LOST means that nothing works any more on it, nor on
+ * another device of its kind in this process; giving back has to be called all the same, and waits for nothing.
  */
 #ifndef SGI_DEVICE_DEVICE_H
 #define SGI_DEVICE_DEVICE_H

@@ -106,7 +106,8 @@ typedef struct sgi_feature {
 } sgi_feature;
 
 /**
- * Probe one feature on this machine, now. Nothing is cached and nothing stays open.
+ * Probe one feature on this machine, now. Nothing is cached and nothing stays open; but asking for "cuda" loads and
+ * initialises the driver where there is one, which may take seconds and stays so until the process ends.
  *
  * @param index  0, 1, ... until SGI_E_NOT_FOUND
  * @return SGI_OK · SGI_E_NOT_FOUND (past the last) · SGI_E_INVALID

@@ -132,9 +132,9 @@ static sgi_status leave(struct sgi__device *d, const struct sgi__device_scope *s
         code = c->cuda.cuCtxGetCurrent(&now);
     if (code == CU_OK && popped == ours && now == scope->before)
         return SGI_OK;
-    if (code != CU_OK && sgi__cuda_is_over(code))
-        return sgi__cuda_failed(err, code, "%s: cuCtxPopCurrent", d->name);
     c->cuda.cuCtxSetCurrent(scope->before);
+    if (code != CU_OK)
+        return sgi__cuda_failed(err, code, "%s: cuCtxPopCurrent", d->name);
     return sgi__error(err, SGI_E_ENGINE, "%s: what ran on it left another context current", d->name);
 }
 

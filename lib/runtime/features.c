@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/sized.h"
+#include "device/cuda_driver.h"
 #include "io/io.h"
 
 typedef bool (*probe_fn)(char *detail, size_t bytes);
@@ -87,9 +88,19 @@ static bool probe_hugetlb(char *detail, size_t bytes)
     return ok;
 }
 
+/* Not "usable" yet: the runtime drives host devices only. What is there is told all the same. */
 static bool probe_cuda(char *detail, size_t bytes)
 {
-    snprintf(detail, bytes, "not in this version of the library");
+    struct sgi__cuda cuda;
+    sgi_error        err;
+
+    sgi__error_init(&err);
+    if (sgi__cuda_open(&cuda, &err) != SGI_OK) {
+        snprintf(detail, bytes, "%.180s", err.message);
+        return false;
+    }
+    snprintf(detail, bytes, "a driver for CUDA %d.%d shows %d device%s; this version of the library does not use it",
+             cuda.version / 1000, cuda.version % 1000 / 10, cuda.devices_count, cuda.devices_count == 1 ? "" : "s");
     return false;
 }
 

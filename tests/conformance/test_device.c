@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What every device of the table does alike: `test_device host` and, on a driver or the fake one, `test_device cuda`. */
+/* What every device of the table does alike: with the argument `host` and, on a driver or the fake one, `cuda`. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

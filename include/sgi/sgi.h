@@ -424,6 +424,8 @@ typedef struct sgi_model_config {
     const char *const *folders;  /**< further folders to look for shards in. NULL: none */
     uint32_t    folders_count;   /**< at most 64 */
     uint32_t    instances_max;   /**< instances at once. 0: 1; at most 16, and never more than devices */
+    uint32_t    devices_mask;    /**< where it may run: bit n for device number n. 0: on all of them */
+    uint32_t    reserved0;
 } sgi_model_config;
 
 /** Like sgi_runtime_config_init(). */

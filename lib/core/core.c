@@ -57,8 +57,11 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
     if (core->draining)
         return SGI_E_CLOSED;
     uint32_t instances = config->instances_max ? config->instances_max : 1;
-    if (instances > core->config.devices_count) /* each is on a device of its own */
-        instances = core->config.devices_count ? core->config.devices_count : 1;
+    uint32_t devices = 0; /* each is on one of its own */
+    for (uint32_t n = 0; n < core->config.devices_count; n++)
+        devices += config->devices_mask == 0 || (config->devices_mask >> n & 1);
+    if (instances > devices)
+        instances = devices ? devices : 1;
     sgi_status st = sgi__capacity(core, (struct crowd){ sgi__models_in_use(core) + 1, core->instances_max + instances,
                                                         core->leases_count + core->config.wants_max });
     if (st != SGI_OK)

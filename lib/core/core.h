@@ -49,6 +49,7 @@ struct sgi__core_model_config {
     uint64_t hang_ns;       /* SGI__NEVER: no limit */
     uint32_t leases_max;    /* of an instance; UINT32_MAX: no limit */
     uint32_t instances_max; /* each on a device of its own, so no more than there are of these; 0: 1 */
+    uint32_t devices_mask;  /* of the devices it may be on: bit n for number n; 0: all */
     bool     has_engine, has_prepare;
     bool     has_prefix; /* its engine fills a part of the image beside each load from disk */
 };

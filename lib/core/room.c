@@ -59,6 +59,13 @@ bool sgi__evict_one(struct sgi__core *core, uint64_t now, struct device *d)
     return victim != NULL;
 }
 
+bool sgi__room_is_for(const struct sgi__core *core, const struct device *d, const struct model *m)
+{
+    uint32_t allowed = m->config.devices_mask;
+    return (allowed == 0 || (allowed >> (d - core->devices) & 1)) &&
+           m->config.image_bytes + m->engine_bytes <= d->bytes_max;
+}
+
 bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not)
 {
     if (to_dram) {
@@ -68,8 +75,7 @@ bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bo
     *why_not = SGI_E_NO_ROOM;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
-        uint64_t             need = m->config.image_bytes + m->engine_bytes;
-        if (need > d->bytes_max)
+        if (!sgi__room_is_for(core, d, m))
             continue;
         if (!d->lost)
             return true;
@@ -88,7 +94,7 @@ const struct instance *sgi__room_holds(const struct sgi__core *core, const struc
 
 static bool usable(const struct sgi__core *core, const struct device *d, const struct instance *i)
 {
-    return !d->lost && sgi__instance_need(i) <= d->bytes_max && !sgi__room_holds(core, d, i->model);
+    return !d->lost && sgi__room_is_for(core, d, i->model) && !sgi__room_holds(core, d, i->model);
 }
 
 bool sgi__room_kept_from(const struct device *d, const struct instance *i)

@@ -9,6 +9,8 @@
 /* What is lacking for `need` once `going` of what is used has gone. Others may have taken more than we left free. */
 uint64_t sgi__room_lacking(const struct device *d, uint64_t need, uint64_t going);
 uint64_t sgi__room_leaving(const struct device *d); /* what its instances that end already will give back */
+/* The model may be there, and would fit if the device were empty. */
+bool sgi__room_is_for(const struct sgi__core *core, const struct device *d, const struct model *m);
 /* The instance of a model that is on a device, whatever it does there; there is one at most. NULL: none. */
 const struct instance *sgi__room_holds(const struct sgi__core *core, const struct device *d, const struct model *m);
 bool                   sgi__room_kept_from(const struct device *d, const struct instance *i); /* for one that starves */

@@ -396,7 +396,7 @@ static bool hangs_everywhere(const struct sgi__core *core, const struct model *m
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device   *d = &core->devices[n];
         const struct instance *i = sgi__room_holds(core, d, m);
-        if (d->lost || m->config.image_bytes + m->engine_bytes > d->bytes_max)
+        if (d->lost || !sgi__room_is_for(core, d, m))
             continue;
         if (!i || i->state != ST_WEDGED)
             return false;
@@ -442,7 +442,7 @@ static bool fits_beside(const struct sgi__core *core, const struct model *m)
 {
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
-        if (!d->lost && m->config.image_bytes + m->engine_bytes <= d->bytes_max && !sgi__room_holds(core, d, m))
+        if (!d->lost && sgi__room_is_for(core, d, m) && !sgi__room_holds(core, d, m))
             return true;
     }
     return false;

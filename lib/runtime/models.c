@@ -68,7 +68,8 @@ static sgi_status check_engine(const sgi_engine *given, sgi_engine *engine, sgi_
     return SGI_OK;
 }
 
-static sgi_status check_config(const sgi_model_config *given, sgi_model_config *c, sgi_error *err)
+static sgi_status check_config(const sgi_runtime *rt, const sgi_model_config *given, sgi_model_config *c,
+                               sgi_error *err)
 {
     if (!given || !sgi__sized_in(given, c, sizeof *c))
         return sgi__sized_refuse(err, "sgi_model_register", "sgi_model_config", given, sizeof *c);
@@ -84,6 +85,11 @@ static sgi_status check_config(const sgi_model_config *given, sgi_model_config *
                           (unsigned long long)c->engine_bytes);
     if (c->instances_max > SGI__DEVICES_MAX)
         return sgi__error(err, SGI_E_INVALID, "model '%s': instances_max is larger than %d", c->name, SGI__DEVICES_MAX);
+    if (c->reserved0)
+        return sgi__error(err, SGI_E_INVALID, "model '%s': reserved0 is not 0", c->name);
+    if (c->devices_mask >> rt->core_config.devices_count)
+        return sgi__error(err, SGI_E_INVALID, "model '%s': devices_mask 0x%x names a device past number %u, the last",
+                          c->name, c->devices_mask, rt->core_config.devices_count - 1);
     if ((c->order_count && !c->order) || (c->checks_count && !c->checks))
         return sgi__error(err, SGI_E_INVALID, "model '%s': %s is NULL and its count is not 0", c->name,
                           c->order_count && !c->order ? "order" : "checks");
@@ -275,6 +281,7 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
         .idle_ns = sgi__rt_idle_ns(c->idle_timeout_ms, rt->idle_ns),
         .hang_ns = r->hang_ns,
         .instances_max = c->instances_max,
+        .devices_mask = c->devices_mask,
         .leases_max = c->leases_max   ? c->leases_max
                       : r->has_engine ? 1
                                       : UINT32_MAX,
@@ -317,7 +324,7 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
 sgi_status sgi__rt_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out, sgi_error *err)
 {
     sgi_model_config c = { 0 };
-    sgi_status       st = check_config(config, &c, err);
+    sgi_status       st = check_config(rt, config, &c, err);
     if (st != SGI_OK)
         return st;
     struct record *r = sgi__alloc_zero(1, sizeof *r);

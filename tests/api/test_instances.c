@@ -132,6 +132,69 @@ static void there_are_no_more_than_were_allowed_or_fit(void **state)
     tear_down(&f);
 }
 
+/* A model runs where it may: a hint elsewhere, an emptier device elsewhere, and room elsewhere change nothing. */
+static void a_model_runs_only_where_it_may(void **state)
+{
+    (void)state;
+    struct fixture      f;
+    sgi_acquire_options o;
+    sgi_estimate        e = { .struct_size = sizeof e };
+    sgi_lease           first = 0, second = 0;
+
+    set_up(&f, 3, MIB(4), 0); /* room for one on each */
+    sgi_model_config mc = host_model("a", file.path, NULL);
+    mc.devices_mask = 1u << 1;
+    sgi_model a = host_register(f.rt, &mc);
+    mc.name = "b";
+    sgi_model b = host_register(f.rt, &mc);
+    sgi_acquire_options_init(&o, sizeof o);
+    o.device_hint = 0;
+    assert_int_equal(sgi_model_estimate(f.rt, a, &o, &e, NULL, 0), SGI_OK);
+    assert_int_equal(e.device, 1);
+    assert_int_equal(sgi_model_acquire_wait(f.rt, a, &o, &first, &f.err), SGI_OK);
+    assert_int_equal(host_device(f.rt, 1).instances_count, 1);
+
+    o.deadline_ms = 50; /* the others are empty, and not for it */
+    assert_int_equal(sgi_model_acquire_wait(f.rt, b, &o, &second, &f.err), SGI_E_TIMEOUT);
+    assert_int_equal(host_device(f.rt, 0).instances_count + host_device(f.rt, 2).instances_count, 0);
+    host_release(f.rt, first);
+    o.deadline_ms = 0;
+    assert_int_equal(sgi_model_acquire_wait(f.rt, b, &o, &second, &f.err), SGI_OK);
+    assert_int_equal(host_device(f.rt, 1).instances_count, 1);
+    host_release(f.rt, second);
+
+    mc.name = "c";
+    mc.devices_mask = 1u << 3;
+    assert_int_equal(sgi_model_register(f.rt, &mc, &a, &f.err), SGI_E_INVALID);
+    host_error_is(&f.err, SGI_E_INVALID, SGI_STEP_NONE, "model 'c': devices_mask 0x8 names a device past number 2");
+    mc.devices_mask = 0;
+    mc.reserved0 = 1;
+    assert_int_equal(sgi_model_register(f.rt, &mc, &a, &f.err), SGI_E_INVALID);
+    host_error_is(&f.err, SGI_E_INVALID, SGI_STEP_NONE, "reserved0");
+    tear_down(&f);
+}
+
+/* It does not fit where it may be, and would elsewhere: that is told at once. */
+static void one_that_fits_only_where_it_may_not_be_is_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    sgi_error      err = SGI_ERROR_INIT;
+
+    set_up(&f, 2, MIB(16), 0);
+    host_close(f.rt);
+    sgi_runtime_config config = host_config();
+    f.devices[0].bytes_max = MIB(1);
+    config.devices = f.devices;
+    config.devices_count = 2;
+    f.rt = host_open(&config);
+    sgi_model_config mc = host_model("m", file.path, NULL);
+    mc.devices_mask = 1;
+    sgi_model m = host_register(f.rt, &mc);
+    assert_int_equal(host_acquire_fails(f.rt, m, &err), SGI_E_NO_ROOM);
+    tear_down(&f);
+}
+
 /* ---- what would happen ---- */
 
 static sgi_estimate estimate(struct fixture *f, sgi_model model, sgi_model *evicted)
@@ -211,6 +274,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_would_wait_longer_than_a_start_gets_an_instance_of_its_own),
         cmocka_unit_test(there_are_no_more_than_were_allowed_or_fit),
+        cmocka_unit_test(a_model_runs_only_where_it_may),
+        cmocka_unit_test(one_that_fits_only_where_it_may_not_be_is_refused),
         cmocka_unit_test(an_estimate_says_what_an_acquire_would_meet),
     };
     return cmocka_run_group_tests_name("instances", tests, make_file, remove_file);

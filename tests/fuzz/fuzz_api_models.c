@@ -40,6 +40,7 @@ static void step_register(struct world *w)
         bits = take(w);
         c.engine_bytes = bits & 1 ? 10000 : 0;
         c.tenant = (bits >> 1) % 2;
+        c.devices_mask = (bits >> 2) % 8; /* past the last device, too */
         c.order = order;
         c.order_count = (bits >> 2) % 3;
         c.checks = &check;

@@ -430,6 +430,7 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
         .has_prepare = model->prepare,
         .has_prefix = model->prefix,
         .instances_max = model->instances,
+        .devices_mask = model->devices,
     };
     sgi_model id;
     sim__begin(s, 'u', NULL);
@@ -440,9 +441,10 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
         if (m->id)
             sim__broken(s, "ids in use have different slots");
         *m = (struct world_model){ .id = id, .spec = *model, .config = c };
-        m->config.instances_max = model->instances > s->devices_count ? s->devices_count
-                                  : model->instances                  ? model->instances
-                                                                      : 1;
+        uint32_t devices = 0;
+        for (uint32_t d = 0; d < s->devices_count; d++)
+            devices += model->devices == 0 || (model->devices >> d & 1);
+        m->config.instances_max = model->instances > devices ? devices : model->instances ? model->instances : 1;
         m->engine_bytes = model->engine_bytes;
         *model_out = id;
     }

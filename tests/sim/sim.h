@@ -56,6 +56,7 @@ struct sim_model {
     uint64_t hang_ms;    /* 60 s; SIM_HANG_NEVER */
     uint32_t leases_max; /* of an instance; 1 with an engine, else no limit */
     uint32_t instances;  /* at most; 1 */
+    uint32_t devices;    /* a bit for each that it may be on; 0: all */
     bool     engine, prepare, prefix;
 };
 

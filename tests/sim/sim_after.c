@@ -204,7 +204,7 @@ static bool hangs_everywhere(const struct sim *s, const struct world_model *m)
     }
     for (uint32_t d = 0; d < s->devices_count; d++) {
         const struct world_instance *i = sim__here(m, (int32_t)d);
-        bool fits = m->config.image_bytes + m->engine_bytes <= s->devices[d].bytes_max && !s->devices[d].lost && s->up;
+        bool                         fits = sim__may_be_on(s, m, d) && !s->devices[d].lost && s->up;
         left += fits && !(i && i->wedged && sim__engine_hung(s, i));
     }
     return hang > 0 && (hang >= m->config.instances_max || left == 0);

@@ -51,7 +51,8 @@ static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
             return true; /* it was made for one that a late timer ended in this same event */
         if (m && m->config.instances_max > 1 && m->granted_event == s->event && m->checked == DONE)
             return true; /* it was made for a further one, when one that yielded need not after all */
-        if (!m || m == i->model || !sim__waits_for_room(s, m) || sim__need(m) > d->bytes_max || sim__here(m, i->device))
+        if (!m || m == i->model || !sim__waits_for_room(s, m) || !sim__may_be_on(s, m, (uint32_t)i->device) ||
+            sim__here(m, i->device))
             continue;
         needed += sim__need(m);
         fits = fits || (stays <= d->bytes_max && sim__need(m) <= d->bytes_max - stays);
@@ -66,7 +67,7 @@ bool sim__yields(const struct sim *s, const struct world_instance *i)
     for (uint32_t n = 0; n < s->wants.size; n++) {
         const struct world_want *w = s->wants.at[n];
         if (w && w->id && w->model != i->model && sim__waits_for_room(s, w->model) && !sim__server(s, w->model) &&
-            s->now - w->since >= MS(s->config.starve_ms) && sim__need(w->model) <= s->devices[i->device].bytes_max)
+            s->now - w->since >= MS(s->config.starve_ms) && sim__may_be_on(s, w->model, (uint32_t)i->device))
             return true;
     }
     return false;
@@ -182,6 +183,8 @@ static void check_reserve(struct sim *s, const struct sgi__core_action *a, const
     const struct world_device *d = &s->devices[a->device];
     if (d->lost)
         sim__broken(s, "nothing is admitted to a lost device");
+    if (m->config.devices_mask != 0 && !(m->config.devices_mask >> a->device & 1))
+        sim__broken(s, "a model is on devices only where it may be");
     if (d->used + d->foreign + sim__need(m) > d->bytes_max)
         sim__broken(s, "bytes on a device stay within its capacity");
 }

@@ -92,6 +92,8 @@ static void add_model(struct sim *s)
         spec.instances = (uint32_t)from(s, 2, s->devices_count);
         spec.leases_max = (uint32_t)from(s, 1, 2); /* so that there are queues */
     }
+    if (s->devices_count > 1 && one_in(s, 6))
+        spec.devices = (uint32_t)from(s, 1, (1u << s->devices_count) - 1);
     sim_model(s, &spec);
 }
 
@@ -500,7 +502,7 @@ static bool fits_beside(const struct sim *s, const struct world_model *m)
             if (i && i->id && !i->died && i->device == (int32_t)d && !sim__idle(i))
                 stays += i->image_bytes + i->engine_bytes;
         }
-        if (!s->devices[d].lost && stays <= s->devices[d].bytes_max)
+        if (!s->devices[d].lost && sim__may_be_on(s, m, d) && stays <= s->devices[d].bytes_max)
             return true;
     }
     return false;

@@ -110,6 +110,12 @@ uint64_t sim__need(const struct world_model *m)
     return m->config.image_bytes + m->engine_bytes;
 }
 
+bool sim__may_be_on(const struct sim *s, const struct world_model *m, uint32_t device)
+{
+    bool allowed = m->config.devices_mask == 0 || (m->config.devices_mask >> device & 1);
+    return allowed && sim__need(m) <= s->devices[device].bytes_max;
+}
+
 uint32_t sim__instances_of(const struct sim *s, const struct world_model *m)
 {
     uint32_t count = 0;

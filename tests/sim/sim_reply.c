@@ -108,7 +108,7 @@ static bool fits_nowhere(const struct sim *s, const struct world_want *w, bool e
     if (w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && even_empty && w->model->config.image_bytes > s->dram_max)
         return true;
     for (uint32_t d = 0; d < s->devices_count; d++)
-        if (sim__need(w->model) <= s->devices[d].bytes_max && (even_empty || (!s->devices[d].lost && s->up)))
+        if (sim__may_be_on(s, w->model, d) && (even_empty || (!s->devices[d].lost && s->up)))
             return false;
     return true;
 }

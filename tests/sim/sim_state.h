@@ -313,9 +313,10 @@ const struct world_instance *sim__server(const struct sim *s, const struct world
 const struct world_instance *sim__keeper(const struct world_model *m);   /* whose image becomes the residence */
 const struct world_instance *sim__borrower(const struct world_model *m); /* who has the residence */
 uint32_t                     sim__free_leases(const struct sim *s, const struct world_instance *i);
-uint64_t                     sim__need(const struct world_model *m); /* bytes on a device */
-uint32_t                     sim__instances_of(const struct sim *s, const struct world_model *m);
-bool                         sim__one_comes(const struct world_model *m);
+uint64_t                     sim__need(const struct world_model *m);                    /* bytes on a device */
+bool sim__may_be_on(const struct sim *s, const struct world_model *m, uint32_t device); /* and fits, were it empty */
+uint32_t sim__instances_of(const struct sim *s, const struct world_model *m);
+bool     sim__one_comes(const struct world_model *m);
 bool     sim__waits_for_room(const struct sim *s, const struct world_model *m); /* its source is good, and none comes */
 uint64_t sim__dram_moving(const struct world_model *m); /* on its way to DRAM, or lent and perhaps coming back */
 uint64_t sim__dram_taken(const struct world_model *m);  /* and what is there */

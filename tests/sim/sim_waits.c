@@ -92,7 +92,7 @@ static bool is_on(const struct sim *s, const struct world_model *m, uint32_t dev
 static bool is_usable(const struct sim *s, const struct world_model *m, uint32_t device)
 {
     const struct world_device *d = &s->devices[device];
-    return !d->lost && sim__need(m) <= d->bytes_max && !is_on(s, m, device);
+    return !d->lost && sim__may_be_on(s, m, device) && !is_on(s, m, device);
 }
 
 static bool fits(const struct world_device *d, uint64_t need, uint64_t going)

@@ -24,6 +24,7 @@ ELSEWHERE = {
     "io_uring_queue_init": "SGI__FAULT_RING",
     "memfd_create": "SGI__FAULT_MEMFD",
     "pthread_create": "SGI__FAULT_THREAD",
+    "dlopen dlsym": "unit/test_cuda.c: no driver, one that lacks a function; conformance/test_device.c without NVML",
     "json_loadb": "formats/test_format_faults.c: every allocation of jansson",
 }
 
@@ -36,6 +37,7 @@ NEVER = {
     "preadv64v2": "asks whether a page is cached: a failure is a no",
     "posix_fadvise64": "advice: then it is read from the cache once more",
     "lstat64": "words of an error that there is already",
+    "dlerror getpid": "say what there is",
     "clock_gettime nanosleep sysconf": "with constants that the system knows",
     "io_uring_queue_exit io_uring_free_probe __io_uring_get_cqe": "its own memory; a failed wait is made again",
     "json_array_get json_array_size json_delete json_integer_value json_object_get json_string_length "

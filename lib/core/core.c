@@ -59,7 +59,7 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
     uint32_t instances = config->instances_max ? config->instances_max : 1;
     uint32_t devices = 0; /* each is on one of its own */
     for (uint32_t n = 0; n < core->config.devices_count; n++)
-        devices += config->devices_mask == 0 || (config->devices_mask >> n & 1);
+        devices += sgi__model_may_be_on(config, n);
     if (instances > devices)
         instances = devices ? devices : 1;
     sgi_status st = sgi__capacity(core, (struct crowd){ sgi__models_in_use(core) + 1, core->instances_max + instances,

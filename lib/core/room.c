@@ -59,10 +59,14 @@ bool sgi__evict_one(struct sgi__core *core, uint64_t now, struct device *d)
     return victim != NULL;
 }
 
+bool sgi__model_may_be_on(const struct sgi__core_model_config *config, uint32_t device)
+{
+    return config->devices_mask == 0 || (config->devices_mask >> device & 1);
+}
+
 bool sgi__room_is_for(const struct sgi__core *core, const struct device *d, const struct model *m)
 {
-    uint32_t allowed = m->config.devices_mask;
-    return (allowed == 0 || (allowed >> (d - core->devices) & 1)) &&
+    return sgi__model_may_be_on(&m->config, (uint32_t)(d - core->devices)) &&
            m->config.image_bytes + m->engine_bytes <= d->bytes_max;
 }
 

@@ -67,15 +67,6 @@ static const struct want *oldest_want(const struct model *m)
     return oldest;
 }
 
-/* The timers follow the scheduler, and may be late: nothing is started or evicted for those whose time is over. */
-static bool in_time(const struct model *m, uint64_t now, bool for_device)
-{
-    for (const struct want *w = m->wants_head; w; w = w->next)
-        if (w->spec.deadline > now && (!for_device || w->spec.tier == SGI_TIER_DEVICE))
-            return true;
-    return false;
-}
-
 /* Since when a device (or anything) is waited for, by who is in time; SGI__NEVER: by nobody. */
 static uint64_t waits_since(const struct model *m, uint64_t now, bool for_device)
 {
@@ -84,6 +75,12 @@ static uint64_t waits_since(const struct model *m, uint64_t now, bool for_device
         if ((!for_device || w->spec.tier == SGI_TIER_DEVICE) && w->spec.deadline > now && w->since < since)
             since = w->since;
     return since;
+}
+
+/* The timers follow the scheduler, and may be late: nothing is started or evicted for those whose time is over. */
+static bool in_time(const struct model *m, uint64_t now, bool for_device)
+{
+    return waits_since(m, now, for_device) != SGI__NEVER;
 }
 
 /* Who waited long enough may have ended meanwhile: then the timer was early, and whoever looks finds nobody starving

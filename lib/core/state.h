@@ -288,6 +288,9 @@ sgi_status sgi__capacity(struct sgi__core *core, struct crowd c); /* SGI_E_NO_ME
 bool       sgi__capacity_is_there(const struct sgi__core *core);  /* for what is there now; asserted */
 uint32_t   sgi__models_in_use(const struct sgi__core *core);
 
+/* room.c: by its mask alone */
+bool sgi__model_may_be_on(const struct sgi__core_model_config *config, uint32_t device);
+
 /* timer.c */
 void          sgi__timer_init(struct timer *t, enum timer_kind kind, void *owner);
 sgi_status    sgi__timer_room(struct sgi__core *core, uint32_t timers);              /* so many more never allocate */

@@ -4,9 +4,9 @@
 #include <dlfcn.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/text.h"
+#include "device/symbol.h"
 
 static const char *const library_name = "libcuda.so.1";
 
@@ -58,19 +58,11 @@ sgi_status sgi__cuda_failed(sgi_error *err, cu_result code, const char *format, 
 
 /* ---- opening ---- */
 
-/* POSIX lets a void * be a function; ISO C does not, hence the copy of its bytes. */
-static bool find(void *library, const char *name, void *member, size_t bytes)
-{
-    void *found = dlsym(library, name);
-    memcpy(member, &found, bytes);
-    return found != NULL;
-}
-
 /* All that is used, or the name of the first that is missing. */
 static const char *find_calls(struct sgi__cuda *cuda, void *library)
 {
-#define FIND(call, parameters)                                 \
-    if (!find(library, #call, &cuda->call, sizeof cuda->call)) \
+#define FIND(call, parameters)                                        \
+    if (!sgi__symbol(library, #call, &cuda->call, sizeof cuda->call)) \
         return #call;
     SGI__CUDA_CALLS(FIND)
 #undef FIND
@@ -111,7 +103,7 @@ sgi_status sgi__cuda_open(struct sgi__cuda *cuda, sgi_error *err)
     }
     /* The version first: an old driver would otherwise be told by what it lacks. The stub does not answer; cuInit says
      * that it is one. */
-    if (!find(library, "cuDriverGetVersion", &cuda->cuDriverGetVersion, sizeof cuda->cuDriverGetVersion))
+    if (!sgi__symbol(library, "cuDriverGetVersion", &cuda->cuDriverGetVersion, sizeof cuda->cuDriverGetVersion))
         return sgi__error(err, SGI_E_UNSUPPORTED, "CUDA: %s has no cuDriverGetVersion: not a CUDA driver",
                           library_name);
     cu_result version_code = cuda->cuDriverGetVersion(&cuda->version);

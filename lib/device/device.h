@@ -54,8 +54,8 @@ struct sgi__device_ops {
     bool (*others)(
         struct sgi__device *d); /* somebody else in this process has its context too, as far as can be seen */
 
-    /* One of the two at a time. close: nothing is held that needs it but pins, which end with it. Returns the bytes
-     * that the driver still has for this process. */
+    /* One of the two at a time. close: nothing is held that needs it but pins, which end with it. Returns what the
+     * driver still has for this process, in bytes; 0 also where it does not tell. */
     sgi_status (*context_open)(struct sgi__device *d, sgi_error *err);
     uint64_t (*context_close)(struct sgi__device *d);
 

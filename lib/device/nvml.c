@@ -2,17 +2,11 @@
 #include "device/nvml.h"
 
 #include <dlfcn.h>
-#include <string.h>
 #include <unistd.h>
 
-enum { PROCESSES_MAX = 256 };
+#include "device/symbol.h"
 
-static bool find(void *library, const char *name, void *member, size_t bytes)
-{
-    void *found = dlsym(library, name);
-    memcpy(member, &found, bytes);
-    return found != NULL;
-}
+enum { PROCESSES_MAX = 256 };
 
 /* It is never closed again, like the driver. */
 void sgi__nvml_open(struct sgi__nvml *nvml, const char *pci)
@@ -22,7 +16,7 @@ void sgi__nvml_open(struct sgi__nvml *nvml, const char *pci)
     *nvml = (struct sgi__nvml){ 0 };
     if (!library)
         return;
-#define FIND(call, parameters) find(library, #call, &nvml->call, sizeof nvml->call) &&
+#define FIND(call, parameters) sgi__symbol(library, #call, &nvml->call, sizeof nvml->call) &&
     bool all = SGI__NVML_CALLS(FIND) true;
 #undef FIND
     if (!all || nvml->nvmlInit_v2() != NVML_OK)

@@ -109,7 +109,7 @@ bool sgi__room_kept_from(const struct device *d, const struct instance *i)
 static bool something_stops(const struct device *d)
 {
     for (const struct instance *i = d->instances; i; i = i->device_next)
-        if (i->state == ST_STOPPING)
+        if (i->state == ST_STOPPING && i->charged > 0) /* else it died with its place: only leases are left of it */
             return true;
     return false;
 }

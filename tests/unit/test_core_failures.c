@@ -603,6 +603,23 @@ static void a_drain_ends_though_the_place_died(void **state)
     sim_free(s);
 }
 
+/* Of what died with its place nothing is left to go first but its leases, which may last. */
+static void a_second_try_does_not_wait_for_what_died(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(&(struct sim_config){ .seed = 7 });
+    sgi_model   died = full_model(s, 0), idle = full_model(s, 0), m = full_model(s, 0);
+    sgi_lease   lease = sim_acquire(s, died);
+
+    sim_kill_place(s);
+    sim_place_up(s);
+    use(s, idle);
+    sim_fail(s, SGI__ACT_RESERVE, SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY, 1);
+    assert_int_equal(sim_acquire_status(s, m), SGI_OK);
+    sim_release(s, lease);
+    sim_free(s);
+}
+
 /* ---- late and double results ---- */
 
 static void a_result_counts_once(void **state)
@@ -680,6 +697,7 @@ int main(void)
         cmocka_unit_test(a_device_that_is_back_is_used_again),
         cmocka_unit_test(a_place_that_dies_takes_everything_but_the_leases),
         cmocka_unit_test(a_drain_ends_though_the_place_died),
+        cmocka_unit_test(a_second_try_does_not_wait_for_what_died),
         cmocka_unit_test(a_result_counts_once),
         cmocka_unit_test(the_result_of_an_earlier_check_does_not_count_for_the_next),
     };

@@ -66,6 +66,7 @@ static void lost(struct sgi__core *core, uint64_t now, struct device *d)
     d->context = CTX_CLOSED; /* there is nothing left to close */
     d->op_context = 0;
     sgi__timer_unset(&d->linger);
+    core->looks_due &= ~(1u << (d - core->devices));
     each_instance(core, now, d, lose_instance);
     core->dirty = true;
 }
@@ -87,6 +88,8 @@ void sgi__context_event(struct sgi__core *core, uint64_t now, const struct sgi__
     case SGI__EV_CONTEXT_OPENED:
         d->op_context = 0;
         d->context = event->status == SGI_OK ? CTX_OPEN : CTX_CLOSED;
+        if (event->status == SGI_OK)
+            d->residue = 0;
         for (struct instance *i = d->instances, *next; i; i = next) {
             next = i->device_next;
             if (event->status == SGI_OK)
@@ -99,6 +102,7 @@ void sgi__context_event(struct sgi__core *core, uint64_t now, const struct sgi__
     case SGI__EV_CONTEXT_CLOSED:
         d->op_context = 0;
         d->context = CTX_CLOSED;
+        d->residue = event->bytes;
         if (d->instances_count > 0) /* somebody came while it closed */
             sgi__context_need(core, now, d);
         break;
@@ -120,11 +124,13 @@ void sgi__place_died(struct sgi__core *core, uint64_t now)
 {
     core->dram.lost = true;
     core->dram_lending = 0;
+    core->looks_due = 0;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         struct device *d = &core->devices[n];
         d->lost = true;
         d->context = CTX_CLOSED;
         d->op_context = 0;
+        d->residue = 0;
         sgi__timer_unset(&d->linger);
     }
     for (uint32_t n = 0; n < core->models.count; n++) {

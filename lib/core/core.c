@@ -9,6 +9,8 @@
 #include "base/alloc.h"
 #include "core/state.h"
 
+enum { LOOK_NS = 250 * 1000 * 1000 }; /* between two looks at what others have taken */
+
 /* ---- making ---- */
 
 struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
@@ -23,10 +25,14 @@ struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
     core->wants.item_bytes = sizeof(struct want);
     core->leases.item_bytes = sizeof(struct lease);
     core->dram.bytes_max = config->dram_bytes_max;
+    core->dram.unified = true;
     for (uint32_t n = 0; n < config->devices_count; n++) {
-        core->devices[n].bytes_max = config->devices[n].bytes_max;
-        core->devices[n].unified = config->devices[n].unified;
-        sgi__timer_init(&core->devices[n].linger, TIMER_LINGER, &core->devices[n]);
+        struct device *d = &core->devices[n];
+        d->bytes_max = config->devices[n].bytes_max;
+        d->bytes_total = config->devices[n].bytes_total;
+        d->unified = config->devices[n].unified;
+        sgi__timer_init(&d->linger, TIMER_LINGER, d);
+        sgi__timer_init(&d->look, TIMER_LOOK, d);
     }
     if (sgi__capacity(core, (struct crowd){ 0 }) != SGI_OK) {
         sgi__core_free(core);
@@ -69,6 +75,8 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
     struct model *m = sgi__slots_take(&core->models, core, ID_MODEL);
     m->config = *config;
     m->config.instances_max = instances;
+    if (m->config.device_bytes == 0)
+        m->config.device_bytes = config->image_bytes;
     core->instances_max += instances;
     m->engine_bytes = config->engine_bytes;
     sgi__timer_init(&m->hang, TIMER_MODEL_HANG, m);
@@ -131,8 +139,11 @@ uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, 
         action.instance = i->id;
         action.tier = i->tier;
         action.priority = i->priority;
-        if (i->state != ST_QUEUED)
+        action.keep = kind == SGI__ACT_START_LOAD && i->fills;
+        if (i->state != ST_QUEUED) {
             action.device = i->device;
+            action.bytes = sgi__image_on(m, sgi__core_device(core, i->device));
+        }
     }
     put_action(core, &action);
     return action.op;
@@ -184,6 +195,14 @@ bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *acti
                                                  .priority = due->priority,
                                                  .model = due->model->id,
                                                  .instance = due->id };
+        return true;
+    }
+    if (core->looks_due) {
+        int32_t device = 0;
+        while (!(core->looks_due >> device & 1))
+            device++;
+        core->looks_due &= core->looks_due - 1;
+        *action_out = (struct sgi__core_action){ .kind = SGI__ACT_LOOK, .device = device };
         return true;
     }
     if (core->actions_count == 0)
@@ -252,6 +271,13 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     case TIMER_MODEL_MORE:
         core->dirty = true; /* the scheduler looks whether another instance is worth it */
         break;
+    case TIMER_LOOK: {
+        struct device *d = t->owner;
+        core->looks_due |= 1u << (d - core->devices);
+        d->look_next = now + LOOK_NS;
+        sgi__timer_set(core, t, d->look_next);
+        break;
+    }
     }
 }
 
@@ -705,7 +731,7 @@ sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t
     if (i->lost) /* there is nothing to charge it to */
         return SGI_E_DEVICE_LOST;
     struct device *d = &core->devices[i->device];
-    uint64_t       others = d->used - i->charged_engine + d->foreign;
+    uint64_t       others = d->used - i->charged_engine + sgi__device_foreign(d);
     uint64_t       left = others < d->bytes_max ? d->bytes_max - others : 0;
 
     *free_out = left;

@@ -25,7 +25,8 @@ struct sgi__core; /* opaque */
 
 struct sgi__core_device_config {
     uint64_t bytes_max;
-    bool     unified; /* its memory is host memory: an image moves between device and DRAM without a copy */
+    uint64_t bytes_total; /* of its memory, for all processes; 0: not known */
+    bool     unified;     /* its memory is host memory: an image moves between device and DRAM without a copy */
 };
 
 struct sgi__core_config {
@@ -44,6 +45,7 @@ struct sgi__core_config {
 
 struct sgi__core_model_config {
     uint64_t image_bytes;
+    uint64_t device_bytes; /* of the image on a device with memory of its own; 0: as image_bytes */
     uint64_t engine_bytes;
     uint64_t idle_ns;       /* SGI__NEVER: no timer */
     uint64_t hang_ns;       /* SGI__NEVER: no limit */
@@ -108,11 +110,12 @@ void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance
 enum sgi__core_event_kind {
     SGI__EV_SOURCE_CHECKED, /* status */
     SGI__EV_CONTEXT_OPENED, /* status: SGI_OK, or why not */
-    SGI__EV_CONTEXT_CLOSED,
+    SGI__EV_CONTEXT_CLOSED, /* bytes: what the driver still holds in this process */
     SGI__EV_CONTEXT_LOST,   /* no op: the device is gone */
     SGI__EV_CONTEXT_BACK,   /* no op */
     SGI__EV_RESERVED,       /* status */
-    SGI__EV_LOADED,         /* status: every byte of the files is there and verified, or which step failed */
+    SGI__EV_LOADED,         /* status: every byte of the files is there and verified, or which step failed. After a
+                               START_LOAD with `keep`: bytes of the copy in DRAM; 0, or a failure: there is none */
     SGI__EV_PREFIX_FILLED,  /* status */
     SGI__EV_ENGINE_STARTED, /* status */
     SGI__EV_ENGINE_STOPPED,
@@ -121,7 +124,7 @@ enum sgi__core_event_kind {
     SGI__EV_FREED, /* bytes: residue that could not be given back */
     SGI__EV_KEPT,  /* the image is a residence now; status not OK: it was freed instead */
     SGI__EV_DROPPED,
-    SGI__EV_FOREIGN,    /* no op: bytes on `device` are taken by others */
+    SGI__EV_FOREIGN,    /* no op: bytes on `device` are taken by others. Answers LOOK, and may come at any time */
     SGI__EV_PLACE_DIED, /* no op: the place and all it held are gone */
     SGI__EV_PLACE_UP,   /* no op */
 };
@@ -195,8 +198,10 @@ enum sgi__core_action_kind {
     SGI__ACT_CHECK_SOURCE,
     SGI__ACT_OPEN_CONTEXT,
     SGI__ACT_CLOSE_CONTEXT,
-    SGI__ACT_RESERVE,     /* instance, device (-1: DRAM), tier the bytes will come from, image bytes */
-    SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it */
+    SGI__ACT_RESERVE,     /* instance, device (-1: DRAM), tier the bytes will come from, bytes of the image there. From
+                             DRAM to a device with memory of its own the residence stays, and is read until LOADED */
+    SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it; keep: a copy of the image
+                             stays in DRAM as the model's residence */
     SGI__ACT_FILL_PREFIX, /* instance: the engine's part of its image, beside the load */
     SGI__ACT_CANCEL_LOAD, /* instance: its load, prefix and engine's start are to end soon; all still report. No result
                              of its own */
@@ -209,6 +214,7 @@ enum sgi__core_action_kind {
     SGI__ACT_KEEP,        /* the image becomes the model's DRAM residence; engine memory is freed */
     SGI__ACT_DROP,        /* free the model's DRAM residence */
     SGI__ACT_SPARE_LIMIT, /* bytes: freed image memory may be kept up to this; no result */
+    SGI__ACT_LOOK,        /* device: say what others have taken of it. FOREIGN answers */
 };
 
 struct sgi__core_action {
@@ -220,6 +226,7 @@ struct sgi__core_action {
     sgi_model                  model;
     uint64_t                   instance;
     uint64_t                   bytes;
+    bool                       keep;
 };
 
 bool sgi__core_take_reply(struct sgi__core *core, struct sgi__core_reply *reply_out);
@@ -277,6 +284,7 @@ sgi_status sgi__core_instance_view(const struct sgi__core *core, uint64_t instan
 
 struct sgi__core_device_view {
     uint64_t bytes_max, bytes_used, bytes_engine, bytes_foreign;
+    uint64_t bytes_residue; /* what the driver holds here without a context, as of the last that closed */
     uint32_t instances;
     bool     context_open, lost;
 };

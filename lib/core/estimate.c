@@ -55,7 +55,7 @@ static void start(const struct sgi__core *core, const struct model *m, int32_t h
         return;
     }
     const struct device *d = &core->devices[e->device];
-    uint64_t             need = sgi__instance_need(&probe);
+    uint64_t             need = sgi__instance_need(&probe, d);
     e->lacking_bytes = sgi__room_lacking(d, need, 0);
     e->victims_count = sgi__room_victims(d, need + d->promised, leaving, VICTIMS_MAX);
     if (e->victims_count > 0 && !sgi__room_kept_from(d, &probe))
@@ -64,6 +64,47 @@ static void start(const struct sgi__core *core, const struct model *m, int32_t h
         e->expected_ns = SGI__NEVER; /* until somebody lets go */
     for (uint32_t n = 0; n < e->victims_count && n < victims_max && n < VICTIMS_MAX; n++)
         victims[n] = leaving[n]->model->id;
+}
+
+/* While it is not known where, as on the first device that it may be on. */
+static uint64_t would_take(const struct sgi__core *core, const struct model *m, int32_t device)
+{
+    uint32_t n = device < 0 ? 0 : (uint32_t)device;
+    while (device < 0 && n + 1 < core->config.devices_count && !sgi__model_may_be_on(&m->config, n))
+        n++;
+    return sgi__image_on(m, &core->devices[n]) + m->engine_bytes;
+}
+
+static void estimate(const struct sgi__core *core, uint64_t now, const struct model *m, int32_t hint,
+                     struct sgi__core_estimate *e, sgi_model *victims, uint32_t victims_max)
+{
+    *e = (struct sgi__core_estimate){ .device = -1, .tier = SGI_TIER_DEVICE };
+
+    const struct instance *i = m->wants == 0 ? sgi__model_grants(m, hint) : NULL;
+    if (i) {
+        e->outlook = SGI__OUTLOOK_WARM;
+        e->device = i->device;
+        e->bytes = i->charged;
+        return;
+    }
+    if (sgi__model_serves(m)) {
+        wait_for_lease(now, m, e);
+        return;
+    }
+    if (m->coming && !m->coming->to_dram) {
+        join(core, now, m->coming, e);
+        return;
+    }
+    bool fill = m->coming && m->coming->state == ST_QUEUED; /* which would be started on a device instead */
+    bool full = m->instances_count - fill == m->config.instances_max;
+    e->status = full ? sgi__ending_refused(core, m, false, &e->step) : sgi__cold_refused(core, now, m, false, &e->step);
+    if (e->status != SGI_OK || full) { /* what ends has to be gone first */
+        e->outlook = e->status != SGI_OK ? SGI__OUTLOOK_REFUSED : SGI__OUTLOOK_WAIT;
+        e->retry_after_ns = !full && now < m->failed_until && !m->hung_step ? m->failed_until - now : 0;
+        e->expected_ns = SGI__NEVER;
+        return;
+    }
+    start(core, m, hint, e, victims, victims_max);
 }
 
 sgi_status sgi__core_estimate(const struct sgi__core *core, uint64_t now, sgi_model model, int32_t hint,
@@ -78,33 +119,8 @@ sgi_status sgi__core_estimate(const struct sgi__core *core, uint64_t now, sgi_mo
         return SGI_E_CLOSED;
     if (m->draining)
         return SGI_E_STALE;
-    *e = (struct sgi__core_estimate){ .device = -1, .tier = SGI_TIER_DEVICE };
-    e->bytes = m->config.image_bytes + m->engine_bytes;
-
-    const struct instance *i = m->wants == 0 ? sgi__model_grants(m, hint) : NULL;
-    if (i) {
-        e->outlook = SGI__OUTLOOK_WARM;
-        e->device = i->device;
-        e->bytes = i->charged;
-        return SGI_OK;
-    }
-    if (sgi__model_serves(m)) {
-        wait_for_lease(now, m, e);
-        return SGI_OK;
-    }
-    if (m->coming && !m->coming->to_dram) {
-        join(core, now, m->coming, e);
-        return SGI_OK;
-    }
-    bool fill = m->coming && m->coming->state == ST_QUEUED; /* which would be started on a device instead */
-    bool full = m->instances_count - fill == m->config.instances_max;
-    e->status = full ? sgi__ending_refused(core, m, false, &e->step) : sgi__cold_refused(core, now, m, false, &e->step);
-    if (e->status != SGI_OK || full) { /* what ends has to be gone first */
-        e->outlook = e->status != SGI_OK ? SGI__OUTLOOK_REFUSED : SGI__OUTLOOK_WAIT;
-        e->retry_after_ns = !full && now < m->failed_until && !m->hung_step ? m->failed_until - now : 0;
-        e->expected_ns = SGI__NEVER;
-        return SGI_OK;
-    }
-    start(core, m, hint, e, victims, victims_max);
+    estimate(core, now, m, hint, e, victims, victims_max);
+    if (e->outlook != SGI__OUTLOOK_WARM)
+        e->bytes = would_take(core, m, e->device);
     return SGI_OK;
 }

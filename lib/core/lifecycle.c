@@ -70,9 +70,14 @@ bool sgi__instance_filled(const struct instance *i)
     return i->loaded && i->prefixed;
 }
 
-uint64_t sgi__instance_need(const struct instance *i)
+uint64_t sgi__image_on(const struct model *m, const struct device *d)
 {
-    return i->model->config.image_bytes + (i->to_dram ? 0 : i->model->engine_bytes);
+    return d->unified ? m->config.image_bytes : m->config.device_bytes;
+}
+
+uint64_t sgi__instance_need(const struct instance *i, const struct device *d)
+{
+    return sgi__image_on(i->model, d) + (i->to_dram ? 0 : i->model->engine_bytes);
 }
 
 /* ---- what it holds ---- */
@@ -82,7 +87,7 @@ static void charge(struct sgi__core *core, struct instance *i, int32_t device)
     struct device *d = sgi__core_device(core, device);
 
     i->device = device;
-    i->charged = sgi__instance_need(i);
+    i->charged = sgi__instance_need(i, d);
     i->charged_engine = i->to_dram ? 0 : i->model->engine_bytes;
     d->used += i->charged;
     d->used_engine += i->charged_engine;
@@ -262,8 +267,10 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
     i->blocked = false;
     i->admitted_at = now;
     sgi__timer_unset(&i->starve);
-    if (i->tier == SGI_TIER_DRAM) {
+    if (i->tier == SGI_TIER_DRAM && sgi__core_device(core, device)->unified) {
         sgi__residence_lend(core, m);
+    } else if (i->tier == SGI_TIER_DRAM) {
+        sgi__read_begin(core, i);
     } else {
         core->loads++;
         i->counts_load = true;
@@ -273,6 +280,7 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
     if (device != SGI__DRAM)
         sgi__context_need(core, now, &core->devices[device]);
     i->op_reserve = sgi__core_act(core, SGI__ACT_RESERVE, m, i);
+    sgi__copy_expect(core, i);
 }
 
 /* A pin to the device holds the last of its model that serves. Now that another one does, whom it held begins its idle
@@ -319,7 +327,7 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
     struct model *m = i->model;
 
     if (i->state == ST_RESERVING && i->memory_ready &&
-        (i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN)) {
+        (i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN) && sgi__copy_begin(core, i)) {
         sgi__instance_move(i, EV_PLACED);
         i->priority = sgi__urgency(i);
         i->op_load = sgi__core_act(core, SGI__ACT_START_LOAD, m, i);
@@ -348,7 +356,7 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 const struct instance *sgi__model_filling(const struct model *m)
 {
     const struct instance *i = m->instances;
-    while (i && (i->device != SGI__DRAM || i->charged == 0))
+    while (i && (i->device != SGI__DRAM || i->charged == 0) && !i->fills)
         i = i->model_next;
     return i;
 }
@@ -384,15 +392,14 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
         room = ROOM_SOON; /* it has one residence at a time: the one from before goes first */
     else if (keep && i->device != SGI__DRAM)
         room = sgi__residence_room(core, m);
-    if (i->keep_waiting != (keep && room == ROOM_SOON)) {
-        i->keep_waiting = !i->keep_waiting;
-        core->keep_waiters += i->keep_waiting ? 1u : (uint32_t)-1;
-    }
+    sgi__residence_wait(core, i, keep && room == ROOM_SOON);
     if (keep && room == ROOM_SOON)
         return false;
 
     if (!keep || room == ROOM_NONE) {
         sgi__instance_loan_ends(core, i);
+        if (!sgi__core_device(core, i->device)->unified)
+            sgi__residence_used(core, m, i->last_used);
         i->op_end = sgi__core_act(core, SGI__ACT_FREE, m, i);
         return true;
     }
@@ -423,6 +430,7 @@ static void advance_down(struct sgi__core *core, uint64_t now, struct instance *
     if (!sgi__instance_unused(i) || i->op_reserve || i->op_load || i->op_prefix || i->op_start || i->op_stop ||
         i->op_end)
         return;
+    sgi__read_end(core, i); /* it had not begun to */
     if (i->engine_up) {
         i->op_stop = sgi__core_act(core, SGI__ACT_STOP_ENGINE, i->model, i);
         sgi__instance_watch(core, now, i, CB_STOP);
@@ -532,7 +540,7 @@ static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, c
     struct model *m = i->model;
 
     i->op_reserve = 0;
-    if (i->tier == SGI_TIER_DRAM) {
+    if (i->tier == SGI_TIER_DRAM && !i->reads) {
         sgi__residence_lent(core, m, event->status == SGI_OK);
         i->borrows = event->status == SGI_OK;
         if (!i->keep || i->lost)
@@ -547,6 +555,7 @@ static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, c
     /* The books said there was room. Give back something idle and try once more, then believe it. */
     if (i->device != SGI__DRAM && !i->retried && m->wants > 0 && event->status == SGI_E_DEVICE_MEMORY &&
         sgi__evict_one(core, now, &core->devices[i->device])) {
+        sgi__read_end(core, i);
         leave_device(core, now, i);
         load_slot_give(core, i);
         i->retried = true;
@@ -581,6 +590,8 @@ static void ended(struct sgi__core *core, uint64_t now, struct instance *i, cons
 
 void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *i, const struct sgi__core_event *event)
 {
+    struct model *m = i->model;
+
     switch (event->kind) {
     case SGI__EV_RESERVED:
         reserved(core, now, i, event);
@@ -590,6 +601,9 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
         sgi__load_urgency(core, i);
         load_slot_give(core, i);
         watch_start(core, now, i);
+        sgi__read_end(core, i);
+        if (event->status != SGI_OK || event->bytes == 0)
+            sgi__copy_none(core, i);
         if (event->status == SGI_OK)
             i->loaded = true;
         else
@@ -624,8 +638,10 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
     default:
         assert(0);
     }
+    sgi__copy_settle(core, now, i);
     sgi__instance_heal(core, now, i);
     sgi__instance_advance(core, now, i);
+    sgi__model_advance(core, now, m); /* its residence may be dropped now */
 }
 
 /* ---- callbacks that do not come back, and places that go ---- */
@@ -681,14 +697,12 @@ void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i
     i->failed_step = SGI_STEP_CONTEXT;
     sgi__note_stops(core, now, i);
     i->op_reserve = i->op_load = i->op_prefix = i->op_start = i->op_stop = i->op_end = 0;
-    i->memory_ready = i->loaded = i->prefixed = i->engine_up = i->borrows = false;
+    i->memory_ready = i->loaded = i->prefixed = i->engine_up = i->borrows = i->fills = false;
+    sgi__read_end(core, i);
     sgi__load_urgency(core, i);
     core->calls -= i->calls;
     i->calls = i->calls_ending = i->calls_detached = 0;
-    if (i->keep_waiting) {
-        i->keep_waiting = false;
-        core->keep_waiters--;
-    }
+    sgi__residence_wait(core, i, false);
     uncharge(core, i); /* its memory went with the place, whoever still holds a lease */
     load_slot_give(core, i);
     timers_unset(i);
@@ -706,7 +720,7 @@ void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
 {
     bool cold = !m->instances;
 
-    if (m->residence == RES_KEPT && (m->draining || (m->evict_dram && m->wants == 0)))
+    if (m->residence == RES_KEPT && m->residence_readers == 0 && (m->draining || (m->evict_dram && m->wants == 0)))
         sgi__residence_drop(core, m);
     if (cold && m->residence == RES_NONE) /* until then what still stops must not be kept */
         m->evict_dram = false;

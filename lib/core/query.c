@@ -135,6 +135,7 @@ void sgi__core_device_view(const struct sgi__core *core, uint32_t device, struct
         .bytes_used = d->used,
         .bytes_engine = d->used_engine,
         .bytes_foreign = d->foreign,
+        .bytes_residue = d->residue,
         .instances = d->instances_count,
         .context_open = d->context != CTX_CLOSED,
         .lost = d->lost,
@@ -188,6 +189,8 @@ static void check_instance(const struct sgi__core *core, const struct instance *
     assert(i->state != ST_READY || !i->model->config.has_engine || i->engine_up || i->to_dram);
     assert(i->op_end == 0 ||
            (i->op_load == 0 && i->op_start == 0 && i->op_stop == 0 && !i->engine_up && i->leases == 0));
+    assert(!i->fills || ((i->op_load || i->op_prefix) && i->model->residence == RES_FILLING));
+    assert(!i->reads || (i->op_end == 0 && i->tier == SGI_TIER_DRAM && i->model->residence == RES_KEPT));
     assert(i->state == ST_READY || i->idle.due == SGI__NEVER);
     (void)core;
 }
@@ -195,7 +198,7 @@ static void check_instance(const struct sgi__core *core, const struct instance *
 static void check_model(const struct sgi__core *core, const struct model *m, uint32_t *wants, uint32_t *leases,
                         uint64_t *dram)
 {
-    uint32_t own = 0, held = 0, instances = 0;
+    uint32_t own = 0, held = 0, instances = 0, fills = 0, reads = 0;
 
     for (const struct want *w = m->wants_head; w; w = w->next) {
         assert(w->model == m && (!w->next || w->next->prev == w));
@@ -207,12 +210,15 @@ static void check_model(const struct sgi__core *core, const struct model *m, uin
         check_instance(core, i);
         held += i->leases;
         instances++;
+        fills += i->fills;
+        reads += i->reads;
         if (i->state != ST_QUEUED && i->device == SGI__DRAM)
             *dram += i->charged;
         for (const struct instance *other = i->model_next; other; other = other->model_next)
             assert(!on_device(i) || !on_device(other) || i->device != other->device);
     }
     assert(held == m->leases && instances == m->instances_count && instances <= m->config.instances_max);
+    assert(fills == (m->residence == RES_FILLING) && reads == m->residence_readers);
     *wants += own;
     *leases += m->leases;
     *dram += residence_bytes(m);

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "core/room.h"
 
+uint64_t sgi__device_foreign(const struct device *d)
+{
+    uint64_t theirs = d->bytes_total > d->bytes_max ? d->bytes_total - d->bytes_max : 0;
+    return d->foreign > theirs ? d->foreign - theirs : 0;
+}
+
 static uint64_t free_bytes(const struct device *d)
 {
-    uint64_t taken = d->used + d->foreign;
+    uint64_t taken = d->used + sgi__device_foreign(d);
     return taken < d->bytes_max ? d->bytes_max - taken : 0;
 }
 
 uint64_t sgi__room_lacking(const struct device *d, uint64_t need, uint64_t going)
 {
-    uint64_t taken = d->used - going + d->foreign + need;
+    uint64_t taken = d->used - going + sgi__device_foreign(d) + need;
     return taken > d->bytes_max ? taken - d->bytes_max : 0;
 }
 
@@ -67,7 +73,7 @@ bool sgi__model_may_be_on(const struct sgi__core_model_config *config, uint32_t 
 bool sgi__room_is_for(const struct sgi__core *core, const struct device *d, const struct model *m)
 {
     return sgi__model_may_be_on(&m->config, (uint32_t)(d - core->devices)) &&
-           m->config.image_bytes + m->engine_bytes <= d->bytes_max;
+           sgi__image_on(m, d) + m->engine_bytes <= d->bytes_max;
 }
 
 bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not)
@@ -98,7 +104,21 @@ const struct instance *sgi__room_holds(const struct sgi__core *core, const struc
 
 static bool usable(const struct sgi__core *core, const struct device *d, const struct instance *i)
 {
-    return !d->lost && sgi__room_is_for(core, d, i->model) && !sgi__room_holds(core, d, i->model);
+    const struct model *m = i->model;
+
+    if (i->tier == SGI_TIER_DRAM && d->unified && m->residence_readers > 0) /* it cannot be taken away from them */
+        return false;
+    return !d->lost && sgi__room_is_for(core, d, m) && !sgi__room_holds(core, d, m);
+}
+
+bool sgi__room_awaited(const struct sgi__core *core, const struct device *d)
+{
+    for (const struct model *m = core->pending_head; m; m = m->pending_next) {
+        const struct instance *i = m->coming;
+        if (i && i->state == ST_QUEUED && i->blocked && usable(core, d, i))
+            return true;
+    }
+    return false;
 }
 
 bool sgi__room_kept_from(const struct device *d, const struct instance *i)
@@ -122,7 +142,7 @@ int32_t sgi__room_now(const struct sgi__core *core, const struct instance *i, in
 
     for (int32_t n = 0; n < (int32_t)core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];
-        uint64_t             need = sgi__instance_need(i);
+        uint64_t             need = sgi__instance_need(i, d);
         if (!usable(core, d, i) || sgi__room_kept_from(d, i) || free_bytes(d) < need ||
             sgi__room_lacking(d, need + d->promised, sgi__room_leaving(d)) > 0)
             continue;
@@ -141,7 +161,7 @@ int32_t sgi__room_now(const struct sgi__core *core, const struct instance *i, in
 /* What cannot be waited for: somebody else's, what hangs, what is pinned. */
 static uint64_t stuck_bytes(const struct device *d)
 {
-    uint64_t bytes = d->foreign;
+    uint64_t bytes = sgi__device_foreign(d);
     for (const struct instance *i = d->instances; i; i = i->device_next)
         if (i->state == ST_WEDGED || sgi__instance_pinned(i))
             bytes += i->charged;
@@ -151,7 +171,7 @@ static uint64_t stuck_bytes(const struct device *d)
 bool sgi__room_can_come(const struct sgi__core *core, const struct device *d, const struct instance *i)
 {
     uint64_t stuck = stuck_bytes(d);
-    return usable(core, d, i) && stuck < d->bytes_max && sgi__instance_need(i) <= d->bytes_max - stuck;
+    return usable(core, d, i) && stuck < d->bytes_max && sgi__instance_need(i, d) <= d->bytes_max - stuck;
 }
 
 /* Where to wait: where evicting is enough, else where leases that end can be, else anywhere; of those where the least
@@ -165,7 +185,7 @@ int32_t sgi__room_later(const struct sgi__core *core, const struct instance *i, 
     if (i->blocked && i->blocked_device >= 0) { /* where its room is on the way already */
         const struct device *d = &core->devices[i->blocked_device];
         if (usable(core, d, i) && !sgi__room_kept_from(d, i) &&
-            sgi__room_lacking(d, sgi__instance_need(i) + d->promised, sgi__room_leaving(d)) == 0)
+            sgi__room_lacking(d, sgi__instance_need(i, d) + d->promised, sgi__room_leaving(d)) == 0)
             return i->blocked_device;
     }
 
@@ -173,7 +193,8 @@ int32_t sgi__room_later(const struct sgi__core *core, const struct instance *i, 
         const struct device *d = &core->devices[n];
         if (!usable(core, d, i))
             continue;
-        uint64_t need = sgi__instance_need(i), lacking = sgi__room_lacking(d, need + d->promised, sgi__room_leaving(d));
+        uint64_t need = sgi__instance_need(i, d);
+        uint64_t lacking = sgi__room_lacking(d, need + d->promised, sgi__room_leaving(d));
         bool     enough = lacking <= idle_bytes(d) && !sgi__room_kept_from(d, i);
         if (n == hint && enough)
             return n;

@@ -15,6 +15,8 @@ bool sgi__room_is_for(const struct sgi__core *core, const struct device *d, cons
 const struct instance *sgi__room_holds(const struct sgi__core *core, const struct device *d, const struct model *m);
 bool                   sgi__room_kept_from(const struct device *d, const struct instance *i); /* for one that starves */
 
+bool sgi__room_awaited(const struct sgi__core *core, const struct device *d); /* by one that could be there */
+
 /* For an instance that is QUEUED, or might be: a device, or -1. */
 int32_t sgi__room_now(const struct sgi__core *core, const struct instance *i, int32_t hint);
 /* Once others let go: it is usable, and not all of it is foreign, pinned or hanging. */

@@ -176,7 +176,7 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
     if (device < 0 || sgi__room_kept_from(&core->devices[device], i))
         return;
     struct device *d = &core->devices[device];
-    uint64_t       need = sgi__instance_need(i) + d->promised;
+    uint64_t       need = sgi__instance_need(i, d) + d->promised;
     sgi__room_make(core, now, d, need);
     if (place_now(core, now, i)) /* an image that is kept in DRAM has left at once */
         return;
@@ -255,7 +255,7 @@ static void keep_for(struct sgi__core *core, struct instance *i)
 /* What there must let go for the one that a device is kept for. */
 static void let_go(struct sgi__core *core, uint64_t now, struct device *d)
 {
-    uint64_t         need = sgi__instance_need(d->kept_for), going = sgi__room_leaving(d);
+    uint64_t         need = sgi__instance_need(d->kept_for, d), going = sgi__room_leaving(d);
     struct instance *victim;
 
     while (sgi__room_lacking(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
@@ -595,15 +595,30 @@ static bool start_starving(struct sgi__core *core, uint64_t now, struct instance
     return core->admitted != admitted;
 }
 
+/* Others leave a device without a word: who waits for what they have taken there has it looked at again. Host memory is
+ * given by the configuration, and nobody else's. */
+static void watch_foreign(struct sgi__core *core, uint64_t now)
+{
+    for (uint32_t n = 0; n < core->config.devices_count; n++) {
+        struct device *d = &core->devices[n];
+        if (d->unified || sgi__device_foreign(d) == 0 || !sgi__room_awaited(core, d))
+            sgi__timer_unset(&d->look);
+        else if (d->look.due == SGI__NEVER)
+            sgi__timer_set(core, &d->look, d->look_next > now ? d->look_next : now);
+    }
+}
+
 void sgi__sched_run(struct sgi__core *core, uint64_t now)
 {
+    bool runs = core->dirty;
+
     for (struct model *m = core->dirty ? core->pending_head : NULL; m; m = m->pending_next)
         if (m->coming)
             m->coming->waited_on = 0;
     while (core->dirty) {
         core->dirty = false;
         if (!core->pending_head && !core->devices_kept)
-            return;
+            break;
         if (start_starving(core, now, keep_devices(core, now))) {
             core->dirty = true; /* what is kept now, and for whom, is another matter */
             continue;
@@ -613,4 +628,6 @@ void sgi__sched_run(struct sgi__core *core, uint64_t now)
             serve(core, now, m);
         }
     }
+    if (runs)
+        watch_foreign(core, now);
 }

@@ -31,7 +31,8 @@ enum timer_kind {
     TIMER_LEASE,
     TIMER_LINGER,
     TIMER_MODEL_HANG,
-    TIMER_MODEL_MORE
+    TIMER_MODEL_MORE,
+    TIMER_LOOK
 };
 
 struct timer {
@@ -91,7 +92,7 @@ struct instance {
     bool memory_ready;          /* RESERVED has come: there is an image to give back */
     bool loaded, prefixed;      /* every byte of the files is there and verified; every byte of the engine's */
     bool start_sent, engine_up; /* engine_up: `stop` must be called */
-    bool keep_waiting;          /* until a dropped residence has made room in the DRAM tier */
+    bool keep_waiting;          /* until a dropped residence has made room for its image in the DRAM tier */
     bool retried;               /* a refused reserve was tried again once */
     bool served;                /* has given a lease */
     bool promised;              /* room that is on its way, in this scheduling pass */
@@ -100,6 +101,8 @@ struct instance {
     bool keep;                  /* its image may become the DRAM residence */
     bool borrows;               /* it has the model's residence, and will give it back */
     bool keeping;               /* KEEP is out: the model's residence is this image */
+    bool fills;                 /* its load leaves a copy, which is to be the residence */
+    bool reads;                 /* its bytes come from the residence, which stays where it is meanwhile */
     bool cancel_sent;
     bool lost;       /* device or place is gone */
     bool stops_said; /* with what follows: for observers */
@@ -137,6 +140,7 @@ struct instance {
 enum residence_state {
     RES_NONE,
     RES_KEEPING, /* KEEP is out; charged here already */
+    RES_FILLING, /* likewise, while a load leaves a copy on its way to a device with memory of its own */
     RES_KEPT,
     RES_LENT,     /* an instance has the image; it is charged there */
     RES_DROPPING, /* DROP is out; still charged */
@@ -158,6 +162,7 @@ struct model {
 
     enum residence_state residence;
     uint64_t             residence_used;            /* when it was last of use */
+    uint32_t             residence_readers;         /* loads that read it in place: it stays until they have ended */
     struct model        *kept_prev, *kept_next;     /* in core.kept while RES_KEPT */
     struct model        *pinned_prev, *pinned_next; /* in core.pinned while pinned to DRAM */
     uint64_t             op_drop;
@@ -210,15 +215,17 @@ struct lease {
 enum context_state { CTX_CLOSED, CTX_OPENING, CTX_OPEN, CTX_CLOSING };
 
 struct device {
-    uint64_t           bytes_max, used, used_engine, foreign;
+    uint64_t           bytes_max, bytes_total, used, used_engine, foreign, residue;
     bool               unified, lost;
     enum context_state context;
     uint64_t           op_context;
     struct instance   *instances; /* admitted to it, newest first */
     uint32_t           instances_count;
     struct timer       linger;
-    uint64_t           promised; /* during one scheduling pass: to those for whom it is being emptied */
-    struct instance   *kept_for; /* during one scheduling pass: the one that starved longest */
+    struct timer       look;      /* while somebody waits for what others have taken */
+    uint64_t           look_next; /* not before then */
+    uint64_t           promised;  /* during one scheduling pass: to those for whom it is being emptied */
+    struct instance   *kept_for;  /* during one scheduling pass: the one that starved longest */
 };
 
 #define SGI__DRAM (-1)
@@ -226,13 +233,14 @@ struct device {
 struct sgi__core {
     struct sgi__core_config config;
     struct device           devices[SGI__DEVICES_MAX];
-    struct device           dram;                  /* only bytes_max, used, and lost while the place is gone */
+    struct device           dram;                  /* only bytes_max, used, unified, and lost while the place is gone */
     struct model           *kept_head, *kept_tail; /* whose residence is KEPT, least recently used first */
     struct model           *pinned_head;           /* pinned to DRAM: their images' bytes are reserved there */
     uint64_t                dram_leaving;          /* bytes of residences whose DROP is out */
     uint64_t         dram_lending; /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
     struct instance *priorities_due; /* loads whose urgency has changed; only the newest counts, so it is not queued */
     uint64_t         spare_limit_said; /* as of the last SPARE_LIMIT taken */
+    uint32_t         looks_due;        /* a bit for each device; they are not queued either */
     uint32_t         keep_waiters;     /* instances with keep_waiting */
 
     struct slots  models, instances, wants, leases;
@@ -288,8 +296,9 @@ sgi_status sgi__capacity(struct sgi__core *core, struct crowd c); /* SGI_E_NO_ME
 bool       sgi__capacity_is_there(const struct sgi__core *core);  /* for what is there now; asserted */
 uint32_t   sgi__models_in_use(const struct sgi__core *core);
 
-/* room.c: by its mask alone */
-bool sgi__model_may_be_on(const struct sgi__core_model_config *config, uint32_t device);
+/* room.c */
+bool     sgi__model_may_be_on(const struct sgi__core_model_config *config, uint32_t device); /* by its mask alone */
+uint64_t sgi__device_foreign(const struct device *d); /* what others have taken beyond what bytes_max leaves them */
 
 /* timer.c */
 void          sgi__timer_init(struct timer *t, enum timer_kind kind, void *owner);
@@ -324,12 +333,13 @@ bool sgi__instance_pinned(const struct instance *i); /* to its device: the last 
 bool sgi__model_serves(const struct model *m);       /* some instance does */
 /* Its image stays in DRAM when it ends, if there is room. */
 bool sgi__instance_keeps(const struct sgi__core *core, const struct instance *i);
-/* Whose bytes are on their way to DRAM, or were; NULL: nobody. */
+/* Whose bytes are on their way to DRAM, or were, also as a copy of those for its device; NULL: nobody. */
 const struct instance *sgi__model_filling(const struct model *m);
 void                   sgi__instance_loan_ends(struct sgi__core *core, struct instance *i);
 bool     sgi__instance_filled(const struct instance *i); /* every byte of its image is there and verified */
-uint64_t sgi__instance_need(const struct instance *i);   /* bytes on a device */
-void     sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m); /* if it has to be, and is not */
+uint64_t sgi__image_on(const struct model *m, const struct device *d);         /* its bytes there; DRAM is one, too */
+uint64_t sgi__instance_need(const struct instance *i, const struct device *d); /* likewise, with those of its engine */
+void     sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m);  /* if it has to be, and is not */
 void     sgi__model_unwatch(uint64_t now, struct model *m); /* prepare or discard is back, or gone with its place */
 void     sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sgi_status status, uint32_t step);
 void     sgi__model_advance(struct sgi__core *core, uint64_t now,
@@ -352,6 +362,15 @@ void      sgi__residence_lent(struct sgi__core *core, struct model *m, bool take
 void      sgi__residence_drop(struct sgi__core *core, struct model *m);             /* KEPT -> DROPPING */
 void      sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m); /* DROPPING -> NONE */
 void      sgi__residence_clear(struct sgi__core *core, struct model *m);                 /* -> NONE */
+void      sgi__residence_used(struct sgi__core *core, struct model *m, uint64_t at);   /* by one that stood beside it */
+void      sgi__residence_wait(struct sgi__core *core, struct instance *i, bool waits); /* until one is dropped */
+/* Beside an instance on a device with memory of its own: a copy that its load leaves, or what its load reads. */
+void sgi__copy_expect(struct sgi__core *core, const struct instance *i); /* begins to make room for the copy */
+bool sgi__copy_begin(struct sgi__core *core, struct instance *i);        /* for its load. False: wait for room */
+void sgi__copy_none(struct sgi__core *core, struct instance *i);         /* the place has none, after all */
+void sgi__copy_settle(struct sgi__core *core, uint64_t now, struct instance *i); /* its load or prefix has ended */
+void sgi__read_begin(struct sgi__core *core, struct instance *i);
+void sgi__read_end(struct sgi__core *core, struct instance *i); /* if it does */
 /* Reserves the image's bytes. SGI_E_NO_ROOM: the pins together would not fit; SGI_E_BUSY: what is there cannot go. */
 sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m);
 void       sgi__residence_unpin(struct sgi__core *core, struct model *m);

@@ -402,11 +402,13 @@ static void work_load(struct job *job, sgi_error *err)
     job->event.status = sgi__load_run(job->instance->load, err);
 }
 
-static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority)
+static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority, bool keep)
 {
     struct place_instance  *i = sgi__place_instance(p, instance);
     struct sgi__place_event event = { .kind = SGI__PLACE_LOADED, .op = op, .model = model, .instance = instance };
 
+    assert(!keep); /* an image in host memory moves; nothing of it is copied */
+    (void)keep;
     sgi__load_priority(i->load, priority);
     if (i->from_dram)
         report(p, &event);
@@ -516,6 +518,12 @@ static void run_spare(struct sgi__job *base)
     struct spare_job *job = (struct spare_job *)base;
     sgi__regions_free(job->regions);
     sgi__free(job);
+}
+
+/* Nobody else takes the memory of a host device: its size is a promise of the configuration. */
+static void look(struct sgi__place *p, int32_t device)
+{
+    report(p, &(struct sgi__place_event){ .kind = SGI__PLACE_FOREIGN, .device = device });
 }
 
 static void spare_limit(struct sgi__place *p, uint64_t bytes)
@@ -738,6 +746,7 @@ const struct sgi__place_ops sgi__place_local = {
     .cancel = cancel,
     .load_priority = load_priority,
     .spare_limit = spare_limit,
+    .look = look,
     .call = call,
     .call_cancel = call_cancel,
     .tensor = sgi__local_tensor,

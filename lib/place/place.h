@@ -32,7 +32,8 @@ enum sgi__place_event_kind {
     SGI__PLACE_DROPPED,
     SGI__PLACE_DIED,
     SGI__PLACE_UP,
-    SGI__PLACE_CALLED /* a call has come back */
+    SGI__PLACE_FOREIGN, /* no op: bytes on `device` are taken by others */
+    SGI__PLACE_CALLED   /* a call has come back */
 };
 
 struct sgi__place_event {
@@ -105,7 +106,9 @@ struct sgi__place_ops {
     /* Makes the instance. tier DRAM: it takes the model's residence; device -1: it is to become one. */
     void (*reserve)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
                     uint32_t tier);
-    void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority);
+    /* `keep`: on its way to a device with memory of its own the image leaves a copy, which is the model's residence
+     * from then on. LOADED says in `bytes` how large it is; 0: there was no host memory for it. */
+    void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority, bool keep);
     void (*fill_prefix)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* beside load */
     void (*engine_start)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*engine_stop)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
@@ -118,6 +121,7 @@ struct sgi__place_ops {
     /* How urgent the instance's load is from now on, beside others; no event of its own. */
     void (*load_priority)(struct sgi__place *p, uint64_t instance, int32_t priority);
     void (*spare_limit)(struct sgi__place *p, uint64_t bytes); /* no event */
+    void (*look)(struct sgi__place *p, int32_t device);        /* ends in FOREIGN, at once or later */
 
     /* One inference; ends in SGI__PLACE_CALLED. The request is copied. */
     sgi_status (*call)(struct sgi__place *p, uint64_t call, uint64_t instance, const void *request, size_t bytes,
@@ -142,7 +146,7 @@ struct sgi__place_ops {
     uint32_t (*threads)(struct sgi__place *p);
 };
 
-#define SGI__PLACE_ABI 3
+#define SGI__PLACE_ABI 4
 
 extern const struct sgi__place_ops sgi__place_local;
 

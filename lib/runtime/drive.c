@@ -86,7 +86,7 @@ static void carry_out(sgi_runtime *rt, const struct sgi__core_action *a)
         ops->reserve(p, a->op, a->model, a->instance, a->device, a->tier);
         break;
     case SGI__ACT_START_LOAD:
-        ops->load(p, a->op, a->model, a->instance, a->priority);
+        ops->load(p, a->op, a->model, a->instance, a->priority, a->keep);
         break;
     case SGI__ACT_FILL_PREFIX:
         ops->fill_prefix(p, a->op, a->model, a->instance);
@@ -120,6 +120,9 @@ static void carry_out(sgi_runtime *rt, const struct sgi__core_action *a)
         break;
     case SGI__ACT_SPARE_LIMIT:
         ops->spare_limit(p, a->bytes);
+        break;
+    case SGI__ACT_LOOK:
+        ops->look(p, a->device);
         break;
     }
 }
@@ -183,6 +186,7 @@ static enum sgi__core_event_kind core_kind(enum sgi__place_event_kind kind)
         [SGI__PLACE_DROPPED] = SGI__EV_DROPPED,
         [SGI__PLACE_DIED] = SGI__EV_PLACE_DIED,
         [SGI__PLACE_UP] = SGI__EV_PLACE_UP,
+        [SGI__PLACE_FOREIGN] = SGI__EV_FOREIGN,
     };
     return (enum sgi__core_event_kind)map[kind];
 }

@@ -68,10 +68,11 @@ static void reserve_marked(struct sgi__place *p, uint64_t op, sgi_model model, u
     in_reserve = false;
 }
 
-static void load_marked(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority)
+static void load_marked(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
+                        bool keep)
 {
     loaded_within |= in_reserve;
-    sgi__place_local.load(p, op, model, instance, priority);
+    sgi__place_local.load(p, op, model, instance, priority, keep);
 }
 
 static void an_op_ends_before_the_next_one_begins(void **state)

@@ -225,6 +225,9 @@ static void handle(struct sim *s, const struct queued *q)
     case Q_REPEAT:
         sim__world_repeat(s, q->op);
         break;
+    case Q_LOOKED:
+        sim__world_looked(s, (uint32_t)q->a);
+        break;
     default:
         sim__client(s, q);
         break;
@@ -325,7 +328,11 @@ struct sim *sim_new(const struct sim_config *config)
     for (uint32_t d = 0; d < s->devices_count; d++) {
         uint64_t bytes = or_else(config->device_bytes[d], or_else(config->vram_bytes, GIB(1)));
         s->devices[d].bytes_max = bytes;
-        c.devices[d] = (struct sgi__core_device_config){ .bytes_max = bytes, .unified = !config->discrete };
+        s->devices[d].bytes_total = config->total_bytes[d];
+        s->devices[d].own = config->discrete || (config->discrete_devices >> d & 1);
+        c.devices[d] = (struct sgi__core_device_config){ .bytes_max = bytes,
+                                                         .bytes_total = config->total_bytes[d],
+                                                         .unified = !s->devices[d].own };
     }
     s->core = must(sgi__core_new(&c));
     sgi__core_watch(s->core, true);
@@ -418,6 +425,7 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
 {
     struct sgi__core_model_config c = {
         .image_bytes = model->bytes,
+        .device_bytes = model->device_bytes,
         .engine_bytes = model->engine_bytes,
         .idle_ns = model->idle_ms == 0              ? MS(10000)
                    : model->idle_ms == SIM_IDLE_NOW ? 0
@@ -529,6 +537,16 @@ uint64_t sim_dram_used(const struct sim *s)
 uint64_t sim_model_dram(const struct sim *s, sgi_model model)
 {
     return sim__model(s, model)->dram_bytes;
+}
+
+bool sim_in_dram(const struct sim *s, sgi_model model)
+{
+    return sim__resident(sim__model(s, model));
+}
+
+uint32_t sim_kept(const struct sim *s)
+{
+    return s->kept;
 }
 
 bool sim_context_open(const struct sim *s, uint32_t device)

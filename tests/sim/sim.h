@@ -35,28 +35,31 @@ struct sim_config {
     uint32_t devices_count; /* 1 */
     uint64_t vram_bytes;    /* of every device that the next line leaves out; 1 GiB */
     uint64_t device_bytes[SGI__DEVICES_MAX];
-    bool     discrete;                   /* devices have memory of their own; else it is host memory */
-    uint64_t dram_bytes;                 /* no DRAM residences */
-    uint32_t wants_max;                  /* 64 */
-    uint32_t loads_max;                  /* 4 */
-    uint64_t linger_ms;                  /* 1 s */
-    uint64_t starve_ms;                  /* 5 s */
-    uint64_t backoff_ms, backoff_max_ms; /* 100 ms, 10 s */
-    uint64_t failure_expiry_ms;          /* 60 s */
-    uint64_t disk_mib_s, link_mib_s;     /* shared by the loads running; 0: loads take sim_takes_ms() */
-    uint64_t id_seed;                    /* from the seed */
-    bool     stepped;                    /* what takes no time waits for the clock too: see sim_told() */
-    bool     quiet;                      /* print nothing when a rule breaks: for shrinking */
-    bool     verbose;                    /* print every event */
+    uint64_t total_bytes[SGI__DEVICES_MAX]; /* of its memory, for all processes; not known */
+    bool     discrete;                      /* devices have memory of their own; else it is host memory */
+    uint32_t discrete_devices;              /* those that do: a bit each. None, or with `discrete` all */
+    uint64_t dram_bytes;                    /* no DRAM residences */
+    uint32_t wants_max;                     /* 64 */
+    uint32_t loads_max;                     /* 4 */
+    uint64_t linger_ms;                     /* 1 s */
+    uint64_t starve_ms;                     /* 5 s */
+    uint64_t backoff_ms, backoff_max_ms;    /* 100 ms, 10 s */
+    uint64_t failure_expiry_ms;             /* 60 s */
+    uint64_t disk_mib_s, link_mib_s;        /* shared by the loads running; 0: loads take sim_takes_ms() */
+    uint64_t id_seed;                       /* from the seed */
+    bool     stepped;                       /* what takes no time waits for the clock too: see sim_told() */
+    bool     quiet;                         /* print nothing when a rule breaks: for shrinking */
+    bool     verbose;                       /* print every event */
 };
 
 struct sim_model {
     uint64_t bytes, engine_bytes;
-    uint64_t idle_ms;    /* 10 s; SIM_IDLE_NOW, SIM_IDLE_NEVER */
-    uint64_t hang_ms;    /* 60 s; SIM_HANG_NEVER */
-    uint32_t leases_max; /* of an instance; 1 with an engine, else no limit */
-    uint32_t instances;  /* at most; 1 */
-    uint32_t devices;    /* a bit for each that it may be on; 0: all */
+    uint64_t device_bytes; /* of the image on a device with memory of its own; `bytes` */
+    uint64_t idle_ms;      /* 10 s; SIM_IDLE_NOW, SIM_IDLE_NEVER */
+    uint64_t hang_ms;      /* 60 s; SIM_HANG_NEVER */
+    uint32_t leases_max;   /* of an instance; 1 with an engine, else no limit */
+    uint32_t instances;    /* at most; 1 */
+    uint32_t devices;      /* a bit for each that it may be on; 0: all */
     bool     engine, prepare, prefix;
 };
 
@@ -142,6 +145,9 @@ void       sim_break_source(struct sim *s, sgi_model model, sgi_status status); 
 void       sim_lose_device(struct sim *s, uint32_t device);
 void       sim_device_back(struct sim *s, uint32_t device);
 void       sim_foreign(struct sim *s, uint32_t device, uint64_t bytes);
+void       sim_foreign_unseen(struct sim *s, uint32_t device, uint64_t bytes); /* nobody is told before he looks */
+void       sim_residue(struct sim *s, uint32_t device, uint64_t bytes);        /* of contexts that close from now on */
+void       sim_no_copies(struct sim *s, bool none); /* there is no host memory for those that loads are to leave */
 void       sim_kill_place(struct sim *s);
 void       sim_place_up(struct sim *s);
 sgi_status sim_engine_bytes(struct sim *s, sgi_model model, uint64_t bytes, bool at_least,
@@ -155,6 +161,8 @@ uint64_t                    sim_vram_used(const struct sim *s); /* over all devi
 uint64_t                    sim_device_used(const struct sim *s, uint32_t device);
 uint64_t                    sim_dram_used(const struct sim *s);
 uint64_t                    sim_model_dram(const struct sim *s, sgi_model model);
+bool                        sim_in_dram(const struct sim *s, sgi_model model); /* it has a residence, and keeps it */
+uint32_t                    sim_kept(const struct sim *s);                     /* START_LOAD with `keep` so far */
 bool                        sim_context_open(const struct sim *s, uint32_t device);
 uint32_t                    sim_actions(const struct sim *s, enum sgi__core_action_kind kind); /* emitted so far */
 uint32_t                    sim_actions_of(const struct sim *s, enum sgi__core_action_kind kind, sgi_model model);

@@ -13,7 +13,7 @@ static void check_devices(const struct sim *s)
         if (v.bytes_used != d->used || v.bytes_engine != d->used_engine)
             sim__broken(s, "the books of device %u agree with what it holds (%llu, %llu)", n,
                         (unsigned long long)v.bytes_used, (unsigned long long)d->used);
-        if (v.lost != (d->lost || !s->up) || v.bytes_foreign != d->foreign)
+        if (v.lost != (d->lost || !s->up) || v.bytes_foreign != d->foreign || v.bytes_residue != d->residue)
             sim__broken(s, "what is known of device %u is what was reported", n);
     }
 }
@@ -52,6 +52,45 @@ static void check_totals(struct sim *s)
         sim__broken(s, "loads are counted truly (%u, %u)", t.loads, s->loads_count);
     if (t.loads > s->config.loads_max)
         sim__broken(s, "loads stay within loads_max");
+}
+
+static bool something_is_dropped(const struct sim *s)
+{
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        if (m && m->id && m->dropping)
+            return true;
+    }
+    return false;
+}
+
+/* It has what it needs, unless what is dropped makes room for the copy that it leaves. */
+static void check_begun(const struct sim *s, const struct world_instance *i)
+{
+    const struct world_device *d = i->device < 0 ? NULL : &s->devices[i->device];
+    bool                       context = !d || (d->context == DONE && !d->closing);
+    bool                       waits = i->own && i->tier == SGI_TIER_DISK && something_is_dropped(s);
+
+    if (sim__coming(i) && i->reserve == DONE && i->load == NOT && context && !waits)
+        sim__broken(s, "a load begins once memory and context are there");
+}
+
+static void check_copies(const struct sim *s)
+{
+    for (uint32_t n = 0; n < s->instances.size; n++) {
+        const struct world_instance *i = s->instances.at[n];
+        if (i && i->id)
+            check_begun(s, i);
+    }
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        if (!m || !m->id)
+            continue;
+        if (m->filling != (sim__filler(m) != NULL) || m->spoiled)
+            sim__broken(s, "a copy that is not complete, and will not be, is dropped");
+        if ((m->draining || s->closing || m->evict_dram) && sim__resident(m) && !sim__is_read(m))
+            sim__broken(s, "a residence that is to go is dropped once nobody reads it");
+    }
 }
 
 static void check_deadlines(const struct sim *s)
@@ -242,6 +281,7 @@ void sim__check_all(struct sim *s)
     sim__check_unseen(s);
     check_deadlines(s);
     check_urgency(s);
+    check_copies(s);
     for (uint32_t n = 0; s->event_type == 't' && s->wedged > 0 && n < s->wants.size; n++) {
         const struct world_want *w = s->wants.at[n];
         if (w && w->id && w->spec.tier == SGI_TIER_DEVICE && w->spec.deadline > s->now && hangs_everywhere(s, w->model))

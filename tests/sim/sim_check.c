@@ -9,7 +9,7 @@
 static void look_at(struct sim *s, uint32_t device, uint64_t *stays_out, uint64_t *held_out)
 {
     const struct world_device *d = &s->devices[device];
-    uint64_t                   stays = d->foreign, held = d->foreign + d->used;
+    uint64_t                   stays = sim__foreign(s, device), held = stays + d->used;
 
     for (uint32_t n = 0; n < s->instances.size; n++) {
         const struct world_instance *i = s->instances.at[n];
@@ -54,8 +54,9 @@ static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
         if (!m || m == i->model || !sim__waits_for_room(s, m) || !sim__may_be_on(s, m, (uint32_t)i->device) ||
             sim__here(m, i->device))
             continue;
-        needed += sim__need(m);
-        fits = fits || (stays <= d->bytes_max && sim__need(m) <= d->bytes_max - stays);
+        uint64_t need = sim__need(s, m, (uint32_t)i->device);
+        needed += need;
+        fits = fits || (stays <= d->bytes_max && need <= d->bytes_max - stays);
     }
     return !d->lost && fits && (late || needed + held > d->bytes_max);
 }
@@ -164,15 +165,19 @@ static void check_reserve(struct sim *s, const struct sgi__core_action *a, const
     if (sim__instances_of(s, m) >= m->config.instances_max)
         sim__broken(s, "instances stay within instances_max");
     check_one_more(s, m);
-    if (a->bytes != m->config.image_bytes)
+    if (a->bytes != sim__image_on(s, m, a->device))
         sim__broken(s, "a RESERVE asks for the image");
-    if (a->tier == SGI_TIER_DRAM ? m->dram_bytes == 0 || m->dropping : m->checked != DONE)
+    if (a->tier == SGI_TIER_DRAM ? !sim__resident(m) : m->checked != DONE)
         sim__broken(s, "a source is checked, or the bytes are in DRAM, before memory is taken");
+    if (a->tier == SGI_TIER_DISK && sim__resident(m))
+        sim__broken(s, "what is in DRAM is not read from disk");
+    if (a->tier == SGI_TIER_DRAM && !s->devices[a->device].own && sim__is_read(m))
+        sim__broken(s, "a residence is not taken while a load reads it");
     if (!wanted(s, m))
         sim__broken(s, "nothing is loaded that nobody wants");
     if (a->device < 0) {
         for (const struct world_instance *i = m->instances; i; i = i->next)
-            if (i->device < 0 || i->keeping)
+            if (i->device < 0 || i->keeping || i->copies)
                 sim__broken(s, "a model is read into DRAM once");
         if (m->dram_bytes > 0 && !m->dropping)
             sim__broken(s, "what is in DRAM is not read into it again");
@@ -185,8 +190,40 @@ static void check_reserve(struct sim *s, const struct sgi__core_action *a, const
         sim__broken(s, "nothing is admitted to a lost device");
     if (m->config.devices_mask != 0 && !(m->config.devices_mask >> a->device & 1))
         sim__broken(s, "a model is on devices only where it may be");
-    if (d->used + d->foreign + sim__need(m) > d->bytes_max)
+    if (d->used + sim__foreign(s, (uint32_t)a->device) + sim__need(s, m, (uint32_t)a->device) > d->bytes_max)
         sim__broken(s, "bytes on a device stay within its capacity");
+}
+
+/* Another copy of a model's image is in DRAM, was taken from there, or is read into it. */
+static bool has_another_copy(const struct world_model *m, const struct world_instance *i)
+{
+    const struct world_instance *borrower = sim__borrower(m), *filling = sim__here(m, -1);
+    return (m->dram_bytes > 0 && !m->dropping) || (borrower && borrower != i) || (filling && filling != i);
+}
+
+/* One that was to take the residence has gone with its device, and whether it did is not reported yet. */
+static bool is_being_lent(const struct world_model *m)
+{
+    for (const struct world_instance *i = m->instances; i; i = i->next)
+        if (i->tier == SGI_TIER_DRAM && !i->own && i->reserve == UNDER_WAY)
+            return true;
+    return false;
+}
+
+/* What a load leaves in DRAM on its way to a device with memory of its own: a copy, where there is room for it, or once
+ * all has gone that may. */
+static void check_copy(const struct sim *s, const struct sgi__core_action *a, const struct world_model *m,
+                       const struct world_instance *i)
+{
+    bool may = i->own && a->tier == SGI_TIER_DISK && s->dram_max > 0 && !m->draining && !s->closing && !m->evict_dram &&
+               !has_another_copy(m, i) && !m->dropping && !is_being_lent(m);
+
+    if (a->keep && !may)
+        sim__broken(s, "only a load from disk leaves a copy in DRAM, beside a device and no other copy");
+    if (a->keep && !sim__dram_fits(s, m, GONE_NONE))
+        sim__broken(s, "DRAM residences stay within their budget");
+    if (!a->keep && may && sim__dram_fits(s, m, GONE_DROPPABLE))
+        sim__broken(s, "a load leaves a copy in DRAM where there is room for it");
 }
 
 static void check_start(const struct sim *s, const struct sgi__core_action *a, const struct world_model *m,
@@ -202,6 +239,7 @@ static void check_start(const struct sim *s, const struct sgi__core_action *a, c
             sim__broken(s, "a load starts once, after its memory is there");
         if (i->device >= 0 && s->devices[i->device].context != DONE)
             sim__broken(s, "a load starts in an open context");
+        check_copy(s, a, m, i);
         for (uint32_t n = 0; n < s->instances.size; n++) {
             const struct world_instance *other = s->instances.at[n];
             if (other && other->id && other != i && other->model == m && !other->died && other->load == UNDER_WAY &&
@@ -226,13 +264,6 @@ static void check_cancel(const struct sim *s, const struct world_model *m, struc
         sim__broken(s, "a load is canceled only when the last who wants it cancels");
 }
 
-/* Another copy of a model's image is in DRAM, was taken from there, or is read into it. */
-static bool has_another_copy(const struct world_model *m, const struct world_instance *i)
-{
-    const struct world_instance *borrower = sim__borrower(m), *filling = sim__here(m, -1);
-    return (m->dram_bytes > 0 && !m->dropping) || (borrower && borrower != i) || (filling && filling != i);
-}
-
 static void check_end(struct sim *s, const struct sgi__core_action *a, const struct world_model *m,
                       struct world_instance *i)
 {
@@ -247,8 +278,7 @@ static void check_end(struct sim *s, const struct sgi__core_action *a, const str
     if (i->engine == UNDER_WAY || (i->engine == DONE && i->stop != DONE))
         sim__broken(s, "memory is given back after the engine stopped");
     check_leaves(s, i, false);
-    bool keepable = i->load == DONE && i->prefix == DONE && !i->lost && !i->hung && !i->unkept &&
-                    !(i->device >= 0 && s->config.discrete);
+    bool keepable = i->load == DONE && i->prefix == DONE && !i->lost && !i->hung && !i->unkept && !i->own;
     if (a->kind == SGI__ACT_FREE) {
         if (keepable && m->pinned_tier == SGI_TIER_DRAM && !m->evict_dram && !has_another_copy(m, i))
             sim__broken(s, "what is pinned to DRAM is kept there");
@@ -256,7 +286,7 @@ static void check_end(struct sim *s, const struct sgi__core_action *a, const str
     }
     if (i->load != DONE || i->prefix != DONE || i->lost)
         sim__broken(s, "only verified bytes are kept");
-    if (i->device >= 0 && s->config.discrete)
+    if (i->own)
         sim__broken(s, "an image stays in host memory only if it is there");
     if (has_another_copy(m, i) || m->dropping)
         sim__broken(s, "a model has one residence");
@@ -283,6 +313,56 @@ static void check_context(const struct sim *s, const struct sgi__core_action *a)
     }
 }
 
+/* Somebody's image would not fit otherwise: of one that is brought up, ends, or is pinned. */
+static bool dropping_helps(const struct sim *s, const struct world_model *m)
+{
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        bool                      asks = other && other->id && other != m &&
+                    (other->wants > 0 || other->instances || other->dram_event == s->event);
+        if (asks && !sim__dram_fits(s, other, GONE_DROPPED))
+            return true;
+    }
+    return false;
+}
+
+/* For room: what was used least recently, and no more than is needed. */
+static void check_drop(const struct sim *s, const struct world_model *m)
+{
+    if (m->pinned_tier >= SGI_TIER_DRAM)
+        sim__broken(s, "no pinned residence is dropped");
+    if (m->wants > 0)
+        sim__broken(s, "no residence is dropped that somebody waits for");
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        if (other && other->id && other != m && !other->dropping && other->dram_event != s->event &&
+            sim__droppable(other) && other->dram_used < m->dram_used)
+            sim__broken(s,
+                        "the residence that was used least recently is dropped first (%u before %u, last used %.6f and "
+                        "%.6f ms)",
+                        sgi__core_slot(m->id), sgi__core_slot(other->id), (double)m->dram_used / 1e6,
+                        (double)other->dram_used / 1e6);
+    }
+    if (!dropping_helps(s, m))
+        sim__broken(s, "a residence is dropped for somebody who needs the room");
+}
+
+static void check_look(const struct sim *s, const struct sgi__core_action *a)
+{
+    const struct world_device *d = &s->devices[a->device];
+    bool                       waits = false;
+
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        bool now = m && m->id && sim__waits_for_room(s, m) && sim__may_be_on(s, m, (uint32_t)a->device);
+        waits = waits || now || (m && m->dram_event == s->event); /* or did, before something else came due */
+    }
+    if (!d->own || d->lost || sim__foreign(s, (uint32_t)a->device) == 0 || !waits)
+        sim__broken(s, "a device is looked at while somebody waits for what others have taken there");
+    if (d->looked_at > 0 && s->now < d->looked_at + SIM_LOOK_NS)
+        sim__broken(s, "a device is looked at once in a while");
+}
+
 static void check_for_model(const struct sim *s, const struct sgi__core_action *a, const struct world_model *m)
 {
     switch (a->kind) {
@@ -303,14 +383,12 @@ static void check_for_model(const struct sim *s, const struct sgi__core_action *
             sim__broken(s, "what prepare made stays until somebody wants it gone");
         break;
     case SGI__ACT_DROP:
-        if (m->dram_bytes == 0 || m->dropping || sim__keeper(m))
+        if (!sim__resident(m) && !m->spoiled)
             sim__broken(s, "a residence is dropped once, when it is one");
-        if (m->draining || s->closing || m->evict_dram)
-            break;
-        if (m->pinned_tier >= SGI_TIER_DRAM)
-            sim__broken(s, "no pinned residence is dropped");
-        if (m->wants > 0)
-            sim__broken(s, "no residence is dropped that somebody waits for");
+        if (sim__is_read(m))
+            sim__broken(s, "no residence is dropped that a load reads");
+        if (!m->draining && !s->closing && !m->evict_dram && !m->spoiled)
+            check_drop(s, m);
         break;
     default:
         break;
@@ -331,6 +409,12 @@ void sim__check_action(struct sim *s, const struct sgi__core_action *a)
     if (a->kind == SGI__ACT_LOAD_PRIORITY) {
         if (!i || i->died || i->load != UNDER_WAY || i->tier != SGI_TIER_DISK || i->priority == a->priority)
             sim__broken(s, "a load that is out is told how urgent it is, when that has changed");
+        return;
+    }
+    if (a->kind == SGI__ACT_LOOK) {
+        if (!s->up)
+            sim__broken(s, "nothing is asked of a place that is gone");
+        check_look(s, a);
         return;
     }
     if (a->op <= s->last_op)

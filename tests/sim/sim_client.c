@@ -92,6 +92,11 @@ static void add_model(struct sim *s)
         spec.instances = (uint32_t)from(s, 2, s->devices_count);
         spec.leases_max = (uint32_t)from(s, 1, 2); /* so that there are queues */
     }
+    if (s->habits.own_memory && one_in(s, 2)) {
+        spec.device_bytes = from(s, spec.bytes * 3 / 4, spec.bytes * 5 / 4);
+        if (s->habits.calm && spec.device_bytes > s->habits.image_max)
+            spec.device_bytes = s->habits.image_max;
+    }
     if (s->devices_count > 1 && one_in(s, 6))
         spec.devices = (uint32_t)from(s, 1, (1u << s->devices_count) - 1);
     sim_model(s, &spec);
@@ -114,6 +119,7 @@ static void choose_durations(struct sim *s)
         [SGI__ACT_FREE] = { 100000, 80000000 },
         [SGI__ACT_KEEP] = { 50000, 5000000 },
         [SGI__ACT_DROP] = { 100000, 100000000 },
+        [SGI__ACT_LOOK] = { 10000, 20000000 },
     };
     for (uint32_t kind = 0; kind < SIM_ACTS; kind++)
         s->habits.takes[kind] = ns[kind];
@@ -121,7 +127,7 @@ static void choose_durations(struct sim *s)
         for (uint32_t kind = 0; kind < SIM_ACTS; kind++)
             s->habits.takes[kind] = (struct range){ 0, 0 };
     if (one_in(s, 4)) /* one kind that takes its time */
-        s->habits.takes[sim__random(s, SIM_ACTS)].max = MS(2000);
+        s->habits.takes[sim__random(s, SIM_ACTS_DRAWN)].max = MS(2000);
 }
 
 static void choose_trouble(struct sim *s)
@@ -130,7 +136,7 @@ static void choose_trouble(struct sim *s)
     if (h->calm)
         return;
     uint32_t some = one_in(s, 3) ? 0 : (uint32_t)from(s, 20, 1500);
-    for (uint32_t kind = 0; kind < SIM_ACTS; kind++)
+    for (uint32_t kind = 0; kind < SIM_ACTS_DRAWN; kind++)
         if (one_in(s, 2))
             h->fail[kind] = some;
     uint32_t hangs = one_in(s, 2) ? 0 : (uint32_t)from(s, 20, 800);
@@ -146,6 +152,22 @@ static void choose_trouble(struct sim *s)
     h->source_breaks = one_in(s, 3) ? 100 : 0;
     h->memory_short = one_in(s, 3) ? 200 : 0;
     h->tick_late = one_in(s, 4) ? MS(5) : 0;
+    if (h->own_memory)
+        h->no_copy = one_in(s, 3) ? 2000 : 0;
+}
+
+/* All devices have memory of their own, or some; draws that no other seed makes, which plays as it did before. */
+static void choose_memory(struct sim *dice, struct sim_config *c)
+{
+    if (!c->discrete)
+        return;
+    if (c->devices_count > 1 && one_in(dice, 2)) {
+        c->discrete = false;
+        c->discrete_devices = (uint32_t)from(dice, 1, (1u << c->devices_count) - 2);
+    }
+    for (uint32_t d = 0; d < c->devices_count; d++)
+        if (one_in(dice, 2))
+            c->total_bytes[d] = from(dice, c->device_bytes[d] * 3 / 4, c->device_bytes[d] * 3 / 2);
 }
 
 static struct sim *make(uint64_t seed, uint64_t events, bool quiet, bool verbose)
@@ -165,11 +187,13 @@ static struct sim *make(uint64_t seed, uint64_t events, bool quiet, bool verbose
     c.wants_max = (uint32_t)from(&dice, 6, 48);
     c.loads_max = (uint32_t)from(&dice, 1, 4);
     c.failure_expiry_ms = from(&dice, 1000, 60000);
+    choose_memory(&dice, &c);
     struct sim *s = sim_new(&c);
 
     s->random_never = seed;
     struct habits *h = &s->habits;
     h->on = true;
+    h->own_memory = c.discrete || c.discrete_devices != 0;
     h->events = events;
     h->calm = one_in(s, 4);
     h->pause = (struct range){ 0, MS(from(s, 1, 400)) };
@@ -350,7 +374,9 @@ static void trouble(struct sim *s)
     }
     if (sim__chance(s, h->foreign)) {
         sim_foreign(s, d, from(s, 0, s->devices[d].bytes_max / 2));
-        sim__queue(s, &(struct queued){ .at = s->now + from(s, 0, MS(5000)), .kind = Q_FOREIGN, .a = d });
+        bool unseen = s->devices[d].own && one_in(s, 2);
+        sim__queue(s, &(struct queued){
+                          .at = s->now + from(s, 0, MS(5000)), .kind = unseen ? Q_FOREIGN_UNSEEN : Q_FOREIGN, .a = d });
         s->score.faults++;
     }
     struct world_model *m = some_model(s);
@@ -442,6 +468,9 @@ void sim__client(struct sim *s, const struct queued *q)
     case Q_FOREIGN:
         sim_foreign(s, (uint32_t)q->a, q->b);
         break;
+    case Q_FOREIGN_UNSEEN:
+        sim_foreign_unseen(s, (uint32_t)q->a, q->b);
+        break;
     case Q_MEND:
         m = sim__model(s, q->a);
         if (m)
@@ -496,7 +525,7 @@ static bool is_wedged_wholly(const struct sim *s, const struct world_model *m)
 static bool fits_beside(const struct sim *s, const struct world_model *m)
 {
     for (uint32_t d = 0; d < s->devices_count; d++) {
-        uint64_t stays = s->devices[d].foreign + sim__need(m);
+        uint64_t stays = sim__foreign(s, d) + sim__need(s, m, d);
         for (uint32_t n = 0; n < s->instances.size; n++) {
             const struct world_instance *i = s->instances.at[n];
             if (i && i->id && !i->died && i->device == (int32_t)d && !sim__idle(i))

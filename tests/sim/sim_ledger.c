@@ -100,20 +100,41 @@ const struct world_instance *sim__keeper(const struct world_model *m)
 const struct world_instance *sim__borrower(const struct world_model *m)
 {
     const struct world_instance *i = m->instances;
-    while (i && (i->tier != SGI_TIER_DRAM || i->end != NOT || i->hung || i->lost || i->unkept))
+    while (i && (i->tier != SGI_TIER_DRAM || i->own || i->end != NOT || i->hung || i->lost || i->unkept))
         i = i->next;
     return i;
 }
 
-uint64_t sim__need(const struct world_model *m)
+const struct world_instance *sim__filler(const struct world_model *m)
 {
-    return m->config.image_bytes + m->engine_bytes;
+    const struct world_instance *i = m->instances;
+    while (i && !i->copies)
+        i = i->next;
+    return i;
+}
+
+uint64_t sim__image_on(const struct sim *s, const struct world_model *m, int32_t device)
+{
+    bool own = device >= 0 && s->devices[device].own;
+    return own && m->config.device_bytes ? m->config.device_bytes : m->config.image_bytes;
+}
+
+uint64_t sim__need(const struct sim *s, const struct world_model *m, uint32_t device)
+{
+    return sim__image_on(s, m, (int32_t)device) + m->engine_bytes;
+}
+
+uint64_t sim__foreign(const struct sim *s, uint32_t device)
+{
+    const struct world_device *d = &s->devices[device];
+    uint64_t                   theirs = d->bytes_total > d->bytes_max ? d->bytes_total - d->bytes_max : 0;
+    return d->foreign > theirs ? d->foreign - theirs : 0;
 }
 
 bool sim__may_be_on(const struct sim *s, const struct world_model *m, uint32_t device)
 {
     bool allowed = m->config.devices_mask == 0 || (m->config.devices_mask >> device & 1);
-    return allowed && sim__need(m) <= s->devices[device].bytes_max;
+    return allowed && sim__need(s, m, device) <= s->devices[device].bytes_max;
 }
 
 uint32_t sim__instances_of(const struct sim *s, const struct world_model *m)
@@ -142,12 +163,57 @@ bool sim__waits_for_room(const struct sim *s, const struct world_model *m)
 
 /* ---- DRAM ---- */
 
+bool sim__resident(const struct world_model *m)
+{
+    return m->dram_bytes > 0 && !m->dropping && !m->filling && !m->spoiled && !sim__keeper(m);
+}
+
+bool sim__reads(const struct world_instance *i)
+{
+    bool begins = i->reserve == UNDER_WAY || (i->reserve == DONE && i->load == NOT && i->end == NOT);
+    return i->own && i->tier == SGI_TIER_DRAM && (begins || i->load == UNDER_WAY);
+}
+
+bool sim__is_read(const struct world_model *m)
+{
+    const struct world_instance *i = m->instances;
+    while (i && !sim__reads(i))
+        i = i->next;
+    return i != NULL;
+}
+
+static uint64_t stays(const struct sim *s, const struct world_model *m, enum gone gone)
+{
+    bool changed = m->dram_event == s->event; /* perhaps it had to stay before */
+    bool leaves = m->dropping ? gone != GONE_NONE : gone == GONE_DROPPABLE && sim__droppable(m) && !changed;
+    return sim__dram_moving(m) + (leaves ? 0 : m->dram_bytes);
+}
+
+/* Those that are pinned may fill the budget, each with one image; the others have what that leaves. */
+bool sim__dram_fits(const struct sim *s, const struct world_model *m, enum gone gone)
+{
+    bool     pinned = m->pinned_tier == SGI_TIER_DRAM;
+    uint64_t all = 0, beside = 0;
+
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        if (!other || !other->id)
+            continue;
+        uint64_t bytes = stays(s, other, gone), leaving = other->dropping && gone == GONE_NONE ? other->dram_bytes : 0;
+        all += bytes;
+        beside += other->pinned_tier == SGI_TIER_DRAM ? other->config.image_bytes + leaving : bytes;
+    }
+    if (pinned && gone == GONE_DROPPED && beside > s->dram_max) /* its pin asks others to go, too */
+        return false;
+    return (pinned ? all : beside) + m->config.image_bytes <= s->dram_max;
+}
+
 uint64_t sim__dram_moving(const struct world_model *m)
 {
     uint64_t bytes = 0;
     for (const struct world_instance *i = m->instances; i; i = i->next) {
         bool filling = i->device < 0 && !i->keeping;
-        bool lending = i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY;
+        bool lending = i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY && !i->own;
         if (filling || lending)
             bytes += i->image_bytes;
     }
@@ -163,7 +229,7 @@ bool sim__droppable(const struct world_model *m)
 {
     if (m->dropping)
         return true;
-    return m->dram_bytes > 0 && !sim__keeper(m) && m->wants == 0 && m->pinned_tier < SGI_TIER_DRAM;
+    return sim__resident(m) && !sim__is_read(m) && m->wants == 0 && m->pinned_tier < SGI_TIER_DRAM;
 }
 
 /* ---- callbacks that do not come back ---- */
@@ -252,8 +318,10 @@ void sim__mark_hung(struct sim *s)
 static void unpinned(const struct sim *s, struct world_model *m)
 {
     for (struct world_instance *i = m->instances; i; i = i->next)
-        if (sim__idle(i) && !sim__held(s, i) && i->idle_until == SGI__NEVER && i->idle_ns != SGI__NEVER)
+        if (sim__idle(i) && !sim__held(s, i) && i->idle_until == SGI__NEVER && i->idle_ns != SGI__NEVER) {
             i->idle_until = s->now + i->idle_ns;
+            i->last_used = s->now;
+        }
 }
 
 /* Who has come up in this event; and whose idle time has passed while its pin held it. */
@@ -264,6 +332,8 @@ void sim__mark_up(struct sim *s)
         if (!i || !i->id || i->died)
             continue;
         if (i->up_seq == 0 && sim__up(i)) {
+            if (i->device < 0 && !i->failed && !i->canceled) /* of others a note says when they are up */
+                i->last_used = s->now;
             i->up_seq = s->want_seq;
             i->up_event = s->event;
             unpinned(s, i->model);

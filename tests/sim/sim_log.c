@@ -10,7 +10,7 @@
 static const char *const action_names[SIM_ACTS] = {
     "CHECK_SOURCE", "OPEN_CONTEXT",  "CLOSE_CONTEXT", "RESERVE",     "START_LOAD",   "FILL_PREFIX",
     "CANCEL_LOAD",  "LOAD_PRIORITY", "PREPARE",       "DISCARD",     "START_ENGINE", "STOP_ENGINE",
-    "FREE",         "KEEP",          "DROP",          "SPARE_LIMIT",
+    "FREE",         "KEEP",          "DROP",          "SPARE_LIMIT", "LOOK",
 };
 static const char *const event_names[] = {
     "SOURCE_CHECKED", "CONTEXT_OPENED", "CONTEXT_CLOSED", "CONTEXT_LOST",   "CONTEXT_BACK", "RESERVED",
@@ -97,7 +97,11 @@ static void print_state(FILE *out, const struct sim *s)
             continue;
         fprintf(out, "  model %u: %" PRIu64 "+%" PRIu64 " MiB, wants %u, leases %u, checked %c, prepare %c%s%s%s", n,
                 m->config.image_bytes >> 20, m->engine_bytes >> 20, m->wants, m->leases, facts[m->checked],
-                facts[m->prepare], m->dram_bytes ? m->dropping ? ", dropping" : ", in DRAM" : "",
+                facts[m->prepare],
+                m->dram_bytes ? m->dropping  ? ", dropping"
+                                : m->filling ? ", filling"
+                                             : ", in DRAM"
+                              : "",
                 m->pinned_tier ? ", pinned" : "", m->draining ? ", draining" : "");
         if (m->config.instances_max > 1)
             fprintf(out, ", %u instances at most", m->config.instances_max);

@@ -70,7 +70,7 @@ static void check_grant(struct sim *s, const struct sgi__core_reply *r, const st
         sim__broken(s, "no grant after the deadline");
     if (r->model != m->id || (r->lease != 0) == w->spec.prefetch || (r->instance && (!i || i->model != m)))
         sim__broken(s, "a grant names what it gives");
-    if (w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && m->dram_bytes > 0 && !m->dropping && !sim__keeper(m))
+    if (w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && sim__resident(m))
         return;
     if (w->spec.prefetch) { /* it takes no lease, so a full instance is as good */
         if (!i || i->died || i->lost || i->load != DONE || i->prefix != DONE || i->device < 0 ||
@@ -204,6 +204,7 @@ static void want_ended(struct sim *s, const struct sgi__core_reply *r, struct wo
     s->score.timeouts += r->status == SGI_E_TIMEOUT;
     w->id = 0;
     want.model->wants--;
+    want.model->dram_event = s->event;
     if (grant)
         want.model->granted_event = s->event;
     s->wants_count--;
@@ -213,6 +214,7 @@ static void want_ended(struct sim *s, const struct sgi__core_reply *r, struct wo
         sim__lease_made(s, r->lease, i, want.spec.idle_ns, want.spec.lease_ns);
     if (grant && want.spec.prefetch && want.spec.tier == SGI_TIER_DEVICE && i && sim__idle(i)) {
         i->idle_ns = want.spec.idle_ns == SGI__IDLE_OF_MODEL ? want.model->config.idle_ns : want.spec.idle_ns;
+        i->last_used = s->now;
         sim__rests(s, i);
     }
 }
@@ -263,8 +265,11 @@ static void check_closed(const struct sim *s)
 
 static void check_note(struct sim *s, const struct sgi__core_reply *r)
 {
-    bool ends = r->note == SGI__NOTE_STOPS || r->note == SGI__NOTE_RELEASED;
+    bool                   ends = r->note == SGI__NOTE_STOPS || r->note == SGI__NOTE_RELEASED;
+    struct world_instance *i = sim__get(&s->instances, r->instance);
 
+    if (r->note == SGI__NOTE_READY && i)
+        i->last_used = s->now;
     s->stopping += r->note == SGI__NOTE_STOPS;
     if ((ends || r->note == SGI__NOTE_DROPS) && r->cause == SGI_CAUSE_NONE)
         sim__broken(s, "whatever leaves has a cause");

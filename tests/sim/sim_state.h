@@ -6,7 +6,9 @@
 #include "sim/sim.h"
 
 enum {
-    SIM_ACTS = SGI__ACT_SPARE_LIMIT + 1,
+    SIM_ACTS = SGI__ACT_LOOK + 1,
+    SIM_ACTS_DRAWN = SGI__ACT_SPARE_LIMIT + 1, /* for which seeds draw: those that there were when they began */
+    SIM_LOOK_NS = 250000000,
     SIM_LOG = 64,
     SIM_LOOK_ALL = 16,
     SIM_OUTCOMES = 4096,
@@ -31,9 +33,12 @@ struct world_instance {
     struct world_instance *next;   /* of the model's */
     int32_t                device; /* -1: DRAM */
     uint32_t               tier;
+    bool                   own;                       /* that device has memory of its own */
     uint64_t               image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
     enum fact              reserve, load, prefix, engine, stop, end;
     bool                   keeping;
+    bool                   copies; /* its load leaves a copy in DRAM */
+    uint64_t               last_used;
     bool                   lost;           /* with its device; the host side of it still has to be given back */
     bool                   died;           /* with its place; nothing is left but its leases */
     bool                   failed;         /* a step failed: it has to go */
@@ -73,6 +78,10 @@ struct world_model {
     enum fact                     prepare;
     uint64_t                      prepared_bytes;
     uint64_t                      dram_bytes; /* held as a residence */
+    bool                          filling;    /* that is a copy which a load leaves, and is not complete */
+    bool                          spoiled;    /* it is, but for the engine's part, and will not be */
+    uint64_t                      dram_used;  /* when it was last of use */
+    uint64_t                      dram_event; /* of the last change in who needs it */
     bool                          dropping, discarding;
     uint32_t                      pinned_tier;
     uint32_t                      wants, leases;
@@ -122,9 +131,14 @@ struct world_call {
 };
 
 struct world_device {
-    uint64_t  bytes_max, foreign;
+    uint64_t  bytes_max, bytes_total;
+    bool      own;               /* memory of its own */
+    uint64_t  foreign;           /* as the core was told, */
+    uint64_t  foreign_now;       /* and as it is */
+    uint64_t  looked_at;         /* when the core last asked for it; 0: never */
     uint64_t  used, used_engine; /* over the instances there */
-    enum fact context;           /* DONE: open */
+    uint64_t  residue, residue_next;
+    enum fact context; /* DONE: open */
     bool      lost, closing;
 };
 
@@ -154,8 +168,10 @@ enum queued_kind {
     Q_DEVICE_BACK, /* a: device */
     Q_PLACE_UP,
     Q_FOREIGN, /* a: device, b: bytes */
-    Q_MEND,    /* a: model: the source is good again */
-    Q_UNPIN,   /* a: model */
+    Q_FOREIGN_UNSEEN,
+    Q_LOOKED, /* a: device */
+    Q_MEND,   /* a: model: the source is good again */
+    Q_UNPIN,  /* a: model */
 };
 
 struct queued {
@@ -183,6 +199,7 @@ struct range {
 /* What the seeded clients do and how often; all chances are in 1/10000. */
 struct habits {
     bool         on, stopped;
+    bool         own_memory;      /* some devices have it */
     uint64_t     events;          /* clients stop at */
     bool         calm;            /* no trouble, no pins, one priority: then nobody may starve, */
     uint64_t     patience;        /* by this bound */
@@ -191,7 +208,7 @@ struct habits {
     uint64_t     image_max;
     uint32_t     fail[SIM_ACTS], hang[SIM_ACTS], repeat, call_hang;
     uint32_t     never; /* of what hangs */
-    uint32_t     device_lost, place_dies, foreign, source_breaks, memory_short;
+    uint32_t     device_lost, place_dies, foreign, source_breaks, memory_short, no_copy;
     uint64_t     tick_late; /* the timer thread may be so late */
 };
 
@@ -223,7 +240,9 @@ struct sim {
     uint64_t          done_count;
 
     bool     hold[SIM_ACTS];
-    bool     host; /* by sim_be_host() */
+    bool     host;      /* by sim_be_host() */
+    bool     no_copies; /* by sim_no_copies() */
+    uint32_t kept;      /* START_LOAD with `keep` */
     uint64_t takes[SIM_ACTS];
     struct {
         sgi_status status;
@@ -297,6 +316,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action); /*
 void sim__world_result(struct sim *s, struct world_op *op);
 void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation);
 void sim__world_repeat(struct sim *s, struct world_op *op);
+void sim__world_looked(struct sim *s, uint32_t device);
 sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t bytes, bool at_least,
                              uint64_t *free_out);
 
@@ -313,11 +333,19 @@ const struct world_instance *sim__server(const struct sim *s, const struct world
 const struct world_instance *sim__keeper(const struct world_model *m);   /* whose image becomes the residence */
 const struct world_instance *sim__borrower(const struct world_model *m); /* who has the residence */
 uint32_t                     sim__free_leases(const struct sim *s, const struct world_instance *i);
-uint64_t                     sim__need(const struct world_model *m);                    /* bytes on a device */
+const struct world_instance *sim__filler(const struct world_model *m); /* whose load leaves a copy */
+uint64_t                     sim__image_on(const struct sim *s, const struct world_model *m, int32_t device);
+uint64_t sim__need(const struct sim *s, const struct world_model *m, uint32_t device); /* likewise, with its engine */
+uint64_t sim__foreign(const struct sim *s, uint32_t device); /* what others have taken of what may be used there */
 bool sim__may_be_on(const struct sim *s, const struct world_model *m, uint32_t device); /* and fits, were it empty */
 uint32_t sim__instances_of(const struct sim *s, const struct world_model *m);
 bool     sim__one_comes(const struct world_model *m);
 bool     sim__waits_for_room(const struct sim *s, const struct world_model *m); /* its source is good, and none comes */
+bool     sim__resident(const struct world_model *m); /* its image is in DRAM, and stays for now */
+bool     sim__reads(const struct world_instance *i); /* a residence, which stays where it is */
+bool     sim__is_read(const struct world_model *m);
+enum gone { GONE_NONE, GONE_DROPPED, GONE_DROPPABLE }; /* once what is being dropped has gone, or all that may */
+bool     sim__dram_fits(const struct sim *s, const struct world_model *m, enum gone gone); /* its image, or its pin */
 uint64_t sim__dram_moving(const struct world_model *m); /* on its way to DRAM, or lent and perhaps coming back */
 uint64_t sim__dram_taken(const struct world_model *m);  /* and what is there */
 bool     sim__droppable(const struct world_model *m);   /* what is there may be dropped, or is being dropped */

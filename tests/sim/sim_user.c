@@ -64,6 +64,7 @@ sgi_status sim_ask_status(struct sim *s, sgi_model model, const struct sim_ask *
         *w = (struct world_want){ .id = ticket, .model = m, .spec = want, .since = s->now, .seq = ++s->want_seq };
         s->wants_count++;
         m->wants++;
+        m->dram_event = s->event;
         m->evict_dram = m->evict_prepared = false; /* somebody needs it after all */
         if (ticket_out)
             *ticket_out = ticket;
@@ -141,6 +142,7 @@ void sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint
         .early = i->load != DONE,
     };
     i->leases++;
+    i->last_used = s->now;
     i->rest_known = false;
     m->leases++;
     s->leases_count++;
@@ -207,6 +209,7 @@ sgi_status sim_release(struct sim *s, sgi_lease lease)
         struct world_instance *i = sim__get(&s->instances, l->instance);
         if (i) {
             i->leases--;
+            i->last_used = s->now;
             i->idle_ns = l->idle_ns; /* the last one released decides */
             sim__rests(s, i);
             if (i->died && i->leases == 0)
@@ -320,10 +323,13 @@ sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
     if (st == SGI_OK) {
         bool changes = (m->pinned_tier == SGI_TIER_DEVICE) != (tier == SGI_TIER_DEVICE);
         m->pinned_tier = tier;
+        m->dram_event = s->event;
         s->upset_event = s->event;
         for (struct world_instance *i = m->instances; i && changes; i = i->next)
-            if (i == held || sim__held(s, i))
+            if (i == held || sim__held(s, i)) {
+                i->last_used = sim__idle(i) ? s->now : i->last_used;
                 sim__rests(s, i);
+            }
     }
     sim__settle(s);
     sim__now_due(s);
@@ -446,6 +452,8 @@ void sim__call_back(struct sim *s, uint64_t lease, uint64_t instance)
     sim__log(s, 'u', 'B', INT32_MIN, 0, gone.model->id, lease, 0);
     if (i && !i->died) {
         i->calls--;
+        if (i->leases == 0 && i->calls == 0)
+            i->last_used = s->now;
         sim__rests(s, i);
     }
     sgi__core_call_back(s->core, s->now, gone.instance, gone.ending_since != SGI__NEVER, gone.detached);

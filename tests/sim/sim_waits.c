@@ -46,23 +46,17 @@ static void count_wants(struct sim *s)
     }
 }
 
-static bool from_dram(const struct world_model *m)
-{
-    return m->dram_bytes > 0 && !m->dropping && !sim__keeper(m);
-}
-
 /* A start from DRAM needs none. */
 static bool has_loader(const struct sim *s, const struct world_model *m)
 {
-    return from_dram(m) || s->loads_count < s->config.loads_max;
+    return sim__resident(m) || s->loads_count < s->config.loads_max;
 }
 
 /* One that ends may leave its image in DRAM: its model starts from there then. */
-static bool may_be_kept(const struct sim *s, const struct world_model *m)
+static bool may_be_kept(const struct world_model *m)
 {
     for (const struct world_instance *i = m->instances; i; i = i->next) {
-        bool memory = i->device < 0 || !s->config.discrete;
-        if (memory && i->load == DONE && i->prefix == DONE && !i->lost && !i->hung)
+        if (!i->own && i->load == DONE && i->prefix == DONE && !i->lost && !i->hung)
             return true;
     }
     return false;
@@ -73,8 +67,8 @@ static bool may_be_kept(const struct sim *s, const struct world_model *m)
 static bool is_startable(const struct sim *s, const struct world_model *m)
 {
     return m->id && !s->closing && s->up && !m->draining && m->waiting.since != SGI__NEVER &&
-           (m->checked == DONE || from_dram(m)) && sim__waits_for_room(s, m) && !sim__server(s, m) &&
-           !may_be_kept(s, m);
+           (m->checked == DONE || sim__resident(m)) && sim__waits_for_room(s, m) && !sim__server(s, m) &&
+           !may_be_kept(m);
 }
 
 /* ---- where it may be started ---- */
@@ -92,12 +86,15 @@ static bool is_on(const struct sim *s, const struct world_model *m, uint32_t dev
 static bool is_usable(const struct sim *s, const struct world_model *m, uint32_t device)
 {
     const struct world_device *d = &s->devices[device];
+    if (!d->own && sim__resident(m) && sim__is_read(m)) /* it is not taken away from them */
+        return false;
     return !d->lost && sim__may_be_on(s, m, device) && !is_on(s, m, device);
 }
 
-static bool fits(const struct world_device *d, uint64_t need, uint64_t going)
+static bool fits(const struct sim *s, uint32_t device, uint64_t need, uint64_t going)
 {
-    return d->used - going + d->foreign + need <= d->bytes_max;
+    const struct world_device *d = &s->devices[device];
+    return d->used - going + sim__foreign(s, device) + need <= d->bytes_max;
 }
 
 static bool is_in(const struct sim *s, const struct world_instance *i, uint32_t state)
@@ -131,14 +128,14 @@ static uint64_t going_from(const struct sim *s, uint32_t device, bool *something
  * does not show: each may be it. Nor whether they had a loader when it was their turn, and the last has gone since. */
 static uint64_t promised_before(const struct sim *s, const struct world_model *m, uint32_t device, uint64_t going)
 {
-    const struct world_device *d = &s->devices[device];
-    uint64_t                   bytes = 0;
+    uint64_t bytes = 0;
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *other = s->models.at[n];
         if (other && other != m && sim__waits_for_room(s, other) && is_usable(s, other, device) &&
-            goes_before(&other->waiting, &m->waiting) && (other->refused || !fits(d, sim__need(other), 0)) &&
-            fits(d, sim__need(other), going))
-            bytes += sim__need(other);
+            goes_before(&other->waiting, &m->waiting) &&
+            (other->refused || !fits(s, device, sim__need(s, other, device), 0)) &&
+            fits(s, device, sim__need(s, other, device), going))
+            bytes += sim__need(s, other, device);
     }
     return bytes;
 }
@@ -153,15 +150,14 @@ static bool starves(const struct sim *s, const struct world_model *m)
 
 static bool has_room(const struct sim *s, const struct world_model *m, uint32_t device)
 {
-    const struct world_device *d = &s->devices[device];
-    bool                       something_ends;
+    bool something_ends;
 
-    if (!is_usable(s, m, device) || !fits(d, sim__need(m), 0))
+    if (!is_usable(s, m, device) || !fits(s, device, sim__need(s, m, device), 0))
         return false;
     uint64_t going = going_from(s, device, &something_ends);
     if (m->refused && something_ends) /* the books said yes once before; what was evicted goes first */
         return false;
-    return fits(d, sim__need(m) + promised_before(s, m, device, going), going);
+    return fits(s, device, sim__need(s, m, device) + promised_before(s, m, device, going), going);
 }
 
 /* Where it has room, and how many may be kept from it there: each of those that starve keeps one, where it fits. */
@@ -248,7 +244,7 @@ static bool is_pinned(const struct sim *s, const struct world_instance *i)
 /* What cannot be waited for: somebody else's, what is pinned, what was given up because it hangs. */
 static uint64_t stuck_on(const struct sim *s, uint32_t device)
 {
-    uint64_t bytes = s->devices[device].foreign;
+    uint64_t bytes = sim__foreign(s, device);
     for (uint32_t n = 0; n < s->instances.size; n++) {
         const struct world_instance *i = s->instances.at[n];
         if (i && i->id && !i->died && i->device == (int32_t)device &&
@@ -294,7 +290,7 @@ static bool something_goes_on(const struct sim *s, uint32_t device, uint64_t the
 /* What it may be started on: letting go there would help. */
 static bool may_come(const struct sim *s, const struct world_model *m, uint32_t device)
 {
-    return is_usable(s, m, device) && stuck_on(s, device) + sim__need(m) <= s->devices[device].bytes_max;
+    return is_usable(s, m, device) && stuck_on(s, device) + sim__need(s, m, device) <= s->devices[device].bytes_max;
 }
 
 /* The devices where its turn is the next; 0 while somebody older waits on one of them, too. */
@@ -368,8 +364,23 @@ static void check_loader(const struct sim *s, const struct world_model *m)
 {
     uint32_t kept;
 
-    if (!from_dram(m) && starves(s, m) && passed_by_a_load(s, m) && !something_leaves(s) && rooms(s, m, &kept) > kept)
+    if (!sim__resident(m) && starves(s, m) && passed_by_a_load(s, m) && !something_leaves(s) &&
+        rooms(s, m, &kept) > kept)
         sim__broken(s, "a loader goes to the oldest that has starved and lacks only that");
+}
+
+/* ---- what others have taken ---- */
+
+/* They leave without a word, so it is looked at as long as somebody waits for it. */
+static void check_looked_at(const struct sim *s, const struct world_model *m)
+{
+    for (uint32_t d = 0; d < s->devices_count; d++) {
+        uint64_t due = s->devices[d].looked_at + SIM_LOOK_NS;
+        if (!s->devices[d].own || sim__foreign(s, d) == 0 || !is_usable(s, m, d) || !has_loader(s, m))
+            continue;
+        if (s->devices[d].looked_at == 0 || sgi__core_wake_at(s->core) > due || (s->event_type == 't' && s->now >= due))
+            sim__broken(s, "what others have taken is looked at while somebody waits for it");
+    }
 }
 
 void sim__check_waits(struct sim *s)
@@ -383,6 +394,7 @@ void sim__check_waits(struct sim *s)
             if (is_startable(s, m)) {
                 check_room(s, m);
                 check_loader(s, m);
+                check_looked_at(s, m);
             }
             check_passed(s, m);
         }

@@ -197,6 +197,12 @@ static void decide_end(struct sim *s, struct world_op *op)
     }
     if (op->status != SGI_OK)
         s->score.faults++;
+    if (op->action.keep)
+        op->bytes = s->no_copies || sim__chance(s, s->habits.no_copy) ? 0 : op->action.bytes;
+    if (kind == SGI__ACT_CLOSE_CONTEXT) {
+        struct world_device *d = &s->devices[op->action.device];
+        op->bytes = s->habits.on && d->own ? sim__random(s, MIB(64)) : d->residue_next;
+    }
     if (kind == SGI__ACT_PREPARE && op->status == SGI_OK)
         op->bytes = MIB(1) + (s->habits.on ? sim__random(s, MIB(64)) : 0);
 }
@@ -260,6 +266,7 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         .id = action->instance,
         .model = m,
         .device = action->device,
+        .own = action->device >= 0 && s->devices[action->device].own,
         .tier = action->tier,
         .reserve = UNDER_WAY,
         .prefix = m->config.has_prefix && action->tier == SGI_TIER_DISK ? NOT : DONE,
@@ -271,8 +278,9 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
     };
     m->instances = i;
     s->admitted_event = s->event;
-    if (action->tier == SGI_TIER_DRAM)
+    if (action->tier == SGI_TIER_DRAM && !i->own)
         sim__keep(s, m, 0); /* it is the same memory */
+    m->dram_event = s->event;
     sim__charge(s, i, action->bytes, action->device < 0 ? 0 : m->engine_bytes);
     s->score.loads++;
     s->score.further += sim__server(s, m) != NULL;
@@ -292,6 +300,11 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         return;
     case SGI__ACT_SPARE_LIMIT:
         return;
+    case SGI__ACT_LOOK:
+        s->devices[action->device].looked_at = s->now;
+        sim__queue(s, &(struct queued){
+                          .at = s->now + duration(s, action->kind), .kind = Q_LOOKED, .a = (uint64_t)action->device });
+        return;
     case SGI__ACT_CHECK_SOURCE:
         m->checked = UNDER_WAY;
         m->refused = false;
@@ -309,6 +322,11 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         i->priority = action->priority;
         m->checked = NOT; /* the next start checks again */
         m->refused = false;
+        if (action->keep) {
+            i->copies = m->filling = true;
+            sim__keep(s, m, m->config.image_bytes);
+            s->kept++;
+        }
         break;
     case SGI__ACT_FILL_PREFIX:
         i->prefix = UNDER_WAY;
@@ -331,12 +349,18 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         uint64_t image = i->image_bytes;
         sim__charge(s, i, 0, i->engine_bytes);
         sim__keep(s, m, image);
+        m->dram_used = i->last_used;
+        m->dram_event = s->event;
         break;
     case SGI__ACT_FREE:
         i->end = UNDER_WAY;
+        m->dram_event = s->event;
+        if (i->own && sim__resident(m) && m->dram_used < i->last_used)
+            m->dram_used = i->last_used;
         break;
     case SGI__ACT_DROP:
         m->dropping = true;
+        m->spoiled = false;
         break;
     }
 
@@ -397,7 +421,7 @@ static void reserve_ended(struct sim *s, struct world_op *op, struct world_insta
     s->refused_event = s->event + 1;
     s->upset_event = s->event + 1;
     s->refused_device = i->device;
-    if (i->tier == SGI_TIER_DRAM)
+    if (i->tier == SGI_TIER_DRAM && !i->own)
         sim__keep(s, m, i->image_bytes);
     instance_gone(s, i);
 }
@@ -406,6 +430,7 @@ static void context_opened(struct sim *s, struct world_op *op)
 {
     struct world_device *d = &s->devices[op->action.device];
     d->context = op->status == SGI_OK ? DONE : NOT;
+    d->residue = op->status == SGI_OK ? 0 : d->residue;
     for (uint32_t n = 0; op->status != SGI_OK && n < s->instances.size; n++) {
         struct world_instance *i = s->instances.at[n];
         if (i && i->id && i->device == op->action.device && i->load == NOT && !i->died) {
@@ -419,6 +444,7 @@ static void kept(struct sim *s, struct world_op *op, struct world_instance *i)
 {
     if (i->lost && !s->host)
         op->status = SGI_E_DEVICE_LOST;
+    i->model->dram_event = s->event + 1;
     if (op->status != SGI_OK)
         sim__keep(s, i->model, 0);
     if (i->device < 0) /* it was for nothing else */
@@ -456,6 +482,21 @@ static struct sgi__core_event event_for(const struct world_op *op)
     };
 }
 
+/* A copy is complete once its load and the engine's part of it have ended well. */
+static void copy_ended(struct sim *s, struct world_model *m, struct world_instance *i, bool copied)
+{
+    m->dram_event = s->event + 1;
+    if (!i->copies)
+        return;
+    if (!copied)
+        sim__keep(s, m, 0);
+    else if (i->load == UNDER_WAY || i->prefix == UNDER_WAY)
+        return;
+    i->copies = m->filling = false;
+    m->dram_used = s->now;
+    m->spoiled = copied && i->prefix != DONE;
+}
+
 /* A load or a prefix ended. The time of a start counts from the last of them: before, it may have waited for it. */
 static void filled(struct sim *s, struct world_instance *i)
 {
@@ -483,16 +524,20 @@ void sim__world_result(struct sim *s, struct world_op *op)
     case SGI__ACT_CLOSE_CONTEXT:
         s->devices[op->action.device].context = NOT;
         s->devices[op->action.device].closing = false;
+        s->devices[op->action.device].residue = op->bytes;
         break;
     case SGI__ACT_RESERVE:
+        m->dram_event = s->event + 1;
         reserve_ended(s, op, i);
         break;
     case SGI__ACT_START_LOAD:
         i->load = step_ended(s, op, i);
+        copy_ended(s, m, i, i->load == DONE && op->bytes > 0);
         filled(s, i);
         break;
     case SGI__ACT_FILL_PREFIX:
         i->prefix = step_ended(s, op, i);
+        copy_ended(s, m, i, true);
         filled(s, i);
         break;
     case SGI__ACT_PREPARE:
@@ -528,6 +573,7 @@ void sim__world_result(struct sim *s, struct world_op *op)
     case SGI__ACT_CANCEL_LOAD:
     case SGI__ACT_LOAD_PRIORITY:
     case SGI__ACT_SPARE_LIMIT:
+    case SGI__ACT_LOOK:
         break;
     }
 
@@ -670,8 +716,28 @@ void sim_device_back(struct sim *s, uint32_t device)
 
 void sim_foreign(struct sim *s, uint32_t device, uint64_t bytes)
 {
-    s->devices[device].foreign = bytes;
+    s->devices[device].foreign = s->devices[device].foreign_now = bytes;
     place_event(s, SGI__EV_FOREIGN, (int32_t)device, bytes);
+}
+
+void sim_foreign_unseen(struct sim *s, uint32_t device, uint64_t bytes)
+{
+    s->devices[device].foreign_now = bytes;
+}
+
+void sim__world_looked(struct sim *s, uint32_t device)
+{
+    sim_foreign(s, device, s->devices[device].foreign_now);
+}
+
+void sim_residue(struct sim *s, uint32_t device, uint64_t bytes)
+{
+    s->devices[device].residue_next = bytes;
+}
+
+void sim_no_copies(struct sim *s, bool none)
+{
+    s->no_copies = none;
 }
 
 void sim_kill_place(struct sim *s)
@@ -682,6 +748,7 @@ void sim_kill_place(struct sim *s)
     for (uint32_t d = 0; d < s->devices_count; d++) {
         s->devices[d].context = NOT;
         s->devices[d].closing = false;
+        s->devices[d].residue = 0;
     }
     for (uint32_t n = 0; n < s->instances.size; n++) {
         struct world_instance *i = s->instances.at[n];
@@ -689,6 +756,7 @@ void sim_kill_place(struct sim *s)
             continue;
         sim__charge(s, i, 0, 0);
         i->died = true;
+        i->copies = false;
         i->calls = 0;
         if (i->leases == 0)
             i->id = 0;
@@ -701,7 +769,8 @@ void sim_kill_place(struct sim *s)
         m->instances = NULL;
         m->checked = m->prepare = NOT;
         m->prepared_bytes = 0;
-        m->dropping = m->discarding = false;
+        m->dropping = m->discarding = m->filling = m->spoiled = false;
+        m->dram_event = s->event + 1;
         failed(s, m, SGI_E_DEVICE_LOST);
     }
     place_event(s, SGI__EV_PLACE_DIED, 0, 0);
@@ -720,7 +789,7 @@ sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t b
     struct world_model        *m = i->model;
     const struct world_device *d = &s->devices[i->device];
     uint64_t                   free_bytes = 0;
-    uint64_t                   others = d->used - i->engine_bytes + d->foreign;
+    uint64_t                   others = d->used - i->engine_bytes + sim__foreign(s, (uint32_t)i->device);
     uint64_t                   room = others < d->bytes_max ? d->bytes_max - others : 0;
 
     sim__begin(s, 'u', m);

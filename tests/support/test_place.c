@@ -52,7 +52,7 @@ static void carry_out(const struct op_job *j)
         inside->reserve(p, j->op, j->model, j->instance, j->device, j->tier);
         break;
     case OP_LOAD:
-        inside->load(p, j->op, j->model, j->instance, j->priority);
+        inside->load(p, j->op, j->model, j->instance, j->priority, j->keep);
         break;
     case OP_PREFIX:
         inside->fill_prefix(p, j->op, j->model, j->instance);
@@ -185,9 +185,11 @@ static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t
                   .what = OP_RESERVE, .op = op, .model = model, .instance = instance, .device = device, .tier = tier });
 }
 
-static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority)
+static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority, bool keep)
 {
-    submit(p, (struct op_job){ .what = OP_LOAD, .op = op, .model = model, .instance = instance, .priority = priority });
+    submit(p,
+           (struct op_job){
+               .what = OP_LOAD, .op = op, .model = model, .instance = instance, .priority = priority, .keep = keep });
 }
 
 static void fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
@@ -395,6 +397,15 @@ static void spare_limit(struct sgi__place *p, uint64_t bytes)
     look_away(life);
 }
 
+static void look_at_device(struct sgi__place *p, int32_t device)
+{
+    struct incarnation *life = look_at_live((struct test_place *)p);
+    if (!life)
+        return;
+    inside->look(life->inner, device);
+    look_away(life);
+}
+
 static uint64_t spare_bytes(struct sgi__place *p)
 {
     struct incarnation *life = look_at_live((struct test_place *)p);
@@ -538,6 +549,7 @@ const struct sgi__place_ops test_place_ops = {
     .drop = drop,
     .cancel = cancel,
     .spare_limit = spare_limit,
+    .look = look_at_device,
     .call = call,
     .call_cancel = call_cancel,
     .tensor = tensor,

@@ -65,6 +65,7 @@ struct op_job {
     int32_t             device;
     uint32_t            tier;
     int32_t             priority;
+    bool                keep;
     uint32_t            delay_us;
 };
 

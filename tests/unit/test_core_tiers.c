@@ -221,18 +221,6 @@ static void verified_bytes_are_kept_when_the_engine_fails(void **state)
     sim_free_releasing(s);
 }
 
-static void a_device_with_memory_of_its_own_leaves_nothing_in_dram(void **state)
-{
-    (void)state;
-    struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .discrete = true, .dram_bytes = MIB(500) });
-    sgi_model   m = model(s, 300);
-
-    use_up(s, m);
-    assert_int_equal(sim_dram_used(s), 0);
-    assert_int_equal(sim_actions(s, SGI__ACT_KEEP), 0);
-    sim_free(s);
-}
-
 static void a_residence_that_was_refused_by_the_device_is_one_still(void **state)
 {
     (void)state;
@@ -582,7 +570,6 @@ int main(void)
         cmocka_unit_test(a_failed_keep_counts_as_freed),
         cmocka_unit_test(bytes_that_never_all_came_are_not_kept),
         cmocka_unit_test(verified_bytes_are_kept_when_the_engine_fails),
-        cmocka_unit_test(a_device_with_memory_of_its_own_leaves_nothing_in_dram),
         cmocka_unit_test(a_residence_that_was_refused_by_the_device_is_one_still),
         cmocka_unit_test(an_instance_waits_with_its_image_until_an_older_one_was_dropped),
         cmocka_unit_test(a_model_has_one_residence_at_a_time),

@@ -81,14 +81,14 @@ sgi_status sgi_device_query(sgi_runtime *rt, uint32_t index, sgi_device_info *in
     pthread_mutex_lock(&rt->mutex);
     sgi__core_device_view(rt->core, index, &v);
     pthread_mutex_unlock(&rt->mutex);
-    sgi_device_info info = { .context = v.context_open ? SGI_CONTEXT_OURS : SGI_CONTEXT_NONE,
+    sgi_device_info info = { .context = rt->place_ops->context(rt->place, (int32_t)index, v.context_open),
                              .bytes_max = v.bytes_max,
                              .bytes_used = v.bytes_used,
                              .bytes_engine = v.bytes_engine,
                              .bytes_foreign = v.bytes_foreign,
                              .instances_count = v.instances,
                              .lost = v.lost };
-    memcpy(info.name, rt->device_names[index], sizeof info.name);
+    memcpy(info.name, rt->devices[index]->name, sizeof info.name);
     sgi__sized_out(info_out, &info, sizeof info);
     return SGI_OK;
 }

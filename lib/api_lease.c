@@ -129,22 +129,35 @@ sgi_status sgi_lease_run(sgi_runtime *rt, sgi_lease lease, sgi_run_fn fn, void *
     sgi_status st = hold(rt, __func__, lease, &v, err);
     if (st != SGI_OK)
         return st;
-    st = rt->place_ops->run(rt->place, v.instance, fn, user, err);
+    st = rt->place_ops->run(rt->place, v.instance, sgi__core_slot(lease), fn, user, err);
     let_go(rt, lease);
     return st;
 }
 
-sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out)
+sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out, sgi_error *err)
 {
-    sgi_error                  *err = NULL;
     struct sgi__core_lease_view v;
     NOT_NULL(rt);
     NOT_NULL(stream_out);
-    pthread_mutex_lock(&rt->mutex);
-    sgi_status st = sgi__core_lease_view(rt->core, lease, &v);
-    pthread_mutex_unlock(&rt->mutex);
-    if (st == SGI_OK)
-        *stream_out = NULL; /* every device of this version is a host */
+    sgi_status st = hold(rt, __func__, lease, &v, err);
+    if (st != SGI_OK)
+        return st;
+    st = rt->place_ops->stream(rt->place, v.instance, sgi__core_slot(lease), stream_out, err);
+    let_go(rt, lease);
+    return st;
+}
+
+sgi_status sgi_lease_tensor_on(sgi_runtime *rt, sgi_lease lease, uint64_t index, void *stream, sgi_error *err)
+{
+    struct sgi__core_lease_view v;
+    NOT_NULL(rt);
+    if (sgi__thread_in_library())
+        return not_here(err, __func__);
+    sgi_status st = hold(rt, __func__, lease, &v, err);
+    if (st != SGI_OK)
+        return st;
+    st = rt->place_ops->tensor_order(rt->place, v.instance, index, stream, err);
+    let_go(rt, lease);
     return st;
 }
 

@@ -75,7 +75,8 @@ struct sgi_engine {
 
     /**
      * How many bytes to put before a part's data. Called by sgi_model_register() on its thread. The library
-     * rounds up so that file data keeps its offset modulo 4096.
+     * rounds up so that file data keeps its offset modulo 4096. A model whose engine has this callback runs on host
+     * devices only: elsewhere there is no such image.
      */
     sgi_status (*prefix_bytes)(void *user, const sgi_source *source, uint32_t part, uint64_t *bytes, sgi_error *err);
     /** Fill exactly `bytes` bytes at `dst`. Runs beside the load, once per load from disk. */
@@ -83,7 +84,8 @@ struct sgi_engine {
                               sgi_error *err);
 
     /**
-     * Bring an instance up. Weights may still be arriving: wait for what you need with the stage functions.
+     * Bring an instance up. On cuda the device's primary context is current, here and in `call` and `stop`: leave it
+     * as it was. Weights may still be arriving: wait for what you need with the stage functions.
      * If the load fails those waits fail, and `start` must return; `stop` follows only a `start` that
      * returned SGI_OK.
      */
@@ -108,19 +110,32 @@ SGI_API const sgi_source *sgi_stage_source(sgi_stage *stage);
 
 /** The index of the device it is on. */
 SGI_API int32_t sgi_stage_device(sgi_stage *stage);
-/** That device's stream for it; NULL on host. */
+/**
+ * Its own stream there: a CUstream on cuda, NULL on host. When a callback has returned, what it has queued on it is
+ * waited for, and what went wrong with it is taken for the callback's own failure.
+ */
 SGI_API void   *sgi_stage_stream(sgi_stage *stage);
 
 /**
  * One part of the image. Waits until its prefix is filled, not until its data is there. The descriptor in it
  * belongs to the library and lives until `stop` has returned.
  *
- * @return SGI_OK · SGI_E_NOT_FOUND · what the load failed with
+ * @return SGI_OK · SGI_E_NOT_FOUND · SGI_E_UNSUPPORTED (on cuda there are tensors only) · what the load failed with
  */
 SGI_API sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *image_out, sgi_error *err);
 
 /** Wait for one tensor and say where it lies. SGI_OK · SGI_E_NOT_FOUND · what the load failed with. */
 SGI_API sgi_status sgi_stage_tensor(sgi_stage *stage, uint64_t index, sgi_view *view_out, sgi_error *err);
+
+/**
+ * Where a tensor lies, waited for by the device instead of this thread: what is queued on `stream` from now on begins
+ * once it is there and verified. So the first layers compute while the last ones arrive. On host as sgi_stage_tensor().
+ *
+ * @param stream  a CUstream of the instance's device: sgi_stage_stream(), or one of your own
+ * @return SGI_OK · SGI_E_NOT_FOUND · SGI_E_INVALID · SGI_E_DEVICE · SGI_E_DEVICE_LOST · what the load failed with
+ */
+SGI_API sgi_status sgi_stage_tensor_on(sgi_stage *stage, uint64_t index, void *stream, sgi_view *view_out,
+                                       sgi_error *err);
 
 /** Wait until every byte is there and verified. SGI_OK · what the load failed with. */
 SGI_API sgi_status sgi_stage_wait(sgi_stage *stage, sgi_error *err);
@@ -130,7 +145,8 @@ SGI_API int sgi_stage_canceled(sgi_stage *stage);
 
 /**
  * Device memory for the instance (caches, scratch), zeroed, aligned 4096; freed by the library after `stop`.
- * It comes out of the engine_bytes reserved for the model; beyond that more is reserved, if there is room.
+ * It comes out of the engine_bytes reserved for the model; beyond that more is reserved, if there is room. On cuda it
+ * is taken, and charged, in pieces of 2 MiB.
  *
  * @return SGI_OK · SGI_E_DEVICE_MEMORY (err has the numbers) · SGI_E_DEVICE_LOST · SGI_E_INVALID (`bytes` is 0 or
  *         absurd)

@@ -173,8 +173,9 @@ enum {
 typedef struct sgi_device_config {
     uint32_t    struct_size;
     uint32_t    reserved0;
-    const char *name;      /**< "host:0" to "host:999", no leading zeros; "host" is short for "host:0" */
-    uint64_t    bytes_max; /**< what models may take there. 0: half of RAM, shared evenly by the host devices */
+    const char *name;      /**< "host:0" to "host:999", "cuda:0", ...: no leading zeros; "host" is short for "host:0" */
+    uint64_t    bytes_max; /**< what models may take there. 0: half of RAM, shared evenly by the host devices; of a cuda
+                                device all but a sixteenth, at most 1 GiB, for contexts and others */
 } sgi_device_config;
 
 /**
@@ -779,6 +780,8 @@ SGI_API sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease);
 /**
  * A tensor in memory. Valid until the lease is released.
  *
+ * On cuda tensors lie at multiples of 256, one behind the other.
+ *
  * Alignment on a host device: `data` lies at sgi_tensor.file_offset modulo 4096. Only where the file's data begins at
  * no multiple of 8 (sgi_model_part.data_offset) it is moved, to the beginning of a page: then `data` lies at
  * file_offset - data_offset modulo 4096. So it is as aligned as the file has it:
@@ -851,20 +854,40 @@ typedef struct sgi_image {
 SGI_API sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out,
                                    sgi_error *err);
 
-/** Runs with the lease's device current on the calling thread. */
+/** Runs with the lease's device current on the calling thread. `stream` is the lease's: see sgi_lease_stream(). */
 typedef sgi_status (*sgi_run_fn)(void *user, void *stream, sgi_error *err);
 
 /**
  * Run your code with the lease's device made current on this thread; what was current before comes back
- * afterwards. On a host device it is just the call. Returns what `fn` returned.
+ * afterwards, whatever your code left there. On a host device it is just the call. On cuda, what was queued on `stream`
+ * is waited for, and what went wrong with it is told: a kernel that faults takes the device with it.
  *
- * @return what `fn` returned · SGI_E_STALE · SGI_E_INVALID · SGI_E_UNSUPPORTED · SGI_E_DEVICE_LOST
- * Threads: any. Blocks: for as long as `fn` does.
+ * @return what `fn` returned · SGI_E_STALE · SGI_E_INVALID · SGI_E_UNSUPPORTED · SGI_E_DEVICE ·
+ *         SGI_E_DEVICE_LOST, whatever `fn` said · SGI_E_ENGINE (`fn` left another context current)
+ * Threads: any. Blocks: for as long as `fn` and its stream do; on a lease granted EARLY also until the device is open.
  */
 SGI_API sgi_status sgi_lease_run(sgi_runtime *rt, sgi_lease lease, sgi_run_fn fn, void *user, sgi_error *err);
 
-/** The lease's own stream: a CUstream on cuda, NULL on host. SGI_OK · SGI_E_STALE · SGI_E_INVALID. Blocks: never. */
-SGI_API sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out);
+/**
+ * The lease's own stream: a CUstream on cuda, NULL on host. It is made when it is first asked for and belongs to the
+ * library; work on it has ended before the lease is released. Of more than 64 leases on one instance some share one.
+ *
+ * @return SGI_OK · SGI_E_STALE · SGI_E_INVALID · SGI_E_DEVICE · SGI_E_DEVICE_LOST
+ * Threads: any. Blocks: for the driver, the first time; on a lease granted EARLY until the device is open.
+ */
+SGI_API sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out, sgi_error *err);
+
+/**
+ * Let a stream of the lease's device wait for a tensor instead of this thread: what is queued on it from now on begins
+ * once the tensor is there and verified. For leases granted EARLY, to compute on the first layers while the last ones
+ * arrive. On a host device it is sgi_lease_tensor_wait().
+ *
+ * @param stream  a CUstream of that device; NULL: its default stream
+ * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_DEADLOCK · SGI_E_DEVICE · SGI_E_DEVICE_LOST ·
+ *         what the load failed with
+ * Threads: any. Blocks: until its last byte is on the way to the device, or the load has failed.
+ */
+SGI_API sgi_status sgi_lease_tensor_on(sgi_runtime *rt, sgi_lease lease, uint64_t index, void *stream, sgi_error *err);
 
 /** One step of a cold start. */
 typedef struct sgi_phase {

@@ -89,19 +89,24 @@ sgi_status sgi__error_step(sgi_error *err, sgi_status code, uint32_t step)
     return code;
 }
 
+void sgi__error_prefix(sgi_error *err, const char *subject)
+{
+    char   said[sizeof err->message];
+    size_t length = strlen(subject);
+
+    if (!err || !HAS(err, message) || strncmp(err->message, subject, length) == 0)
+        return;
+    memcpy(said, err->message, sizeof said);
+    snprintf(err->message, sizeof err->message, "%s%s", subject, said);
+}
+
 void sgi__error_name_model(sgi_error *err, const char *name)
 {
     struct sgi__shown shown;
-    char              said[sizeof err->message], subject[SGI__SHOWN_NAME_BYTES + 16];
+    char              subject[SGI__SHOWN_NAME_BYTES + 16];
 
-    if (!err || !HAS(err, message))
-        return;
-    int n = snprintf(subject, sizeof subject, "model '%s': ", sgi__show_name(&shown, name));
-    if (strncmp(err->message, subject, (size_t)n) == 0)
-        return;
-    memcpy(said, err->message, sizeof said);
-    memcpy(err->message, subject, (size_t)n);
-    snprintf(err->message + n, sizeof err->message - (size_t)n, "%s", said);
+    snprintf(subject, sizeof subject, "model '%s': ", sgi__show_name(&shown, name));
+    sgi__error_prefix(err, subject);
 }
 
 void sgi__error_init(sgi_error *err)

@@ -20,7 +20,9 @@ sgi_status sgi__error_driver(sgi_error *err, sgi_status code, int32_t driver_cod
 /* Names the step, if none is named yet; returns err->code or `code`. */
 sgi_status sgi__error_step(sgi_error *err, sgi_status code, uint32_t step);
 
-/* Puts "model '<name>': " before a message that does not begin with it. */
+/* Puts `subject` before a message that does not begin with it. */
+void sgi__error_prefix(sgi_error *err, const char *subject);
+/* Likewise "model '<name>': ". */
 void sgi__error_name_model(sgi_error *err, const char *name);
 
 /* An error of ours, all fields zero and struct_size set. */

@@ -212,7 +212,7 @@ static sgi_status look_at(struct cuda_device *c, sgi_error *err)
     if (code != CU_OK)
         return sgi__cuda_failed(err, code, "%s: %s", c->base.name, call);
     c->base.bytes = total;
-    c->granularity = granularity;
+    c->base.page_bytes = granularity;
     sgi__nvml_open(&c->nvml, pci);
     return SGI_OK;
 }
@@ -227,6 +227,11 @@ sgi_status sgi__device_cuda(uint32_t ordinal, struct sgi__device **device_out, s
     c->ordinal = ordinal;
     snprintf(c->base.name, sizeof c->base.name, "cuda:%u", ordinal);
     sgi_status st = sgi__cuda_open(&c->cuda, err);
+    if (st != SGI_OK) {
+        char subject[40];
+        snprintf(subject, sizeof subject, "%s: ", c->base.name);
+        sgi__error_prefix(err, subject);
+    }
     if (st == SGI_OK && ordinal >= (uint32_t)c->cuda.devices_count)
         st = sgi__error(err, SGI_E_NOT_FOUND, "cuda:%u: there is no such device; the driver shows %d", ordinal,
                         c->cuda.devices_count);

@@ -20,7 +20,6 @@ struct cuda_device {
     struct sgi__nvml   nvml;
     uint32_t           ordinal;
     cu_device          device;
-    uint64_t           granularity;
 
     pthread_mutex_t mutex; /* a leaf; never held across a call of the driver */
     /* under the mutex */

@@ -86,16 +86,16 @@ sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t r
                                struct sgi__arena **arena_out, sgi_error *err)
 {
     struct cuda_device *c = sgi__cuda_device(d);
-    uint64_t            taken = sgi__align_up(bytes, c->granularity);
+    uint64_t            taken = sgi__align_up(bytes, d->page_bytes);
     struct cuda_arena  *a = sgi__alloc_zero(1, sizeof *a);
 
     if (!a)
         return sgi__error(err, SGI_E_NO_MEMORY, "%s: out of memory", d->name);
-    a->base.reserved = sgi__align_up(reserve_bytes > taken ? reserve_bytes : taken, c->granularity);
+    a->base.reserved = sgi__align_up(reserve_bytes > taken ? reserve_bytes : taken, d->page_bytes);
     if (a->base.reserved == 0)
-        a->base.reserved = c->granularity;
+        a->base.reserved = d->page_bytes;
     cu_ptr    at = 0;
-    cu_result code = c->cuda.cuMemAddressReserve(&at, a->base.reserved, c->granularity, 0, 0);
+    cu_result code = c->cuda.cuMemAddressReserve(&at, a->base.reserved, d->page_bytes, 0, 0);
     if (code != CU_OK) {
         sgi_status st = sgi__cuda_failed(err, code, "%s: cuMemAddressReserve of %llu bytes", d->name,
                                          (unsigned long long)a->base.reserved);
@@ -156,7 +156,7 @@ sgi_status sgi__cuda_arena_grow(struct sgi__device *d, struct sgi__arena *arena,
 {
     struct cuda_device *c = sgi__cuda_device(d);
     struct cuda_arena  *a = arena_of(arena);
-    uint64_t            more = sgi__align_up(bytes, c->granularity);
+    uint64_t            more = sgi__align_up(bytes, d->page_bytes);
     uint32_t            before = a->pieces_count;
 
     if (more < bytes || more > arena->reserved - arena->bytes)

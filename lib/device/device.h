@@ -39,8 +39,9 @@ struct sgi__device_scope {
 
 struct sgi__device {
     const struct sgi__device_ops *ops;
-    char                          name[32]; /* "cuda:0" */
-    uint64_t                      bytes;    /* of its memory; 0: there is nobody to say */
+    char                          name[32];   /* "cuda:0" */
+    uint64_t                      bytes;      /* of its memory; 0: there is nobody to say */
+    uint64_t                      page_bytes; /* what arenas are made of, and grow by */
 };
 
 struct sgi__device_ops {
@@ -78,8 +79,8 @@ struct sgi__device_ops {
     /* Until all that is queued is done, and what went wrong with any of it [inside]. */
     sgi_status (*stream_wait)(struct sgi__device *d, struct sgi__stream *stream, sgi_error *err);
 
-    /* Queued [inside]. The memory of the host is pinned and stays as it is, that of the device is left alone, until a
-     * mark set after it has been reached. */
+    /* Queued [inside]. Memory of the host that is pinned stays as it is, that of the device is left alone, until a mark
+     * set after it has been reached. What is not pinned is slower: copy_in has taken it when it returns. */
     sgi_status (*copy_in)(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, const void *src,
                           uint64_t bytes, sgi_error *err);
     sgi_status (*copy_out)(struct sgi__device *d, struct sgi__stream *stream, void *dst, uint64_t src, uint64_t bytes,

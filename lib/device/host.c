@@ -237,6 +237,7 @@ sgi_status sgi__device_host(uint32_t ordinal, struct sgi__device **device_out, s
     if (!d)
         return sgi__error(err, SGI_E_NO_MEMORY, "host:%u: out of memory", ordinal);
     d->ops = &ops;
+    d->page_bytes = PAGE_BYTES;
     snprintf(d->name, sizeof d->name, "host:%u", ordinal);
     *device_out = d;
     return SGI_OK;

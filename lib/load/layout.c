@@ -62,10 +62,30 @@ sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix
     return SGI_OK;
 }
 
+sgi_status sgi__layout_for_devices(struct sgi__layout *layout, const struct sgi__manifest *m, uint64_t page_bytes,
+                                   sgi_error *err)
+{
+    uint64_t at = 0;
+
+    layout->device_tensors = sgi__alloc_zero((size_t)m->tensors_count, sizeof *layout->device_tensors);
+    if (!layout->device_tensors)
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the layout of %llu tensors",
+                          (unsigned long long)m->tensors_count);
+    for (uint64_t n = 0; n < m->tensors_count; n++) {
+        layout->device_tensors[n] = at;
+        /* Its bytes are in a file, so that their sum is far from the end of the numbers. */
+        at = sgi__align_up(at + m->tensors[n].bytes, SGI__TENSOR_ALIGN);
+    }
+    layout->device_bytes = sgi__align_up(at, page_bytes);
+    return SGI_OK;
+}
+
 void sgi__layout_free(struct sgi__layout *layout)
 {
-    if (layout)
+    if (layout) {
         sgi__free(layout->parts);
+        sgi__free(layout->device_tensors);
+    }
     sgi__free(layout);
 }
 

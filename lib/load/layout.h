@@ -10,7 +10,8 @@
 
 #include "model/manifest.h"
 
-#define SGI__PLACE_ALIGN UINT64_C(4096)
+#define SGI__PLACE_ALIGN  UINT64_C(4096)
+#define SGI__TENSOR_ALIGN UINT64_C(256) /* on a device with memory of its own */
 
 struct sgi__part {
     uint64_t prefix_bytes; /* before the data; congruent to data_offset modulo 4096 unless realigned */
@@ -28,12 +29,18 @@ struct sgi__layout {
     uint64_t          data_bytes;
     bool              engine_prefix; /* of some part */
     struct sgi__part *parts;
+    uint64_t *device_tensors; /* where each tensor lies on a device with memory of its own; NULL: not asked for */
+    uint64_t  device_bytes;
 };
 
 /* prefix_bytes: what the engine asked for, by part; NULL: no prefixes. Regions are of whole pages of page_bytes, a
  * multiple of SGI__PLACE_ALIGN. SGI_E_NO_MEMORY; SGI_E_ENGINE when a prefix is absurd. */
 sgi_status sgi__layout_new(const struct sgi__manifest *m, const uint64_t *prefix_bytes, uint64_t page_bytes,
                            struct sgi__layout **layout_out, sgi_error *err);
+/* For devices with memory of their own too: tensors one behind the other, in their order in the files, each aligned;
+ * what a file has between them stays behind. `page_bytes`: what their memory is made of. SGI_E_NO_MEMORY. */
+sgi_status sgi__layout_for_devices(struct sgi__layout *layout, const struct sgi__manifest *m, uint64_t page_bytes,
+                                   sgi_error *err);
 void       sgi__layout_free(struct sgi__layout *layout);
 
 /* Offset of a tensor's first byte in its part. */

@@ -7,13 +7,16 @@
 #include "base/thread.h"
 #include "load/state.h"
 
+/* How often somebody with a deadline looks whether a copy is done: they take milliseconds. */
+#define COPY_LOOK_NS UINT64_C(200000)
+
 static sgi_status load_new(const struct sgi__load_spec *spec, bool done, struct sgi__load **load_out, sgi_error *err)
 {
     struct sgi__load *load = sgi__alloc_zero(1, sizeof *load);
     uint64_t          tensors = spec->manifest->tensors_count;
 
     if (load && !done)
-        load->ready = sgi__alloc_zero((size_t)tensors, 1);
+        load->ready = sgi__alloc_zero((size_t)tensors, sizeof *load->ready);
     if (!load || (!done && !load->ready) || sgi__cond_init(&load->changed)) {
         if (load)
             sgi__free(load->ready);
@@ -24,9 +27,11 @@ static sgi_status load_new(const struct sgi__load_spec *spec, bool done, struct 
     load->spec = *spec;
     load->turn.priority = spec->priority;
     load->run_done = load->prefixes_done = done;
+    load->begun = !spec->staging;
     sgi__error_init(&load->error);
     for (uint64_t n = 0; !done && n < tensors; n++)
-        load->ready[n] = spec->manifest->tensors[n].bytes == 0;
+        if (spec->manifest->tensors[n].bytes == 0)
+            load->ready[n] = SGI__TENSOR_HERE;
     if (!spec->layout->engine_prefix)
         load->prefixes_done = true;
     load->total_bytes = spec->layout->data_bytes;
@@ -51,10 +56,20 @@ sgi_status sgi__load_new_done(const struct sgi__load_spec *spec, struct sgi__loa
     return st;
 }
 
+void sgi__load_keep(struct sgi__load *load, struct sgi__image *image, struct sgi__pins *pins)
+{
+    load->spec.image = image;
+    load->spec.pins = pins;
+}
+
 void sgi__load_free(struct sgi__load *load)
 {
+    struct sgi__device *device = load && load->spec.staging ? sgi__staging_device(load->spec.staging) : NULL;
+
     if (!load)
         return;
+    for (uint32_t n = 0; device && n < SGI__LOAD_MARKS; n++)
+        device->ops->mark_free(device, load->marks[n]);
     pthread_cond_destroy(&load->changed);
     pthread_mutex_destroy(&load->mutex);
     sgi__free(load->ready);
@@ -75,10 +90,18 @@ void sgi__load_failed(struct sgi__load *load, sgi_status status, const sgi_error
     pthread_mutex_unlock(&load->mutex);
 }
 
-void sgi__load_ready(struct sgi__load *load, uint64_t tensor)
+void sgi__load_begun(struct sgi__load *load)
 {
     pthread_mutex_lock(&load->mutex);
-    load->ready[tensor] = 1;
+    load->begun = true;
+    pthread_cond_broadcast(&load->changed);
+    pthread_mutex_unlock(&load->mutex);
+}
+
+void sgi__load_ready(struct sgi__load *load, uint64_t tensor, uint32_t how)
+{
+    pthread_mutex_lock(&load->mutex);
+    load->ready[tensor] = how;
     if (load->waiters > 0)
         pthread_cond_broadcast(&load->changed);
     pthread_mutex_unlock(&load->mutex);
@@ -139,6 +162,8 @@ void sgi__load_cancel(struct sgi__load *load)
         sgi__reader_wake(load->reader);
     sgi__rate_cancel(load->spec.rate, &load->turn);
     pthread_mutex_unlock(&load->mutex);
+    if (load->spec.staging)
+        sgi__staging_wake(load->spec.staging);
 }
 
 void sgi__load_priority(struct sgi__load *load, int32_t priority)
@@ -158,7 +183,9 @@ bool sgi__load_canceled(struct sgi__load *load)
 
 /* ---- waiting ---- */
 
-sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err)
+/* Until a tensor is there, or on its way on a stream: *how_out is what it is then. */
+static sgi_status wait_ready(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, uint32_t *how_out,
+                             sgi_error *err)
 {
     struct sgi__shown shown;
     sgi_status        st = SGI_OK;
@@ -166,7 +193,7 @@ sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64
     pthread_mutex_lock(&load->mutex);
     load->waiters++;
     /* A tensor that is there stays there, even if the load fails later. */
-    while (!(load->run_done && load->failed == SGI_OK) && load->ready && !load->ready[tensor]) {
+    while (!(load->run_done && load->failed == SGI_OK) && load->ready && load->ready[tensor] == SGI__TENSOR_NOT) {
         if (load->failed != SGI_OK) {
             st = first_cause(load, SGI_OK, err);
             break;
@@ -177,7 +204,72 @@ sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64
             break;
         }
     }
+    bool all = !load->ready || (load->run_done && load->failed == SGI_OK);
+    *how_out = all ? SGI__TENSOR_HERE : load->ready[tensor];
     load->waiters--;
+    pthread_mutex_unlock(&load->mutex);
+    return st;
+}
+
+/* Its copy is on its way: whoever has no deadline sleeps until it is done; the others look, for a driver that knows of
+ * no deadlines. */
+static sgi_status wait_copied(struct sgi__load *load, uint64_t tensor, uint32_t copy, uint64_t deadline_ns,
+                              sgi_error *err)
+{
+    struct sgi__device *device = sgi__staging_device(load->spec.staging);
+    struct sgi__mark   *mark = load->marks[copy % SGI__LOAD_MARKS]; /* or a later copy's, set since */
+    struct sgi__shown   shown;
+
+    if (deadline_ns == UINT64_MAX)
+        return device->ops->mark_wait(device, mark, err);
+    for (;;) {
+        sgi_status st = device->ops->mark_reached(device, mark, err);
+        if (st != SGI_E_WOULD_BLOCK)
+            return st;
+        uint64_t now = sgi__clock_now_ns(), next = now + COPY_LOOK_NS;
+        if (now >= deadline_ns)
+            return sgi__error(err, SGI_E_TIMEOUT, "model '%s': tensor '%s' has not arrived in time", load->spec.name,
+                              sgi__show_name(&shown, load->spec.manifest->tensors[tensor].name));
+        pthread_mutex_lock(&load->mutex);
+        sgi__cond_wait(&load->changed, &load->mutex, next < deadline_ns ? next : deadline_ns);
+        pthread_mutex_unlock(&load->mutex);
+    }
+}
+
+sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err)
+{
+    struct sgi__device_scope scope;
+    uint32_t                 how;
+    sgi_status               st = wait_ready(load, tensor, deadline_ns, &how, err);
+
+    if (st != SGI_OK || how == SGI__TENSOR_HERE)
+        return st;
+    struct sgi__device *device = sgi__staging_device(load->spec.staging);
+    st = device->ops->enter(device, &scope, err);
+    if (st != SGI_OK)
+        return st;
+    st = wait_copied(load, tensor, how, deadline_ns, err);
+    device->ops->leave(device, &scope, NULL);
+    return st;
+}
+
+sgi_status sgi__load_order_tensor(struct sgi__load *load, uint64_t tensor, void *native_stream, sgi_error *err)
+{
+    uint32_t   how;
+    sgi_status st = wait_ready(load, tensor, UINT64_MAX, &how, err);
+
+    if (st != SGI_OK || how == SGI__TENSOR_HERE)
+        return st;
+    struct sgi__device *device = sgi__staging_device(load->spec.staging);
+    return device->ops->mark_order(device, load->marks[how % SGI__LOAD_MARKS], native_stream, err);
+}
+
+sgi_status sgi__load_wait_begun(struct sgi__load *load, sgi_error *err)
+{
+    pthread_mutex_lock(&load->mutex);
+    while (!load->begun && load->failed == SGI_OK)
+        pthread_cond_wait(&load->changed, &load->mutex);
+    sgi_status st = load->begun ? SGI_OK : first_cause(load, SGI_OK, err);
     pthread_mutex_unlock(&load->mutex);
     return st;
 }

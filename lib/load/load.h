@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One load: a model's files into an image. sgi__load_run() is the pipeline, on the loader's own thread:
+ * One load: a model's files into an image, or on into a device's own memory. sgi__load_run() is the pipeline, on the
+ * loader's own thread:
  *
- *     plan -> touch -> read -> verify -> tensor ready ... -> all ready
+ *     plan -> touch -> read -> verify -> (copy ->) tensor ready ... -> all ready
  *
- * Everything else here may be called from any thread while the load exists: waits, progress, cancel. The image belongs
- * to the load until run has returned; then nothing of it touches the memory any more, whatever the outcome.
+ * Everything else here may be called from any thread while the load exists: waits, progress, cancel. The memory belongs
+ * to the load until run has returned; then nothing of it touches that any more, whatever the outcome.
  */
 #ifndef SGI_LOAD_LOAD_H
 #define SGI_LOAD_LOAD_H
@@ -13,6 +14,7 @@
 #include "device/image.h"
 #include "io/io.h"
 #include "load/layout.h"
+#include "load/pins.h"
 #include "load/rate.h"
 #include "load/share.h"
 
@@ -22,14 +24,19 @@ struct sgi__check {
 };
 
 struct sgi__load_spec {
-    const char                  *name; /* the model's, for errors */
-    const struct sgi__manifest  *manifest;
-    const struct sgi__layout    *layout;
-    const uint64_t              *order; /* tensors wished first */
-    uint64_t                     order_count;
-    const struct sgi__check     *checks; /* sorted by tensor */
-    uint64_t                     checks_count;
-    struct sgi__image           *image;
+    const char                 *name; /* the model's, for errors */
+    const struct sgi__manifest *manifest;
+    const struct sgi__layout   *layout;
+    const uint64_t             *order; /* tensors wished first */
+    uint64_t                    order_count;
+    const struct sgi__check    *checks; /* sorted by tensor */
+    uint64_t                    checks_count;
+    struct sgi__image          *image; /* NULL: bytes only pass through, on their way to the arena */
+    /* NULL: the image is where they stay. Else they go to the arena; what is read into an image stays there too. */
+    struct sgi__staging         *staging;
+    struct sgi__arena           *arena;      /* taken, not mapped */
+    struct sgi__pins            *pins;       /* of the image */
+    bool                         from_image; /* which has all of them already: nothing is read */
     const struct sgi__io_engine *engine;     /* for files to be read from the disk */
     const struct sgi__io_engine *hot_engine; /* for files the page cache holds: copies run on several cores */
     uint64_t                     block_bytes;
@@ -60,9 +67,13 @@ struct sgi__load; /* opaque */
 sgi_status sgi__load_new(const struct sgi__load_spec *spec, struct sgi__load **load_out, sgi_error *err);
 /* A load of an image that has all its bytes already: done from the start. */
 sgi_status sgi__load_new_done(const struct sgi__load_spec *spec, struct sgi__load **load_out, sgi_error *err);
-void       sgi__load_free(struct sgi__load *load); /* nobody waits, run and prefixes have returned */
+/* Before run: what is read for the arena is to stay in this image too. */
+void sgi__load_keep(struct sgi__load *load, struct sgi__image *image, struct sgi__pins *pins);
+/* Nobody waits, run and prefixes have returned. With an arena: [inside], if it has ever begun. */
+void sgi__load_free(struct sgi__load *load);
 
-/* The pipeline; once. SGI_OK: every byte is there and verified. Steps in err: MEMORY, OPEN, READ, VERIFY. */
+/* The pipeline; once. SGI_OK: every byte is there and verified. Steps in err: MEMORY, OPEN, READ, VERIFY, and for a
+ * device with memory of its own CONTEXT, COPY. */
 sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err);
 /* The engine's part, beside run, on another thread; once if there is a prefix_fill. Whichever of the two fails cancels
  * the other, and both return the first cause. */
@@ -74,6 +85,11 @@ void sgi__load_failed(struct sgi__load *load, sgi_status status, const sgi_error
 
 /* deadline_ns on CLOCK_MONOTONIC, UINT64_MAX: none. What the load failed with, SGI_E_TIMEOUT. */
 sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64_t deadline_ns, sgi_error *err);
+/* What is queued on the device's stream from now on begins once the tensor is there [inside]. Waits until it is on its
+ * way there, no longer. */
+sgi_status sgi__load_order_tensor(struct sgi__load *load, uint64_t tensor, void *native_stream, sgi_error *err);
+/* Until the device's memory can be used, though nothing is in it yet. */
+sgi_status sgi__load_wait_begun(struct sgi__load *load, sgi_error *err);
 sgi_status sgi__load_wait_prefixes(struct sgi__load *load, sgi_error *err);
 sgi_status sgi__load_wait(struct sgi__load *load, sgi_error *err); /* run and prefixes */
 bool       sgi__load_canceled(struct sgi__load *load);

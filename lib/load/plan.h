@@ -26,4 +26,13 @@ sgi_status sgi__plan_new(const struct sgi__manifest *m, const struct sgi__layout
                          const uint64_t *order, uint64_t order_count, struct sgi__plan **plan_out, sgi_error *err);
 void       sgi__plan_free(struct sgi__plan *plan);
 
+/* What of a tensor lies in a chunk: offsets in the file. An empty tensor has nothing in any. */
+struct sgi__chunk_part {
+    uint64_t from, to;
+};
+/* The first tensor that may have something in it, and whether this one has; false: those behind have not either. */
+uint64_t sgi__chunk_first(const struct sgi__manifest *m, const struct sgi__chunk *c);
+bool     sgi__chunk_part(const struct sgi__manifest *m, const struct sgi__chunk *c, uint64_t tensor,
+                         struct sgi__chunk_part *part_out);
+
 #endif

@@ -51,27 +51,30 @@ static bool is_stopped(struct sgi__touch *t)
     return stop;
 }
 
-/* 0, or an errno. A kernel that does not know the call leaves the touching to the reads. */
-static int touch_chunk(struct sgi__touch *t, const struct sgi__chunk *c)
+int sgi__touch_range(uint8_t *at, uint64_t bytes, struct sgi__touch *touch)
 {
-    const struct sgi__region *region = t->image->parts[c->part];
-    if (!region->fresh)
-        return 0;
-    uint64_t                     from = sgi__align_down(c->dst, SGI__PLACE_ALIGN);
-    uint64_t                     to = sgi__align_up(c->dst + c->bytes, SGI__PLACE_ALIGN);
     static const struct timespec a_moment = { .tv_nsec = 1000000 };
 
     for (int tries = 0;; tries++) {
         int fault = sgi__fault(SGI__FAULT_TOUCH);
-        if ((fault ? (errno = fault, -1) : madvise(region->base + from, to - from, MADV_POPULATE_WRITE)) == 0)
+        if ((fault ? (errno = fault, -1) : madvise(at, bytes, MADV_POPULATE_WRITE)) == 0)
             return 0;
         if (errno == EINVAL)
             return 0;
-        if ((errno != EINTR && errno != EAGAIN) || tries == TRIES_MAX || is_stopped(t))
+        if ((errno != EINTR && errno != EAGAIN) || tries == TRIES_MAX || (touch && is_stopped(touch)))
             return errno;
         if (errno == EAGAIN)
             nanosleep(&a_moment, NULL); /* lint: allow nanosleep: the kernel does not say when */
     }
+}
+
+static int touch_chunk(struct sgi__touch *t, const struct sgi__chunk *c)
+{
+    const struct sgi__region *region = t->image->parts[c->part];
+    uint64_t                  from = sgi__align_down(c->dst, SGI__PLACE_ALIGN);
+    uint64_t                  to = sgi__align_up(c->dst + c->bytes, SGI__PLACE_ALIGN);
+
+    return region->fresh ? sgi__touch_range(region->base + from, to - from, t) : 0;
 }
 
 static void *run(void *arg)

@@ -28,4 +28,8 @@ struct sgi__touch_times {
 };
 void sgi__touch_stop(struct sgi__touch *touch, struct sgi__touch_times *times_out);
 
+/* Pages behind whole pages of addresses, here and now; with `touch` until that is stopped. 0, or an errno. A kernel
+ * that does not know the call leaves it to whoever uses them. */
+int sgi__touch_range(uint8_t *at, uint64_t bytes, struct sgi__touch *touch);
+
 #endif

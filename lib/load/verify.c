@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "load/verify.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/alloc.h"
 
-struct piece {
-    uint64_t from, to;
-};
-
 struct sgi__verify_one {
     uint64_t               tensor;
     uint64_t               hashed;                         /* so many bytes from its beginning */
-    struct piece           pieces[SGI__VERIFY_PIECES_MAX]; /* landed beyond that, in no order */
+    struct sgi__piece      pieces[SGI__VERIFY_PIECES_MAX]; /* landed beyond that, in no order */
     uint32_t               pieces_count;
+    bool                   lost; /* some of it went by unhashed */
     struct sgi__hash_state state;
 };
 
@@ -38,54 +34,85 @@ static struct sgi__verify_one *begin(struct sgi__verify *v, uint64_t tensor)
     one->tensor = tensor;
     one->hashed = 0;
     one->pieces_count = 0;
+    one->lost = false;
     sgi__hash_begin(&one->state);
     v->open[v->open_count++] = one;
     return one;
 }
 
-static void hash(struct sgi__verify_one *one, const uint8_t *data, uint64_t to)
+static void hash(struct sgi__verify_one *one, const struct sgi__piece *piece)
 {
-    sgi__hash_more(&one->state, data + one->hashed, (size_t)(to - one->hashed));
-    one->hashed = to;
+    sgi__hash_more(&one->state, piece->bytes, (size_t)(piece->to - piece->from));
+    one->hashed = piece->to;
+}
+
+static void let_go(const struct sgi__piece *piece)
+{
+    if (piece->holds)
+        --*piece->holds;
 }
 
 /* Those that have waited for this one, each of which may be what another waits for. */
-static void catch_up(struct sgi__verify_one *one, const uint8_t *data)
+static void catch_up(struct sgi__verify_one *one)
 {
     for (uint32_t n = 0; n < one->pieces_count; n++)
         if (one->pieces[n].from == one->hashed) {
-            uint64_t to = one->pieces[n].to;
+            struct sgi__piece piece = one->pieces[n];
             one->pieces[n] = one->pieces[--one->pieces_count];
-            hash(one, data, to);
+            hash(one, &piece);
+            let_go(&piece);
             n = UINT32_MAX; /* from the first again */
         }
 }
 
-void sgi__verify_landed(struct sgi__verify *v, uint64_t tensor, const uint8_t *data, uint64_t from, uint64_t to)
+/* Its hash will not come to an end, so nothing need wait for it. */
+static void lose(struct sgi__verify_one *one)
 {
-    struct sgi__verify_one **at = find(v, tensor), *one = at ? *at : begin(v, tensor);
-    if (!one)
-        return;
-    if (from == one->hashed) {
-        hash(one, data, to);
-        catch_up(one, data);
-    } else if (one->pieces_count < SGI__VERIFY_PIECES_MAX) {
-        one->pieces[one->pieces_count++] = (struct piece){ .from = from, .to = to };
-    } /* else a gap that is never filled: the end sees it */
+    for (uint32_t n = 0; n < one->pieces_count; n++)
+        let_go(&one->pieces[n]);
+    one->pieces_count = 0;
+    one->lost = true;
 }
 
-uint64_t sgi__verify_end(struct sgi__verify *v, uint64_t tensor, const uint8_t *data, uint64_t bytes)
+void sgi__verify_landed(struct sgi__verify *v, uint64_t tensor, const struct sgi__piece *piece, bool first)
+{
+    struct sgi__verify_one **at = find(v, tensor), *one = at ? *at : first ? begin(v, tensor) : NULL;
+
+    if (!one || one->lost)
+        return;
+    if (piece->from == one->hashed) {
+        hash(one, piece);
+        catch_up(one);
+    } else if (one->pieces_count < SGI__VERIFY_PIECES_MAX) {
+        one->pieces[one->pieces_count++] = *piece;
+        if (piece->holds)
+            ++*piece->holds;
+    } else {
+        lose(one);
+    }
+}
+
+void sgi__verify_give_up(struct sgi__verify *v)
+{
+    for (uint32_t n = 0; n < v->open_count; n++)
+        if (v->open[n]->pieces_count > 0)
+            lose(v->open[n]);
+}
+
+bool sgi__verify_end(struct sgi__verify *v, uint64_t tensor, uint64_t bytes, uint64_t *xxh3_out)
 {
     struct sgi__verify_one **at = find(v, tensor), *one = at ? *at : NULL;
-    bool                     whole = !one || one->hashed < bytes;
-    uint64_t                 value = whole ? sgi__hash(data, (size_t)bytes) : sgi__hash_so_far(&one->state);
+    bool                     whole = one && !one->lost && one->hashed == bytes;
 
-    if (one) {
-        *at = v->open[--v->open_count];
-        sgi__free(v->spare);
-        v->spare = one;
-    }
-    return value;
+    if (!one)
+        return false;
+    if (whole)
+        *xxh3_out = sgi__hash_so_far(&one->state);
+    lose(one);
+    *at = v->open[--v->open_count];
+    sgi__free(v->spare);
+    v->spare = one;
+    return whole;
 }
 
 void sgi__verify_fini(struct sgi__verify *v)

@@ -8,6 +8,7 @@
 #ifndef SGI_PLACE_PLACE_H
 #define SGI_PLACE_PLACE_H
 
+#include "device/device.h"
 #include "load/load.h"
 #include "model/manifest.h"
 #include <sgi/ext.h>
@@ -76,6 +77,7 @@ struct sgi__place_model {
 struct sgi__place_config {
     struct sgi__place_sink       sink;
     uint32_t                     devices_count;
+    struct sgi__device *const   *devices; /* the owner's, and outlive the place */
     uint32_t                     threads_max;
     const struct sgi__io_engine *engine, *hot_engine;
     uint64_t                     block_bytes;
@@ -103,11 +105,12 @@ struct sgi__place_ops {
     void (*context_close)(struct sgi__place *p, uint64_t op, int32_t device);
     void (*prepare)(struct sgi__place *p, uint64_t op, sgi_model model);
     void (*discard)(struct sgi__place *p, uint64_t op, sgi_model model);
-    /* Makes the instance. tier DRAM: it takes the model's residence; device -1: it is to become one. */
+    /* Makes the instance. tier DRAM: it takes the model's residence, or on a device with memory of its own will read it
+     * where it is; device -1: it is to become one. */
     void (*reserve)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
                     uint32_t tier);
-    /* `keep`: on its way to a device with memory of its own the image leaves a copy, which is the model's residence
-     * from then on. LOADED says in `bytes` how large it is; 0: there was no host memory for it. */
+    /* keep: of a load from disk to a device with memory of its own, the image is to stay in host memory as the model's
+     * residence. LOADED says in `bytes` how much of it does: 0 if there was no memory for that. */
     void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority, bool keep);
     void (*fill_prefix)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* beside load */
     void (*engine_start)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
@@ -121,7 +124,7 @@ struct sgi__place_ops {
     /* How urgent the instance's load is from now on, beside others; no event of its own. */
     void (*load_priority)(struct sgi__place *p, uint64_t instance, int32_t priority);
     void (*spare_limit)(struct sgi__place *p, uint64_t bytes); /* no event */
-    void (*look)(struct sgi__place *p, int32_t device);        /* ends in FOREIGN, at once or later */
+    void (*look)(struct sgi__place *p, int32_t device);        /* ends in FOREIGN, which may come at other times too */
 
     /* One inference; ends in SGI__PLACE_CALLED. The request is copied. */
     sgi_status (*call)(struct sgi__place *p, uint64_t call, uint64_t instance, const void *request, size_t bytes,
@@ -137,7 +140,14 @@ struct sgi__place_ops {
                                 sgi_error *err);
     sgi_status (*image)(struct sgi__place *p, uint64_t instance, uint32_t part, sgi_image *image_out,
                         sgi_error *err); /* fd is the caller's */
-    sgi_status (*run)(struct sgi__place *p, uint64_t instance, sgi_run_fn fn, void *user, sgi_error *err);
+    /* What is queued on the device's stream from now on begins once the tensor is there. */
+    sgi_status (*tensor_order)(struct sgi__place *p, uint64_t instance, uint64_t tensor, void *stream, sgi_error *err);
+    /* lease_slot: leases in use have different ones, and each a stream of its own. */
+    sgi_status (*run)(struct sgi__place *p, uint64_t instance, uint32_t lease_slot, sgi_run_fn fn, void *user,
+                      sgi_error *err);
+    sgi_status (*stream)(struct sgi__place *p, uint64_t instance, uint32_t lease_slot, void **stream_out,
+                         sgi_error *err);
+    uint32_t (*context)(struct sgi__place *p, int32_t device, bool open); /* SGI_CONTEXT_*; open: ours is */
     /* These may find the instance gone: SGI_E_STALE. */
     sgi_status (*report)(struct sgi__place *p, uint64_t instance, struct sgi__report *report_out);
     sgi_status (*progress)(struct sgi__place *p, uint64_t instance, struct sgi__place_progress *progress_out);

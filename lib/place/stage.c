@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What ext.h offers an engine inside its callbacks. */
 #include "base/alloc.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/sized.h"
 #include "model/describe.h"
@@ -36,8 +37,8 @@ int32_t sgi_stage_device(sgi_stage *stage)
 
 void *sgi_stage_stream(sgi_stage *stage)
 {
-    (void)stage; /* the host has none */
-    return NULL;
+    const struct place_instance *i = stage->instance;
+    return i->on ? i->on->device->ops->stream_native(i->stream) : NULL; /* the host has none */
 }
 
 sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *image_out, sgi_error *err)
@@ -51,6 +52,8 @@ sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *image_out
     if (part >= layout->parts_count)
         return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %u part%s, no number %u", i->model->spec.name,
                           layout->parts_count, layout->parts_count == 1 ? "" : "s", part);
+    if (i->on)
+        return sgi__place_no_image(i, err);
     sgi_status st = sgi__load_wait_prefixes(i->load, err);
     if (st != SGI_OK)
         return st;
@@ -68,25 +71,42 @@ sgi_status sgi_stage_image(sgi_stage *stage, uint32_t part, sgi_image *image_out
     return SGI_OK;
 }
 
+static sgi_status check_tensor(const struct place_instance *i, const char *function, uint64_t index,
+                               const sgi_view *view_out, sgi_error *err)
+{
+    if (!sgi__sized_is(view_out))
+        return sgi__sized_refuse(err, function, "view_out", view_out, sizeof *view_out);
+    return sgi__place_has_tensor(i, index, err);
+}
+
+static void show_tensor(const struct place_instance *i, uint64_t index, sgi_view *view_out)
+{
+    sgi_view full = { .bytes = i->model->spec.manifest->tensors[index].bytes, .data = sgi__place_tensor(i, index) };
+    sgi__sized_out(view_out, &full, sizeof full);
+}
+
 sgi_status sgi_stage_tensor(sgi_stage *stage, uint64_t index, sgi_view *view_out, sgi_error *err)
 {
-    struct place_instance      *i = stage->instance;
-    const struct sgi__manifest *m = i->model->spec.manifest;
+    struct place_instance *i = stage->instance;
+    sgi_status             st = check_tensor(i, __func__, index, view_out, err);
 
-    if (!sgi__sized_is(view_out))
-        return sgi__sized_refuse(err, __func__, "view_out", view_out, sizeof *view_out);
-    if (index >= m->tensors_count)
-        return sgi__error(err, SGI_E_NOT_FOUND, "model '%s' has %llu tensors, no number %llu", i->model->spec.name,
-                          (unsigned long long)m->tensors_count, (unsigned long long)index);
-    sgi_status st = sgi__load_wait_tensor(i->load, index, UINT64_MAX, err);
-    if (st != SGI_OK)
-        return st;
-    const struct sgi__tensor *t = &m->tensors[index];
-    sgi_view                  full = { .bytes = t->bytes };
-    if (t->bytes > 0)
-        full.data = i->image->parts[t->file]->base + sgi__layout_tensor(i->model->spec.layout, t);
-    sgi__sized_out(view_out, &full, sizeof full);
-    return SGI_OK;
+    if (st == SGI_OK)
+        st = sgi__local_tensor_wait(stage->place, i->id, index, UINT64_MAX, err);
+    if (st == SGI_OK)
+        show_tensor(i, index, view_out);
+    return st;
+}
+
+sgi_status sgi_stage_tensor_on(sgi_stage *stage, uint64_t index, void *stream, sgi_view *view_out, sgi_error *err)
+{
+    struct place_instance *i = stage->instance;
+    sgi_status             st = check_tensor(i, __func__, index, view_out, err);
+
+    if (st == SGI_OK)
+        st = sgi__local_tensor_order(stage->place, i->id, index, stream, err);
+    if (st == SGI_OK)
+        show_tensor(i, index, view_out);
+    return st;
 }
 
 sgi_status sgi_stage_wait(sgi_stage *stage, sgi_error *err)
@@ -99,17 +119,19 @@ int sgi_stage_canceled(sgi_stage *stage)
     return sgi__place_canceled(stage->instance) || sgi__load_canceled(stage->instance->load);
 }
 
-sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
-{
-    struct place_instance        *i = stage->instance;
-    const struct sgi__place_sink *sink = &stage->place->config.sink;
-    struct scratch               *s;
+/* ---- memory for the engine ---- */
 
-    if (!memory_out || bytes == 0 || bytes > UINT64_MAX / 4)
-        return sgi__error(err, SGI_E_INVALID, "sgi_stage_alloc: %s",
-                          memory_out ? "bytes is 0 or absurd" : "memory_out is NULL");
-    bytes = (bytes + SGI__PLACE_ALIGN - 1) & ~(SGI__PLACE_ALIGN - 1);
-    s = sgi__alloc_zero(1, sizeof *s);
+static sgi_status charge(sgi_stage *stage, uint64_t bytes, bool at_least, sgi_error *err)
+{
+    const struct sgi__place_sink *sink = &stage->place->config.sink;
+    return sink->engine_bytes(sink->user, stage->instance->id, bytes, at_least, err);
+}
+
+static sgi_status alloc_in_host(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
+{
+    struct place_instance *i = stage->instance;
+    struct scratch        *s = sgi__alloc_zero(1, sizeof *s);
+
     if (!s)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
     s->bytes = bytes;
@@ -124,7 +146,7 @@ sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, 
     i->scratch_bytes += bytes;
     uint64_t total = i->scratch_bytes + i->reported_bytes;
     pthread_mutex_unlock(&i->mutex);
-    sgi_status st = sink->engine_bytes(sink->user, i->id, total, true, err);
+    sgi_status st = charge(stage, total, true, err);
     pthread_mutex_lock(&i->mutex);
     if (st == SGI_OK) {
         s->next = i->scratches;
@@ -141,10 +163,80 @@ sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, 
     return st;
 }
 
+/* More of the arena, charged before it is taken; it comes in whole pages of the device. */
+static sgi_status grow(sgi_stage *stage, uint64_t bytes, sgi_error *err)
+{
+    struct place_instance *i = stage->instance;
+    struct sgi__device    *d = i->on->device;
+    uint64_t               more = sgi__align_up(bytes, d->page_bytes), before = i->arena->bytes;
+
+    pthread_mutex_lock(&i->mutex);
+    i->scratch_bytes += more;
+    uint64_t total = i->scratch_bytes + i->reported_bytes;
+    pthread_mutex_unlock(&i->mutex);
+    sgi_status st = charge(stage, total, true, err);
+    if (st == SGI_OK)
+        st = d->ops->arena_grow(d, i->arena, more, err);
+    if (st != SGI_OK) { /* what was charged for it stays so until the engine has stopped */
+        pthread_mutex_lock(&i->mutex);
+        i->scratch_bytes -= more;
+        pthread_mutex_unlock(&i->mutex);
+        return st;
+    }
+    pthread_mutex_lock(&stage->place->mutex);
+    i->on->arena_bytes += i->arena->bytes - before;
+    pthread_mutex_unlock(&stage->place->mutex);
+    return SGI_OK;
+}
+
+/* One behind the other; nothing is given back before the instance ends. Memory of the driver may be anybody's. */
+static sgi_status alloc_inside(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
+{
+    struct place_instance *i = stage->instance;
+    struct sgi__device    *d = i->on->device;
+    uint64_t               at = sgi__align_up(i->arena_used, SGI__PLACE_ALIGN);
+    sgi_status             st = SGI_OK;
+
+    if (at + bytes > i->arena->bytes)
+        st = grow(stage, at + bytes - i->arena->bytes, err);
+    if (st == SGI_OK && !d->ops->zeroed)
+        st = d->ops->zero(d, i->stream, i->arena->base + at, bytes, err);
+    if (st == SGI_OK && !d->ops->zeroed)
+        st = d->ops->stream_wait(d, i->stream, err);
+    if (st != SGI_OK)
+        return st;
+    i->arena_used = at + bytes;
+    *memory_out = (void *)(uintptr_t)(i->arena->base + at);
+    return SGI_OK;
+}
+
+static sgi_status alloc_on_device(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
+{
+    struct place_instance   *i = stage->instance;
+    struct sgi__device_scope scope;
+    sgi_status               st = sgi__place_enter(stage->place, i, &scope, err);
+
+    if (st != SGI_OK)
+        return st;
+    pthread_mutex_lock(&i->growing);
+    st = alloc_inside(stage, bytes, memory_out, err);
+    pthread_mutex_unlock(&i->growing);
+    return sgi__place_leave(stage->place, i, &scope, NULL, st, err);
+}
+
+sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
+{
+    if (!memory_out || bytes == 0 || bytes > UINT64_MAX / 4)
+        return sgi__error(err, SGI_E_INVALID, "sgi_stage_alloc: %s",
+                          memory_out ? "bytes is 0 or absurd" : "memory_out is NULL");
+    bytes = sgi__align_up(bytes, SGI__PLACE_ALIGN);
+    return stage->instance->on ? alloc_on_device(stage, bytes, memory_out, err)
+                               : alloc_in_host(stage, bytes, memory_out, err);
+}
+
 sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *err)
 {
-    struct place_instance        *i = stage->instance;
-    const struct sgi__place_sink *sink = &stage->place->config.sink;
+    struct place_instance *i = stage->instance;
 
     if (bytes > UINT64_MAX / 4)
         return sgi__error(err, SGI_E_INVALID, "sgi_stage_report_bytes: %llu bytes are absurd",
@@ -152,13 +244,19 @@ sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *e
     pthread_mutex_lock(&i->mutex);
     uint64_t total = i->scratch_bytes + bytes;
     pthread_mutex_unlock(&i->mutex);
-    sgi_status st = sink->engine_bytes(sink->user, i->id, total, false, err);
-    if (st == SGI_OK) {
-        pthread_mutex_lock(&i->mutex);
-        i->reported_bytes = bytes;
-        pthread_mutex_unlock(&i->mutex);
+    sgi_status st = charge(stage, total, false, err);
+    if (st != SGI_OK)
+        return st;
+    pthread_mutex_lock(&i->mutex);
+    uint64_t before = i->reported_bytes;
+    i->reported_bytes = bytes;
+    pthread_mutex_unlock(&i->mutex);
+    if (i->on) {
+        pthread_mutex_lock(&stage->place->mutex);
+        i->on->reported_bytes += bytes - before;
+        pthread_mutex_unlock(&stage->place->mutex);
     }
-    return st;
+    return SGI_OK;
 }
 
 void sgi__stage_free(struct place_instance *i)

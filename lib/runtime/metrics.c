@@ -50,7 +50,7 @@ static void copy_devices(sgi_runtime *rt, struct sgi__metrics_snapshot *s)
                                                       .instances = v.instances,
                                                       .context_open = v.context_open,
                                                       .lost = v.lost };
-        memcpy(s->devices[n].name, rt->device_names[n], sizeof s->devices[n].name);
+        memcpy(s->devices[n].name, rt->devices[n]->name, sizeof s->devices[n].name);
     }
 }
 

@@ -206,6 +206,28 @@ static sgi_status make_layout(struct record *r, uint64_t page, sgi_error *err)
     return st;
 }
 
+/* Where it runs. A device with memory of its own has no image: who needs one, or a file, runs on the others. */
+static sgi_status choose_devices(const sgi_runtime *rt, const sgi_model_config *c, struct record *r, sgi_error *err)
+{
+    bool     needs_image = (c->flags & SGI_IMAGE_FD) || (r->has_engine && r->engine.prefix_bytes);
+    uint64_t page_bytes = 0;
+
+    r->devices_mask = 0;
+    for (uint32_t n = 0; n < rt->core_config.devices_count; n++) {
+        bool unified = rt->core_config.devices[n].unified;
+        if ((c->devices_mask && !(c->devices_mask >> n & 1)) || (needs_image && !unified))
+            continue;
+        r->devices_mask |= 1u << n;
+        if (!unified && rt->devices[n]->page_bytes > page_bytes)
+            page_bytes = rt->devices[n]->page_bytes;
+    }
+    if (r->devices_mask == 0)
+        return sgi__error(err, SGI_E_UNSUPPORTED,
+                          "model '%s': %s an image in host memory, which none of the devices it may be on has", r->name,
+                          c->flags & SGI_IMAGE_FD ? "SGI_IMAGE_FD asks for" : "its engine's prefixes need");
+    return page_bytes > 0 ? sgi__layout_for_devices(r->layout, r->manifest, page_bytes, err) : SGI_OK;
+}
+
 static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct record *r, sgi_error *err)
 {
     struct sgi__fs             fs = sgi__fs_posix_table(&rt->fs_config);
@@ -232,6 +254,8 @@ static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct recor
         return st;
     if (r->layout->image_bytes > UINT64_MAX / 4 - c->engine_bytes)
         return sgi__error(err, SGI_E_FORMAT, "model '%s': it is absurdly large", r->name);
+    if ((st = choose_devices(rt, c, r, err)) != SGI_OK)
+        return st;
     r->hang_ns = sgi__rt_hang_ns(c->hang_timeout_ms, rt->hang_ns);
     r->place_model = (struct sgi__place_model){ .name = r->name,
                                                 .flags = c->flags,
@@ -277,11 +301,12 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
 {
     struct sgi__core_model_config core_config = {
         .image_bytes = r->layout->image_bytes,
+        .device_bytes = r->layout->device_bytes,
         .engine_bytes = r->has_engine ? c->engine_bytes : 0,
         .idle_ns = sgi__rt_idle_ns(c->idle_timeout_ms, rt->idle_ns),
         .hang_ns = r->hang_ns,
         .instances_max = c->instances_max,
-        .devices_mask = c->devices_mask,
+        .devices_mask = r->devices_mask,
         .leases_max = c->leases_max   ? c->leases_max
                       : r->has_engine ? 1
                                       : UINT32_MAX,

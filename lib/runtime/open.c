@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The composition root: from a config to a runtime, the only file that names concrete places and readers. And its
- * end. */
+/* The composition root: from a config to a runtime, the only file that names concrete places, devices and readers. And
+ * its end. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,24 +73,72 @@ static sgi_status check_limits(const sgi_runtime_config *c, sgi_error *err)
 
 /* ---- devices ---- */
 
-/* "host" and "host:N", N from 0 to 999 in one spelling: two names are two devices. */
-static bool host_name(const char *name, char *full, size_t full_size)
+enum { KIND_HOST, KIND_CUDA, KINDS };
+
+static const struct kind {
+    const char *name;
+    sgi_status (*open)(uint32_t ordinal, struct sgi__device **device_out, sgi_error *err);
+} kinds[KINDS] = {
+    [KIND_HOST] = { "host", sgi__device_host },
+    [KIND_CUDA] = { "cuda", sgi__device_cuda },
+};
+
+/* "host:7" in one spelling, so that two names are two devices: numbers from 0 to 999, no zeros before them; "host" is
+ * short for "host:0". False: it is not of this kind. */
+static bool parse_name(const char *name, const struct kind *kind, uint32_t *ordinal_out)
 {
-    if (strcmp(name, "host") == 0)
-        name = "host:0";
-    const char *digits = name + 5;
-    if (strncmp(name, "host:", 5) != 0 || strlen(digits) < 1 || strlen(digits) > 3 ||
+    size_t      length = strlen(kind->name);
+    const char *digits = name + length + 1;
+
+    *ordinal_out = 0;
+    if (strcmp(name, kind->name) == 0)
+        return true;
+    if (strncmp(name, kind->name, length) != 0 || name[length] != ':' || strlen(digits) < 1 || strlen(digits) > 3 ||
         strspn(digits, "0123456789") != strlen(digits) || (digits[0] == '0' && digits[1]))
         return false;
-    snprintf(full, full_size, "%s", name);
+    *ordinal_out = (uint32_t)strtoul(digits, NULL, 10);
     return true;
+}
+
+static sgi_status open_device(const char *name, struct sgi__device **device_out, sgi_error *err)
+{
+    struct sgi__shown shown;
+    uint32_t          ordinal;
+
+    for (int n = 0; n < KINDS; n++)
+        if (parse_name(name, &kinds[n], &ordinal))
+            return kinds[n].open(ordinal, device_out, err);
+    return sgi__error(err, SGI_E_UNSUPPORTED,
+                      "device '%s': there are 'host', 'host:0' to 'host:999', 'cuda', 'cuda:0' to 'cuda:999'",
+                      sgi__show_name(&shown, name));
+}
+
+/* What a context takes, and whoever else is there, needs room beside the models. */
+static uint64_t default_bytes(const struct sgi__device *d, uint64_t share)
+{
+    uint64_t beside = d->bytes / 16;
+    if (d->ops->unified)
+        return share;
+    return d->bytes - (beside < UINT64_C(1) << 30 ? beside : UINT64_C(1) << 30);
+}
+
+static sgi_status check_device(const sgi_runtime *rt, uint32_t n, const sgi_device_config *d, sgi_error *err)
+{
+    const struct sgi__device *device = rt->devices[n];
+
+    for (uint32_t other = 0; other < n; other++)
+        if (strcmp(rt->devices[other]->name, device->name) == 0)
+            return sgi__error(err, SGI_E_INVALID, "device '%s' is given twice", device->name);
+    if (!device->ops->unified && d->bytes_max > device->bytes)
+        return sgi__error(err, SGI_E_INVALID, "device '%s': bytes_max is %llu, and it has %llu", device->name,
+                          (unsigned long long)d->bytes_max, (unsigned long long)device->bytes);
+    return SGI_OK;
 }
 
 static sgi_status set_device(sgi_runtime *rt, uint32_t n, const sgi_device_config *given, uint64_t share,
                              sgi_error *err)
 {
     sgi_device_config d;
-    struct sgi__shown shown;
 
     if (!sgi__sized_in(given, &d, sizeof d)) {
         char which[32];
@@ -101,34 +149,56 @@ static sgi_status set_device(sgi_runtime *rt, uint32_t n, const sgi_device_confi
         return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: name is missing", n);
     if (d.reserved0)
         return sgi__error(err, SGI_E_INVALID, "sgi_device_config %u: reserved0 is not 0", n);
-    if (!host_name(d.name, rt->device_names[n], sizeof rt->device_names[n]))
-        return sgi__error(err, SGI_E_UNSUPPORTED,
-                          "device '%s': this version of the library drives 'host' and 'host:0' to 'host:999' only",
-                          sgi__show_name(&shown, d.name));
-    for (uint32_t other = 0; other < n; other++)
-        if (strcmp(rt->device_names[other], rt->device_names[n]) == 0)
-            return sgi__error(err, SGI_E_INVALID, "device '%s' is given twice", rt->device_names[n]);
-    rt->core_config.devices[n] = (struct sgi__core_device_config){ .bytes_max = d.bytes_max ? d.bytes_max : share,
-                                                                   .unified = true };
+    sgi_status st = open_device(d.name, &rt->devices[n], err);
+    if (st == SGI_OK)
+        st = check_device(rt, n, &d, err);
+    if (st != SGI_OK)
+        return st;
+    const struct sgi__device *device = rt->devices[n];
+    rt->core_config.devices[n] = (struct sgi__core_device_config){ .bytes_max = d.bytes_max
+                                                                                    ? d.bytes_max
+                                                                                    : default_bytes(device, share),
+                                                                   .bytes_total = device->bytes,
+                                                                   .unified = device->ops->unified };
     return SGI_OK;
+}
+
+/* Elements are as large as the caller's struct, which may be older than ours. */
+static const sgi_device_config *device_given(const sgi_runtime_config *c, uint32_t n)
+{
+    return (const void *)((const char *)c->devices + (size_t)n * c->devices->struct_size);
+}
+
+static uint32_t hosts_given(const sgi_runtime_config *c)
+{
+    sgi_device_config d;
+    uint32_t          count = 0, ordinal;
+
+    for (uint32_t n = 0; c->devices && n < c->devices_count && sgi__sized_in(device_given(c, n), &d, sizeof d); n++)
+        count += d.name && parse_name(d.name, &kinds[KIND_HOST], &ordinal);
+    return count;
 }
 
 static sgi_status set_devices(sgi_runtime *rt, const sgi_runtime_config *c, uint64_t ram, sgi_error *err)
 {
     static const sgi_device_config host = { .struct_size = sizeof host, .name = "host" };
-    uint32_t                       count = c->devices ? c->devices_count : 0;
-    uint64_t                       share = ram / 2 / (count ? count : 1);
+    uint32_t                       count = c->devices ? c->devices_count : 0, hosts = hosts_given(c);
+    uint64_t                       share = ram / 2 / (hosts ? hosts : 1);
     sgi_status                     st = SGI_OK;
 
     rt->core_config.devices_count = count ? count : 1;
     if (count == 0)
         return set_device(rt, 0, &host, share, err);
-    for (uint32_t n = 0; n < count && st == SGI_OK; n++) {
-        /* Elements are as large as the caller's struct, which may be older than ours. */
-        const sgi_device_config *at = (const void *)((const char *)c->devices + (size_t)n * c->devices->struct_size);
-        st = set_device(rt, n, at, share, err);
-    }
+    for (uint32_t n = 0; n < count && st == SGI_OK; n++)
+        st = set_device(rt, n, device_given(c, n), share, err);
     return st;
+}
+
+static void free_devices(sgi_runtime *rt)
+{
+    for (uint32_t n = 0; n < SGI__DEVICES_MAX; n++)
+        if (rt->devices[n])
+            rt->devices[n]->ops->close(rt->devices[n]);
 }
 
 /* ---- the rest of the config ---- */
@@ -212,6 +282,7 @@ static void free_fields(sgi_runtime *rt)
     sgi__pool_free(rt->done_pool);
     if (rt->place)
         rt->place_ops->close(rt->place);
+    free_devices(rt);
     sgi__rate_fini(&rt->rate);
     sgi__core_free(rt->core);
     for (uint32_t n = 0; n < rt->roots_count; n++)
@@ -262,6 +333,7 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
     rt->core_config.id_seed = rt->call_serial = random_seed();
     rt->core_config.notes = true;
     place.devices_count = rt->core_config.devices_count;
+    place.devices = rt->devices;
 
     rt->core = sgi__core_new(&rt->core_config);
     rt->tickets = sgi__alloc_zero(rt->core_config.wants_max, sizeof *rt->tickets);

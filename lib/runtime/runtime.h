@@ -39,6 +39,7 @@ struct record {
     struct sgi__check         *checks;
     struct sgi__place_model    place_model;
     uint64_t                   hang_ns;
+    uint32_t                   devices_mask;
     sgi_error                  last_error; /* under the runtime's mutex: how its last failure reads */
     struct sgi__report         report;     /* likewise: how its last start went, for the trace */
     struct sgi__model_counts   counts;     /* likewise; warm hits are the core's */
@@ -126,7 +127,7 @@ struct sgi_runtime {
     const char                  *io_name;
     uint32_t                     calls_max;
     uint64_t                     hang_ns, idle_ns;
-    char                         device_names[SGI__DEVICES_MAX][32];
+    struct sgi__device          *devices[SGI__DEVICES_MAX];
     char                       **roots;
     uint32_t                     roots_count;
     struct sgi__fs_posix         fs_config;

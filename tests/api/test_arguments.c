@@ -134,8 +134,8 @@ static void null_is_refused_everywhere(void **state)
     INVALID(sgi_lease_image(rt, lease, 0, NULL, NULL));
     INVALID(sgi_lease_run(NULL, lease, run_nothing, NULL, NULL));
     INVALID(sgi_lease_run(rt, lease, NULL, NULL, NULL));
-    INVALID(sgi_lease_stream(NULL, lease, &stream));
-    INVALID(sgi_lease_stream(rt, lease, NULL));
+    INVALID(sgi_lease_stream(NULL, lease, &stream, NULL));
+    INVALID(sgi_lease_stream(rt, lease, NULL, NULL));
     INVALID(sgi_lease_timing(NULL, lease, &timing));
     INVALID(sgi_lease_timing(rt, lease, NULL));
     INVALID(sgi_call_begin(NULL, lease, "x", 1, 0, &call, NULL));
@@ -356,7 +356,7 @@ static void is_no_lease(sgi_runtime *rt, uint64_t id)
     STALE(sgi_lease_tensor_digest(rt, id, 0, &digest, &err));
     STALE(sgi_lease_image(rt, id, 0, &image, &err));
     STALE(sgi_lease_run(rt, id, run_nothing, NULL, &err));
-    STALE(sgi_lease_stream(rt, id, &stream));
+    STALE(sgi_lease_stream(rt, id, &stream, NULL));
     STALE(sgi_lease_timing(rt, id, &timing));
     STALE(sgi_call_begin(rt, id, "x", 1, 0, &call, &err));
     STALE(sgi_lease_call(rt, id, "x", 1, 1, NULL, NULL, &err));

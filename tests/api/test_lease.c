@@ -306,7 +306,7 @@ static void run_is_a_call_that_keeps_the_lease(void **state)
     assert_true(r.same_thread);
     assert_int_equal(r.release, SGI_E_BUSY);
     assert_int_equal(r.inner_wait, SGI_OK);
-    assert_int_equal(sgi_lease_stream(f.rt, lease, &stream), SGI_OK);
+    assert_int_equal(sgi_lease_stream(f.rt, lease, &stream, NULL), SGI_OK);
     assert_null(stream);
     host_release(f.rt, lease);
     tear_down(&f);

@@ -116,11 +116,12 @@ static void a_config_that_cannot_be_is_refused_by_its_field(void **state)
     devices[0].name = "host:x";
     refused(&c, SGI_E_UNSUPPORTED, "host:x");
     static const char *const others[] = {
-        "host:00", "host:01", "host:1000", "host:9999", "host:-1", "host: 1", "host:"
+        "host:00", "host:01", "host:1000", "host:9999", "host:-1", "host: 1",
+        "host:",   "cuda:",   "cuda:01",   "cuda:1000", "cudas",   "gpu:0",
     };
     for (size_t n = 0; n < sizeof others / sizeof *others; n++) {
         devices[0].name = others[n];
-        refused(&c, SGI_E_UNSUPPORTED, "drives 'host' and 'host:0' to 'host:999' only");
+        refused(&c, SGI_E_UNSUPPORTED, "'host:0' to 'host:999', 'cuda'");
     }
     devices[0].name = "";
     refused(&c, SGI_E_INVALID, "name");

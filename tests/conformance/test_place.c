@@ -411,7 +411,7 @@ static void a_context_that_does_not_open_is_told(void **state)
     struct fixture f;
     set_up(&f, state);
     sgi__fault_plan(SGI__FAULT_CONTEXT, 1, UINT64_MAX, 1);
-    fails_then_works(&f, SGI_E_DEVICE, SGI_STEP_CONTEXT, "device 0");
+    fails_then_works(&f, SGI_E_DEVICE, SGI_STEP_CONTEXT, "host:0");
     tear_down(&f);
 }
 

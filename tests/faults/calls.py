@@ -47,7 +47,7 @@ NEVER = {
     "pthread_mutex_destroy pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_self "
     "pthread_setname_np pthread_sigmask sigfillset": "plain ones need nothing on Linux that could be missing",
     "memchr memcmp memcpy memmove memset qsort snprintf strchr strcmp strcspn strerror_r strlen strncmp strnlen "
-    "strpbrk strrchr strspn strstr strtod strtol strtoull vsnprintf": "work on memory that is there",
+    "strpbrk strrchr strspn strstr strtod strtol strtoul strtoull vsnprintf": "work on memory that is there",
     "__assert_fail __errno_location __cpu_model __tls_get_addr __stack_chk_fail "
     "_GLOBAL_OFFSET_TABLE_": "the compiler's",
 }

@@ -61,6 +61,8 @@ static void ask_stage(void *user, sgi_stage *stage)
     refuses(sgi_stage_tensor(stage, source->tensors_count, &view, &err), SGI_E_NOT_FOUND, &err);
     refuses(sgi_stage_tensor(stage, UINT64_MAX, &view, &err), SGI_E_NOT_FOUND, &err);
     refuses(sgi_stage_tensor(stage, 0, NULL, &err), SGI_E_INVALID, &err);
+    refuses(sgi_stage_tensor_on(stage, source->tensors_count, NULL, &view, &err), SGI_E_NOT_FOUND, &err);
+    refuses(sgi_stage_tensor_on(stage, 0, NULL, NULL, &err), SGI_E_INVALID, &err);
     CHECK(image.fd == -7 && image.base == NULL && view.data == NULL);
     refuses(sgi_stage_alloc(stage, 0, &memory, &err), SGI_E_INVALID, &err);
     refuses(sgi_stage_alloc(stage, UINT64_MAX, &memory, &err), SGI_E_INVALID, &err);

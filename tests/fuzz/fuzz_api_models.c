@@ -440,7 +440,7 @@ static void step_nulls(struct world *w)
         { sgi_lease_tensor_digest(rt, lease, 0, NULL, NULL) },
         { sgi_lease_image(rt, lease, 0, NULL, NULL) },
         { sgi_lease_run(rt, lease, NULL, NULL, NULL) },
-        { sgi_lease_stream(rt, lease, NULL) },
+        { sgi_lease_stream(rt, lease, NULL, NULL) },
         { sgi_lease_timing(rt, lease, NULL) },
         { sgi_call_begin(rt, lease, NULL, 1, 0, &call, NULL) },
         { sgi_call_begin(rt, lease, "", 1, 0, NULL, NULL) },

@@ -348,12 +348,34 @@ static sgi_status image(struct sgi__place *p, uint64_t instance, uint32_t part, 
     return st;
 }
 
-static sgi_status run(struct sgi__place *p, uint64_t instance, sgi_run_fn fn, void *user, sgi_error *err)
+static sgi_status tensor_order(struct sgi__place *p, uint64_t instance, uint64_t index, void *stream, sgi_error *err)
 {
     struct incarnation *life = look(p, instance);
     if (!life)
         return has_died(err);
-    sgi_status st = inside->run(life->inner, instance, fn, user, err);
+    sgi_status st = inside->tensor_order(life->inner, instance, index, stream, err);
+    look_away(life);
+    return st;
+}
+
+static sgi_status run(struct sgi__place *p, uint64_t instance, uint32_t lease_slot, sgi_run_fn fn, void *user,
+                      sgi_error *err)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->run(life->inner, instance, lease_slot, fn, user, err);
+    look_away(life);
+    return st;
+}
+
+static sgi_status stream(struct sgi__place *p, uint64_t instance, uint32_t lease_slot, void **stream_out,
+                         sgi_error *err)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->stream(life->inner, instance, lease_slot, stream_out, err);
     look_away(life);
     return st;
 }
@@ -404,6 +426,16 @@ static void look_at_device(struct sgi__place *p, int32_t device)
         return;
     inside->look(life->inner, device);
     look_away(life);
+}
+
+static uint32_t context(struct sgi__place *p, int32_t device, bool open)
+{
+    struct incarnation *life = look_at_live((struct test_place *)p);
+    if (!life)
+        return SGI_CONTEXT_NONE;
+    uint32_t whose = inside->context(life->inner, device, open);
+    look_away(life);
+    return whose;
 }
 
 static uint64_t spare_bytes(struct sgi__place *p)
@@ -556,7 +588,10 @@ const struct sgi__place_ops test_place_ops = {
     .tensor_wait = tensor_wait,
     .tensor_digest = tensor_digest,
     .image = image,
+    .tensor_order = tensor_order,
     .run = run,
+    .stream = stream,
+    .context = context,
     .report = instance_report,
     .progress = progress,
     .spare_bytes = spare_bytes,

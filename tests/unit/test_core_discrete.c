@@ -205,9 +205,9 @@ static void a_copy_needs_the_engines_part(void **state)
 static void a_prefix_that_hangs_keeps_the_room_of_the_copy(void **state)
 {
     (void)state;
-    struct sim *s = with_gpu(1000, 500);
-    sgi_model   m = sim_model(s, &(struct sim_model){
-                                     .bytes = MIB(300), .idle_ms = 100, .engine = true, .prefix = true, .hang_ms = 50 });
+    struct sim_model config = { .bytes = MIB(300), .idle_ms = 100, .engine = true, .prefix = true, .hang_ms = 50 };
+    struct sim      *s = with_gpu(1000, 500);
+    sgi_model        m = sim_model(s, &config);
 
     sim_hold(s, SGI__ACT_FILL_PREFIX);
     sgi_ticket t = sim_ask(s, m, NULL);

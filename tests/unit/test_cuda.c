@@ -3,45 +3,25 @@
  * The cuda device on the fake driver: what only a driver can do wrong. With an argument it is another process, for what
  * stays until a process ends: `reason TEXT` (there is no CUDA, and why), `lost`.
  */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "../conformance/cuda_fixture.h"
-#include "../fakecuda/fakecuda.h"
 #include "base/error.h"
 #include "device/cuda_driver.h"
 #include "device/device.h"
+#include "support/fake_cuda.h"
 
 #define BYTES ((uint64_t)4 << 20)
-
-/* NOLINTNEXTLINE(bugprone-macro-parentheses): a list of parameters */
-#define CONTROL_MEMBER(result, name, parameters) result(*name) parameters;
-static struct {
-    FAKECUDA_CONTROL(CONTROL_MEMBER)
-} fake;
 
 static sgi_error err;
 
 static int set_up(void **state)
 {
     (void)state;
-    cuda_library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!cuda_library)
-        return -1;
-    cuda_find(); /* an older driver has not all of it: what is used here is in every one */
-#define FIND(result, name, parameters)            \
-    do {                                          \
-        void *found = dlsym(cuda_library, #name); \
-        memcpy(&fake.name, &found, sizeof found); \
-        if (!found)                               \
-            return -1;                            \
-    } while (0);
-    FAKECUDA_CONTROL(FIND)
-#undef FIND
-    return 0;
+    return fake_cuda_find() ? 0 : -1;
 }
 
 static int clear(void **state)
@@ -50,19 +30,6 @@ static int clear(void **state)
     sgi__error_init(&err);
     fake.fakecuda_faults_clear();
     return 0;
-}
-
-static void nothing_is_held(const char *after, uint64_t n)
-{
-    struct fakecuda_ledger l;
-    fake.fakecuda_ledger(&l);
-    if (l.contexts || l.retains || l.streams || l.events || l.handles || l.mappings || l.reservations || l.pins ||
-        l.queued || l.unobserved)
-        fail_msg("after %s %llu: %llu contexts, %llu streams, %llu events, %llu handles, %llu mappings, %llu "
-                 "reservations, %llu pins",
-                 after, (unsigned long long)n, (unsigned long long)l.contexts, (unsigned long long)l.streams,
-                 (unsigned long long)l.events, (unsigned long long)l.handles, (unsigned long long)l.mappings,
-                 (unsigned long long)l.reservations, (unsigned long long)l.pins);
 }
 
 /* ---- one life of a device, each step of which may fail ---- */
@@ -181,7 +148,7 @@ static void each_call_may_fail(void **state)
             assert_int_equal(fake.fakecuda_fault(line), 0);
             sgi_status st = live(host);
             fake.fakecuda_faults_clear();
-            nothing_is_held(calls[c], n);
+            fake_cuda_nothing_is_held(calls[c], n);
             if (st == SGI_OK)
                 break;
             failed++;
@@ -209,7 +176,7 @@ static void out_of_memory_says_how_much_there_is(void **state)
     assert_int_equal(err.driver_code, CU_OUT_OF_MEMORY);
     assert_non_null(strstr(err.message, "cuda:0: cuMemCreate of 629145600 bytes, 536870912 were had; "));
     assert_non_null(strstr(err.message, " are free"));
-    nothing_is_held("out of memory", 0);
+    fake_cuda_nothing_is_held("out of memory", 0);
     d->ops->close(d);
 }
 
@@ -249,7 +216,7 @@ static void somebody_elses_context_is_seen_and_stays(void **state)
     OK(cu.cuDevicePrimaryCtxRelease_v2(0));
     assert_false(d->ops->others(d));
     d->ops->close(d);
-    nothing_is_held("somebody else", 0);
+    fake_cuda_nothing_is_held("somebody else", 0);
 }
 
 /* Whatever runs inside may leave another context current. Who called us finds what was there before. */
@@ -280,7 +247,7 @@ static void what_was_current_is_put_right(void **state)
     d->ops->context_close(d);
     OK(cu.cuDevicePrimaryCtxRelease_v2(1));
     d->ops->close(d);
-    nothing_is_held("contexts", 0);
+    fake_cuda_nothing_is_held("contexts", 0);
 }
 
 /* Pinned memory of ours is unpinned before the last reference goes, even where that is not ours. */

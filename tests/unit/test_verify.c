@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hashes of tensors whose pieces land in any order. That a tensor was hashed while it landed shows when its memory is
- * overwritten before its end: the hash is still that of what had landed. */
+/* Hashes of tensors whose pieces land in any order. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,15 +8,26 @@
 #include <cmocka.h>
 
 #include <stdbool.h>
-#include <string.h>
-
 #include "base/fault.h"
 #include "load/verify.h"
 #include "support/model_files.h"
 
 enum { BYTES = 100003, PIECES = 70 };
 
-static uint8_t data[BYTES], scribbled[BYTES];
+static uint8_t data[BYTES];
+
+static void land(struct sgi__verify *v, uint64_t tensor, const uint8_t *bytes, uint64_t from, uint64_t to, bool first)
+{
+    struct sgi__piece piece = { .bytes = bytes + from, .from = from, .to = to };
+    sgi__verify_landed(v, tensor, &piece, first);
+}
+
+/* 0: it was not hashed whole. */
+static uint64_t end(struct sgi__verify *v, uint64_t tensor, uint64_t bytes)
+{
+    uint64_t value = 1;
+    return sgi__verify_end(v, tensor, bytes, &value) ? value : 0;
+}
 
 static uint32_t draw(uint64_t *random, uint32_t below)
 {
@@ -57,8 +67,8 @@ static void whatever_the_order_the_hash_is_that_of_what_landed(void **state)
         cut(&random, bounds, count);
         shuffle(&random, order, count);
         for (uint32_t n = 0; n < count; n++)
-            sgi__verify_landed(&v, 7, data, bounds[order[n]], bounds[order[n] + 1]);
-        assert_true(sgi__verify_end(&v, 7, scribbled, BYTES) == want); /* nobody looked there again */
+            land(&v, 7, data, bounds[order[n]], bounds[order[n] + 1], n == 0);
+        assert_true(end(&v, 7, BYTES) == want);
         assert_int_equal(v.open_count, 0);
     }
     sgi__verify_fini(&v);
@@ -75,46 +85,74 @@ static void tensors_beside_each_other_are_kept_apart(void **state)
     for (uint32_t part = 0; part < 4; part++) /* from both ends */
         for (uint64_t t = 0; t < TENSORS; t++) {
             uint32_t at = part % 2 ? 3 - part / 2 : part / 2;
-            sgi__verify_landed(&v, t, data + t * EACH, EACH / 4 * at, at == 3 ? EACH : EACH / 4 * (at + 1));
+            land(&v, t, data + t * EACH, EACH / 4 * at, at == 3 ? EACH : EACH / 4 * (at + 1), part == 0);
         }
     assert_int_equal(v.open_count, TENSORS);
     shuffle(&random, order, TENSORS);
     for (uint32_t n = 0; n < TENSORS; n++)
-        assert_true(sgi__verify_end(&v, order[n], scribbled, EACH) == test_xxh3(data + order[n] * EACH, EACH));
+        assert_true(end(&v, order[n], EACH) == test_xxh3(data + order[n] * EACH, EACH));
     sgi__verify_fini(&v);
 }
 
-/* Past its room, or out of memory, a tensor is hashed at its end. */
-static void without_room_the_end_hashes_all_of_it(void **state)
+/* Past its room, or out of memory, a tensor is not hashed while it lands, and nothing is held for it. */
+static void without_room_the_end_says_so(void **state)
 {
     (void)state;
     struct sgi__verify v = { 0 };
+    uint32_t           holds = 0;
     enum { MANY = SGI__VERIFY_PIECES_MAX + 10 };
 
-    for (uint32_t n = MANY; n-- > 0;) /* backwards: all of them wait for the first */
-        sgi__verify_landed(&v, 1, scribbled, BYTES / MANY * n, n == MANY - 1 ? BYTES : BYTES / MANY * (n + 1));
-    assert_true(sgi__verify_end(&v, 1, data, BYTES) == test_xxh3(data, BYTES));
-    sgi__verify_landed(&v, 1, data, 500, 1000); /* and the next one has all the room again */
-    sgi__verify_landed(&v, 1, data, 0, 500);
-    assert_true(sgi__verify_end(&v, 1, scribbled, 1000) == test_xxh3(data, 1000));
+    for (uint32_t n = MANY; n-- > 0;) { /* backwards: all of them wait for the first */
+        struct sgi__piece piece = { data, BYTES / MANY * n, n == MANY - 1 ? BYTES : BYTES / MANY * (n + 1), &holds };
+        sgi__verify_landed(&v, 1, &piece, n == MANY - 1);
+        assert_int_equal(holds, n >= 10 ? MANY - n : 0);
+    }
+    assert_true(end(&v, 1, BYTES) == 0);
+    land(&v, 1, data, 500, 1000, true); /* and the next one has all the room again */
+    land(&v, 1, data, 0, 500, false);
+    assert_true(end(&v, 1, 1000) == test_xxh3(data, 1000));
 
     for (uint64_t t = 0; t <= SGI__VERIFY_OPEN_MAX; t++)
-        sgi__verify_landed(&v, t, data, 0, 1000);
+        land(&v, t, data, 0, 1000, true);
     assert_int_equal(v.open_count, SGI__VERIFY_OPEN_MAX);
-    for (uint64_t t = 0; t <= SGI__VERIFY_OPEN_MAX; t++) {
-        bool had_room = t < SGI__VERIFY_OPEN_MAX;
-        assert_true(sgi__verify_end(&v, t, had_room ? scribbled : data, 1000) == test_xxh3(data, 1000));
-    }
+    for (uint64_t t = 0; t <= SGI__VERIFY_OPEN_MAX; t++) /* what came too late for room does not begin in the middle */
+        land(&v, t, data, 1000, 2000, false);
+    for (uint64_t t = 0; t <= SGI__VERIFY_OPEN_MAX; t++)
+        assert_true(end(&v, t, 2000) == (t < SGI__VERIFY_OPEN_MAX ? test_xxh3(data, 2000) : 0));
     sgi__verify_fini(&v);
 
     sgi__fault_plan(SGI__FAULT_ALLOC, 1, 1, 1);
-    sgi__verify_landed(&v, 1, scribbled, 0, 500);
-    sgi__verify_landed(&v, 1, scribbled, 500, 1000);
+    land(&v, 1, data, 0, 500, true);
+    land(&v, 1, data, 500, 1000, false);
     sgi__fault_clear();
-    assert_true(sgi__verify_end(&v, 1, data, 1000) == test_xxh3(data, 1000));
-    sgi__verify_landed(&v, 2, data, 0, 10); /* a load that ends in the middle */
+    assert_true(end(&v, 1, 1000) == 0);
+    land(&v, 2, data, 0, 10, true); /* a load that ends in the middle */
     sgi__verify_fini(&v);
     assert_true(v.open_count == 0 && !v.spare);
+}
+
+static void memory_is_held_while_a_piece_waits(void **state)
+{
+    (void)state;
+    struct sgi__verify v = { 0 };
+    uint32_t           first = 0, second = 0, third = 0;
+
+    sgi__verify_landed(&v, 1, &(struct sgi__piece){ data + 20, 20, 30, &third }, true);
+    sgi__verify_landed(&v, 1, &(struct sgi__piece){ data + 10, 10, 20, &second }, false);
+    assert_true(second == 1 && third == 1);
+    sgi__verify_landed(&v, 1, &(struct sgi__piece){ data, 0, 10, &first }, false);
+    assert_true(first == 0 && second == 0 && third == 0);
+    assert_true(end(&v, 1, 30) == test_xxh3(data, 30));
+
+    sgi__verify_landed(&v, 2, &(struct sgi__piece){ data + 20, 20, 30, &third }, true);
+    sgi__verify_landed(&v, 3, &(struct sgi__piece){ data, 0, 10, &first }, true);
+    sgi__verify_give_up(&v); /* who waits for nothing loses nothing */
+    assert_true(third == 0);
+    sgi__verify_landed(&v, 2, &(struct sgi__piece){ data, 0, 20, &first }, false);
+    sgi__verify_landed(&v, 3, &(struct sgi__piece){ data + 10, 10, 20, &second }, false);
+    assert_true(end(&v, 2, 30) == 0);
+    assert_true(end(&v, 3, 20) == test_xxh3(data, 20));
+    sgi__verify_fini(&v);
 }
 
 static void a_state_may_lie_anywhere(void **state)
@@ -136,7 +174,6 @@ static int fill(void **state)
     uint64_t random = 1;
     for (size_t n = 0; n < BYTES; n++)
         data[n] = (uint8_t)draw(&random, 256);
-    memset(scribbled, 0xaa, sizeof scribbled);
     return 0;
 }
 
@@ -145,7 +182,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whatever_the_order_the_hash_is_that_of_what_landed),
         cmocka_unit_test(tensors_beside_each_other_are_kept_apart),
-        cmocka_unit_test(without_room_the_end_hashes_all_of_it),
+        cmocka_unit_test(without_room_the_end_says_so),
+        cmocka_unit_test(memory_is_held_while_a_piece_waits),
         cmocka_unit_test(a_state_may_lie_anywhere),
     };
     return cmocka_run_group_tests(tests, fill, NULL);

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run of a load: pipeline.c reads the chunks, arrivals.c counts and verifies what has landed and sends it on. */
+#ifndef SGI_LOAD_PIPELINE_H
+#define SGI_LOAD_PIPELINE_H
+
+#include "load/depth.h"
+#include "load/plan.h"
+#include "load/state.h"
+#include "load/touch.h"
+#include "load/upload.h"
+#include "load/verify.h"
+
+struct slot {
+    struct sgi__read         read;
+    const struct sgi__chunk *chunk;
+    struct sgi__buffer      *buffer; /* what it is read into; NULL: the image */
+    struct slot             *next;   /* free */
+};
+
+/* A part's file: open from its first chunk to its last, or for a while at a time when a wished order visits many. */
+struct open_part {
+    struct sgi__io_file file;
+    uint64_t            chunks_left;
+    uint32_t            reads; /* in flight */
+    bool                open, direct;
+};
+
+/* A chunk that has landed before the device's context was open. */
+struct waiting {
+    const struct sgi__chunk *chunk;
+    struct sgi__buffer      *buffer;
+};
+
+struct pipeline {
+    struct sgi__load   *load;
+    struct sgi__plan   *plan;
+    struct open_part   *parts;
+    uint32_t            files_open, rest_at; /* rest_at: where the next one to close is looked for */
+    uint64_t           *missing;             /* bytes by tensor that have not landed, */
+    uint64_t           *unsent;              /* and that have not been sent on; NULL: they stay where they land */
+    struct sgi__verify  verify;
+    struct sgi__upload  upload;
+    struct waiting     *waiting; /* in the order they landed: [waiting_first, waiting_end) */
+    uint64_t            waiting_first, waiting_end;
+    struct sgi__touch  *touch;
+    struct sgi__reader *reader;
+    struct slot        *slots, *free_slots;
+    struct sgi__depth   depth;
+    void               *bounce;  /* a page for each slot, if the plan needs any */
+    uint64_t            next;    /* chunk */
+    uint64_t            held_ns; /* since when the limit holds it back; 0: it does not */
+    struct sgi__report  report;  /* published at the end */
+};
+
+void       sgi__pipeline_spent(struct pipeline *p, uint32_t step, uint64_t since);
+sgi_status sgi__pipeline_canceled(const struct pipeline *p, sgi_error *err);
+
+/* arrivals.c */
+sgi_status sgi__arrivals_init(struct pipeline *p, sgi_error *err);
+void       sgi__arrivals_fini(struct pipeline *p); /* nothing is on its way any more */
+/* All of a chunk is there, from `bytes` on: in the image, or in `buffer`, which goes with it whatever comes of it. */
+sgi_status sgi__arrived(struct pipeline *p, const struct sgi__chunk *c, const uint8_t *bytes,
+                        struct sgi__buffer *buffer, sgi_error *err);
+/* Likewise for one that has lain in the image, verified, since a load before: it goes to the device. */
+sgi_status sgi__arrivals_pass(struct pipeline *p, const struct sgi__chunk *c, sgi_error *err);
+/* Sends on what waits for the context, waiting for that if it must. */
+sgi_status sgi__arrivals_send(struct pipeline *p, sgi_error *err);
+/* Until all of it is on the device. */
+sgi_status sgi__arrivals_end(struct pipeline *p, sgi_error *err);
+
+#endif

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The memory of the local place's instances: images in host memory, arenas of devices that have their own, and the
+ * loads that fill them. An image is an instance's, or the model's residence, or both: a device with memory of its own
+ * reads the residence where it is, and what it reads from disk may stay there too.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "place/instance.h"
+
+/* ---- made ---- */
+
+static void load_spec(struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec)
+{
+    const struct sgi__place_model *m = &i->model->spec;
+    *spec = (struct sgi__load_spec){ .name = m->name,
+                                     .manifest = m->manifest,
+                                     .layout = m->layout,
+                                     .order = m->order,
+                                     .order_count = m->order_count,
+                                     .checks = m->checks,
+                                     .checks_count = m->checks_count,
+                                     .image = i->image,
+                                     .arena = i->arena,
+                                     .staging = i->on ? i->on->staging : NULL,
+                                     .engine = p->config.engine,
+                                     .hot_engine = p->config.hot_engine,
+                                     .block_bytes = p->config.block_bytes,
+                                     .depth = p->config.depth,
+                                     .depth_max = p->config.depth_max,
+                                     .share = &p->share,
+                                     .rate = p->config.rate,
+                                     .prefix_fill = sgi__prefix_fill,
+                                     .prefix_user = i->model };
+}
+
+static sgi_status new_image(struct sgi__place *p, const struct sgi__place_model *m, struct sgi__image **image_out,
+                            sgi_error *err)
+{
+    uint32_t  parts = m->layout->parts_count;
+    uint64_t *bytes = sgi__alloc_zero(parts, sizeof *bytes);
+    if (!bytes)
+        return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for its image", m->name);
+    for (uint32_t n = 0; n < parts; n++)
+        bytes[n] = m->layout->parts[n].region_bytes;
+    sgi_status st = sgi__image_new(p->memory, bytes, parts, m->flags, m->tenant, image_out, err);
+    if (st != SGI_OK)
+        sgi__error_name_model(err, m->name);
+    sgi__free(bytes);
+    return st;
+}
+
+/* An instance without memory. */
+static struct place_instance *instance_new(struct sgi__place *p, struct place_model *m, uint64_t id, int32_t device,
+                                           uint32_t tier, sgi_error *err)
+{
+    struct place_instance *i = sgi__alloc_zero(1, sizeof *i);
+
+    if (!i) {
+        sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for an instance", m->spec.name);
+        return NULL;
+    }
+    pthread_mutex_init(&i->mutex, NULL);
+    pthread_mutex_init(&i->growing, NULL);
+    i->id = id;
+    i->device = device;
+    i->on = device >= 0 && p->devices[device].staging ? &p->devices[device] : NULL;
+    i->model = m;
+    i->from_dram = tier == SGI_TIER_DRAM;
+    i->stage = (struct sgi_stage){ .place = p, .instance = i };
+    return i;
+}
+
+static void instance_free(struct place_instance *i)
+{
+    sgi__stage_free(i);
+    sgi__load_free(i->load);
+    pthread_mutex_destroy(&i->growing);
+    pthread_mutex_destroy(&i->mutex);
+    sgi__free(i);
+}
+
+static sgi_status take_image(struct sgi__place *p, struct place_instance *i, sgi_error *err)
+{
+    struct place_model   *m = i->model;
+    struct sgi__load_spec spec;
+    sgi_status            st = SGI_OK;
+
+    if (i->from_dram) {
+        assert(m->residence);
+        if (m->pins) /* a device has read it; now its pages will be somebody else's */
+            sgi__pins_off(m->pins);
+        sgi__pins_free(m->pins);
+        m->pins = NULL;
+        i->image = m->residence;
+    } else {
+        st = new_image(p, &m->spec, &i->image, err);
+    }
+    if (st != SGI_OK)
+        return st;
+    load_spec(p, i, &spec);
+    st = i->from_dram ? sgi__load_new_done(&spec, &i->load, err) : sgi__load_new(&spec, &i->load, err);
+    if (st == SGI_OK && i->from_dram)
+        m->residence = NULL;
+    else if (st != SGI_OK && !i->from_dram)
+        sgi__image_free(p->memory, i->image);
+    return st;
+}
+
+static void count_arena(struct sgi__place *p, struct place_device *on, uint64_t more, uint64_t less)
+{
+    pthread_mutex_lock(&p->mutex);
+    on->arena_bytes += more - less;
+    pthread_mutex_unlock(&p->mutex);
+}
+
+/* What is read in place is pinned as it is read. Pins cost time and are only a help: without them it is slower. */
+static sgi_status read_in_place(struct place_instance *i, struct sgi__load_spec *spec, sgi_error *err)
+{
+    struct place_model *m = i->model;
+
+    assert(m->residence);
+    if (!m->pins)
+        m->pins = sgi__pins_new(m->residence);
+    if (!m->pins)
+        return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory", m->spec.name);
+    spec->image = m->residence;
+    spec->pins = m->pins;
+    spec->from_image = true;
+    return SGI_OK;
+}
+
+/* Addresses for all that the device has are reserved with it: its engine's memory comes right behind the weights. */
+static sgi_status take_arena(struct sgi__place *p, struct place_instance *i, sgi_error *err)
+{
+    struct sgi__device   *d = i->on->device;
+    uint64_t              bytes = i->model->spec.layout->device_bytes;
+    struct sgi__load_spec spec;
+
+    sgi_status st = sgi__place_said(p, d->ops->arena_new(d, bytes, bytes + d->bytes, &i->arena, err));
+    if (st != SGI_OK)
+        return st;
+    i->arena_used = bytes;
+    load_spec(p, i, &spec);
+    if (i->from_dram)
+        st = read_in_place(i, &spec, err);
+    if (st == SGI_OK)
+        st = sgi__load_new(&spec, &i->load, err);
+    if (st != SGI_OK) {
+        d->ops->arena_free(d, i->arena);
+        return st;
+    }
+    count_arena(p, i->on, i->arena->bytes, 0);
+    sgi__place_look(p, i->on);
+    return SGI_OK;
+}
+
+static sgi_status make_instance(struct sgi__place *p, struct place_model *m, uint64_t id, int32_t device, uint32_t tier,
+                                sgi_error *err)
+{
+    struct place_instance *i = instance_new(p, m, id, device, tier, err);
+    sgi_status             st;
+
+    if (!i)
+        return SGI_E_NO_MEMORY;
+    st = i->on ? take_arena(p, i, err) : take_image(p, i, err);
+    if (st != SGI_OK) {
+        sgi__error_name_model(err, m->spec.name);
+        instance_free(i);
+        return st;
+    }
+    sgi__place_add(p, i);
+    return SGI_OK;
+}
+
+static void work_reserve(struct job *job, sgi_error *err)
+{
+    struct sgi__place_event *e = &job->event;
+    e->status = make_instance(job->place, job->model, e->instance, e->device, (uint32_t)e->bytes, err);
+    e->bytes = 0;
+    sgi__error_step(err, e->status, SGI_STEP_MEMORY);
+}
+
+/* Mapping an image costs nothing; a driver, or pins that go, may take their time. */
+void sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
+                        uint32_t tier)
+{
+    sgi_error  err;
+    struct job job = { .place = p,
+                       .model = sgi__place_model(p, model),
+                       .work = work_reserve,
+                       .event = { .kind = SGI__PLACE_RESERVED,
+                                  .op = op,
+                                  .model = model,
+                                  .instance = instance,
+                                  .device = device,
+                                  .bytes = tier } };
+
+    if ((device >= 0 && p->devices[device].staging) || (tier == SGI_TIER_DRAM && job.model->pins)) {
+        sgi__place_start(p, &job, false);
+        return;
+    }
+    sgi__error_init(&err);
+    work_reserve(&job, &err);
+    job.event.error = &err;
+    sgi__place_report(p, &job.event);
+}
+
+/* ---- filled ---- */
+
+/* Host memory for what is to stay there. Without it the bytes only pass through. */
+static bool make_room_to_keep(struct sgi__place *p, struct place_instance *i, struct sgi__pins **pins_out)
+{
+    if (i->model->spec.layout->image_bytes == 0 || new_image(p, &i->model->spec, &i->image, NULL) != SGI_OK)
+        return false;
+    sgi__image_trim(i->image);
+    *pins_out = sgi__pins_new(i->image);
+    if (!*pins_out) {
+        sgi__image_free(p->memory, i->image);
+        i->image = NULL;
+        return false;
+    }
+    sgi__load_keep(i->load, i->image, *pins_out);
+    return true;
+}
+
+static void forget_pins(struct sgi__pins *pins)
+{
+    if (pins)
+        sgi__pins_off(pins);
+    sgi__pins_free(pins);
+}
+
+/* It becomes the model's residence, or goes again. */
+static void end_keeping(struct job *job, struct sgi__pins *pins)
+{
+    struct place_instance *i = job->instance;
+
+    if (job->event.status == SGI_OK) {
+        i->model->residence = i->image;
+        i->model->pins = pins;
+        job->event.bytes = i->model->spec.layout->image_bytes;
+    } else {
+        forget_pins(pins);
+        sgi__image_free(job->place->memory, i->image);
+    }
+    i->image = NULL;
+}
+
+static void work_load_on(struct job *job, bool keep, sgi_error *err)
+{
+    struct sgi__pins *pins = NULL;
+    bool              keeps = keep && make_room_to_keep(job->place, job->instance, &pins);
+
+    job->event.status = sgi__place_said(job->place, sgi__load_run(job->instance->load, err));
+    if (keeps)
+        end_keeping(job, pins);
+}
+
+static void work_load_and_keep(struct job *job, sgi_error *err)
+{
+    work_load_on(job, true, err);
+}
+
+static void work_load_through(struct job *job, sgi_error *err)
+{
+    work_load_on(job, false, err);
+}
+
+static void work_load_image(struct job *job, sgi_error *err)
+{
+    sgi__image_trim(job->instance->image);
+    job->event.status = sgi__load_run(job->instance->load, err);
+}
+
+void sgi__local_load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority, bool keep)
+{
+    struct place_instance  *i = sgi__place_instance(p, instance);
+    struct sgi__place_event event = { .kind = SGI__PLACE_LOADED, .op = op, .model = model, .instance = instance };
+    struct job              job = { .model = i->model, .instance = i, .event = event };
+
+    assert(!keep || (i->on && !i->from_dram));
+    sgi__load_priority(i->load, priority);
+    if (i->from_dram && !i->on) {
+        sgi__place_report(p, &event);
+        return;
+    }
+    job.work = !i->on ? work_load_image : keep ? work_load_and_keep : work_load_through;
+    sgi__place_start(p, &job, false);
+}
+
+static void work_prefix(struct job *job, sgi_error *err)
+{
+    job->event.status = sgi__load_fill_prefixes(job->instance->load, err);
+}
+
+void sgi__local_fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    struct place_instance *i = sgi__place_instance(p, instance);
+    sgi__place_start(
+        p,
+        &(struct job){ .model = i->model,
+                       .instance = i,
+                       .work = work_prefix,
+                       .event = { .kind = SGI__PLACE_PREFIX_FILLED, .op = op, .model = model, .instance = instance } },
+        false);
+}
+
+void sgi__local_cancel(struct sgi__place *p, uint64_t instance)
+{
+    pthread_mutex_lock(&p->mutex);
+    struct place_instance *i = sgi__place_instance_locked(p, instance);
+    if (i) {
+        pthread_mutex_lock(&i->mutex);
+        i->canceled = true;
+        pthread_mutex_unlock(&i->mutex);
+        sgi__load_cancel(i->load);
+    }
+    pthread_mutex_unlock(&p->mutex);
+}
+
+void sgi__local_load_priority(struct sgi__place *p, uint64_t instance, int32_t priority)
+{
+    pthread_mutex_lock(&p->mutex);
+    struct place_instance *i = sgi__place_instance_locked(p, instance);
+    if (i)
+        sgi__load_priority(i->load, priority);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+bool sgi__place_canceled(struct place_instance *i)
+{
+    pthread_mutex_lock(&i->mutex);
+    bool canceled = i->canceled;
+    pthread_mutex_unlock(&i->mutex);
+    return canceled;
+}
+
+/* ---- given back ---- */
+
+/* What needs the context goes first. Where that did not open, there is nothing; where it is lost, nothing is waited
+ * for. */
+static void free_arena(struct sgi__place *p, struct place_instance *i)
+{
+    struct sgi__device      *d = i->on->device;
+    struct sgi__device_scope scope;
+    bool                     inside = sgi__staging_try_enter(i->on->staging, &scope);
+    uint64_t                 bytes = i->arena->bytes;
+
+    for (uint32_t n = 0; n < LEASE_STREAMS_MAX; n++)
+        d->ops->stream_free(d, i->lease_streams[n]);
+    d->ops->stream_free(d, i->stream);
+    sgi__load_free(i->load);
+    i->load = NULL;
+    if (inside)
+        sgi__staging_leave(i->on->staging, &scope);
+    d->ops->arena_free(d, i->arena);
+    pthread_mutex_lock(&p->mutex);
+    i->on->reported_bytes -= i->reported_bytes;
+    pthread_mutex_unlock(&p->mutex);
+    count_arena(p, i->on, 0, bytes);
+    sgi__place_look(p, i->on);
+}
+
+static void work_free(struct job *job, sgi_error *err)
+{
+    struct place_instance *i = job->instance;
+    struct sgi__image     *image = i->image;
+    (void)err;
+    sgi__place_remove(job->place, i);
+    if (i->on)
+        free_arena(job->place, i);
+    instance_free(i);
+    sgi__image_free(job->place->memory, image);
+}
+
+void sgi__local_free(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    struct place_instance *i = sgi__place_instance(p, instance);
+    sgi__place_start(p,
+                     &(struct job){
+                         .model = i->model,
+                         .instance = i,
+                         .work = work_free,
+                         .event = { .kind = SGI__PLACE_FREED, .op = op, .model = model, .instance = instance } },
+                     true);
+}
+
+void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    struct place_instance *i = sgi__place_instance(p, instance);
+
+    assert(!i->on && !i->model->pins);
+    i->model->residence = i->image;
+    sgi__place_remove(p, i);
+    instance_free(i);
+    sgi__place_report(p, &(struct sgi__place_event){
+                             .kind = SGI__PLACE_KEPT, .op = op, .model = model, .instance = instance });
+}
+
+static void work_drop(struct job *job, sgi_error *err)
+{
+    struct place_model *m = job->model;
+    struct sgi__image  *image = m->residence;
+    (void)err;
+    forget_pins(m->pins);
+    m->pins = NULL;
+    m->residence = NULL;
+    sgi__image_free(job->place->memory, image);
+}
+
+void sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model)
+{
+    sgi__place_start(p,
+                     &(struct job){ .model = sgi__place_model(p, model),
+                                    .work = work_drop,
+                                    .event = { .kind = SGI__PLACE_DROPPED, .op = op, .model = model } },
+                     true);
+}
+
+struct spare_job {
+    struct sgi__job     job; /* first */
+    struct sgi__region *regions;
+};
+
+static void run_spare(struct sgi__job *base)
+{
+    struct spare_job *job = (struct spare_job *)base;
+    sgi__regions_free(job->regions);
+    sgi__free(job);
+}
+
+void sgi__local_spare_limit(struct sgi__place *p, uint64_t bytes)
+{
+    struct sgi__region *excess = sgi__image_memory_limit(p->memory, bytes);
+    struct spare_job   *job = excess ? sgi__alloc(sizeof *job) : NULL;
+
+    if (!excess)
+        return;
+    if (job) {
+        *job = (struct spare_job){ .job.run = run_spare, .regions = excess };
+        if (sgi__pool_submit(p->pool, &job->job) == 0)
+            return;
+        sgi__free(job);
+    }
+    sgi__regions_free(excess); /* slower here, but it has to go */
+}

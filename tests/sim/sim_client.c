@@ -161,6 +161,10 @@ static void choose_memory(struct sim *dice, struct sim_config *c)
 {
     if (!c->discrete)
         return;
+    if (c->devices_count == 1 && one_in(dice, 2)) {
+        c->devices_count = 2;
+        c->device_bytes[1] = MIB(from(dice, 256, 4096));
+    }
     if (c->devices_count > 1 && one_in(dice, 2)) {
         c->discrete = false;
         c->discrete_devices = (uint32_t)from(dice, 1, (1u << c->devices_count) - 2);

@@ -559,6 +559,50 @@ static void a_place_that_dies_takes_what_fills_and_what_is_read(void **state)
     sim_free(s);
 }
 
+/* Of what died only its lease is left; that reads nothing. */
+static void what_died_does_not_read_any_more(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .discrete = true, .devices_count = 2, .dram_bytes = MIB(500) });
+    sgi_model m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .idle_ms = 100, .instances = 2 });
+
+    use_up(s, m);
+    sim_hold(s, SGI__ACT_START_LOAD);
+    sgi_ticket t = sim_ask(s, m, &(struct sim_ask){ .early = true });
+    assert_int_equal(sim_outcome(s, t).tier, SGI_TIER_DRAM);
+    sim_kill_place(s);
+    sim_let_go(s, SGI__ACT_START_LOAD);
+    sim_place_up(s);
+    sgi_ticket fill = sim_ask(s, m, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    assert_int_equal(sim_wait(s, fill).status, SGI_OK);
+    assert_true(sim_in_dram(s, m));
+    sim_drain_model(s, m, SGI_E_STALE);
+    assert_int_equal(sim_dram_used(s), 0);
+    sim_release(s, sim_outcome(s, t).lease);
+    assert_int_equal(sim_drained(s), 1);
+    sim_free(s);
+}
+
+/* A prefetch that was canceled still reads into DRAM: that is one copy, if only for a while. */
+static void beside_a_fill_that_ends_a_load_leaves_no_copy(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .discrete = true, .devices_count = 2, .dram_bytes = MIB(700) });
+    sgi_model m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .idle_ms = 100, .instances = 2 });
+
+    sim_hold(s, SGI__ACT_START_LOAD);
+    sgi_ticket fill = sim_ask(s, m, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sim_cancel(s, fill);
+    sgi_ticket t = sim_ask(s, m, NULL);
+    assert_int_equal(sim_actions(s, SGI__ACT_START_LOAD), 2);
+    sim_let_go(s, SGI__ACT_START_LOAD);
+    assert_int_equal(sim_outcome(s, t).status, SGI_OK);
+    assert_int_equal(sim_kept(s), 0);
+    sim_free_releasing(s);
+}
+
 /* ---- beside host devices ---- */
 
 static void a_residence_is_not_taken_while_it_is_read(void **state)
@@ -752,6 +796,8 @@ int main(void)
         cmocka_unit_test(an_evict_while_it_fills_is_remembered),
         cmocka_unit_test(a_lost_device_leaves_the_copy_that_was_complete),
         cmocka_unit_test(a_place_that_dies_takes_what_fills_and_what_is_read),
+        cmocka_unit_test(what_died_does_not_read_any_more),
+        cmocka_unit_test(beside_a_fill_that_ends_a_load_leaves_no_copy),
         cmocka_unit_test(a_residence_is_not_taken_while_it_is_read),
         cmocka_unit_test(one_copy_is_enough_for_both_kinds),
         cmocka_unit_test(others_may_take_what_is_left_to_them),

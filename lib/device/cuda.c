@@ -14,6 +14,9 @@
 #include "base/alloc.h"
 #include "base/fault.h"
 
+/* Contexts that code which was let in may leave on a thread and have taken off again. */
+enum { LEFT_MAX = 16 };
+
 static cu_context context_of(struct cuda_device *c)
 {
     pthread_mutex_lock(&c->mutex);
@@ -121,19 +124,40 @@ static sgi_status enter(struct sgi__device *d, struct sgi__device_scope *scope, 
     return SGI_OK;
 }
 
+/* Takes ours off the stack, and what was left on it above. False: ours is not there any more, and the stack is as it
+ * was. */
+static bool pop_ours(struct cuda_device *c, cu_context ours, bool *was_first, cu_result *code_out)
+{
+    cu_context popped[LEFT_MAX];
+    uint32_t   count = 0;
+
+    *code_out = CU_OK;
+    while (count < LEFT_MAX && (*code_out = c->cuda.cuCtxPopCurrent_v2(&popped[count])) == CU_OK) {
+        *was_first = count == 0;
+        if (popped[count++] == ours)
+            return true;
+    }
+    while (count > 0)
+        c->cuda.cuCtxPushCurrent_v2(popped[--count]);
+    return false;
+}
+
 /* What ran in between may have pushed and not popped, or popped ours. */
 static sgi_status leave(struct sgi__device *d, const struct sgi__device_scope *scope, sgi_error *err)
 {
     struct cuda_device *c = sgi__cuda_device(d);
-    cu_context          ours = context_of(c), popped = NULL, now = NULL;
-    cu_result           code = c->cuda.cuCtxPopCurrent_v2(&popped);
+    cu_context          now = NULL;
+    cu_result           code;
+    bool                first = false;
+    bool                popped = pop_ours(c, context_of(c), &first, &code);
 
-    if (code == CU_OK)
+    if (popped)
         code = c->cuda.cuCtxGetCurrent(&now);
-    if (code == CU_OK && popped == ours && now == scope->before)
+    if (popped && code == CU_OK && first && now == scope->before)
         return SGI_OK;
-    c->cuda.cuCtxSetCurrent(scope->before);
-    if (code != CU_OK)
+    if (!popped || now != scope->before)
+        c->cuda.cuCtxSetCurrent(scope->before);
+    if (code != CU_OK && code != CU_INVALID_CONTEXT)
         return sgi__cuda_failed(err, code, "%s: cuCtxPopCurrent", d->name);
     return sgi__error(err, SGI_E_ENGINE, "%s: what ran on it left another context current", d->name);
 }

@@ -224,7 +224,7 @@ static void what_was_current_is_put_right(void **state)
 {
     struct sgi__device      *d = NULL;
     struct sgi__device_scope scope;
-    cu_context               outer = NULL, now = NULL, made = NULL;
+    cu_context               outer = NULL, now = NULL, popped = NULL;
 
     (void)state;
     assert_int_equal(sgi__device_cuda(0, &d, &err), SGI_OK);
@@ -237,13 +237,18 @@ static void what_was_current_is_put_right(void **state)
     assert_int_equal(d->ops->leave(d, &scope, &err), SGI_E_ENGINE);
     OK(cu.cuCtxGetCurrent(&now));
     assert_ptr_equal(now, outer);
-    OK(cu.cuCtxPopCurrent_v2(&made));
     assert_int_equal(d->ops->enter(d, &scope, &err), SGI_OK);
     assert_int_equal(d->ops->leave(d, &scope, &err), SGI_OK);
+    assert_int_equal(d->ops->enter(d, &scope, &err), SGI_OK);
+    OK(cu.cuCtxPopCurrent_v2(&popped)); /* one that takes ours off, and puts others there */
+    OK(cu.cuCtxPushCurrent_v2(outer));
+    OK(cu.cuCtxPushCurrent_v2(outer));
+    assert_int_equal(d->ops->leave(d, &scope, &err), SGI_E_ENGINE);
     OK(cu.cuCtxGetCurrent(&now));
     assert_ptr_equal(now, outer);
 
-    OK(cu.cuCtxSetCurrent(NULL));
+    while (cu.cuCtxPopCurrent_v2(&popped) == CU_OK)
+        assert_ptr_equal(popped, outer);
     d->ops->context_close(d);
     OK(cu.cuDevicePrimaryCtxRelease_v2(1));
     d->ops->close(d);

@@ -173,7 +173,7 @@ MUTATIONS = [
              "c->cuda.cuMemHostUnregister(pin->at);",
              ";",
              "what is unpinned stays pinned in the driver",
-             ("unit_cuda", "unit_load_cuda"), "unpin"),
+             ("conformance_device_fake", "unit_cuda"), "unpin"),
     Mutation("cuda-pop", "lib/device/cuda.c",
              "while (count < LEFT_MAX && (*code_out = c->cuda.cuCtxPopCurrent_v2(&popped[count])) == CU_OK) {",
              "while (count < LEFT_MAX && (*code_out = c->cuda.cuCtxGetCurrent(&popped[count])) == CU_OK) {",

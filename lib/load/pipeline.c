@@ -285,19 +285,20 @@ static bool may_read(struct pipeline *p, uint64_t bytes)
     return true;
 }
 
-/* Nothing else would end the wait for a buffer: copies of ours that end, or others' loads. What hashes hold is given up
- * first, for they may wait for bytes that are to be read into it. */
+/* Nothing else would end the wait for a buffer: copies of ours that end; what hashes hold, for they may wait for bytes
+ * that are to be read into it; or others' loads. */
 static sgi_status wait_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err)
 {
     struct sgi__staging *staging = p->load->spec.staging;
-    sgi_status           st = SGI_OK;
+    sgi_status           st = p->waiting_first < p->waiting_end ? sgi__arrivals_send(p, err) : SGI_OK;
 
-    sgi__verify_give_up(&p->verify);
-    if (p->waiting_first < p->waiting_end)
-        st = sgi__arrivals_send(p, err);
-    while (st == SGI_OK && !(*buffer_out = sgi__staging_take(staging)))
-        if (!sgi__upload_wait_one(&p->upload, &st, err))
+    while (st == SGI_OK && !(*buffer_out = sgi__staging_take(staging))) {
+        if (sgi__upload_wait_one(&p->upload, &st, err))
+            continue;
+        if (!sgi__verify_give_up(&p->verify))
             return sgi__staging_take_wait(staging, &p->load->canceled, buffer_out, err);
+        st = sgi__upload_recycle(&p->upload, err);
+    }
     return st;
 }
 

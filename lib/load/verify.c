@@ -92,11 +92,16 @@ void sgi__verify_landed(struct sgi__verify *v, uint64_t tensor, const struct sgi
     }
 }
 
-void sgi__verify_give_up(struct sgi__verify *v)
+bool sgi__verify_give_up(struct sgi__verify *v)
 {
+    bool any = false;
+
     for (uint32_t n = 0; n < v->open_count; n++)
-        if (v->open[n]->pieces_count > 0)
+        if (v->open[n]->pieces_count > 0) {
             lose(v->open[n]);
+            any = true;
+        }
+    return any;
 }
 
 bool sgi__verify_end(struct sgi__verify *v, uint64_t tensor, uint64_t bytes, uint64_t *xxh3_out)

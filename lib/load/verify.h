@@ -33,8 +33,8 @@ struct sgi__verify {
 
 /* [from, to) of a tensor has landed, the `first` of it or more. Each byte lands once. */
 void sgi__verify_landed(struct sgi__verify *v, uint64_t tensor, const struct sgi__piece *piece, bool first);
-/* The memory is wanted back: nothing is held any more, and what waited is not hashed. */
-void sgi__verify_give_up(struct sgi__verify *v);
+/* The memory is wanted back: nothing is held any more, and what waited is not hashed. False: nothing was. */
+bool sgi__verify_give_up(struct sgi__verify *v);
 /* All `bytes` of it have: their hash. False: there was no room to hash all of it while it landed. */
 bool sgi__verify_end(struct sgi__verify *v, uint64_t tensor, uint64_t bytes, uint64_t *xxh3_out);
 void sgi__verify_fini(struct sgi__verify *v);

@@ -206,6 +206,29 @@ static void bytes_pass_through_few_buffers(void **state)
     fake.fakecuda_pace(20, 80, 1);
 }
 
+/* What is wished first ends in the middle of a chunk whose beginning is read last: the hash of its neighbour waits with
+ * that buffer, and is right in the end. */
+static void a_buffer_stays_while_a_hash_waits_for_it(void **state)
+{
+    static const uint64_t order[] = { SMALL + 3, 1 };
+    struct fixture        f;
+    struct sgi__report    report;
+
+    (void)state;
+    for (uint32_t buffers = 4; buffers < 8; buffers++) {
+        set_up_with(&f, KIB(64), 0, buffers);
+        f.spec.order = order;
+        f.spec.order_count = 2;
+        open_context(&f);
+        start(&f);
+        runs_well(&f);
+        sgi__load_report(f.load, &report);
+        assert_int_equal(report.reread_bytes, 0);
+        stop(&f);
+        tear_down(&f);
+    }
+}
+
 /* Neighbours go together: what costs is the copy, not its bytes. */
 static void small_tensors_go_side_by_side(void **state)
 {
@@ -581,6 +604,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(bytes_pass_through_few_buffers, clear),
+        cmocka_unit_test_setup(a_buffer_stays_while_a_hash_waits_for_it, clear),
         cmocka_unit_test_setup(small_tensors_go_side_by_side, clear),
         cmocka_unit_test_setup(what_passes_through_may_stay, clear),
         cmocka_unit_test_setup(without_pins_it_goes_on, clear),

@@ -146,7 +146,8 @@ static void memory_is_held_while_a_piece_waits(void **state)
 
     sgi__verify_landed(&v, 2, &(struct sgi__piece){ data + 20, 20, 30, &third }, true);
     sgi__verify_landed(&v, 3, &(struct sgi__piece){ data, 0, 10, &first }, true);
-    sgi__verify_give_up(&v); /* who waits for nothing loses nothing */
+    assert_true(sgi__verify_give_up(&v)); /* who waits for nothing loses nothing */
+    assert_false(sgi__verify_give_up(&v));
     assert_true(third == 0);
     sgi__verify_landed(&v, 2, &(struct sgi__piece){ data, 0, 20, &first }, false);
     sgi__verify_landed(&v, 3, &(struct sgi__piece){ data + 10, 10, 20, &second }, false);

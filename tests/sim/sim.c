@@ -184,6 +184,8 @@ void sim__settle(struct sim *s)
             sim__model(s, action.model)->actions[action.kind]++;
         sim__world_action(s, &action);
     }
+    if (s->admitted_event == s->event) /* what was admitted may have been given up in the same event */
+        sim__mark_hung(s);
     sim__check_all(s);
 }
 

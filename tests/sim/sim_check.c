@@ -201,11 +201,11 @@ static bool has_another_copy(const struct world_model *m, const struct world_ins
     return (m->dram_bytes > 0 && !m->dropping) || (borrower && borrower != i) || (filling && filling != i);
 }
 
-/* One that was to take the residence has gone with its device, and whether it did is not reported yet. */
-static bool is_being_lent(const struct world_model *m)
+/* One that has the residence, or was to have it, ends: what becomes of it is not decided yet. */
+static bool may_be_lent(const struct world_model *m)
 {
     for (const struct world_instance *i = m->instances; i; i = i->next)
-        if (i->tier == SGI_TIER_DRAM && !i->own && i->reserve == UNDER_WAY)
+        if (i->tier == SGI_TIER_DRAM && !i->own && i->end == NOT && (i->reserve == UNDER_WAY || i->unkept))
             return true;
     return false;
 }
@@ -216,13 +216,13 @@ static void check_copy(const struct sim *s, const struct sgi__core_action *a, co
                        const struct world_instance *i)
 {
     bool may = i->own && a->tier == SGI_TIER_DISK && s->dram_max > 0 && !m->draining && !s->closing && !m->evict_dram &&
-               !has_another_copy(m, i) && !m->dropping && !is_being_lent(m);
+               !has_another_copy(m, i) && !m->dropping;
 
     if (a->keep && !may)
         sim__broken(s, "only a load from disk leaves a copy in DRAM, beside a device and no other copy");
     if (a->keep && !sim__dram_fits(s, m, GONE_NONE))
         sim__broken(s, "DRAM residences stay within their budget");
-    if (!a->keep && may && sim__dram_fits(s, m, GONE_DROPPABLE))
+    if (!a->keep && may && !may_be_lent(m) && sim__dram_fits(s, m, GONE_DROPPABLE))
         sim__broken(s, "a load leaves a copy in DRAM where there is room for it");
 }
 
@@ -280,7 +280,7 @@ static void check_end(struct sim *s, const struct sgi__core_action *a, const str
     check_leaves(s, i, false);
     bool keepable = i->load == DONE && i->prefix == DONE && !i->lost && !i->hung && !i->unkept && !i->own;
     if (a->kind == SGI__ACT_FREE) {
-        if (keepable && m->pinned_tier == SGI_TIER_DRAM && !m->evict_dram && !has_another_copy(m, i))
+        if (keepable && m->pinned_tier == SGI_TIER_DRAM && !m->evict_dram && !has_another_copy(m, i) && !may_be_lent(m))
             sim__broken(s, "what is pinned to DRAM is kept there");
         return;
     }

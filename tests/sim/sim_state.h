@@ -39,6 +39,7 @@ struct world_instance {
     bool                   keeping;
     bool                   copies; /* its load leaves a copy in DRAM */
     uint64_t               last_used;
+    bool                   ready;          /* before the pin that is made in this event */
     bool                   lost;           /* with its device; the host side of it still has to be given back */
     bool                   died;           /* with its place; nothing is left but its leases */
     bool                   failed;         /* a step failed: it has to go */

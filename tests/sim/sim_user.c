@@ -315,6 +315,8 @@ sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
     const struct world_instance *held = m ? m->instances : NULL;
     while (held && !(sim__idle(held) && sim__held(s, held)))
         held = held->next;
+    for (struct world_instance *i = m ? m->instances : NULL; i; i = i->next)
+        i->ready = sim__idle(i) && sim__serves(s, i);
     sim__begin(s, 'u', m);
     sgi_status st = sgi__core_pin(s->core, s->now, model, tier);
     sim__log(s, 'u', 'p', INT32_MIN, st, model, 0, tier);
@@ -327,7 +329,7 @@ sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier)
         s->upset_event = s->event;
         for (struct world_instance *i = m->instances; i && changes; i = i->next)
             if (i == held || sim__held(s, i)) {
-                i->last_used = sim__idle(i) ? s->now : i->last_used;
+                i->last_used = i->ready ? s->now : i->last_used;
                 sim__rests(s, i);
             }
     }

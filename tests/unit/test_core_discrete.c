@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The core: devices with memory of their own. What an image takes there, the copy that a load leaves in DRAM, starts
- * that read it, what others take of the device, and what a closed context leaves. */
+/* The core: devices with memory of their own. What an image takes there, the copy that a load leaves in DRAM, and
+ * starts that read it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -205,9 +205,11 @@ static void a_copy_needs_the_engines_part(void **state)
 static void a_prefix_that_hangs_keeps_the_room_of_the_copy(void **state)
 {
     (void)state;
-    struct sim_model config = { .bytes = MIB(300), .idle_ms = 100, .engine = true, .prefix = true, .hang_ms = 50 };
-    struct sim      *s = with_gpu(1000, 500);
-    sgi_model        m = sim_model(s, &config);
+    static const struct sim_model slow = {
+        .bytes = MIB(300), .idle_ms = 100, .engine = true, .prefix = true, .hang_ms = 50
+    };
+    struct sim *s = with_gpu(1000, 500);
+    sgi_model   m = sim_model(s, &slow);
 
     sim_hold(s, SGI__ACT_FILL_PREFIX);
     sgi_ticket t = sim_ask(s, m, NULL);
@@ -659,115 +661,6 @@ static void one_copy_is_enough_for_both_kinds(void **state)
     sim_free(s);
 }
 
-/* ---- what others have taken ---- */
-
-static void others_may_take_what_is_left_to_them(void **state)
-{
-    (void)state;
-    struct sim *s = sim_new(
-        &(struct sim_config){ .seed = 7, .discrete = true, .vram_bytes = MIB(1000), .total_bytes = { MIB(1600) } });
-    sgi_model                    m = model(s, 800);
-    struct sgi__core_device_view v;
-
-    sim_foreign(s, 0, MIB(800)); /* 200 more than that */
-    use(s, m);
-    sgi__core_device_view(sim_core(s), 0, &v);
-    assert_int_equal(v.bytes_foreign, MIB(800));
-    sim_advance_ms(s, 100);
-    sim_foreign(s, 0, MIB(801));
-    sgi_ticket t = sim_ask(s, m, &(struct sim_ask){ .deadline_ms = 10 });
-    assert_int_equal(sim_wait(s, t).status, SGI_E_TIMEOUT);
-    sim_foreign(s, 0, 0);
-    sim_free(s);
-}
-
-static void who_waits_for_what_others_have_taken_looks_at_it(void **state)
-{
-    (void)state;
-    struct sim *s = with_gpu(1000, 0);
-    sgi_model   m = model(s, 800);
-
-    sim_foreign(s, 0, MIB(300));
-    assert_int_equal(sgi__core_wake_at(sim_core(s)), SGI__NEVER); /* nobody waits */
-    sgi_ticket t = sim_ask(s, m, NULL);
-    assert_int_equal(sim_actions(s, SGI__ACT_LOOK), 1); /* what is known may be old */
-    sim_advance_ms(s, 240);
-    sim_foreign_unseen(s, 0, MIB(100));
-    assert_false(sim_outcome(s, t).ended);
-    sim_advance_ms(s, 10);
-    assert_int_equal(sim_actions(s, SGI__ACT_LOOK), 2);
-    assert_int_equal(sim_outcome(s, t).status, SGI_OK);
-    sim_advance_ms(s, 1000);
-    assert_int_equal(sim_actions(s, SGI__ACT_LOOK), 2);
-    sim_release(s, sim_outcome(s, t).lease);
-    sim_foreign(s, 0, 0);
-    sim_free(s);
-}
-
-static void nobody_looks_for_what_is_not_taken(void **state)
-{
-    (void)state;
-    struct sim *s = sim_new(
-        &(struct sim_config){ .seed = 7, .discrete = true, .vram_bytes = MIB(1000), .total_bytes = { MIB(1600) } });
-    sgi_model a = model(s, 800), b = model(s, 800);
-    sgi_lease lease = sim_acquire(s, a);
-
-    sim_foreign(s, 0, MIB(500)); /* theirs */
-    sgi_ticket t = sim_ask(s, b, NULL);
-    sim_advance_ms(s, 1000);
-    assert_int_equal(sim_actions(s, SGI__ACT_LOOK), 0);
-    sim_foreign(s, 0, MIB(700));
-    assert_int_equal(sim_actions(s, SGI__ACT_LOOK), 1);
-    sim_lose_device(s, 0);
-    sim_advance_ms(s, 1000);
-    assert_int_equal(sim_actions(s, SGI__ACT_LOOK), 1);
-    assert_int_equal(sim_outcome(s, t).status, SGI_E_DEVICE_LOST);
-    sim_release(s, lease);
-    sim_free(s);
-}
-
-/* One that waits here and there, for moments only, does not make it more than that. */
-static void it_is_looked_at_once_in_a_while(void **state)
-{
-    (void)state;
-    struct sim *s = with_gpu(1000, 0);
-    sgi_model   m = model(s, 800);
-
-    sim_foreign(s, 0, MIB(300));
-    for (uint32_t n = 0; n < 20; n++) {
-        sgi_ticket t = sim_ask(s, m, NULL);
-        sim_advance_ms(s, 10);
-        sim_cancel(s, t);
-        sim_advance_ms(s, 15);
-    }
-    assert_int_equal(sim_actions(s, SGI__ACT_LOOK), 2); /* at once, and at 250 ms of 500 */
-    sim_run_out(s);
-    assert_int_equal(sgi__core_wake_at(sim_core(s)), SGI__NEVER);
-    sim_foreign(s, 0, 0);
-    sim_free(s);
-}
-
-/* ---- what a context leaves ---- */
-
-static void a_closed_context_says_what_is_left_of_it(void **state)
-{
-    (void)state;
-    struct sim                  *s = with_gpu(1000, 0);
-    sgi_model                    m = model(s, 300);
-    struct sgi__core_device_view v;
-
-    sim_residue(s, 0, MIB(30));
-    use_up(s, m);
-    sim_advance_ms(s, 1000);
-    assert_false(sim_context_open(s, 0));
-    sgi__core_device_view(sim_core(s), 0, &v);
-    assert_int_equal(v.bytes_residue, MIB(30));
-    use(s, m);
-    sgi__core_device_view(sim_core(s), 0, &v);
-    assert_int_equal(v.bytes_residue, 0); /* the context's again */
-    sim_free(s);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -800,11 +693,6 @@ int main(void)
         cmocka_unit_test(beside_a_fill_that_ends_a_load_leaves_no_copy),
         cmocka_unit_test(a_residence_is_not_taken_while_it_is_read),
         cmocka_unit_test(one_copy_is_enough_for_both_kinds),
-        cmocka_unit_test(others_may_take_what_is_left_to_them),
-        cmocka_unit_test(who_waits_for_what_others_have_taken_looks_at_it),
-        cmocka_unit_test(nobody_looks_for_what_is_not_taken),
-        cmocka_unit_test(it_is_looked_at_once_in_a_while),
-        cmocka_unit_test(a_closed_context_says_what_is_left_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

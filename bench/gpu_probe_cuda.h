@@ -49,7 +49,6 @@ typedef struct {
     X(cuDevicePrimaryCtxReset_v2, (cu_device device))                                                               \
     X(cuCtxCreate_v2, (cu_context * context, unsigned int flags, cu_device device))                                 \
     X(cuCtxDestroy_v2, (cu_context context))                                                                        \
-    X(cuCtxSynchronize, (void))                                                                                     \
     X(cuModuleLoadDataEx,                                                                                           \
       (cu_module * module, const void *image, unsigned int count, cu_jit_option *options, void **values))           \
     X(cuModuleGetFunction, (cu_function * function, cu_module module, const char *name))                            \

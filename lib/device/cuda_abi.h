@@ -183,6 +183,7 @@ typedef struct {
     X(cuStreamCreate, (cu_stream * stream, unsigned int flags))                                              \
     X(cuStreamDestroy_v2, (cu_stream stream))                                                                \
     X(cuStreamQuery, (cu_stream stream))                                                                     \
+    X(cuCtxSynchronize, (void))                                                                              \
     X(cuStreamSynchronize, (cu_stream stream))                                                               \
     X(cuStreamWaitEvent, (cu_stream stream, cu_event event, unsigned int flags))                             \
     X(cuEventCreate, (cu_event * event, unsigned int flags))                                                 \

@@ -40,9 +40,16 @@ void *sgi__cuda_stream_native(struct sgi__stream *stream)
     return stream;
 }
 
+/* Whoever waits gives memory back next. Where the call fails, and not for good, what is queued is carried out all the
+ * same: then all of the context is waited for. */
 sgi_status sgi__cuda_stream_wait(struct sgi__device *d, struct sgi__stream *stream, sgi_error *err)
 {
-    return said(d, sgi__cuda_device(d)->cuda.cuStreamSynchronize(stream_of(stream)), "cuStreamSynchronize", err);
+    const struct sgi__cuda *cuda = &sgi__cuda_device(d)->cuda;
+    cu_result               code = cuda->cuStreamSynchronize(stream_of(stream));
+
+    if (code != CU_OK && !sgi__cuda_is_over(code))
+        cuda->cuCtxSynchronize();
+    return said(d, code, "cuStreamSynchronize", err);
 }
 
 sgi_status sgi__cuda_copy_in(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, const void *src,

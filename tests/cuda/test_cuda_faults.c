@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A runtime's whole life on a cuda device, in which the Nth call of one function of the driver fails, once or from there
- * on, for N = 1, 2, ... until a life makes fewer. What fails says so; what is granted is right; once the cause is gone
- * the next acquire works; and in the end the driver holds nothing for us. --every: no N is left out.
+ * A runtime's whole life on a cuda device, in which the Nth call of one function of the driver fails, once or from
+ * there on, for N = 1, 2, ... until a life makes fewer. What fails says so; what is granted is right; once the cause is
+ * gone the next acquire works; and in the end the driver holds nothing for us. --every: no N is left out.
  */
 #include "cuda_host.h"
 

@@ -194,13 +194,16 @@ sgi_status sgi__staging_enter(struct sgi__staging *s, const atomic_bool *stop, s
     return st;
 }
 
+/* Who wants to give something back has nobody to tell that it does not work: it is tried again. */
 bool sgi__staging_try_enter(struct sgi__staging *s, struct sgi__device_scope *scope)
 {
+    const struct sgi__device_ops *ops = s->device->ops;
+
     pthread_mutex_lock(&s->mutex);
     bool open = s->gate == GATE_OPEN;
     s->inside += open;
     pthread_mutex_unlock(&s->mutex);
-    if (open && s->device->ops->enter(s->device, scope, NULL) != SGI_OK) {
+    if (open && ops->enter(s->device, scope, NULL) != SGI_OK && ops->enter(s->device, scope, NULL) != SGI_OK) {
         count_in(s, -1);
         return false;
     }

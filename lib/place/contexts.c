@@ -103,7 +103,7 @@ static void work_open(struct job *job, sgi_error *err)
     struct place_device *on = &p->devices[job->event.device];
     uint64_t             since = sgi__clock_now_ns();
 
-    job->event.status = sgi__place_said(p, on->device->ops->context_open(on->device, err), err);
+    job->event.status = sgi__place_said(p, on, on->device->ops->context_open(on->device, err), err);
     sgi__error_step(err, job->event.status, SGI_STEP_CONTEXT);
     pthread_mutex_lock(&p->mutex);
     on->open = job->event.status == SGI_OK;
@@ -160,22 +160,28 @@ void sgi__local_context_close(struct sgi__place *p, uint64_t op, int32_t device)
 
 /* ---- lost ---- */
 
-sgi_status sgi__place_said(struct sgi__place *p, sgi_status status, const sgi_error *err)
+static void tell_lost(struct sgi__place *p, struct place_device *on, const sgi_error *err)
 {
-    for (uint32_t n = 0; status == SGI_E_DEVICE_LOST && n < p->config.devices_count; n++) {
-        struct place_device *on = &p->devices[n];
-        if (!on->staging)
-            continue;
-        pthread_mutex_lock(&p->mutex);
-        bool news = !on->lost;
-        on->lost = true;
-        pthread_mutex_unlock(&p->mutex);
-        if (news)
-            sgi__place_report(p, &(struct sgi__place_event){ .kind = SGI__PLACE_CONTEXT_LOST,
-                                                             .status = status,
-                                                             .device = (int32_t)n,
-                                                             .error = err });
-    }
+    pthread_mutex_lock(&p->mutex);
+    bool news = !on->lost;
+    on->lost = true;
+    pthread_mutex_unlock(&p->mutex);
+    if (news)
+        sgi__place_report(p, &(struct sgi__place_event){ .kind = SGI__PLACE_CONTEXT_LOST,
+                                                         .status = SGI_E_DEVICE_LOST,
+                                                         .device = (int32_t)(on - p->devices),
+                                                         .error = err });
+}
+
+/* The others first: whoever waits for this one is told next, and may look at all of them. */
+sgi_status sgi__place_said(struct sgi__place *p, struct place_device *on, sgi_status status, const sgi_error *err)
+{
+    if (status != SGI_E_DEVICE_LOST || !on) /* no host is ever lost alone */
+        return status;
+    for (uint32_t n = 0; n < p->config.devices_count; n++)
+        if (p->devices[n].staging && &p->devices[n] != on)
+            tell_lost(p, &p->devices[n], err);
+    tell_lost(p, on, err);
     return status;
 }
 
@@ -184,7 +190,7 @@ sgi_status sgi__place_said(struct sgi__place *p, sgi_status status, const sgi_er
 sgi_status sgi__place_enter(struct sgi__place *p, struct place_instance *i, struct sgi__device_scope *scope,
                             sgi_error *err)
 {
-    return i->on ? sgi__place_said(p, i->on->device->ops->enter(i->on->device, scope, err), err) : SGI_OK;
+    return i->on ? sgi__place_said(p, i->on, i->on->device->ops->enter(i->on->device, scope, err), err) : SGI_OK;
 }
 
 static sgi_status look_at_stream(struct sgi__device *d, struct sgi__stream *stream, sgi_error *err)
@@ -224,5 +230,5 @@ sgi_status sgi__place_leave(struct sgi__place *p, struct place_instance *i, cons
         sgi__error_copy(err, &own);
         status = st;
     }
-    return sgi__place_said(p, status, err);
+    return sgi__place_said(p, i->on, status, err);
 }

@@ -111,7 +111,7 @@ static sgi_status wait_device(struct sgi__place *p, struct place_instance *i, sg
         return st;
     st = i->on->device->ops->stream_new(i->on->device, &i->stream, err);
     i->on->device->ops->leave(i->on->device, &scope, NULL);
-    return sgi__place_said(p, st, err);
+    return sgi__place_said(p, i->on, st, err);
 }
 
 /* The device may be lost: it is called all the same, for what it has of the host. */

@@ -134,7 +134,7 @@ uint32_t   sgi__local_context(struct sgi__place *p, int32_t device, bool open);
 void       sgi__place_look(struct sgi__place *p, struct place_device *on); /* and tell the owner */
 /* What a call of a device has said: with SGI_E_DEVICE_LOST the owner is told that it is, and those of its kind. err:
  * the words for it, or NULL. */
-sgi_status sgi__place_said(struct sgi__place *p, sgi_status status, const sgi_error *err);
+sgi_status sgi__place_said(struct sgi__place *p, struct place_device *on, sgi_status status, const sgi_error *err);
 /* Makes the instance's device current around somebody else's code. leave: `status` is what that said; if all is well
  * with it, what was left behind is looked at: another context, an error on `stream`. */
 sgi_status sgi__place_enter(struct sgi__place *p, struct place_instance *i, struct sgi__device_scope *scope,

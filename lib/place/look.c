@@ -48,7 +48,7 @@ sgi_status sgi__local_tensor_wait(struct sgi__place *p, uint64_t instance, uint6
 
     if (st == SGI_OK)
         st = sgi__load_wait_tensor(i->load, index, deadline_ns, err);
-    return sgi__place_said(p, st, err);
+    return sgi__place_said(p, i->on, st, err);
 }
 
 sgi_status sgi__local_tensor_order(struct sgi__place *p, uint64_t instance, uint64_t index, void *stream,
@@ -69,7 +69,7 @@ sgi_status sgi__local_tensor_order(struct sgi__place *p, uint64_t instance, uint
         return st;
     st = sgi__load_order_tensor(i->load, index, stream, err);
     i->on->device->ops->leave(i->on->device, &scope, NULL);
-    return sgi__place_said(p, st, err);
+    return sgi__place_said(p, i->on, st, err);
 }
 
 /* As it lies there: from a device with memory of its own it is read back. */

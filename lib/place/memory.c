@@ -140,7 +140,7 @@ static sgi_status take_arena(struct sgi__place *p, struct place_instance *i, sgi
     uint64_t              bytes = i->model->spec.layout->device_bytes;
     struct sgi__load_spec spec;
 
-    sgi_status st = sgi__place_said(p, d->ops->arena_new(d, bytes, bytes + d->bytes, &i->arena, err), err);
+    sgi_status st = sgi__place_said(p, i->on, d->ops->arena_new(d, bytes, bytes + d->bytes, &i->arena, err), err);
     if (st != SGI_OK)
         return st;
     i->arena_used = bytes;
@@ -255,7 +255,7 @@ static void work_load_on(struct job *job, bool keep, sgi_error *err)
     struct sgi__pins *pins = NULL;
     bool              keeps = keep && make_room_to_keep(job->place, job->instance, &pins);
 
-    job->event.status = sgi__place_said(job->place, sgi__load_run(job->instance->load, err), err);
+    job->event.status = sgi__place_said(job->place, job->instance->on, sgi__load_run(job->instance->load, err), err);
     if (keeps)
         end_keeping(job, pins);
 }

@@ -523,7 +523,7 @@ static void early_grants_before_the_bytes_and_each_tensor_is_waited_for(void **s
         assert_int_equal(sgi_model_tensor_find(f.rt, model, names[n], &t), SGI_OK);
         assert_int_equal(sgi_lease_tensor_wait(f.rt, lease, t.index, SGI_FOREVER, &f.err), SGI_OK);
         sgi_view view = host_tensor(f.rt, lease, t.index);
-        if (t.bytes > 0)
+        if (t.bytes > 0 && host_is_host())
             assert_memory_equal(view.data, many.data + t.file_offset, t.bytes);
         assert_int_equal(sgi_lease_tensor_digest(f.rt, lease, t.index, &digest, &f.err), SGI_OK);
         assert_int_equal(digest, test_xxh3(many.data + t.file_offset, t.bytes));

@@ -41,8 +41,12 @@ static uint32_t rng(struct worker *w, uint32_t below)
 static bool bytes_are_right(struct world *w, sgi_lease lease, uint32_t n)
 {
     sgi_view view = { .struct_size = sizeof view };
+    uint64_t digest = 0;
     if (sgi_lease_tensor(w->rt, lease, 0, &view, NULL) != SGI_OK)
         return false;
+    if (!host_is_host())
+        return sgi_lease_tensor_digest(w->rt, lease, 0, &digest, NULL) == SGI_OK &&
+               digest == test_xxh3(files[n].data + files[n].data_offset, view.bytes);
     return memcmp(view.data, files[n].data + files[n].data_offset, view.bytes) == 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -23,10 +24,32 @@ static void good(sgi_status st, const sgi_error *err, const char *what)
                  err ? err->message : "");
 }
 
+/* "cuda:0 cuda:1": the suite runs on these instead of a host, where the environment says so. */
+static void take_devices(sgi_runtime_config *c, const char *names)
+{
+    static char              name[16][16];
+    static sgi_device_config devices[16];
+    int                      used;
+
+    c->devices = devices;
+    for (; c->devices_count < 16 && sscanf(names, "%15s%n", name[c->devices_count], &used) == 1; names += used) {
+        sgi_device_config_init(&devices[c->devices_count], sizeof *devices);
+        devices[c->devices_count].name = name[c->devices_count];
+        c->devices_count++;
+    }
+}
+
+bool host_is_host(void)
+{
+    return getenv("SGI_TEST_DEVICES") == NULL;
+}
+
 sgi_runtime_config host_config(void)
 {
     sgi_runtime_config c;
     assert_int_equal(sgi_runtime_config_init(&c, sizeof c), SGI_OK);
+    if (!host_is_host())
+        take_devices(&c, getenv("SGI_TEST_DEVICES"));
     c.dram_bytes_max = SGI_NONE;
     c.idle_timeout_ms = SGI_IDLE_NEVER;
     c.context_linger_ms = SGI_IDLE_NEVER;
@@ -187,7 +210,7 @@ void host_same_bytes(sgi_runtime *rt, sgi_model model, sgi_lease lease, const st
         uint64_t  digest = 0;
         sgi_error err = error_new();
         assert_int_equal(view.bytes, t.bytes);
-        if (t.bytes > 0 && memcmp(view.data, files[t.part].data + t.file_offset, t.bytes) != 0)
+        if (host_is_host() && t.bytes > 0 && memcmp(view.data, files[t.part].data + t.file_offset, t.bytes) != 0)
             fail_msg("tensor %s: its bytes are not the file's", t.name);
         good(sgi_lease_tensor_digest(rt, lease, count, &digest, &err), &err, "digest");
         if (digest != test_xxh3(files[t.part].data + t.file_offset, t.bytes))

@@ -14,6 +14,8 @@
 
 enum { HOST_WAIT_MS = TEST_HANG_SECONDS * 1000 };
 
+/* With SGI_TEST_DEVICES="cuda:0 cuda:1" in the environment that is where the suite's models run. */
+bool               host_is_host(void);
 sgi_runtime_config host_config(void); /* init, no DRAM tier, idle and linger NEVER: nothing happens by itself */
 sgi_runtime       *host_open(const sgi_runtime_config *config);
 void               host_close(sgi_runtime *rt);

@@ -86,6 +86,7 @@ sgi_status sgi_device_query(sgi_runtime *rt, uint32_t index, sgi_device_info *in
                              .bytes_used = v.bytes_used,
                              .bytes_engine = v.bytes_engine,
                              .bytes_foreign = v.bytes_foreign,
+                             .bytes_residue = v.bytes_residue,
                              .instances_count = v.instances,
                              .lost = v.lost };
     memcpy(info.name, rt->devices[index]->name, sizeof info.name);

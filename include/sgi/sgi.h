@@ -304,9 +304,10 @@ typedef struct sgi_device_info {
     uint64_t bytes_max;       /**< what models may take */
     uint64_t bytes_used;      /**< charged to instances: images and engine bytes */
     uint64_t bytes_engine;    /**< of bytes_used: charged for engines */
-    uint64_t bytes_foreign;   /**< taken by others, as far as it can be seen */
+    uint64_t bytes_foreign;   /**< taken by others, and by contexts, as seen when a model last came or left */
     uint32_t instances_count;
     uint32_t lost;            /**< 1: the device is gone for this process */
+    uint64_t bytes_residue;   /**< what the driver kept for this process when our context was closed last */
 } sgi_device_info;
 
 /**
@@ -1078,11 +1079,11 @@ enum {
     SGI_EVENT_IDLE = 15,         /**< nobody uses it from now on: device, duration_ns of its timer (UINT64_MAX: none) */
     SGI_EVENT_STOPPING = 16,     /**< it leaves: cause, device, bytes charged, duration_ns since it was last used */
     SGI_EVENT_RELEASED = 17,     /**< it has left: as STOPPING, duration_ns since then, residue_bytes, tier now */
-    SGI_EVENT_KEPT = 18,         /**< its bytes stay in host memory: bytes */
+    SGI_EVENT_KEPT = 18,         /**< its bytes stay in host memory, or are there beside those on its device: bytes */
     SGI_EVENT_DROPPED = 19,      /**< they leave host memory: bytes, cause */
     SGI_EVENT_DISCARDED = 20,    /**< the engine's discard has been called */
     SGI_EVENT_DEVICE_OPEN = 21,  /**< our context is open on `device` */
-    SGI_EVENT_DEVICE_ZERO = 22,  /**< nothing of ours is on `device` any more, no context either */
+    SGI_EVENT_DEVICE_ZERO = 22,  /**< nothing of ours is on `device` any more, no context either: residue_bytes */
     SGI_EVENT_DEVICE_LOST = 23,
     SGI_EVENT_DEVICE_BACK = 24
 };
@@ -1119,7 +1120,7 @@ typedef struct sgi_event {
     uint32_t   cause;         /**< SGI_CAUSE_IDLE, ... */
     uint32_t   reserved0;
     uint64_t   bytes;
-    uint64_t   residue_bytes; /**< of `bytes`: could not be given back */
+    uint64_t   residue_bytes; /**< could not be given back: of `bytes`, or by the driver */
     uint64_t   duration_ns;
 } sgi_event;
 

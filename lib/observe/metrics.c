@@ -290,14 +290,17 @@ static uint64_t instances_of(const struct sgi__metrics_device *d)
 
 static void devices(struct walk *w, const struct sgi__metrics_snapshot *s)
 {
-    static const char *const kinds[] = { "total", "used", "engine", "foreign" };
+    static const char *const kinds[] = { "total", "used", "engine", "foreign", "residue" };
+    enum { KINDS = sizeof kinds / sizeof *kinds };
 
     family(w, SGI_SAMPLE_GAUGE, "sgi_device_bytes",
-           "Device memory: total for models, used by them (engine: of that, for their engines), foreign.");
+           "Device memory: total for models, used by them (engine: of that, for their engines), foreign, and what the "
+           "driver still has for this process (residue) when no context of ours is open.");
     for (uint32_t n = 0; n < s->devices_count; n++) {
         const struct sgi__metrics_device *d = &s->devices[n];
-        const uint64_t                    values[] = { d->bytes_max, d->bytes_used, d->bytes_engine, d->bytes_foreign };
-        for (uint32_t kind = 0; kind < 4; kind++) {
+        const uint64_t values[KINDS] = { d->bytes_max, d->bytes_used, d->bytes_engine, d->bytes_foreign,
+                                         d->bytes_residue };
+        for (uint32_t kind = 0; kind < KINDS; kind++) {
             label(w, 0, "device", d->name);
             label(w, 1, "kind", kinds[kind]);
             put(w, values[kind]);

@@ -67,7 +67,7 @@ enum sgi__result sgi__result_of(sgi_status status); /* of one that was not grant
 
 struct sgi__metrics_device {
     char     name[32];
-    uint64_t bytes_max, bytes_used, bytes_engine, bytes_foreign;
+    uint64_t bytes_max, bytes_used, bytes_engine, bytes_foreign, bytes_residue;
     uint64_t zero_ns; /* in which nothing of ours was on it, so far */
     uint32_t instances;
     bool     context_open, lost;

@@ -46,6 +46,7 @@ static void copy_devices(sgi_runtime *rt, struct sgi__metrics_snapshot *s)
                                                       .bytes_used = v.bytes_used,
                                                       .bytes_engine = v.bytes_engine,
                                                       .bytes_foreign = v.bytes_foreign,
+                                                      .bytes_residue = v.bytes_residue,
                                                       .zero_ns = rt->zeros[n].ns,
                                                       .instances = v.instances,
                                                       .context_open = v.context_open,

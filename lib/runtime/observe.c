@@ -359,6 +359,12 @@ void sgi__rt_observe_note(sgi_runtime *rt, const struct sgi__core_reply *note)
 
 /* ---- what places report ---- */
 
+static void tell_kept(sgi_runtime *rt, sgi_model model, uint64_t bytes)
+{
+    sgi__rt_tell(rt, &(sgi_event){
+                         .kind = SGI_EVENT_KEPT, .model = model, .device = -1, .tier = SGI_TIER_DRAM, .bytes = bytes });
+}
+
 static void observe_loaded(sgi_runtime *rt, const struct sgi__core_event *e, const struct sgi__report *report)
 {
     struct sgi__metrics *m = &rt->metrics;
@@ -382,6 +388,8 @@ static void observe_loaded(sgi_runtime *rt, const struct sgi__core_event *e, con
         sgi__histogram_add(&m->load[tier], told.duration_ns);
     }
     sgi__rt_tell(rt, &told);
+    if (e->bytes > 0) /* a copy stays beside it */
+        tell_kept(rt, e->model, e->bytes);
 }
 
 static void tell_device(sgi_runtime *rt, uint32_t kind, int32_t device)
@@ -415,11 +423,7 @@ void sgi__rt_observe_place(sgi_runtime *rt, const struct sgi__core_event *e, con
         break;
     case SGI__EV_KEPT:
         if (e->status == SGI_OK)
-            sgi__rt_tell(rt, &(sgi_event){ .kind = SGI_EVENT_KEPT,
-                                           .model = e->model,
-                                           .device = -1,
-                                           .tier = SGI_TIER_DRAM,
-                                           .bytes = record ? record->layout->image_bytes : 0 });
+            tell_kept(rt, e->model, record ? record->layout->image_bytes : 0);
         break;
     case SGI__EV_CONTEXT_OPENED:
         if (e->status == SGI_OK)
@@ -428,7 +432,9 @@ void sgi__rt_observe_place(sgi_runtime *rt, const struct sgi__core_event *e, con
     case SGI__EV_CONTEXT_CLOSED:
         sgi__core_device_view(rt->core, (uint32_t)e->device, &view);
         if (!view.context_open && view.instances == 0)
-            tell_device(rt, SGI_EVENT_DEVICE_ZERO, e->device);
+            sgi__rt_tell(rt, &(sgi_event){ .kind = SGI_EVENT_DEVICE_ZERO,
+                                           .device = e->device,
+                                           .residue_bytes = view.bytes_residue });
         break;
     case SGI__EV_CONTEXT_LOST:
         tell_device(rt, SGI_EVENT_DEVICE_LOST, e->device);

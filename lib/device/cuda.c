@@ -100,7 +100,8 @@ static uint64_t context_close(struct sgi__device *d)
     bool                seen = sgi__nvml_own(&c->nvml, &used);
 
     assert(context);
-    if (c->cuda.cuCtxPushCurrent_v2(context) == CU_OK) {
+    /* Nobody is there to be told that it does not work: it is tried again. */
+    if (c->cuda.cuCtxPushCurrent_v2(context) == CU_OK || c->cuda.cuCtxPushCurrent_v2(context) == CU_OK) {
         sgi__cuda_unpin_all(d);
         c->cuda.cuCtxPopCurrent_v2(&popped);
     }

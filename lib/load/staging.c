@@ -15,7 +15,7 @@
 #define PIECE_BYTES (UINT64_C(16) << 20)
 enum { BUFFERS_MIN = 4 };
 
-enum gate { GATE_CLOSED, GATE_OPEN, GATE_FAILED };
+enum gate { GATE_CLOSED, GATE_OPEN, GATE_CLOSING, GATE_FAILED };
 enum pin { PIN_NOT, PIN_ON_ITS_WAY, PIN_TRIED }; /* tried: pinned, unless the driver refused */
 
 struct buffer_piece {
@@ -167,7 +167,7 @@ static sgi_status wait_open(struct sgi__staging *s, const atomic_bool *stop, sgi
     sgi_status st = SGI_OK;
 
     pthread_mutex_lock(&s->mutex);
-    while (s->gate == GATE_CLOSED && !atomic_load(stop))
+    while ((s->gate == GATE_CLOSED || s->gate == GATE_CLOSING) && !atomic_load(stop))
         pthread_cond_wait(&s->changed, &s->mutex);
     if (s->gate == GATE_OPEN) {
         s->inside++;
@@ -200,6 +200,8 @@ bool sgi__staging_try_enter(struct sgi__staging *s, struct sgi__device_scope *sc
     const struct sgi__device_ops *ops = s->device->ops;
 
     pthread_mutex_lock(&s->mutex);
+    while (s->gate == GATE_CLOSING)
+        pthread_cond_wait(&s->changed, &s->mutex);
     bool open = s->gate == GATE_OPEN;
     s->inside += open;
     pthread_mutex_unlock(&s->mutex);
@@ -239,24 +241,48 @@ uint64_t sgi__staging_epoch(struct sgi__staging *s)
     return epoch;
 }
 
+/* Those that are there now; others come before them, and none goes meanwhile. */
+static void unpin_pieces(struct sgi__staging *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    struct buffer_piece *piece = s->pieces;
+    pthread_mutex_unlock(&s->mutex);
+    for (; piece; piece = piece->next) {
+        s->device->ops->unpin(s->device, piece->memory->parts[0]->base);
+        pthread_mutex_lock(&s->mutex);
+        piece->pin = PIN_NOT;
+        pthread_mutex_unlock(&s->mutex);
+    }
+}
+
+/* Somebody may read ahead already, for when the context is opened again: those buffers stay. */
 void sgi__staging_closes(struct sgi__staging *s)
 {
     struct sgi__device_scope scope;
 
     pthread_mutex_lock(&s->mutex);
     bool open = s->gate == GATE_OPEN;
-    s->gate = GATE_CLOSED;
+    s->gate = GATE_CLOSING;
     while (s->inside > 0)
         pthread_cond_wait(&s->changed, &s->mutex);
-    struct buffer_piece *pieces = take_pieces(s);
-    s->epoch++;
+    s->epoch++; /* what is pinned from now on, is in the next one */
     pthread_mutex_unlock(&s->mutex);
 
-    open = open && s->device->ops->enter(s->device, &scope, NULL) == SGI_OK;
-    for (struct buffer_piece *piece = pieces; piece; piece = piece->next)
-        s->device->ops->unpin(s->device, piece->memory->parts[0]->base);
-    if (open)
+    if (open && s->device->ops->enter(s->device, &scope, NULL) == SGI_OK) {
+        unpin_pieces(s);
         s->device->ops->leave(s->device, &scope, NULL);
+    }
+}
+
+void sgi__staging_closed(struct sgi__staging *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    s->gate = GATE_CLOSED;
+    for (struct buffer_piece *piece = s->pieces; piece; piece = piece->next)
+        piece->pin = PIN_NOT; /* also where it could not be entered any more */
+    struct buffer_piece *pieces = s->free_count == s->buffers_count ? take_pieces(s) : NULL;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->mutex);
     free_pieces(s, pieces);
 }
 

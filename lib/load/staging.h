@@ -34,17 +34,18 @@ struct sgi__device  *sgi__staging_device(const struct sgi__staging *s);
 
 /* ---- the gate ---- */
 
-/* The context is going to be opened; it is open, or why it is not; it is about to be closed: what is pinned ends here,
- * and the memory goes. The last waits until nobody is inside. */
+/* The context is going to be opened; it is open, or why it is not; it is about to be closed, which waits until nobody
+ * is inside; it is closed: what was pinned is not any more, and buffers that nobody has go. */
 void sgi__staging_opens(struct sgi__staging *s);
 void sgi__staging_opened(struct sgi__staging *s, sgi_status status, const sgi_error *err);
 void sgi__staging_closes(struct sgi__staging *s);
+void sgi__staging_closed(struct sgi__staging *s);
 
 /* Makes the device current on this thread. Waits until its context is open; what it failed with; SGI_E_CANCELED once
  * `stop` is set and sgi__staging_wake() called. */
 sgi_status sgi__staging_enter(struct sgi__staging *s, const atomic_bool *stop, struct sgi__device_scope *scope,
                               sgi_error *err);
-/* Likewise, if it is open just now. */
+/* Likewise, if it is open; one that is about to be closed is waited for, so that false means that there is none. */
 bool sgi__staging_try_enter(struct sgi__staging *s, struct sgi__device_scope *scope);
 void sgi__staging_leave(struct sgi__staging *s, const struct sgi__device_scope *scope);
 bool sgi__staging_is_open(struct sgi__staging *s);

@@ -40,6 +40,7 @@ void sgi__contexts_fini(struct sgi__place *p)
         if (on->open && on->staging) {
             sgi__staging_closes(on->staging);
             on->device->ops->context_close(on->device);
+            sgi__staging_closed(on->staging);
         }
         sgi__staging_free(on->staging);
     }
@@ -146,6 +147,8 @@ static void work_close(struct job *job, sgi_error *err)
     if (on->staging)
         sgi__staging_closes(on->staging);
     job->event.bytes = on->device->ops->context_close(on->device);
+    if (on->staging)
+        sgi__staging_closed(on->staging);
     pthread_mutex_lock(&job->place->mutex);
     on->open = false;
     pthread_mutex_unlock(&job->place->mutex);

@@ -259,30 +259,6 @@ static void models_come_and_go_beside_each_other(void **state)
     cuda_close(&f);
 }
 
-/* What is idle leaves when the driver says that there is no room, though the books say that there is; once, and then it
- * is believed, with numbers. */
-static void when_the_driver_has_no_room_what_is_idle_leaves(void **state)
-{
-    struct fixture     f;
-    sgi_runtime_config config = cuda_config("cuda:0", MIB(900));
-
-    (void)state;
-    cuda_open(&f, &config);
-    sgi_model idle = host_add(f.rt, "idle", file.path, NULL), model = host_add(f.rt, "m", file.path, NULL);
-    host_release(f.rt, host_acquire(f.rt, idle));
-    fake_cuda_fault("cuMemCreate 1 error 2");
-    host_release(f.rt, host_acquire(f.rt, model));
-    assert_int_equal(host_state(f.rt, idle).state, SGI_MODEL_COLD);
-
-    fake_cuda_fault("cuMemCreate 1+ error 2");
-    assert_int_equal(host_acquire_fails(f.rt, idle, &f.err), SGI_E_DEVICE_MEMORY);
-    host_error_is(&f.err, SGI_E_DEVICE_MEMORY, SGI_STEP_MEMORY, "cuda:0: cuMemCreate of 6291456 bytes");
-    assert_non_null(strstr(f.err.message, "are free"));
-    fake.fakecuda_faults_clear();
-    host_release(f.rt, host_acquire(f.rt, idle));
-    cuda_close(&f);
-}
-
 /* ---- contexts ---- */
 
 static void a_context_of_others_is_shared_and_stays(void **state)
@@ -337,7 +313,6 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(a_residence_serves_host_and_device, cuda_clear),
         cmocka_unit_test_setup(a_prefetch_to_dram_needs_no_device, cuda_clear),
         cmocka_unit_test_setup(an_image_is_not_to_be_had, cuda_clear),
-        cmocka_unit_test_setup(when_the_driver_has_no_room_what_is_idle_leaves, cuda_clear),
         cmocka_unit_test_setup(a_context_of_others_is_shared_and_stays, cuda_clear),
         cmocka_unit_test_setup(a_context_that_does_not_open_is_told, cuda_clear),
         cmocka_unit_test_prestate(models_come_and_go_beside_each_other, one),

@@ -61,7 +61,7 @@ static void end(struct story *s)
 
 /* ---- stories ---- */
 
-static void a_copy_of_a_load(void **state)
+static void mode_23_a_copy_of_a_load(void **state)
 {
     struct story s;
 
@@ -84,7 +84,7 @@ static sgi_status fault(void *user, void *stream, sgi_error *err)
 }
 
 /* It came from a user's code, which said that all was well. */
-static void a_users_kernel(void **state)
+static void mode_23_a_users_kernel(void **state)
 {
     struct story s;
     sgi_view     view = { .struct_size = sizeof view };
@@ -103,7 +103,7 @@ static void a_users_kernel(void **state)
 }
 
 /* What is in DRAM is none of the device's. */
-static void a_residence_is_left(void **state)
+static void mode_23_a_residence_is_left(void **state)
 {
     struct story s;
 
@@ -124,7 +124,7 @@ static void a_residence_is_left(void **state)
 }
 
 /* It is met while the context opens, before anything else of it. */
-static void an_opening_context(void **state)
+static void mode_23_an_opening_context(void **state)
 {
     struct story s;
 
@@ -152,11 +152,11 @@ static int remove_files(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_copy_of_a_load),
-        cmocka_unit_test(a_users_kernel),
-        cmocka_unit_test(a_residence_is_left),
-        cmocka_unit_test(an_opening_context),
+        cmocka_unit_test(mode_23_a_copy_of_a_load),
+        cmocka_unit_test(mode_23_a_users_kernel),
+        cmocka_unit_test(mode_23_a_residence_is_left),
+        cmocka_unit_test(mode_23_an_opening_context),
     };
-    cmocka_set_test_filter(argc > 1 ? argv[1] : "a_copy_of_a_load");
+    cmocka_set_test_filter(argc > 1 ? argv[1] : "mode_23_a_copy_of_a_load");
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }

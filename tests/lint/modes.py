@@ -19,7 +19,7 @@ RUN = re.compile(r"\b(?:MODE|cmocka_unit_test\w*)\((mode_\w+)\b")
 def tests_that_run(report):
     """Name -> file, of all tests named after a mode."""
     found = {}
-    for path in files(".c", under=("tests/faults",)):
+    for path in files(".c", under=("tests/faults", "tests/cuda")):
         text = code(read(path))
         defined, run = set(DEFINED.findall(text)), set(RUN.findall(text))
         for name in sorted(defined - run):

@@ -99,6 +99,7 @@ static void close_context(struct fixture *f)
 {
     sgi__staging_closes(f->staging);
     f->device->ops->context_close(f->device);
+    sgi__staging_closed(f->staging);
     f->open = false;
 }
 

@@ -26,6 +26,13 @@ static const struct kernel *kernel_at(unsigned n)
     return n < PROBE_KERNELS ? &fc_probe_kernels[n] : &fc_infer_kernels[n - PROBE_KERNELS];
 }
 
+static bool is_fatbin(const void *image)
+{
+    uint32_t magic;
+    memcpy(&magic, image, sizeof magic);
+    return magic == FATBIN_MAGIC;
+}
+
 static bool ptx_has(const char *image, const char *name)
 {
     char entry[64];
@@ -33,20 +40,20 @@ static bool ptx_has(const char *image, const char *name)
     return strstr(image, entry) != NULL;
 }
 
-static bool fatbin_has(const struct fatbin *fatbin, const char *name)
+static bool fatbin_has(const void *image, const char *name)
 {
-    return memmem((const char *)fatbin + fatbin->header_bytes, fatbin->bytes, name, strlen(name)) != NULL;
+    struct fatbin fatbin;
+    memcpy(&fatbin, image, sizeof fatbin);
+    return memmem((const char *)image + fatbin.header_bytes, fatbin.bytes, name, strlen(name)) != NULL;
 }
 
 /* A bit for each kernel. */
 static unsigned kernels_of(const void *image)
 {
-    struct fatbin fatbin;
-    unsigned      has = 0;
-    memcpy(&fatbin.magic, image, sizeof fatbin.magic);
+    unsigned has = 0;
     for (unsigned n = 0; n < KERNELS; n++) {
         const char *name = kernel_at(n)->name;
-        bool        there = fatbin.magic == FATBIN_MAGIC ? fatbin_has(image, name) : ptx_has(image, name);
+        bool        there = is_fatbin(image) ? fatbin_has(image, name) : ptx_has(image, name);
         has |= (unsigned)there << n;
     }
     return has;
@@ -59,10 +66,12 @@ static cu_result load(const char *image, cu_module *module)
                 "ELF",
                 4) == 0)
         return CU_NO_BINARY_FOR_GPU;
-    unsigned       has = kernels_of(image);
-    struct module *made = has ? calloc(1, sizeof *made) : NULL;
+    unsigned has = kernels_of(image);
+    if (!has)
+        return is_fatbin(image) ? CU_NO_BINARY_FOR_GPU : CU_INVALID_PTX;
+    struct module *made = calloc(1, sizeof *made);
     if (!made)
-        return has ? CU_OUT_OF_MEMORY : CU_INVALID_PTX;
+        return CU_OUT_OF_MEMORY;
     *made = (struct module){ .context = fc_current(), .kernels = has };
     made->handle = (cu_module)(uintptr_t)fc_handle_make(KIND_MODULE, made);
     *module = made->handle;

@@ -28,6 +28,8 @@ struct gpu_view {
 
 void   gpu_view_open(struct gpu_view *v, const char *pci);
 double gpu_view_used_mib(const struct gpu_view *v); /* by all processes; negative: not known */
+/* The least that it says, once it has said nothing less for a while: what is freed is wiped before it is free. */
+double gpu_view_settled_mib(const struct gpu_view *v);
 
 /* ---- sides: each turn is a line */
 

@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "measure.h"
 #include "options.h"
 
 #define MIB (1024.0 * 1024.0)
+
+enum { SETTLED_MS = 300, POLL_US = 2000 };
 
 static bool find(void *library, const char *name, void *to)
 {
@@ -88,4 +91,19 @@ double gpu_view_used_mib(const struct gpu_view *v)
     if (v->fn.nvmlDeviceGetMemoryInfo_v2 && v->fn.nvmlDeviceGetMemoryInfo_v2(v->device, &now) == NVML_OK)
         return (double)now.used / MIB;
     return v->fn.nvmlDeviceGetMemoryInfo(v->device, &before) == NVML_OK ? (double)before.used / MIB : -1;
+}
+
+double gpu_view_settled_mib(const struct gpu_view *v)
+{
+    double least = gpu_view_used_mib(v), since = seconds_now();
+
+    while (least >= 0 && (seconds_now() - since) * 1e3 < SETTLED_MS) {
+        double now = gpu_view_used_mib(v);
+        if (now < least) {
+            least = now;
+            since = seconds_now();
+        }
+        nap_us(POLL_US);
+    }
+    return least;
 }

@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import os
+import select
 import statistics
 import struct
 import subprocess
@@ -80,15 +81,18 @@ class Contestant:
 
     def __init__(self, name, command):
         self.name, self.times = name, {"cold": [], "hot": []}
-        self.process = subprocess.Popen(["timeout", str(TURN_S * 10), *command], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
 
     def turn(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
+        if not select.select([self.process.stdout], [], [], TURN_S)[0]:
+            self.process.kill()
+            raise OSError(f"no answer in {TURN_S} s")
         line = self.process.stdout.readline()
         if not line:
-            raise OSError(f"{self.name} ended")
+            raise OSError("it has ended")
         return json.loads(line)
 
     def end(self):

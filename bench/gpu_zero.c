@@ -58,7 +58,7 @@ static void once(struct zero *z, bool counted)
     double context = (seconds_now() - begin) * 1e3, nvml = counted ? nvml_zero_ms(z, begin) : -1;
     session_wait_idle(z->rt);
     if (!counted)
-        z->empty_mib = gpu_view_used_mib(&z->view);
+        z->empty_mib = gpu_view_settled_mib(&z->view);
     report_line(json_pack("{s:s, s:f, s:f, s:o, s:o, s:o}", "what", "zero", "device_ms", uncharged, "context_ms",
                           context, "nvml_ms", ms_or_null(nvml), "nvml_held_mib",
                           ms_or_null(held_mib < 0 ? -1 : held_mib - z->before_mib), "nvml_left_mib",

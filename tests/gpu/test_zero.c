@@ -34,7 +34,7 @@ static void idle_models_leave_the_device(void **state)
         assert_true(host_device(rt, ON_GPU).bytes_used >= MIB(MODEL_MIB));
         host_release(rt, lease);
         on_gpu_wait_zero(rt);
-        left[n] = gpu_view_used_mib(&nvml);
+        left[n] = gpu_view_settled_mib(&nvml);
         printf("NVML: %.0f MiB before, %.0f held, %.0f left\n", before, held, left[n]);
         if (before < 0)
             continue; /* there is no NVML: the library's word is all there is */

@@ -56,19 +56,12 @@ static double now_ms(void)
 
 /* -------------------------------------------------------------------------------------------------------- one start */
 
-/* When the last byte was on the device. */
+/* When the last byte was on the device: the load begins where the waiting for room ends. */
 static double loaded_ms(const sgi_timing *timing)
 {
-    static const uint32_t steps[] = { SGI_STEP_READ, SGI_STEP_VERIFY, SGI_STEP_COPY };
-    uint64_t              end_ns = 0;
+    const sgi_phase *queue = &timing->phases[SGI_STEP_QUEUE];
 
-    for (size_t n = 0; n < sizeof steps / sizeof *steps; n++) {
-        const sgi_phase *phase = &timing->phases[steps[n]];
-
-        if (phase->duration_ns > 0 && phase->start_ns + phase->duration_ns > end_ns)
-            end_ns = phase->start_ns + phase->duration_ns;
-    }
-    return (double)end_ns / 1e6;
+    return (double)(queue->start_ns + queue->duration_ns + timing->load_ns) / 1e6;
 }
 
 static void show_timeline(const infer_timeline *timeline, const sgi_timing *timing)

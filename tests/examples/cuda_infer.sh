@@ -55,6 +55,10 @@ says "No such file"
 run 0 "${fake[@]}" "$program"
 grep -q "^layer 5 " "$work/out" && grep -q "from DRAM" "$work/out" || fail "it shows no layers: $(cat "$work/out")"
 (($(grep -c "0 bytes, 0 instances, context: none" "$work/out") == 2)) || fail "it is not zero twice: $(cat "$work/out")"
+# At 100 MiB/s the device has long computed a layer when the next one is there: it does not wait for the whole load.
+FAKECUDA_LINK=100 run 0 "${fake[@]}" "$program"
+early=$(sed -n 's/^load ended .*: \([0-9]*\) of 7 had computed by then$/\1/p' "$work/out" | head -n 1)
+((early >= 2)) || fail "only '$early' steps of 7 have computed when the load ends: $(cat "$work/out")"
 if [[ -n ${SGI_TEST_SAFETENSORS:-} ]]; then
     run 0 "${fake[@]}" "$program" "$SGI_TEST_SAFETENSORS"
 fi

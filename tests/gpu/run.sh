@@ -8,7 +8,7 @@
 #   --build FOLDER   what was built (build/release)
 #   --only STEP      this step alone; may be given several times (--list names them)
 #   --bytes BYTES    size of the model that is measured with (2G)
-#   --model FILE     a safetensors BERT encoder for cuda_infer too, beside the random one
+#   --model FILE     a BERT encoder in safetensors: for cuda_infer beside the random one, and for sgi load --digest
 #   --seconds N      for all steps together (460)
 #   --list           names the steps
 #   --fake           all of it on tests/fakecuda, with small sizes: that the suite itself works. Its figures are worth
@@ -16,7 +16,7 @@
 #
 # Needs bash, coreutils, awk and what was built: tests/gpu/pack.sh makes a folder of it for a machine that has no more
 # than the driver. Python 3 is for the peers, and for --fake. Takes less than 8 minutes: each step has its own time, and
-# all of them together.
+# all of them together. Models are made under TMPDIR, or /var/tmp: the disk that is measured.
 #
 # Exit status: 0 all passed; 1 a step failed, was out of time, or was skipped without being one that may; 2 usage; 3 no
 # device.
@@ -100,7 +100,7 @@ done
     wrong "'$build' has no bench/gpu_probe and tests/gpu_loads: build them, or say --build FOLDER"
 build=$(cd "$build" && pwd)
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/sgi-gpu.XXXXXX")
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/sgi-gpu.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
 said=$work/said
 mkdir -p "$said" "$work/tmp"

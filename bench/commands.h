@@ -14,6 +14,7 @@ int idle_main(int argc, char **argv);
 int swap_main(int argc, char **argv);
 int memory_main(int argc, char **argv);
 int release_main(int argc, char **argv);
+int gpu_main(int argc, char **argv);
 
 /* `raw` as the other side of a comparison: on cue, touched memory. For child_start(). */
 struct raw_side {
@@ -22,5 +23,13 @@ struct raw_side {
     bool        cold, buffered;
 };
 int raw_side_run(void *user);
+
+/* `load` likewise: onto a device, from the disk or from DRAM, the context kept open or closed before each turn. */
+struct load_side {
+    const char *path, *device;
+    uint64_t    repeat;
+    bool        dram, cold, closed;
+};
+int load_side_run(void *user);
 
 #endif

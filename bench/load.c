@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A model from its files, or from DRAM, onto the host device, again and again; by itself, or in turn with what it is
+/* A model from its files, or from DRAM, onto a device, again and again; by itself, or in turn with what it is
  * measured against. With reused memory there is a load before the first repetition, which pays for the pages and is not
  * counted; where each repetition waits for its turn it is the first one, and is marked as fresh. */
 #include <inttypes.h>
@@ -14,10 +14,12 @@
 #include "report.h"
 #include "session.h"
 
+enum { LINGER_MS = 3600000 }; /* not to close between two turns */
+
 struct options {
-    const char *path, *engine, *memory, *from, *against;
+    const char *path, *engine, *memory, *from, *against, *device;
     uint64_t    repeat, rate;
-    bool        fd, cold, checks, on_line;
+    bool        fd, cold, checks, closed, on_line;
 };
 
 struct load {
@@ -27,6 +29,7 @@ struct load {
     sgi_tensor_check     *checks;
     uint64_t              checks_count;
     struct summary        summary;
+    double                begin; /* of all of it */
 };
 
 /* ---- set-up ---- */
@@ -59,10 +62,13 @@ static void learn_checks(struct load *l)
 static void set_up(struct load *l, const struct options *o)
 {
     sgi_runtime_config config = session_config(o->engine, o->rate);
+    sgi_device_config  device;
     sgi_model_config   model;
     sgi_error          err = SGI_ERROR_INIT;
 
-    *l = (struct load){ .options = o };
+    *l = (struct load){ .options = o, .begin = seconds_now() };
+    session_on(&config, &device, o->device);
+    config.context_linger_ms = o->closed ? SGI_IDLE_NOW : LINGER_MS;
     config.dram_bytes_max = SESSION_DRAM; /* spare memory counts in it too */
     if (strcmp(o->memory, "reused") == 0)
         config.spare_bytes_max = SESSION_DRAM;
@@ -89,18 +95,19 @@ static void take_down(struct load *l)
 
 /* ---- one repetition ---- */
 
-static void put(struct load *l, const sgi_timing *t, double cpu, bool fresh)
+static void put(struct load *l, const sgi_timing *t, double cpu, bool fresh, double before_ms)
 {
     bool   dram = t->tier == SGI_TIER_DRAM;
     double total = (double)t->total_ns / 1e9, seconds = dram ? total : (double)t->load_ns / 1e9;
     double gib = (double)t->bytes / GIB;
 
-    report_line(json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:o}", "what", "load",
-                          "engine", t->engine, "memory", fresh ? "fresh" : "reused", "from", dram ? "dram" : "disk",
-                          "fd", l->options->fd, "checks", l->options->checks, "cold", l->options->cold, "bytes",
-                          (json_int_t)t->bytes, "seconds", seconds, "gib_s", gib / seconds, "cpu_core_s_per_gib",
-                          cpu / gib, "direct", (int)t->direct, "total_seconds", total, "limited_seconds",
-                          (double)t->limited_ns / 1e9, "phases_ms", session_phases(t)));
+    report_line(json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o}",
+                          "what", "load", "device", l->options->device, "engine", t->engine, "memory",
+                          fresh ? "fresh" : "reused", "from", dram ? "dram" : "disk", "fd", l->options->fd, "checks",
+                          l->options->checks, "cold", l->options->cold, "bytes", (json_int_t)t->bytes, "seconds",
+                          seconds, "gib_s", gib / seconds, "cpu_core_s_per_gib", cpu / gib, "direct", (int)t->direct,
+                          "total_seconds", total, "limited_seconds", (double)t->limited_ns / 1e9, "before_ms",
+                          before_ms, "phases_ms", session_phases(t)));
     summary_add(&l->summary, "seconds", seconds);
     summary_add(&l->summary, "gib_s", gib / seconds);
     summary_add(&l->summary, "cpu_core_s_per_gib", cpu / gib);
@@ -121,14 +128,16 @@ static void once(struct load *l, bool first)
     }
     if (o->cold)
         drop_cached(o->path);
-    double    cpu = cpu_seconds();
+    if (o->closed)
+        session_wait_idle(l->rt);
+    double    cpu = cpu_seconds(), before_ms = (seconds_now() - l->begin) * 1e3;
     sgi_lease lease = session_acquire(l->rt, l->model, &t);
     cpu = cpu_seconds() - cpu;
     session_release(l->rt, lease);
     session_evict(l->rt, l->model, dram ? SGI_TIER_DRAM : SGI_TIER_DISK);
     if (dram != (t.tier == SGI_TIER_DRAM))
         die("the bytes came from another place than from %s", o->from);
-    put(l, &t, cpu, !reused || (first && !paid && !uncounted));
+    put(l, &t, cpu, !reused || (first && !paid && !uncounted), before_ms);
 }
 
 static int run(const struct options *o)
@@ -151,6 +160,21 @@ static int run(const struct options *o)
 static int run_side(void *user)
 {
     return run(user);
+}
+
+int load_side_run(void *user)
+{
+    const struct load_side *side = user;
+
+    return run(&(struct options){ .path = side->path,
+                                  .device = side->device,
+                                  .engine = "auto",
+                                  .memory = "reused",
+                                  .from = side->dram ? "dram" : "disk",
+                                  .repeat = side->repeat,
+                                  .cold = side->cold,
+                                  .closed = side->closed,
+                                  .on_line = true });
 }
 
 static int run_against(const struct options *o)
@@ -186,14 +210,16 @@ int load_main(int argc, char **argv)
         .operands_min = 1,
         .operands_max = 1,
         .purpose =
-            "A model onto the host device, through the library. reused memory is that of the load before: one load\n"
+            "A model onto a device, through the library. reused memory is that of the load before: one load\n"
             "comes before the first repetition and is not counted (with --stdin it is the first one, and says fresh).\n"
             "fresh memory pays for its page faults. From dram nothing is read: the time is from request to grant.\n"
             "--against takes turns with a bare loop (raw), or with the same load without checks (unchecked), each in\n"
             "a process of its own; one round that pays for pages is not counted.\n",
     };
-    struct options            o = { .engine = "auto", .memory = "reused", .from = "disk", .repeat = 1 };
+    struct options o = { .engine = "auto", .memory = "reused", .from = "disk", .repeat = 1, .device = "host:0" };
     const struct bench_option options[] = {
+        { "device", OPTION_CHOICE, &o.device, 0, 0, session_devices, "where to" },
+        { "closed", OPTION_FLAG, &o.closed, 0, 0, NULL, "its context is closed before each repetition" },
         { "engine", OPTION_CHOICE, &o.engine, 0, 0, session_engines, "how files are read" },
         { "memory", OPTION_CHOICE, &o.memory, 0, 0, memories, "of the image" },
         { "fd", OPTION_FLAG, &o.fd, 0, 0, NULL, "the image is a memfd" },

@@ -10,6 +10,9 @@ enum { POLL_US = 500, CLOSE_MS = 60000 };
 
 const char *const session_engines[] = { "auto", "uring", "threads", NULL };
 
+const char *const session_devices[] = { "host:0", "cuda:0", "cuda:1", "cuda:2", "cuda:3",
+                                        "cuda:4", "cuda:5", "cuda:6", "cuda:7", NULL };
+
 static _Noreturn void failed(const char *what, const sgi_error *err)
 {
     die("%s: %s (%s)", what, err->message, sgi_status_name(err->code));
@@ -26,6 +29,14 @@ sgi_runtime_config session_config(const char *engine, uint64_t rate)
     c.idle_timeout_ms = SGI_IDLE_NEVER;
     c.dram_bytes_max = SGI_NONE;
     return c;
+}
+
+void session_on(sgi_runtime_config *config, sgi_device_config *device, const char *name)
+{
+    sgi_device_config_init(device, sizeof *device);
+    device->name = name;
+    config->devices = device;
+    config->devices_count = 1;
 }
 
 sgi_runtime *session_open(const sgi_runtime_config *config)

@@ -21,6 +21,7 @@ static const struct {
     { "swap", swap_main, "two models that do not fit together, in turn" },
     { "memory", memory_main, "peak memory of a load, and what stays of it" },
     { "release", release_main, "from the last release to nothing" },
+    { "gpu", gpu_main, "a model onto a GPU, beside bare copies and bare reads, and back to nothing" },
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

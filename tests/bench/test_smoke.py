@@ -27,9 +27,9 @@ MACHINE = {"cpu", "cpus", "memory_bytes", "kernel", "page_bytes", "transparent_h
            "library", "io_uring", "load_average"}
 RAW = {"what", "engine", "block", "depth", "memory", "buffered", "cold", "bytes", "seconds", "gib_s",
        "cpu_core_s_per_gib"}
-LOAD = {"what", "engine", "memory", "from", "fd", "checks", "cold", "bytes", "seconds", "gib_s", "cpu_core_s_per_gib",
-        "direct", "total_seconds", "limited_seconds", "phases_ms"}
-COMMANDS = ("raw", "pages", "load", "warm", "idle", "swap", "memory", "release")
+LOAD = {"what", "device", "engine", "memory", "from", "fd", "checks", "cold", "bytes", "seconds", "gib_s",
+        "cpu_core_s_per_gib", "direct", "total_seconds", "limited_seconds", "before_ms", "phases_ms"}
+COMMANDS = ("raw", "pages", "load", "warm", "idle", "swap", "memory", "release", "gpu")
 
 WRONG = (
     ([], "which command"), (["frobnicate"], "'frobnicate'"), (["raw"], "FILE"), (["load"], "FILE"),
@@ -117,7 +117,7 @@ class Smoke(unittest.TestCase):
             self.assertIn(f"  {command} ", general.stdout)
             done = run(command, "--help")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-            self.assertEqual("--rate" in done.stdout, command != "pages")  # which reads nothing
+            self.assertEqual("--rate" in done.stdout, command not in ("pages", "gpu"))  # which read nothing, or all
             self.assertEqual(run("help", command).stdout, done.stdout)
             self.assertIn("2M is 2 MiB", done.stdout)
         self.assertEqual(run("help").stdout, general.stdout)
@@ -324,6 +324,24 @@ class Smoke(unittest.TestCase):
             if not ASAN and not TSAN:
                 self.assertLess(line["residue_bytes"], 4 << 20)  # and is not any more
         self.assertEqual(summary["memfd"]["peak_bytes"]["count"], 1)
+
+    def test_gpu_on_the_host_goes_through_all_its_sides_but_the_link(self):
+        lines, summary = self.lines("gpu", "--device", "host:0", "--bytes", "4M", "--repeat", "2")
+        self.assertEqual([line["what"] for line in lines if line["what"] != "row"],
+                         ["first"] * 2 + ["round"] * 3 + ["zero"] * 3)
+        for line in lines[2:5]:
+            self.assertEqual(set(line), {"what", "round", "raw", "dram", "reopened", "disk"})
+            self.assertEqual([line[side]["from"] for side in ("dram", "reopened", "disk")], ["dram", "dram", "disk"])
+        self.assertEqual([line["nvml_ms"] for line in lines[5:8]], [None] * 3)
+        rows = {line["name"]: line for line in lines[8:]}
+        self.assertIs(rows["zero_device_ms"]["reached"], rows["zero_device_ms"]["median"] <= 300)
+        self.assertEqual((rows["disk_gib_s"]["count"], rows["first_total_ms"]["count"]), (2, 2))
+        self.assertNotIn("dram_ratio", rows)  # to the link's, which is not there
+        self.assertEqual((summary["device"], summary["card"]), ("host:0", None))
+
+    def test_gpu_without_a_driver_says_so(self):
+        done = run("gpu", self.path, "--repeat", "1")
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done)
 
     def test_release(self):
         lines, summary = self.lines("release", "--bytes", "16M", "--repeat", "2")

@@ -42,11 +42,11 @@ says()
 
 # ----------------------------------------------------------------------------------------------------------- arguments
 
-for program in host_batch host_epoll host_threads quickstart; do
+for program in cuda_infer host_batch host_epoll host_threads quickstart; do
     run 0 "$program" --help
     grep -q "^usage: $program" out && [[ ! -s err ]] || fail "$program --help does not print its usage"
 done
-for program in host_batch host_epoll host_threads; do
+for program in cuda_infer host_batch host_epoll host_threads; do
     run 2 "$program" --bogus
     says "no option '--bogus'"
     run 2 "$program" 1 2

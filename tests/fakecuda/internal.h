@@ -172,23 +172,35 @@ struct parts {
     unsigned     count;
 };
 
+struct work;
+
+/* A stand-in for a kernel. `take` looks at the arguments when it is launched, `run` does what it does in stream order;
+ * NULL: nothing. */
+struct kernel {
+    const char *name;
+    bool        has_parameters;
+    void (*take)(struct work *work, int device, void *const *parameters);
+    void (*run)(const struct work *work);
+};
+
 enum work_kind { WORK_COPY, WORK_SET, WORK_KERNEL, WORK_RECORD, WORK_WAIT, WORK_HOST };
 
 struct work {
-    enum work_kind   kind;
-    uint64_t         serial;
-    struct parts     to, from;
-    void            *staged; /* pageable bytes, taken when they were handed over */
-    size_t           bytes;
-    uint32_t         value;
-    unsigned         value_bytes;
-    cu_result        fault; /* what carrying it out comes to */
-    struct record   *record;
-    int              kernel;
-    uint64_t         words;
-    cu_host_function function;
-    void            *user;
-    struct work     *next;
+    enum work_kind       kind;
+    uint64_t             serial;
+    struct parts         to, from;
+    void                *staged; /* pageable bytes, taken when they were handed over */
+    size_t               bytes;
+    uint32_t             value;
+    unsigned             value_bytes;
+    cu_result            fault; /* what carrying it out comes to */
+    struct record       *record;
+    const struct kernel *kernel;
+    uint64_t             words; /* of a kernel's arguments: those that its stand-in needs when it runs */
+    uint32_t             numbers[4];
+    cu_host_function     function;
+    void                *user;
+    struct work         *next;
 };
 
 struct stream {
@@ -286,8 +298,15 @@ void fc_sticky(cu_result code, const char *why);
 void fc_wake_streams(void);
 void fc_settle(void); /* after an error: nothing of the program's is touched any more */
 
-/* kernel.c */
-void fc_kernel_run(const struct work *work);
+/* kernel.c: for the stand-ins */
+void     fc_kernel_reads(struct work *work, int device, cu_ptr at, size_t bytes); /* one behind the other in `from` */
+void     fc_kernel_writes(struct work *work, int device, cu_ptr at, size_t bytes);
+uint64_t fc_kernel_u64(void *const *parameters, int n);
+uint32_t fc_kernel_u32(void *const *parameters, int n);
+
+enum { PROBE_KERNELS = 5, INFER_KERNELS = 5 };
+extern const struct kernel fc_probe_kernels[PROBE_KERNELS]; /* kernel_probe.c */
+extern const struct kernel fc_infer_kernels[INFER_KERNELS]; /* kernel_infer.c */
 
 /* copy.c */
 cu_result fc_stream_and_current(cu_stream handle, struct stream **stream);

@@ -1,37 +1,77 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stand-ins for kernels: those of gpu_probe, by their names, if the image has them. There are no others, and an image
- * without any of them is refused. They run in stream order on the memory as it is then.
+ * Modules, and launches of the kernels there are stand-ins for: those of gpu_probe and of examples/cuda_infer, by their
+ * names, if the image has them. An image without any of them is refused. PTX says what it has; of a fatbin, whose parts
+ * are compressed, it stands in the identifier of its images (fatbinary --ident).
+ *
+ * Stand-ins run in stream order on the memory as it is then. Addresses are looked at when they are launched.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
 
-enum { KERNEL_NOOP, KERNEL_STOP, KERNEL_POKE, KERNEL_PEEK, KERNEL_COUNT, KERNELS, KERNEL_BITS = 3 };
+enum { KERNELS = PROBE_KERNELS + INFER_KERNELS, KERNEL_BITS = 4 };
 
-static const char *const names[KERNELS] = { "noop", "stop", "poke", "peek", "count" };
+#define FATBIN_MAGIC 0xBA55ED50u
 
-static bool image_has(const char *image, int kernel)
+struct fatbin {
+    uint32_t magic;
+    uint16_t version, header_bytes;
+    uint64_t bytes; /* behind the header */
+};
+
+static const struct kernel *kernel_at(unsigned n)
+{
+    return n < PROBE_KERNELS ? &fc_probe_kernels[n] : &fc_infer_kernels[n - PROBE_KERNELS];
+}
+
+static bool is_fatbin(const void *image)
+{
+    uint32_t magic;
+    memcpy(&magic, image, sizeof magic);
+    return magic == FATBIN_MAGIC;
+}
+
+static bool ptx_has(const char *image, const char *name)
 {
     char entry[64];
-    snprintf(entry, sizeof entry, ".visible .entry %s(", names[kernel]);
+    snprintf(entry, sizeof entry, ".visible .entry %s(", name);
     return strstr(image, entry) != NULL;
+}
+
+static bool fatbin_has(const void *image, const char *name)
+{
+    struct fatbin fatbin;
+    memcpy(&fatbin, image, sizeof fatbin);
+    return memmem((const char *)image + fatbin.header_bytes, fatbin.bytes, name, strlen(name)) != NULL;
+}
+
+/* A bit for each kernel. */
+static unsigned kernels_of(const void *image)
+{
+    unsigned has = 0;
+    for (unsigned n = 0; n < KERNELS; n++) {
+        const char *name = kernel_at(n)->name;
+        bool        there = is_fatbin(image) ? fatbin_has(image, name) : ptx_has(image, name);
+        has |= (unsigned)there << n;
+    }
+    return has;
 }
 
 static cu_result load(const char *image, cu_module *module)
 {
-    unsigned has = 0;
     if (strncmp(image,
                 "\x7f"
                 "ELF",
                 4) == 0)
         return CU_NO_BINARY_FOR_GPU;
-    for (int n = 0; n < KERNELS; n++)
-        has |= (unsigned)image_has(image, n) << n;
-    struct module *made = has ? calloc(1, sizeof *made) : NULL;
+    unsigned has = kernels_of(image);
+    if (!has)
+        return is_fatbin(image) ? CU_NO_BINARY_FOR_GPU : CU_INVALID_PTX;
+    struct module *made = calloc(1, sizeof *made);
     if (!made)
-        return has ? CU_OUT_OF_MEMORY : CU_INVALID_PTX;
+        return CU_OUT_OF_MEMORY;
     *made = (struct module){ .context = fc_current(), .kernels = has };
     made->handle = (cu_module)(uintptr_t)fc_handle_make(KIND_MODULE, made);
     *module = made->handle;
@@ -72,7 +112,7 @@ cu_result cuModuleGetFunction(cu_function *function, cu_module module, const cha
     if (!function || !name || !found)
         return fc_leave(found ? CU_INVALID_VALUE : CU_INVALID_HANDLE);
     for (unsigned n = 0; n < KERNELS; n++) {
-        if (strcmp(names[n], name) == 0 && (found->kernels >> n & 1) != 0) {
+        if (strcmp(kernel_at(n)->name, name) == 0 && (found->kernels >> n & 1) != 0) {
             *function = (cu_function)((uintptr_t)module << KERNEL_BITS | n);
             return fc_leave(CU_OK);
         }
@@ -80,51 +120,48 @@ cu_result cuModuleGetFunction(cu_function *function, cu_module module, const cha
     return fc_leave(CU_NOT_FOUND);
 }
 
-/* An address that is nobody's is no error of the launch. */
-static void argument(struct work *work, cu_ptr at, size_t bytes, int device, bool writing)
+/* Behind what is there: parts of one argument, then those of the next. */
+static bool append(struct parts *to, struct parts *more)
 {
-    struct parts *parts = writing ? &work->to : &work->from;
-    if (fc_resolve(at, bytes, device, writing, parts, &work->fault) != CU_OK)
+    struct part *list = realloc(to->list, (to->count + more->count) * sizeof *list);
+    if (list) {
+        memcpy(list + to->count, more->list, more->count * sizeof *list);
+        *to = (struct parts){ list, to->count + more->count };
+    }
+    free(more->list);
+    return list != NULL;
+}
+
+/* An address that is nobody's is no error of the launch. */
+static void argument(struct work *work, struct parts *to, cu_ptr at, size_t bytes, int device, bool writing)
+{
+    struct parts parts;
+    if (bytes > 0 && (fc_resolve(at, bytes, device, writing, &parts, &work->fault) != CU_OK || !append(to, &parts)))
         work->fault = CU_ILLEGAL_ADDRESS;
 }
 
-static uint64_t number(void *const *params, int n)
+void fc_kernel_reads(struct work *work, int device, cu_ptr at, size_t bytes)
+{
+    argument(work, &work->from, at, bytes, device, false);
+}
+
+void fc_kernel_writes(struct work *work, int device, cu_ptr at, size_t bytes)
+{
+    argument(work, &work->to, at, bytes, device, true);
+}
+
+uint64_t fc_kernel_u64(void *const *parameters, int n)
 {
     uint64_t value;
-    memcpy(&value, params[n], sizeof value);
+    memcpy(&value, parameters[n], sizeof value);
     return value;
 }
 
-static uint32_t word(void *const *params, int n)
+uint32_t fc_kernel_u32(void *const *parameters, int n)
 {
     uint32_t value;
-    memcpy(&value, params[n], sizeof value);
+    memcpy(&value, parameters[n], sizeof value);
     return value;
-}
-
-static void take_arguments(struct work *work, int device, void *const *params)
-{
-    switch (work->kernel) {
-    case KERNEL_STOP:
-        work->fault = CU_LAUNCH_FAILED;
-        break;
-    case KERNEL_POKE:
-        work->value = word(params, 1);
-        argument(work, number(params, 0), 4, device, true);
-        break;
-    case KERNEL_PEEK:
-        argument(work, number(params, 0), 4, device, false);
-        argument(work, number(params, 1), 4, device, true);
-        break;
-    case KERNEL_COUNT:
-        work->words = number(params, 1);
-        work->value = word(params, 2);
-        argument(work, number(params, 0), work->words * 4, device, false);
-        argument(work, number(params, 3), 8, device, true);
-        break;
-    default:
-        break;
-    }
 }
 
 cu_result cuLaunchKernel(cu_function function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
@@ -135,46 +172,21 @@ cu_result cuLaunchKernel(cu_function function, unsigned int grid_x, unsigned int
     cu_result      code = fc_enter(CALL_cuLaunchKernel, USES_CONTEXT);
     if (code != CU_OK)
         return code;
-    int kernel = (int)((uintptr_t)function & ((1u << KERNEL_BITS) - 1));
-    if (!fc_handle_get(KIND_MODULE, (uintptr_t)function >> KERNEL_BITS) || kernel >= KERNELS)
+    unsigned n = (unsigned)((uintptr_t)function & ((1u << KERNEL_BITS) - 1));
+    if (!fc_handle_get(KIND_MODULE, (uintptr_t)function >> KERNEL_BITS) || n >= KERNELS)
         return fc_leave(CU_INVALID_HANDLE);
+    const struct kernel *kernel = kernel_at(n);
     if (grid_x == 0 || grid_y == 0 || grid_z == 0 || block_x == 0 || block_y == 0 || block_z == 0 || extra ||
-        (uint64_t)block_x * block_y * block_z > 1024 || shared_bytes > 48u << 10 || (kernel >= KERNEL_POKE && !params))
+        (uint64_t)block_x * block_y * block_z > 1024 || shared_bytes > 48u << 10 || (kernel->has_parameters && !params))
         return fc_leave(CU_INVALID_VALUE);
     code = fc_stream_and_current(stream, &on);
     struct work *work = code == CU_OK ? fc_work_new(WORK_KERNEL) : NULL;
     if (!work)
         return fc_leave(code == CU_OK ? CU_OUT_OF_MEMORY : code);
     work->kernel = kernel;
-    take_arguments(work, on->device, params);
+    work->numbers[0] = grid_x;
+    if (kernel->take)
+        kernel->take(work, on->device, params);
     fc_submit(on, work);
     return fc_leave(CU_OK);
-}
-
-static uint64_t count(const struct work *work)
-{
-    uint64_t found = 0;
-    for (unsigned n = 0; n < work->from.count; n++) {
-        const struct part *part = &work->from.list[n];
-        for (size_t at = 0; at < part->bytes; at += 4) {
-            uint32_t value;
-            memcpy(&value, part->reach + at, sizeof value);
-            found += value == work->value;
-        }
-    }
-    return found;
-}
-
-void fc_kernel_run(const struct work *work)
-{
-    if (work->kernel == KERNEL_POKE) {
-        memcpy(work->to.list[0].reach, &work->value, 4);
-    } else if (work->kernel == KERNEL_PEEK) {
-        memcpy(work->to.list[0].reach, work->from.list[0].reach, 4);
-    } else if (work->kernel == KERNEL_COUNT) {
-        uint64_t sum;
-        memcpy(&sum, work->to.list[0].reach, sizeof sum);
-        sum += count(work);
-        memcpy(work->to.list[0].reach, &sum, sizeof sum);
-    }
 }

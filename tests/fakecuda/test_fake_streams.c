@@ -468,6 +468,64 @@ static void contexts_come_and_go_under_many_threads(void **state)
     assert_nothing_is_held();
 }
 
+/* As nvcc makes one: magic, version, length of the header, of what is behind it. */
+struct fatbin {
+    uint32_t magic;
+    uint16_t version, header_bytes;
+    uint64_t bytes;
+    char     inside[64];
+};
+
+static void a_fatbin_has_the_kernels_that_it_names(void **state)
+{
+    struct fatbin named = { 0xBA55ED50u, 1, 16, 64, "infer_norm infer_pool" },
+                  other = { 0xBA55ED50u, 1, 16, 64, "mine" };
+    cu_module   module = NULL;
+    cu_function function = NULL;
+    (void)state;
+    enter();
+    assert_int_equal(cu.cuModuleLoadDataEx(&module, &other, 0, NULL, NULL), CU_NO_BINARY_FOR_GPU);
+    OK(cu.cuModuleLoadDataEx(&module, &named, 0, NULL, NULL));
+    OK(cu.cuModuleGetFunction(&function, module, "infer_pool"));
+    assert_int_equal(cu.cuModuleGetFunction(&function, module, "infer_embed"), CU_NOT_FOUND);
+    OK(cu.cuModuleUnload(module));
+    leave();
+    assert_nothing_is_held();
+}
+
+static void a_kernel_s_arguments_are_in_use_until_somebody_has_waited(void **state)
+{
+    struct fatbin named = { 0xBA55ED50u, 1, 16, 64, "infer_pool" };
+    cu_module     module = NULL;
+    cu_function   function = NULL;
+    uint32_t      tokens = 2, width = 32;
+    float         ones[64], out[32];
+    struct lane   lane;
+    (void)state;
+    lane_open(&lane);
+    for (size_t n = 0; n < 64; n++)
+        ones[n] = 1;
+    cu_ptr to = lane.at + sizeof ones;
+    void  *parameters[] = { &lane.at, &to, &tokens, &width };
+    OK(cu.cuModuleLoadDataEx(&module, &named, 0, NULL, NULL));
+    OK(cu.cuModuleGetFunction(&function, module, "infer_pool"));
+    OK(cu.cuMemcpyHtoDAsync_v2(lane.at, ones, sizeof ones, lane.stream));
+    OK(cu.cuLaunchKernel(function, 1, 1, 1, 128, 1, 1, 0, lane.stream, parameters, NULL));
+    OK(cu.cuMemcpyDtoHAsync_v2(out, to, sizeof out, lane.stream));
+    OK(cu.cuStreamSynchronize(lane.stream));
+    for (size_t n = 0; n < 32; n++)
+        assert_true(out[n] > 0.1767f && out[n] < 0.1768f); /* 1 / sqrt(32) */
+    OK(cu.cuLaunchKernel(function, 1, 1, 1, 128, 1, 1, 0, lane.stream, parameters, NULL));
+    fake.fakecuda_idle(); /* it is done, and nobody knows */
+    lax_begin();
+    OK(cu.cuMemUnmap(lane.at, (size_t)2 * MIB));
+    assert_one_violation("cuMemUnmap: ");
+    OK(cu.cuMemAddressFree(lane.at, (size_t)2 * MIB));
+    lane.at = arena((size_t)2 * MIB);
+    OK(cu.cuModuleUnload(module));
+    lane_close(&lane);
+}
+
 int fake_stream_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -489,6 +547,8 @@ int fake_stream_tests(void)
         cmocka_unit_test(one_in_so_many_fails_by_the_seed),
         cmocka_unit_test(a_plan_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_corrupt_copy_is_one_bit_off),
+        cmocka_unit_test(a_fatbin_has_the_kernels_that_it_names),
+        cmocka_unit_test(a_kernel_s_arguments_are_in_use_until_somebody_has_waited),
         cmocka_unit_test(contexts_come_and_go_under_many_threads),
         cmocka_unit_test(a_delayed_copy_is_as_late_as_was_said),
     };

@@ -103,7 +103,8 @@ static void run(struct work *work)
     } else if (work->kind == WORK_SET) {
         set(work);
     } else if (work->kind == WORK_KERNEL) {
-        fc_kernel_run(work);
+        if (work->kernel->run)
+            work->kernel->run(work);
     } else {
         fc_thread.in_host_function = true;
         work->function(work->user);

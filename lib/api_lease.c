@@ -30,6 +30,8 @@ static sgi_status hold(sgi_runtime *rt, const char *function, sgi_lease lease, s
         sgi__core_lease_unhold(rt->core, lease);
     if (r && r->last_error.code == v->lost_status)
         sgi__error_copy(err, &r->last_error);
+    else if (lost && rt->context_error.code == v->lost_status)
+        sgi__error_copy(err, &rt->context_error);
     else if (lost)
         sgi__error(err, v->lost_status, "%s", sgi_status_text(v->lost_status));
     if (lost)

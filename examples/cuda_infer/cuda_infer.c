@@ -13,7 +13,6 @@
 #include "../hosts/program.h"
 #include "engine.h"
 #include "random_model.h"
-#include "until_merge.h"
 
 enum { TOKENS = 24, IDLE_MS = 200, LINGER_MS = 50, ZERO_MS_MAX = 20000, NO_DEVICE = 2 };
 enum { GPU, HOST, DEVICES }; /* numbers of the runtime's devices */
@@ -248,8 +247,6 @@ static sgi_status open_runtime(struct demo *d, sgi_error *err)
 
     if (st != SGI_OK)
         return st;
-    if (!runs_on_cuda())
-        return sgi_error_set(err, SGI_E_UNSUPPORTED, "this libsgi has no CUDA devices yet");
     for (int n = 0; n < DEVICES; n++)
         sgi_device_config_init(&devices[n], sizeof devices[n]);
     devices[GPU].name = "cuda:0";

@@ -5,8 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "until_merge.h"
-
 enum { WARM_UP_TOKENS = 16 };
 
 typedef struct instance {

@@ -45,8 +45,6 @@ steps=(
     "probe 200 what the card, its driver and the machine do"
 )
 may_skip=" peers "
-# Until the runtime has CUDA devices, for want of them. To be emptied then.
-may_skip+=" loads zero fault infer bench "
 
 usage()
 {

@@ -104,6 +104,23 @@ sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uint64_t in
     return st;
 }
 
+sgi_status sgi_lease_tensor_read(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint64_t offset, void *dst,
+                                 uint64_t bytes, sgi_error *err)
+{
+    struct sgi__core_lease_view v;
+    NOT_NULL(rt);
+    if (bytes > 0)
+        NOT_NULL(dst);
+    if (sgi__thread_in_library())
+        return not_here(err, __func__);
+    sgi_status st = hold(rt, __func__, lease, &v, err);
+    if (st != SGI_OK)
+        return st;
+    st = rt->place_ops->tensor_read(rt->place, v.instance, index, offset, dst, bytes, err);
+    let_go(rt, lease);
+    return st;
+}
+
 sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out, sgi_error *err)
 {
     struct sgi__core_lease_view v;

@@ -57,7 +57,7 @@ const char load_help[] =
     "  --depth N      reads in flight, up to 64 (default: 8, more while that is faster)\n"
     "  --rate BYTES   read no more than that in a second (default: no limit), but for 50 ms' worth that may come at\n"
     "                 once, and one read: no larger than 50 ms' worth either, or 4096 bytes where that is more\n"
-    "  --device NAME  where to: host, or host:0 to host:999 (default host)\n"
+    "  --device NAME  where to: host (default), host:N, cuda:N\n"
     "  --folder DIR   where further files of the model are, beside the folder that PATH is in; up to 64 times\n"
     "\n"
     "BYTES is a number, or one with K, M, G or T behind it, of 1024: 2M, 2m and 2MiB are 2097152.\n"

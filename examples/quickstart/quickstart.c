@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The shortest useful program: register a safetensors model, have it loaded, look at a tensor, let it go.
  *
- *     quickstart model.safetensors [TENSOR]
+ *     quickstart model.safetensors [TENSOR [DEVICE]]
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,12 +21,13 @@ static int use(sgi_runtime *rt, const char *path, const char *name)
 {
     sgi_error        err = { .struct_size = sizeof err };
     sgi_tensor       tensor = { .struct_size = sizeof tensor };
-    sgi_view         view = { .struct_size = sizeof view };
+    unsigned char    bytes[16];
     sgi_timing       timing = { .struct_size = sizeof timing };
     sgi_model_config config;
     sgi_model        model;
     sgi_lease        lease;
     sgi_status       st;
+    uint64_t         count;
 
     sgi_model_config_init(&config, sizeof config);
     config.name = "quickstart";
@@ -43,29 +44,35 @@ static int use(sgi_runtime *rt, const char *path, const char *name)
     if (st != SGI_OK)
         return failed("acquire", st, &err);
 
-    st = sgi_lease_tensor(rt, lease, tensor.index, &view, &err);
+    count = tensor.bytes < sizeof bytes ? tensor.bytes : sizeof bytes;
+    st = sgi_lease_tensor_read(rt, lease, tensor.index, 0, bytes, count, &err); /* from the host or from a GPU */
     if (st == SGI_OK) {
-        const unsigned char *bytes = view.data;
-
         sgi_lease_timing(rt, lease, &timing);
         printf("loaded %.1f MiB in %.1f ms\n%s, %s, %" PRIu64 " bytes:", (double)timing.bytes / 1048576,
-               (double)timing.load_ns / 1e6, tensor.name, tensor.dtype, view.bytes);
-        for (uint64_t i = 0; i < view.bytes && i < 16; i++)
+               (double)timing.load_ns / 1e6, tensor.name, tensor.dtype, tensor.bytes);
+        for (uint64_t i = 0; i < count; i++)
             printf(" %02x", bytes[i]);
         putchar('\n');
     }
-    sgi_lease_release(rt, lease); /* the idle timer starts here; `view` is no longer valid */
+    sgi_lease_release(rt, lease); /* the idle timer starts here */
     return st == SGI_OK ? 0 : failed(tensor.name, st, &err);
 }
 
-static int run(const char *path, const char *name)
+static int run(const char *path, const char *name, const char *device)
 {
-    sgi_error    err = { .struct_size = sizeof err };
-    sgi_runtime *rt;
-    sgi_status   st;
-    int          rc;
+    sgi_error          err = { .struct_size = sizeof err };
+    sgi_runtime_config config;
+    sgi_device_config  where;
+    sgi_runtime       *rt;
+    sgi_status         st;
+    int                rc;
 
-    st = sgi_runtime_open(NULL, &rt, &err);
+    sgi_device_config_init(&where, sizeof where);
+    where.name = device;
+    sgi_runtime_config_init(&config, sizeof config);
+    config.devices = &where;
+    config.devices_count = 1;
+    st = sgi_runtime_open(&config, &rt, &err);
     if (st != SGI_OK)
         return failed("open", st, &err);
     rc = use(rt, path, name);
@@ -75,18 +82,18 @@ static int run(const char *path, const char *name)
 
 int main(int argc, char **argv)
 {
-    static const char usage[] = "usage: quickstart MODEL [TENSOR]\n"
+    static const char usage[] = "usage: quickstart MODEL [TENSOR [DEVICE]]\n"
                                 "Loads a safetensors or GGUF model and prints the first bytes of a tensor: the named\n"
-                                "one, or the first.\n";
+                                "one, or the first. DEVICE is host (the default), or cuda:0 and so on.\n";
     int               rc = 0;
 
     if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         fputs(usage, stdout);
-    } else if (argc < 2 || argc > 3 || argv[1][0] == '-') {
+    } else if (argc < 2 || argc > 4 || argv[1][0] == '-') {
         fputs(usage, stderr);
         return 2;
     } else {
-        rc = run(argv[1], argc == 3 ? argv[2] : NULL);
+        rc = run(argv[1], argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : "host");
     }
     if (fflush(stdout) == 0 && !ferror(stdout))
         return rc;

@@ -828,6 +828,17 @@ SGI_API sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uin
                                            sgi_error *err);
 
 /**
+ * Copy some of a tensor's bytes into host memory, wherever it lies.
+ *
+ * @param offset, bytes  within the tensor
+ * @param dst            room for `bytes`; what is in it after an error is not said
+ * @return as sgi_lease_tensor_wait() · SGI_E_INVALID (past the tensor's end)
+ * Threads: any. Blocks: until the tensor is there, then while copying.
+ */
+SGI_API sgi_status sgi_lease_tensor_read(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint64_t offset, void *dst,
+                                         uint64_t bytes, sgi_error *err);
+
+/**
  * One part of an image: [prefix][the file's bytes from its data start on].
  *
  * The prefix is what the engine filled. Without such an engine it is a few bytes of no meaning that keep the

@@ -179,6 +179,8 @@ sgi_status sgi__local_tensor_wait(struct sgi__place *p, uint64_t instance, uint6
                                   sgi_error *err);
 sgi_status sgi__local_tensor_digest(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t *xxh3_out,
                                     sgi_error *err);
+sgi_status sgi__local_tensor_read(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t offset, void *dst,
+                                  uint64_t bytes, sgi_error *err);
 sgi_status sgi__local_image(struct sgi__place *p, uint64_t instance, uint32_t part, sgi_image *image_out,
                             sgi_error *err);
 sgi_status sgi__local_tensor_order(struct sgi__place *p, uint64_t instance, uint64_t index, void *stream,

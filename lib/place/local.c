@@ -244,6 +244,7 @@ const struct sgi__place_ops sgi__place_local = {
     .tensor = sgi__local_tensor,
     .tensor_wait = sgi__local_tensor_wait,
     .tensor_digest = sgi__local_tensor_digest,
+    .tensor_read = sgi__local_tensor_read,
     .image = sgi__local_image,
     .tensor_order = sgi__local_tensor_order,
     .run = sgi__local_run,

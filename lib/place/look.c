@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Looking at an instance of the local place. Whoever asks holds a lease on it, or is told that it is gone. */
+#include <string.h>
+
 #include "base/error.h"
 #include "load/hash.h"
 #include "load/read_back.h"
@@ -99,6 +101,34 @@ sgi_status sgi__local_tensor_digest(struct sgi__place *p, uint64_t instance, uin
         return st;
     sgi__local_tensor(p, instance, index, &view, NULL);
     return digest(p, sgi__place_instance(p, instance), &view, xxh3_out, err);
+}
+
+sgi_status sgi__local_tensor_read(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t offset, void *dst,
+                                  uint64_t bytes, sgi_error *err)
+{
+    struct place_instance   *i = sgi__place_instance(p, instance);
+    struct sgi__device_scope scope;
+    sgi_view                 view = { 0 };
+    sgi_status               st = sgi__local_tensor_wait(p, instance, index, UINT64_MAX, err);
+
+    if (st != SGI_OK)
+        return st;
+    sgi__local_tensor(p, instance, index, &view, NULL);
+    if (offset > view.bytes || bytes > view.bytes - offset)
+        return sgi__error(err, SGI_E_INVALID, "model '%s': tensor %llu has %llu bytes, not %llu from %llu on",
+                          i->model->spec.name, (unsigned long long)index, (unsigned long long)view.bytes,
+                          (unsigned long long)bytes, (unsigned long long)offset);
+    if (bytes == 0)
+        return SGI_OK;
+    if (!i->on) {
+        memcpy(dst, (const char *)view.data + offset, bytes);
+        return SGI_OK;
+    }
+    st = sgi__place_enter(p, i, &scope, err);
+    if (st != SGI_OK)
+        return st;
+    st = sgi__read_back(i->on->device, (uint64_t)(uintptr_t)view.data + offset, dst, bytes, err);
+    return sgi__place_leave(p, i, &scope, NULL, st, err);
 }
 
 sgi_status sgi__place_no_image(const struct place_instance *i, sgi_error *err)

@@ -138,6 +138,8 @@ struct sgi__place_ops {
                               sgi_error *err);
     sgi_status (*tensor_digest)(struct sgi__place *p, uint64_t instance, uint64_t tensor, uint64_t *xxh3_out,
                                 sgi_error *err);
+    sgi_status (*tensor_read)(struct sgi__place *p, uint64_t instance, uint64_t tensor, uint64_t offset, void *dst,
+                              uint64_t bytes, sgi_error *err);
     sgi_status (*image)(struct sgi__place *p, uint64_t instance, uint32_t part, sgi_image *image_out,
                         sgi_error *err); /* fd is the caller's */
     /* What is queued on the device's stream from now on begins once the tensor is there. */

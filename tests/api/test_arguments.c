@@ -130,6 +130,9 @@ static void null_is_refused_everywhere(void **state)
     INVALID(sgi_lease_tensor_wait(NULL, lease, 0, 1, NULL));
     INVALID(sgi_lease_tensor_digest(NULL, lease, 0, &digest, NULL));
     INVALID(sgi_lease_tensor_digest(rt, lease, 0, NULL, NULL));
+    INVALID(sgi_lease_tensor_read(NULL, lease, 0, 0, &digest, 1, NULL));
+    INVALID(sgi_lease_tensor_read(rt, lease, 0, 0, NULL, 1, NULL));
+    INVALID(sgi_lease_tensor_on(NULL, lease, 0, NULL, NULL));
     INVALID(sgi_lease_image(NULL, lease, 0, &image, NULL));
     INVALID(sgi_lease_image(rt, lease, 0, NULL, NULL));
     INVALID(sgi_lease_run(NULL, lease, run_nothing, NULL, NULL));
@@ -354,6 +357,8 @@ static void is_no_lease(sgi_runtime *rt, uint64_t id)
     assert_true(strlen(err.message) > 0);
     STALE(sgi_lease_tensor_wait(rt, id, 0, 1, &err));
     STALE(sgi_lease_tensor_digest(rt, id, 0, &digest, &err));
+    STALE(sgi_lease_tensor_read(rt, id, 0, 0, &digest, 1, &err));
+    STALE(sgi_lease_tensor_on(rt, id, 0, NULL, &err));
     STALE(sgi_lease_image(rt, id, 0, &image, &err));
     STALE(sgi_lease_run(rt, id, run_nothing, NULL, &err));
     STALE(sgi_lease_stream(rt, id, &stream, NULL));

@@ -68,6 +68,11 @@ static void tensors_are_where_the_view_says(void **state)
     assert_int_equal(sgi_lease_tensor(f.rt, lease, UINT64_MAX, &view, &f.err), SGI_E_NOT_FOUND);
     assert_int_equal(sgi_lease_tensor_wait(f.rt, lease, 3, 1, &f.err), SGI_E_NOT_FOUND);
     assert_int_equal(sgi_lease_tensor_digest(f.rt, lease, 3, &digest, &f.err), SGI_E_NOT_FOUND);
+    uint64_t some = 0, bytes = host_tensor(f.rt, lease, 0).bytes;
+    assert_int_equal(sgi_lease_tensor_read(f.rt, lease, 3, 0, &some, 1, &f.err), SGI_E_NOT_FOUND);
+    assert_int_equal(sgi_lease_tensor_read(f.rt, lease, 0, bytes, &some, 0, &f.err), SGI_OK);
+    assert_int_equal(sgi_lease_tensor_read(f.rt, lease, 0, bytes, &some, 1, &f.err), SGI_E_INVALID);
+    assert_int_equal(sgi_lease_tensor_read(f.rt, lease, 0, UINT64_MAX, &some, 2, &f.err), SGI_E_INVALID);
     assert_int_equal(digest, 5);
     host_release(f.rt, lease);
     tear_down(&f);

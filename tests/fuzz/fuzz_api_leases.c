@@ -46,6 +46,12 @@ static void step_tensor(struct world *w)
 
     ONE_OF(w, waited, SGI_E_STALE, SGI_E_NOT_FOUND, SGI_E_TIMEOUT, LOAD_FAILED);
     check_stale(known, waited, SGI_OK);
+    if (waited != SGI_E_TIMEOUT) {
+        uint8_t    bytes[64];
+        uint64_t   offset = below(w, 3) * 1000;
+        sgi_status got = sgi_lease_tensor_read(w->rt, lease, index, offset, bytes, below(w, 65), err_of(w));
+        ONE_OF(w, got, SGI_E_STALE, SGI_E_NOT_FOUND, SGI_E_INVALID, LOAD_FAILED);
+    }
     if (waited != SGI_E_TIMEOUT) { /* on a host it waits as long as that takes */
         sgi_status on = sgi_lease_tensor_on(w->rt, lease, index, NULL, err_of(w));
         ONE_OF(w, on, SGI_E_STALE, SGI_E_NOT_FOUND, LOAD_FAILED);

@@ -438,6 +438,7 @@ static void step_nulls(struct world *w)
         { sgi_ticket_wait(rt, model, 1, NULL, NULL) },
         { sgi_lease_tensor(rt, lease, 0, NULL, NULL) },
         { sgi_lease_tensor_digest(rt, lease, 0, NULL, NULL) },
+        { sgi_lease_tensor_read(rt, lease, 0, 0, NULL, 1, NULL) },
         { sgi_lease_image(rt, lease, 0, NULL, NULL) },
         { sgi_lease_run(rt, lease, NULL, NULL, NULL) },
         { sgi_lease_stream(rt, lease, NULL, NULL) },

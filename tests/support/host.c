@@ -212,6 +212,11 @@ void host_same_bytes(sgi_runtime *rt, sgi_model model, sgi_lease lease, const st
         assert_int_equal(view.bytes, t.bytes);
         if (host_is_host() && t.bytes > 0 && memcmp(view.data, files[t.part].data + t.file_offset, t.bytes) != 0)
             fail_msg("tensor %s: its bytes are not the file's", t.name);
+        uint8_t  some[64];
+        uint64_t some_bytes = t.bytes < sizeof some ? t.bytes : sizeof some, from = t.bytes - some_bytes;
+        good(sgi_lease_tensor_read(rt, lease, count, from, some, some_bytes, &err), &err, "read");
+        if (some_bytes > 0 && memcmp(some, files[t.part].data + t.file_offset + from, some_bytes) != 0)
+            fail_msg("tensor %s: what is read of it is not the file's", t.name);
         good(sgi_lease_tensor_digest(rt, lease, count, &digest, &err), &err, "digest");
         if (digest != test_xxh3(files[t.part].data + t.file_offset, t.bytes))
             fail_msg("tensor %s: its digest is not the file's", t.name);

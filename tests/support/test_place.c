@@ -338,6 +338,17 @@ static sgi_status tensor_digest(struct sgi__place *p, uint64_t instance, uint64_
     return st;
 }
 
+static sgi_status tensor_read(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t offset, void *dst,
+                              uint64_t bytes, sgi_error *err)
+{
+    struct incarnation *life = look(p, instance);
+    if (!life)
+        return has_died(err);
+    sgi_status st = inside->tensor_read(life->inner, instance, index, offset, dst, bytes, err);
+    look_away(life);
+    return st;
+}
+
 static sgi_status image(struct sgi__place *p, uint64_t instance, uint32_t part, sgi_image *image_out, sgi_error *err)
 {
     struct incarnation *life = look(p, instance);
@@ -587,6 +598,7 @@ const struct sgi__place_ops test_place_ops = {
     .tensor = tensor,
     .tensor_wait = tensor_wait,
     .tensor_digest = tensor_digest,
+    .tensor_read = tensor_read,
     .image = image,
     .tensor_order = tensor_order,
     .run = run,

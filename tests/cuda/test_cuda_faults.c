@@ -233,7 +233,7 @@ static void one_call_fails(const struct subject *s, const char *more, uint32_t c
 {
     uint32_t failures = 0;
 
-    for (uint64_t n = 1;; n += every || n < 3 ? 1 : n) {
+    for (uint64_t n = 1;; n += every ? 1 : 3 * n) {
         uint64_t before = fake.fakecuda_calls(s->call);
         failures += live(s->call, n, more, code);
         if (fake.fakecuda_calls(s->call) - before < n)

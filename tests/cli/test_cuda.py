@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgi load --device cuda:0` on the fake driver: the digests are the file's, copies may be late, and one fault is either
+survived or told."""
+
+import os
+import subprocess
+
+import command
+import models
+from command import HANGS, Case, Done, digests, main
+
+RUN = os.path.join(command.HERE, "..", "fakecuda", "run")
+CALLS = ("cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuMemAddressReserve", "cuMemCreate",
+         "cuMemMap", "cuMemSetAccess", "cuMemHostRegister_v2", "cuStreamCreate", "cuEventCreate", "cuEventRecord",
+         "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize")
+
+
+class Cuda(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        large = [(f"layer.{i}", "BF16", [1 << 18]) for i in range(12)] + [(f"norm.{i}", "F32", [33]) for i in range(40)]
+        cls.models = (models.single(cls.folder), models.single(cls.folder, "large.safetensors", large),
+                      models.single(cls.folder, "odd.safetensors", metadata={"x": "y"}, pad_to=1),
+                      models.single(cls.folder, "none.safetensors", []), models.sharded(cls.folder),
+                      models.gguf(cls.folder), models.gguf_split(cls.folder))
+
+    def load(self, model, *argv, fake=(), device="cuda:0"):
+        words = [RUN, "--build", os.environ["SGI_BUILD_DIR"], *fake, "--", command.SGI, "load", model.path, "--device",
+                 device, "--digest", "--json", "--block", "64K", *argv]
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=HANGS, check=False)
+        return Done(done.returncode, done.stdout, done.stderr, 0)
+
+    def same(self, model, done):
+        self.assertEqual((done.code, done.err), (0, ""), done)
+        for record in done.lines():
+            self.assertEqual(record["device"], "cuda:0")
+            self.assertEqual({t["name"]: t["xxh3"] for t in record["tensors"]}, digests(model))
+
+    def test_the_bytes_on_the_device_are_the_files(self):
+        for model in self.models:
+            for fake in ((), ("--delay", "1000,2000"), ("--nvml", "off"), ("--driver", "550")):
+                with self.subTest(model=model.path, fake=fake):
+                    self.same(model, self.load(model, "--repeat", "2", fake=fake))
+
+    def test_one_fault_is_survived_or_told(self):
+        model, told = self.models[1], set()
+        for call in CALLS:
+            for nth in (1, 9):
+                with self.subTest(call=call, nth=nth):
+                    done = self.load(model, fake=("--fault", f"{call} {nth} error 304"))
+                    if done.code == 0:
+                        self.same(model, done)
+                        continue
+                    self.assertEqual((done.code, done.out), (1, ""), done)
+                    self.assert_one_line(done, "sgi: ")
+                    self.assertRegex(done.err, r"cuda:0: (CUDA: )?cu\w+.*\(304\)", done)
+                    told.add(call)
+        self.assertEqual(told, set(CALLS) - {"cuMemHostRegister_v2"})
+
+    def test_a_byte_that_a_copy_changed_is_seen(self):
+        done = self.load(self.models[1], fake=("--fault", "@copy 3 corrupt"))
+        self.assertEqual(done.code, 0, done)
+        self.assertNotEqual({t["name"]: t["xxh3"] for t in done.lines()[0]["tensors"]}, digests(self.models[1]))
+
+    def test_errors_that_stay_are_told(self):
+        done = self.load(self.models[1], fake=("--fault", "@copy 2 sticky 700"))
+        self.assertEqual((done.code, done.out), (1, ""), done)
+        self.assertRegex(done.err, r"^sgi: .*cuda:0: .*ILLEGAL_ADDRESS \(700\)$", done)
+
+    def test_what_is_not_there_is_named(self):
+        for device, cause in (("cuda:1", "there is no such device; the driver shows 1"), ("cuda:x", "there are 'host'")):
+            done = self.load(self.models[0], device=device)
+            self.assertEqual((done.code, done.out), (1, ""), done)
+            self.assertIn(cause, done.err)
+
+
+if __name__ == "__main__":
+    main()

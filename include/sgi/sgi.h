@@ -383,7 +383,10 @@ typedef struct sgi_engine sgi_engine; /**< the callbacks that turn weights into 
 enum {
     SGI_IMAGE_ANY = 0,          /**< anonymous memory in huge pages: the fastest to fill and to free */
     SGI_IMAGE_FD = 1u << 0,     /**< a sealed memfd for each part, for consumers that open files */
-    SGI_IMAGE_HUGETLB = 1u << 1 /**< that memfd may be of 2 MiB pages, where the system has them reserved */
+    SGI_IMAGE_HUGETLB = 1u << 1, /**< that memfd may be of 2 MiB pages, where the system has them reserved */
+    SGI_IMAGE_SCRUB = 1u << 2    /**< on a device with memory of its own it is zeroed before the driver has it back; the
+                                      metrics say what that cost. Host memory needs none: the kernel gives it out
+                                      zeroed, and the library reuses it for the same tenant only */
 };
 
 /** Tiers, from far to near. */
@@ -409,7 +412,7 @@ typedef struct sgi_tensor_check {
  */
 typedef struct sgi_model_config {
     uint32_t    struct_size;
-    uint32_t    flags;           /**< SGI_IMAGE_FD, SGI_IMAGE_HUGETLB */
+    uint32_t    flags;           /**< SGI_IMAGE_FD, SGI_IMAGE_HUGETLB, SGI_IMAGE_SCRUB */
     const char *name;            /**< unique in the runtime, 1 to 255 bytes of UTF-8 without control characters */
     const char *path;            /**< .safetensors, .gguf, *.safetensors.index.json, or a folder with one model */
     const sgi_engine *engine;    /**< NULL: weights only. The table is copied; its `user` must outlive the model */

@@ -274,6 +274,14 @@ sgi_status sgi__load_wait_begun(struct sgi__load *load, sgi_error *err)
     return st;
 }
 
+bool sgi__load_has_begun(struct sgi__load *load)
+{
+    pthread_mutex_lock(&load->mutex);
+    bool begun = load->begun;
+    pthread_mutex_unlock(&load->mutex);
+    return begun;
+}
+
 sgi_status sgi__load_wait_prefixes(struct sgi__load *load, sgi_error *err)
 {
     pthread_mutex_lock(&load->mutex);

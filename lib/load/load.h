@@ -90,6 +90,7 @@ sgi_status sgi__load_wait_tensor(struct sgi__load *load, uint64_t tensor, uint64
 sgi_status sgi__load_order_tensor(struct sgi__load *load, uint64_t tensor, void *native_stream, sgi_error *err);
 /* Until the device's memory can be used, though nothing is in it yet. */
 sgi_status sgi__load_wait_begun(struct sgi__load *load, sgi_error *err);
+bool       sgi__load_has_begun(struct sgi__load *load); /* it can, now; nothing is there before */
 sgi_status sgi__load_wait_prefixes(struct sgi__load *load, sgi_error *err);
 sgi_status sgi__load_wait(struct sgi__load *load, sgi_error *err); /* run and prefixes */
 bool       sgi__load_canceled(struct sgi__load *load);

@@ -231,6 +231,11 @@ static void ends(struct walk *w, const struct sgi__metrics_snapshot *s)
     histogram(w, &s->counts.unload, durations);
     single(w, SGI_SAMPLE_GAUGE, "sgi_unload_residual_bytes",
            "Bytes that models which have left could not give back, over all of them.", s->counts.residue_bytes);
+    single(w, SGI_SAMPLE_COUNTER, "sgi_scrub_bytes_total", "Device memory zeroed before it was given back.",
+           s->counts.scrub_bytes);
+    w->sample.is_ns = true;
+    single(w, SGI_SAMPLE_COUNTER, "sgi_scrub_seconds_total", "Time that took.", s->counts.scrub_ns);
+    w->sample.is_ns = false;
 }
 
 static void holdings(struct walk *w, const struct sgi__metrics_snapshot *s)

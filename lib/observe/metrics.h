@@ -50,6 +50,7 @@ struct sgi__metrics {
     uint64_t                 failures[SGI_STEP_COUNT];
     struct sgi__histogram    unload;
     uint64_t                 residue_bytes;
+    uint64_t                 scrub_bytes, scrub_ns;
     uint64_t                 evictions[SGI__CAUSE_COUNT]; /* from a device */
     uint64_t                 drops[SGI__CAUSE_COUNT];     /* from host memory */
     struct sgi__histogram    age;                         /* of evictions: since the last use */

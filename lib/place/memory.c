@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "place/instance.h"
 
@@ -341,15 +342,36 @@ bool sgi__place_canceled(struct place_instance *i)
 
 /* ---- given back ---- */
 
+/* What was on the device is nobody else's business. */
+static void scrub(struct place_instance *i, struct sgi__place_event *event)
+{
+    struct sgi__device *d = i->on->device;
+    struct sgi__stream *stream = NULL;
+    uint64_t            since = sgi__clock_now_ns();
+
+    if (!(i->model->spec.flags & SGI_IMAGE_SCRUB) || !sgi__load_has_begun(i->load) ||
+        d->ops->stream_new(d, &stream, NULL) != SGI_OK)
+        return;
+    sgi_status st = d->ops->zero(d, stream, i->arena->base, i->arena->bytes, NULL);
+    sgi_status waited = d->ops->stream_wait(d, stream, NULL);
+    d->ops->stream_free(d, stream);
+    if (st != SGI_OK || waited != SGI_OK)
+        return;
+    event->scrub_bytes = i->arena->bytes;
+    event->scrub_ns = sgi__clock_now_ns() - since;
+}
+
 /* What needs the context goes first. Where that did not open, there is nothing; where it is lost, nothing is waited
  * for. */
-static void free_arena(struct sgi__place *p, struct place_instance *i)
+static void free_arena(struct sgi__place *p, struct place_instance *i, struct sgi__place_event *event)
 {
     struct sgi__device      *d = i->on->device;
     struct sgi__device_scope scope;
     bool                     inside = sgi__staging_try_enter(i->on->staging, &scope);
     uint64_t                 bytes = i->arena->bytes;
 
+    if (inside)
+        scrub(i, event);
     for (uint32_t n = 0; n < LEASE_STREAMS_MAX; n++)
         d->ops->stream_free(d, i->lease_streams[n]);
     d->ops->stream_free(d, i->stream);
@@ -372,7 +394,7 @@ static void work_free(struct job *job, sgi_error *err)
     (void)err;
     sgi__place_remove(job->place, i);
     if (i->on)
-        free_arena(job->place, i);
+        free_arena(job->place, i, &job->event);
     instance_free(i);
     sgi__image_free(job->place->memory, image);
 }

@@ -45,7 +45,8 @@ struct sgi__place_event {
     sgi_model                  model;
     uint64_t                   instance;
     uint64_t                   bytes;
-    const sgi_error           *error; /* when status is not SGI_OK; valid during the event */
+    uint64_t                   scrub_bytes, scrub_ns; /* FREED: zeroed before, and how long that took */
+    const sgi_error           *error;                 /* when status is not SGI_OK; valid during the event */
 };
 
 /* What a place needs from its owner. */

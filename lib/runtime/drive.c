@@ -245,6 +245,8 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
         sgi__rt_calls_died(rt);
     if (sgi__core_event(rt->core, sgi__rt_now(rt), &e))
         sgi__rt_observe_place(rt, &e, reports ? &report : NULL);
+    rt->metrics.scrub_bytes += event->scrub_bytes;
+    rt->metrics.scrub_ns += event->scrub_ns;
     sgi__rt_leave(rt);
 
     if (e.status != SGI_OK && e.status != SGI_E_CANCELED && event->error)

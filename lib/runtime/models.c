@@ -78,7 +78,7 @@ static sgi_status check_config(const sgi_runtime *rt, const sgi_model_config *gi
         return st;
     if (!c->path || !*c->path)
         return sgi__error(err, SGI_E_INVALID, "model '%s': path is missing", c->name);
-    if (c->flags & ~(uint32_t)(SGI_IMAGE_FD | SGI_IMAGE_HUGETLB))
+    if (c->flags & ~(uint32_t)(SGI_IMAGE_FD | SGI_IMAGE_HUGETLB | SGI_IMAGE_SCRUB))
         return sgi__error(err, SGI_E_INVALID, "model '%s': flags has unknown bits: 0x%x", c->name, c->flags);
     if (c->engine_bytes > UINT64_MAX / 4)
         return sgi__error(err, SGI_E_INVALID, "model '%s': engine_bytes is absurd: %llu", c->name,

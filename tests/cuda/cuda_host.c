@@ -97,6 +97,30 @@ void cuda_wait_zero(struct fixture *f, uint32_t device)
     test_wait_until(is_zero, &(struct on_device){ f, device }, "a device does not come to zero");
 }
 
+struct wanted_sample {
+    const char *family;
+    double      value;
+    bool        found;
+};
+
+static int is_it(void *user, const sgi_sample *sample)
+{
+    struct wanted_sample *w = user;
+    if (strcmp(sample->name, w->family) == 0) {
+        w->value = sample->value;
+        w->found = true;
+    }
+    return 0;
+}
+
+double cuda_metric(struct fixture *f, const char *family)
+{
+    struct wanted_sample w = { .family = family };
+    assert_int_equal(sgi_metrics_snapshot(f->rt, is_it, &w), SGI_OK);
+    assert_true(w.found);
+    return w.value;
+}
+
 void cuda_same_bytes(struct fixture *f, sgi_model model, sgi_lease lease, const struct test_file *file)
 {
     static uint8_t seen[MIB(4)];

@@ -30,6 +30,8 @@ void cuda_close(struct fixture *f);
 void cuda_advance(struct fixture *f, uint64_t ms);
 void cuda_wait_zero(struct fixture *f, uint32_t device); /* no instance there, and no context of ours */
 
+double cuda_metric(struct fixture *f, const char *family); /* one without labels */
+
 /* Every tensor by digest, and as it lies on the device where `lease` is. */
 void cuda_same_bytes(struct fixture *f, sgi_model model, sgi_lease lease, const struct test_file *file);
 

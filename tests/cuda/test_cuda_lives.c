@@ -217,6 +217,26 @@ static void an_image_is_not_to_be_had(void **state)
     cuda_close(&f);
 }
 
+/* Before the driver has it back. */
+static void what_is_to_be_scrubbed_is_zero_when_it_goes(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0", 0);
+    sgi_model_config   mc = host_model("m", file.path, NULL);
+    uint64_t           before = fake.fakecuda_calls("cuMemsetD8Async");
+
+    (void)state;
+    cuda_open(&f, &config);
+    mc.flags = SGI_IMAGE_SCRUB;
+    sgi_model model = host_register(f.rt, &mc);
+    host_release(f.rt, host_acquire(f.rt, model));
+    cuda_wait_zero(&f, 0);
+    assert_int_equal(fake.fakecuda_calls("cuMemsetD8Async"), before + 1);
+    assert_true(cuda_metric(&f, "sgi_scrub_bytes_total") == (double)MIB(6));
+    assert_true(cuda_metric(&f, "sgi_scrub_seconds_total") > 0);
+    cuda_close(&f);
+}
+
 /* ---- several ---- */
 
 /* One each, on devices that are kept apart; they come, serve and go beside each other. */
@@ -324,6 +344,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(a_residence_serves_host_and_device, cuda_clear),
         cmocka_unit_test_setup(a_prefetch_to_dram_needs_no_device, cuda_clear),
         cmocka_unit_test_setup(an_image_is_not_to_be_had, cuda_clear),
+        cmocka_unit_test_setup(what_is_to_be_scrubbed_is_zero_when_it_goes, cuda_clear),
         cmocka_unit_test_setup(a_context_of_others_is_shared_and_stays, cuda_clear),
         cmocka_unit_test_setup(a_context_that_does_not_open_is_told, cuda_clear),
         cmocka_unit_test_prestate(models_come_and_go_beside_each_other, one),

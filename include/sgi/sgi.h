@@ -923,7 +923,7 @@ typedef struct sgi_timing {
     uint64_t  cpu_ns;         /**< processor time of the loading threads */
     uint64_t  bounced_bytes;  /**< copied in memory because the file's layout left no other way */
     uint64_t  reread_bytes;   /**< read again after a failed check */
-    char      engine[16];     /**< what read the files: "uring", "threads", or "" */
+    char      engine[16];     /**< what read the files: "uring", "threads"; "peer": another device had it; or "" */
     sgi_phase phases[16];     /**< by step: SGI_STEP_QUEUE, SGI_STEP_SOURCE, ... */
     uint64_t  limited_ns;     /**< of load_ns: reads were held back by read_bytes_per_s_max */
 } sgi_timing;

@@ -70,6 +70,34 @@ static bool others(struct sgi__device *d)
     return open ? before : is_active(c);
 }
 
+/* ---- others of its kind ---- */
+
+static const struct sgi__device_ops ops;
+
+static void share_with(struct sgi__device *d, struct sgi__device *const *others, uint32_t count)
+{
+    struct cuda_device *c = sgi__cuda_device(d);
+
+    for (uint32_t n = 0; n < count && c->peers_count < CUDA_PEERS_MAX; n++) {
+        int can = 0;
+        if (others[n] == d || others[n]->ops != &ops)
+            continue;
+        cu_device other = sgi__cuda_device(others[n])->device;
+        if (other != c->device && c->cuda.cuDeviceCanAccessPeer(&can, other, c->device) == CU_OK && can)
+            c->peers[c->peers_count++] = other;
+    }
+}
+
+static bool reaches(const struct sgi__device *d, const struct sgi__device *other)
+{
+    const struct cuda_device *c = (const struct cuda_device *)d, *from = (const struct cuda_device *)other;
+
+    for (uint32_t n = 0; other->ops == &ops && n < from->peers_count; n++)
+        if (from->peers[n] == c->device)
+            return true;
+    return false;
+}
+
 /* ---- context ---- */
 
 static sgi_status context_open(struct sgi__device *d, sgi_error *err)
@@ -189,6 +217,8 @@ static const struct sgi__device_ops ops = {
     .arena_map = sgi__cuda_arena_map,
     .arena_grow = sgi__cuda_arena_grow,
     .arena_free = sgi__cuda_arena_free,
+    .share_with = share_with,
+    .reaches = reaches,
     .enter = enter,
     .leave = leave,
     .stream_new = sgi__cuda_stream_new,
@@ -197,6 +227,7 @@ static const struct sgi__device_ops ops = {
     .stream_wait = sgi__cuda_stream_wait,
     .copy_in = sgi__cuda_copy_in,
     .copy_out = sgi__cuda_copy_out,
+    .copy_over = sgi__cuda_copy_over,
     .zero = sgi__cuda_zero,
     .mark_new = sgi__cuda_mark_new,
     .mark_free = sgi__cuda_mark_free,

@@ -14,12 +14,16 @@ struct cuda_pin {
     struct cuda_pin *next;
 };
 
+enum { CUDA_PEERS_MAX = 32 };
+
 struct cuda_device {
     struct sgi__device base; /* first */
     struct sgi__cuda   cuda; /* the driver's functions */
     struct sgi__nvml   nvml;
     uint32_t           ordinal;
     cu_device          device;
+    cu_device          peers[CUDA_PEERS_MAX]; /* that may read its arenas */
+    uint32_t           peers_count;
 
     pthread_mutex_t mutex; /* a leaf; never held across a call of the driver */
     /* under the mutex */
@@ -54,6 +58,8 @@ sgi_status sgi__cuda_copy_in(struct sgi__device *d, struct sgi__stream *stream, 
                              uint64_t bytes, sgi_error *err);
 sgi_status sgi__cuda_copy_out(struct sgi__device *d, struct sgi__stream *stream, void *dst, uint64_t src,
                               uint64_t bytes, sgi_error *err);
+sgi_status sgi__cuda_copy_over(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t src,
+                               uint64_t bytes, sgi_error *err);
 sgi_status sgi__cuda_zero(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t bytes,
                           sgi_error *err);
 sgi_status sgi__cuda_mark_new(struct sgi__device *d, struct sgi__mark **mark_out, sgi_error *err);

@@ -124,13 +124,26 @@ static void unmap_from(struct cuda_device *c, struct cuda_arena *a, uint32_t fir
     }
 }
 
-sgi_status sgi__cuda_arena_map(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err)
+/* To this device, and with `share` to those that were named too, if the driver lets them. */
+static cu_result give_access(struct cuda_device *c, struct cuda_arena *a, uint64_t from, bool share)
+{
+    cu_access list[1 + CUDA_PEERS_MAX] = { { .location = { CU_LOCATION_DEVICE, c->device },
+                                             .flags = CU_ACCESS_READ_WRITE } };
+
+    for (uint32_t n = 0; n < c->peers_count; n++)
+        list[1 + n] = (cu_access){ .location = { CU_LOCATION_DEVICE, c->peers[n] }, .flags = CU_ACCESS_READ };
+    bool shared = share && c->peers_count > 0 &&
+                  c->cuda.cuMemSetAccess(a->base.base + from, a->mapped - from, list, 1 + c->peers_count) == CU_OK;
+    if (share)
+        a->base.shared = shared;
+    return shared ? CU_OK : c->cuda.cuMemSetAccess(a->base.base + from, a->mapped - from, list, 1);
+}
+
+static sgi_status map_rest(struct sgi__device *d, struct cuda_arena *a, bool share, sgi_error *err)
 {
     struct cuda_device *c = sgi__cuda_device(d);
-    struct cuda_arena  *a = arena_of(arena);
     uint32_t            before = a->pieces_mapped;
     uint64_t            from = a->mapped;
-    cu_access           access = { .location = { CU_LOCATION_DEVICE, c->device }, .flags = CU_ACCESS_READ_WRITE };
     cu_result           code = CU_OK;
 
     for (; a->pieces_mapped < a->pieces_count; a->pieces_mapped++) {
@@ -143,13 +156,18 @@ sgi_status sgi__cuda_arena_map(struct sgi__device *d, struct sgi__arena *arena, 
         a->mapped += p->bytes;
     }
     if (a->mapped > from)
-        code = c->cuda.cuMemSetAccess(a->base.base + from, a->mapped - from, &access, 1);
+        code = give_access(c, a, from, share);
     if (code != CU_OK) {
         uint64_t bytes = a->mapped - from;
         unmap_from(c, a, before);
         return sgi__cuda_failed(err, code, "%s: cuMemSetAccess to %llu bytes", d->name, (unsigned long long)bytes);
     }
     return SGI_OK;
+}
+
+sgi_status sgi__cuda_arena_map(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err)
+{
+    return map_rest(d, arena_of(arena), true, err);
 }
 
 sgi_status sgi__cuda_arena_grow(struct sgi__device *d, struct sgi__arena *arena, uint64_t bytes, sgi_error *err)
@@ -165,7 +183,7 @@ sgi_status sgi__cuda_arena_grow(struct sgi__device *d, struct sgi__arena *arena,
     sgi_status st = take(c, a, more, err);
     if (st != SGI_OK)
         return st;
-    st = sgi__cuda_arena_map(d, arena, err);
+    st = map_rest(d, a, false, err);
     if (st != SGI_OK) {
         release_from(c, a, before);
         arena->bytes -= more;

@@ -70,6 +70,15 @@ sgi_status sgi__cuda_copy_out(struct sgi__device *d, struct sgi__stream *stream,
     return sgi__cuda_failed(err, code, "%s: cuMemcpyDtoHAsync of %llu bytes", d->name, (unsigned long long)bytes);
 }
 
+sgi_status sgi__cuda_copy_over(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t src,
+                               uint64_t bytes, sgi_error *err)
+{
+    cu_result code = sgi__cuda_device(d)->cuda.cuMemcpyDtoDAsync_v2(dst, src, bytes, stream_of(stream));
+    if (code == CU_OK)
+        return SGI_OK;
+    return sgi__cuda_failed(err, code, "%s: cuMemcpyDtoDAsync of %llu bytes", d->name, (unsigned long long)bytes);
+}
+
 sgi_status sgi__cuda_zero(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t bytes,
                           sgi_error *err)
 {

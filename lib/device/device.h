@@ -30,6 +30,7 @@ struct sgi__arena {
     uint64_t base;     /* address on the device */
     uint64_t bytes;    /* that are there */
     uint64_t reserved; /* of addresses */
+    bool     shared;   /* the others that were named may read what was there when it was mapped first */
 };
 
 /* What was current on a thread. */
@@ -68,6 +69,11 @@ struct sgi__device_ops {
     sgi_status (*arena_grow)(struct sgi__device *d, struct sgi__arena *arena, uint64_t bytes, sgi_error *err);
     void (*arena_free)(struct sgi__device *d, struct sgi__arena *arena); /* NULL is a no-op */
 
+    /* Who else may be given copies of what is on it: named once, before there is an arena. reaches: such copies can be
+     * queued on `d`, from a shared arena of the other. */
+    void (*share_with)(struct sgi__device *d, struct sgi__device *const *others, uint32_t count);
+    bool (*reaches)(const struct sgi__device *d, const struct sgi__device *other);
+
     /* Makes it current on this thread, and then what was current before. They nest. leave: SGI_E_ENGINE when what ran
      * between the two left something else current; it is put right all the same. */
     sgi_status (*enter)(struct sgi__device *d, struct sgi__device_scope *scope, sgi_error *err);
@@ -85,6 +91,8 @@ struct sgi__device_ops {
                           uint64_t bytes, sgi_error *err);
     sgi_status (*copy_out)(struct sgi__device *d, struct sgi__stream *stream, void *dst, uint64_t src, uint64_t bytes,
                            sgi_error *err);
+    sgi_status (*copy_over)(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t src,
+                            uint64_t bytes, sgi_error *err); /* from another that it reaches, or its own */
     sgi_status (*zero)(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t bytes, sgi_error *err);
 
     sgi_status (*mark_new)(struct sgi__device *d, struct sgi__mark **mark_out, sgi_error *err); /* [inside] */
@@ -103,7 +111,7 @@ struct sgi__device_ops {
     void (*unpin)(struct sgi__device *d, void *at);
 };
 
-#define SGI__DEVICE_ABI 1
+#define SGI__DEVICE_ABI 2
 
 /* `ordinal` is the number in "host:0", "cuda:0". SGI_E_UNSUPPORTED with the reason; SGI_E_NOT_FOUND: there is no such
  * device; SGI_E_NO_MEMORY. No context is opened. */

@@ -106,6 +106,17 @@ static sgi_status leave(struct sgi__device *d, const struct sgi__device_scope *s
     return SGI_OK;
 }
 
+static void share_with(struct sgi__device *d, struct sgi__device *const *others, uint32_t count)
+{
+    (void)d, (void)others, (void)count;
+}
+
+static bool reaches(const struct sgi__device *d, const struct sgi__device *other)
+{
+    (void)d, (void)other; /* there is one memory, and nobody copies from one device of it to another */
+    return false;
+}
+
 /* A stream and a mark have to be something that is not NULL, and are never looked into. */
 static sgi_status stream_new(struct sgi__device *d, struct sgi__stream **stream_out, sgi_error *err)
 {
@@ -190,6 +201,12 @@ static sgi_status copy_out(struct sgi__device *d, struct sgi__stream *stream, vo
     return SGI_OK;
 }
 
+static sgi_status copy_over(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t src,
+                            uint64_t bytes, sgi_error *err)
+{
+    return copy_in(d, stream, dst, (const void *)(uintptr_t)src, bytes, err);
+}
+
 static sgi_status zero(struct sgi__device *d, struct sgi__stream *stream, uint64_t dst, uint64_t bytes, sgi_error *err)
 {
     (void)d, (void)stream, (void)err;
@@ -211,6 +228,8 @@ static const struct sgi__device_ops ops = {
     .arena_map = arena_map,
     .arena_grow = arena_grow,
     .arena_free = arena_free,
+    .share_with = share_with,
+    .reaches = reaches,
     .enter = enter,
     .leave = leave,
     .stream_new = stream_new,
@@ -219,6 +238,7 @@ static const struct sgi__device_ops ops = {
     .stream_wait = stream_wait,
     .copy_in = copy_in,
     .copy_out = copy_out,
+    .copy_over = copy_over,
     .zero = zero,
     .mark_new = mark_new,
     .mark_free = mark_free,

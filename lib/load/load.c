@@ -62,6 +62,13 @@ void sgi__load_keep(struct sgi__load *load, struct sgi__image *image, struct sgi
     load->spec.pins = pins;
 }
 
+void sgi__load_from(struct sgi__load *load, uint64_t arena_base)
+{
+    load->spec.from_arena = arena_base;
+    load->spec.image = NULL;
+    load->spec.from_image = false;
+}
+
 void sgi__load_free(struct sgi__load *load)
 {
     struct sgi__device *device = load && load->spec.staging ? sgi__staging_device(load->spec.staging) : NULL;

@@ -407,7 +407,7 @@ static sgi_status set_up(struct pipeline *p, sgi_error *err)
                                   spec->order_count, &p->plan, err);
     if (st == SGI_OK)
         st = sgi__arrivals_init(p, err);
-    if (st != SGI_OK || spec->from_image)
+    if (st != SGI_OK || spec->from_image || spec->from_arena)
         return st;
     p->parts = sgi__alloc_zero(spec->layout->parts_count, sizeof *p->parts);
     p->slots = sgi__alloc_zero(spec->depth_max, sizeof *p->slots);
@@ -498,6 +498,12 @@ static sgi_status run_image(struct pipeline *p, sgi_error *err)
     return st;
 }
 
+static sgi_status run_arena(struct pipeline *p, sgi_error *err)
+{
+    snprintf(p->report.engine, sizeof p->report.engine, "peer");
+    return sgi__arrivals_over(p, err);
+}
+
 sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
 {
     struct pipeline p = { .load = load };
@@ -506,7 +512,9 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
     p.report.load_start_ns = sgi__clock_now_ns();
     sgi_status st = set_up(&p, err);
     if (st == SGI_OK)
-        st = load->spec.from_image ? run_image(&p, err) : run_files(&p, err);
+        st = load->spec.from_arena   ? run_arena(&p, err)
+             : load->spec.from_image ? run_image(&p, err)
+                                     : run_files(&p, err);
     if (st == SGI_OK)
         st = sgi__arrivals_end(&p, err);
     p.report.cpu_ns = sgi__clock_thread_cpu_ns() - cpu;

@@ -63,6 +63,8 @@ sgi_status sgi__arrived(struct pipeline *p, const struct sgi__chunk *c, const ui
                         struct sgi__buffer *buffer, sgi_error *err);
 /* Likewise for one that has lain in the image, verified, since a load before: it goes to the device. */
 sgi_status sgi__arrivals_pass(struct pipeline *p, const struct sgi__chunk *c, sgi_error *err);
+/* All of it from another device's arena. */
+sgi_status sgi__arrivals_over(struct pipeline *p, sgi_error *err);
 /* Sends on what waits for the context, waiting for that if it must. */
 sgi_status sgi__arrivals_send(struct pipeline *p, sgi_error *err);
 /* Until all of it is on the device. */

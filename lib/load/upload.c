@@ -265,6 +265,14 @@ sgi_status sgi__upload_chunk(struct sgi__upload *u, const struct sgi__chunk *chu
     return st == SGI_OK ? sgi__upload_mark(u, err) : sgi__error_step(err, st, SGI_STEP_COPY);
 }
 
+sgi_status sgi__upload_over(struct sgi__upload *u, uint64_t from, uint64_t to, sgi_error *err)
+{
+    const struct sgi__load_spec *spec = &u->load->spec;
+    sgi_status st = u->device->ops->copy_over(u->device, u->stream, spec->arena->base + from, spec->from_arena + from,
+                                              to - from, err);
+    return st == SGI_OK ? sgi__upload_mark(u, err) : sgi__error_step(err, st, SGI_STEP_COPY);
+}
+
 sgi_status sgi__upload_again(struct sgi__upload *u, uint64_t tensor, uint64_t from, const uint8_t *bytes,
                              uint64_t count, sgi_error *err)
 {

@@ -28,6 +28,7 @@ sgi_status sgi__contexts_init(struct sgi__place *p, sgi_error *err)
         on->staging = sgi__staging_new(on->device, p->config.block_bytes + SGI__PLACE_ALIGN, SGI__STAGING_BYTES_MAX);
         if (!on->staging)
             return sgi__error(err, SGI_E_NO_MEMORY, "%s: out of memory", on->device->name);
+        on->device->ops->share_with(on->device, p->config.devices, count);
     }
     return SGI_OK;
 }

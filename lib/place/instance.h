@@ -62,8 +62,10 @@ struct place_instance {
     bool                   from_dram;
     void                  *engine_instance;
     struct sgi_stage       stage;
-    struct sgi__stream    *stream; /* its engine's, with `on` */
-    struct place_instance *next;   /* in its bucket */
+    struct sgi__stream    *stream;  /* its engine's, with `on` */
+    bool                   whole;   /* under the place's mutex: all is there, and others may copy it, */
+    uint32_t               copying; /* as so many do */
+    struct place_instance *next;    /* in its bucket */
 
     pthread_mutex_t growing; /* the arena, of which so much is given out; held across calls of the device */
     uint64_t        arena_used;
@@ -101,6 +103,7 @@ struct sgi__place {
     struct place_model    *models[BUCKETS];
     struct place_instance *instances[BUCKETS];
     struct place_device   *devices; /* as many as there are; fixed but for what is under the mutex */
+    pthread_cond_t         copied;  /* fewer copy from an instance than before */
 };
 
 /* A job of the place: work on a thread, and what it reports. */

@@ -191,6 +191,7 @@ static void close_place(struct sgi__place *p)
     sgi__image_memory_free(p->memory);
     sgi__contexts_fini(p);
     sgi__share_fini(&p->share);
+    pthread_cond_destroy(&p->copied);
     pthread_mutex_destroy(&p->mutex);
     sgi__free(p);
 }
@@ -202,6 +203,10 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     p->config = *config;
     pthread_mutex_init(&p->mutex, NULL);
+    if (sgi__cond_init(&p->copied)) {
+        sgi__free(p);
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
+    }
     sgi__share_init(&p->share);
     p->pool = sgi__pool_new("sgi-work", config->threads_max);
     p->memory = sgi__image_memory_new(config->spare_bytes_max);

@@ -210,8 +210,6 @@ void sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint
     sgi__place_report(p, &job.event);
 }
 
-/* ---- filled ---- */
-
 /* Host memory for what is to stay there. Without it the bytes only pass through. */
 static bool make_room_to_keep(struct sgi__place *p, struct place_instance *i, struct sgi__pins **pins_out)
 {
@@ -227,6 +225,53 @@ static bool make_room_to_keep(struct sgi__place *p, struct place_instance *i, st
     sgi__load_keep(i->load, i->image, *pins_out);
     return true;
 }
+
+/* ---- from another device ---- */
+
+/* One that has the model whole, on a device that this one reaches; it does not go while it is copied from. */
+static struct place_instance *take_peer(struct sgi__place *p, const struct place_instance *i)
+{
+    struct sgi__device    *d = i->on->device;
+    struct place_instance *found = NULL;
+
+    pthread_mutex_lock(&p->mutex);
+    for (uint32_t bucket = 0; bucket < BUCKETS && !found; bucket++)
+        for (struct place_instance *other = p->instances[bucket]; other && !found; other = other->next)
+            if (other->model == i->model && other != i && other->whole && other->arena->shared && !other->on->lost &&
+                d->ops->reaches(d, other->on->device))
+                found = other;
+    if (found)
+        found->copying++;
+    pthread_mutex_unlock(&p->mutex);
+    return found;
+}
+
+static void give_peer(struct sgi__place *p, struct place_instance *peer)
+{
+    pthread_mutex_lock(&p->mutex);
+    peer->copying--;
+    pthread_cond_broadcast(&p->copied);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void set_whole(struct sgi__place *p, struct place_instance *i)
+{
+    pthread_mutex_lock(&p->mutex);
+    i->whole = true;
+    pthread_mutex_unlock(&p->mutex);
+}
+
+/* Nobody begins to copy from it any more, and those who do are waited for. */
+static void end_copying(struct sgi__place *p, struct place_instance *i)
+{
+    pthread_mutex_lock(&p->mutex);
+    i->whole = false;
+    while (i->copying > 0)
+        pthread_cond_wait(&p->copied, &p->mutex);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+/* ---- filled ---- */
 
 static void forget_pins(struct sgi__pins *pins)
 {
@@ -253,12 +298,19 @@ static void end_keeping(struct job *job, struct sgi__pins *pins)
 
 static void work_load_on(struct job *job, bool keep, sgi_error *err)
 {
-    struct sgi__pins *pins = NULL;
-    bool              keeps = keep && make_room_to_keep(job->place, job->instance, &pins);
+    struct place_instance *i = job->instance, *peer = take_peer(job->place, i);
+    struct sgi__pins      *pins = NULL;
+    bool                   keeps = keep && !peer && make_room_to_keep(job->place, i, &pins);
 
+    if (peer)
+        sgi__load_from(i->load, peer->arena->base);
     job->event.status = sgi__place_said(job->place, job->instance->on, sgi__load_run(job->instance->load, err), err);
+    if (peer)
+        give_peer(job->place, peer);
     if (keeps)
         end_keeping(job, pins);
+    if (job->event.status == SGI_OK)
+        set_whole(job->place, i);
 }
 
 static void work_load_and_keep(struct job *job, sgi_error *err)
@@ -392,6 +444,8 @@ static void work_free(struct job *job, sgi_error *err)
     struct place_instance *i = job->instance;
     struct sgi__image     *image = i->image;
     (void)err;
+    if (i->on)
+        end_copying(job->place, i);
     sgi__place_remove(job->place, i);
     if (i->on)
         free_arena(job->place, i, &job->event);

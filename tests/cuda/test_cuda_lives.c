@@ -239,6 +239,44 @@ static void what_is_to_be_scrubbed_is_zero_when_it_goes(void **state)
 
 /* ---- several ---- */
 
+static bool is_granted(void *user)
+{
+    struct fixture *f = user;
+    cuda_advance(f, 10); /* that it waits so long makes another instance worth it */
+    return host_info(f->rt).requests_waiting == 0;
+}
+
+/* A second instance on another device: its bytes come from the first, which stays while they do. */
+static void a_device_that_has_a_model_gives_it_to_another(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0 cuda:1", 0);
+    sgi_model_config   mc = host_model("m", file.path, NULL);
+    sgi_ticket         ticket;
+    sgi_lease          second = 0;
+
+    (void)state;
+    config.dram_bytes_max = MIB(64);
+    cuda_open(&f, &config);
+    mc.leases_max = 1;
+    mc.instances_max = 2;
+    sgi_model model = host_register(f.rt, &mc);
+    sgi_lease first = host_acquire(f.rt, model);
+    fake.fakecuda_pace(3000, 1000, 1); /* so that the first is asked to go in the middle */
+    assert_int_equal(sgi_model_acquire(f.rt, model, NULL, &ticket, NULL, NULL, &f.err), SGI_OK);
+    test_wait_until(is_granted, &f, "no second instance comes up");
+    assert_int_equal(sgi_ticket_wait(f.rt, ticket, HOST_WAIT_MS, &second, &f.err), SGI_OK);
+    fake.fakecuda_pace(20, 80, 1);
+    assert_string_equal(host_timing(f.rt, second).engine, "peer");
+    assert_true(host_tensor(f.rt, first, 0).data != host_tensor(f.rt, second, 0).data);
+    host_release(f.rt, first);
+    cuda_same_bytes(&f, model, second, &file);
+    host_release(f.rt, second);
+    cuda_wait_zero(&f, 0);
+    cuda_wait_zero(&f, 1);
+    cuda_close(&f);
+}
+
 /* One each, on devices that are kept apart; they come, serve and go beside each other. */
 struct user {
     struct fixture *f;
@@ -345,6 +383,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(a_prefetch_to_dram_needs_no_device, cuda_clear),
         cmocka_unit_test_setup(an_image_is_not_to_be_had, cuda_clear),
         cmocka_unit_test_setup(what_is_to_be_scrubbed_is_zero_when_it_goes, cuda_clear),
+        cmocka_unit_test_setup(a_device_that_has_a_model_gives_it_to_another, cuda_clear),
         cmocka_unit_test_setup(a_context_of_others_is_shared_and_stays, cuda_clear),
         cmocka_unit_test_setup(a_context_that_does_not_open_is_told, cuda_clear),
         cmocka_unit_test_prestate(models_come_and_go_beside_each_other, one),

@@ -255,6 +255,58 @@ static void what_was_current_is_put_right(void **state)
     fake_cuda_nothing_is_held("contexts", 0);
 }
 
+/* What one device has another copies, where the hardware lets it: what was mapped first, and no engine's memory. */
+static void a_device_copies_what_another_shares(void **state)
+{
+    struct sgi__device      *d[2] = { NULL, NULL };
+    struct sgi__arena       *arena[2];
+    struct sgi__stream      *stream;
+    struct sgi__device_scope scope;
+    unsigned char            seen[64], want[64];
+
+    (void)state;
+    for (uint32_t n = 0; n < 2; n++)
+        assert_int_equal(sgi__device_cuda(n, &d[n], &err), SGI_OK);
+    assert_false(d[0]->ops->reaches(d[0], d[1]));
+    for (uint32_t n = 0; n < 2; n++) {
+        d[n]->ops->share_with(d[n], d, 2);
+        assert_int_equal(d[n]->ops->context_open(d[n], &err), SGI_OK);
+        assert_int_equal(d[n]->ops->arena_new(d[n], BYTES, 2 * BYTES, &arena[n], &err), SGI_OK);
+        assert_int_equal(d[n]->ops->enter(d[n], &scope, &err), SGI_OK);
+        assert_int_equal(d[n]->ops->arena_map(d[n], arena[n], &err), SGI_OK);
+        assert_int_equal(d[n]->ops->leave(d[n], &scope, &err), SGI_OK);
+        assert_true(arena[n]->shared);
+    }
+    assert_true(d[0]->ops->reaches(d[0], d[1]) && d[1]->ops->reaches(d[1], d[0]));
+    assert_false(d[0]->ops->reaches(d[0], d[0]));
+
+    number(want, sizeof want, 3);
+    assert_int_equal(d[1]->ops->enter(d[1], &scope, &err), SGI_OK);
+    assert_int_equal(d[1]->ops->arena_grow(d[1], arena[1], BYTES, &err), SGI_OK);
+    assert_int_equal(d[1]->ops->stream_new(d[1], &stream, &err), SGI_OK);
+    assert_int_equal(d[1]->ops->copy_in(d[1], stream, arena[1]->base + 100, want, sizeof want, &err), SGI_OK);
+    assert_int_equal(d[1]->ops->stream_wait(d[1], stream, &err), SGI_OK);
+    d[1]->ops->stream_free(d[1], stream);
+    assert_int_equal(d[1]->ops->leave(d[1], &scope, &err), SGI_OK);
+
+    assert_int_equal(d[0]->ops->enter(d[0], &scope, &err), SGI_OK);
+    assert_int_equal(d[0]->ops->stream_new(d[0], &stream, &err), SGI_OK);
+    assert_int_equal(d[0]->ops->copy_over(d[0], stream, arena[0]->base, arena[1]->base + 100, 64, &err), SGI_OK);
+    assert_int_equal(d[0]->ops->copy_out(d[0], stream, seen, arena[0]->base, 64, &err), SGI_OK);
+    assert_int_equal(d[0]->ops->stream_wait(d[0], stream, &err), SGI_OK);
+    assert_memory_equal(seen, want, 64);
+    assert_int_equal(d[0]->ops->copy_over(d[0], stream, arena[0]->base, arena[1]->base + BYTES, 64, &err),
+                     SGI_E_DEVICE);
+    d[0]->ops->stream_free(d[0], stream);
+    assert_int_equal(d[0]->ops->leave(d[0], &scope, &err), SGI_OK);
+    for (uint32_t n = 0; n < 2; n++) {
+        d[n]->ops->arena_free(d[n], arena[n]);
+        d[n]->ops->context_close(d[n]);
+        d[n]->ops->close(d[n]);
+    }
+    fake_cuda_nothing_is_held("sharing", 0);
+}
+
 /* Pinned memory of ours is unpinned before the last reference goes, even where that is not ours. */
 static void pins_go_with_our_reference(void **state)
 {
@@ -314,6 +366,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(nothing_opens_a_context_but_who_asks_for_it, clear),
         cmocka_unit_test_setup(somebody_elses_context_is_seen_and_stays, clear),
         cmocka_unit_test_setup(what_was_current_is_put_right, clear),
+        cmocka_unit_test_setup(a_device_copies_what_another_shares, clear),
         cmocka_unit_test_setup(pins_go_with_our_reference, clear),
     };
 

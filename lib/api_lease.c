@@ -18,28 +18,34 @@ sgi_status sgi_lease_release(sgi_runtime *rt, sgi_lease lease)
     return st;
 }
 
+/* Under the mutex: what took a lease's instance from it. */
+static sgi_status why_lost(sgi_runtime *rt, const struct sgi__core_lease_view *v, sgi_error *err)
+{
+    const struct record *r = sgi__rt_record(rt, v->model);
+
+    if (r && r->last_error.code == v->lost_status)
+        sgi__error_copy(err, &r->last_error);
+    else if (rt->context_error.code == v->lost_status) /* its device's, which is no model's */
+        sgi__error_copy(err, &rt->context_error);
+    else
+        sgi__error(err, v->lost_status, "%s", sgi_status_text(v->lost_status));
+    sgi__rt_name_model(rt, v->model, err);
+    return v->lost_status;
+}
+
 /* The lease cannot be released until let_go(), so its instance stays. */
 static sgi_status hold(sgi_runtime *rt, const char *function, sgi_lease lease, struct sgi__core_lease_view *v,
                        sgi_error *err)
 {
     pthread_mutex_lock(&rt->mutex);
-    sgi_status           st = sgi__core_lease_hold(rt->core, lease, v);
-    bool                 lost = st == SGI_OK && v->lost;
-    const struct record *r = lost ? sgi__rt_record(rt, v->model) : NULL;
-    if (lost)
+    sgi_status st = sgi__core_lease_hold(rt->core, lease, v);
+    bool       lost = st == SGI_OK && v->lost;
+    if (lost) {
         sgi__core_lease_unhold(rt->core, lease);
-    if (r && r->last_error.code == v->lost_status)
-        sgi__error_copy(err, &r->last_error);
-    else if (lost && rt->context_error.code == v->lost_status)
-        sgi__error_copy(err, &rt->context_error);
-    else if (lost)
-        sgi__error(err, v->lost_status, "%s", sgi_status_text(v->lost_status));
-    if (lost)
-        sgi__rt_name_model(rt, v->model, err);
+        st = why_lost(rt, v, err);
+    }
     pthread_mutex_unlock(&rt->mutex);
-    if (st != SGI_OK)
-        return sgi__rt_stale(err, function, SGI__ID_LEASE, lease);
-    return lost ? v->lost_status : SGI_OK;
+    return st == SGI_OK || lost ? st : sgi__rt_stale(err, function, SGI__ID_LEASE, lease);
 }
 
 /* Of a lease that is held. */
@@ -52,11 +58,17 @@ static sgi_status still_loading(sgi_runtime *rt, sgi_model model, sgi_error *err
     return SGI_E_BUSY;
 }
 
-static void let_go(sgi_runtime *rt, sgi_lease lease)
+/* Whoever waited for a load that was canceled is told what that was canceled for. */
+static sgi_status let_go(sgi_runtime *rt, sgi_lease lease, sgi_status st, sgi_error *err)
 {
+    struct sgi__core_lease_view v;
+
     pthread_mutex_lock(&rt->mutex);
+    if (st == SGI_E_CANCELED && sgi__core_lease_view(rt->core, lease, &v) == SGI_OK && v.lost)
+        st = why_lost(rt, &v, err);
     sgi__core_lease_unhold(rt->core, lease);
     pthread_mutex_unlock(&rt->mutex);
+    return st;
 }
 
 sgi_status sgi_lease_tensor(sgi_runtime *rt, sgi_lease lease, uint64_t index, sgi_view *view_out, sgi_error *err)
@@ -69,7 +81,7 @@ sgi_status sgi_lease_tensor(sgi_runtime *rt, sgi_lease lease, uint64_t index, sg
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->tensor(rt->place, v.instance, index, &view, err);
-    let_go(rt, lease);
+    st = let_go(rt, lease, st, err);
     if (st == SGI_OK)
         sgi__sized_out(view_out, &view, sizeof view);
     return st;
@@ -85,8 +97,7 @@ sgi_status sgi_lease_tensor_wait(sgi_runtime *rt, sgi_lease lease, uint64_t inde
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->tensor_wait(rt->place, v.instance, index, sgi__rt_wait_deadline(timeout_ms), err);
-    let_go(rt, lease);
-    return st;
+    return let_go(rt, lease, st, err);
 }
 
 sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint64_t *xxh3_out, sgi_error *err)
@@ -100,8 +111,7 @@ sgi_status sgi_lease_tensor_digest(sgi_runtime *rt, sgi_lease lease, uint64_t in
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->tensor_digest(rt->place, v.instance, index, xxh3_out, err);
-    let_go(rt, lease);
-    return st;
+    return let_go(rt, lease, st, err);
 }
 
 sgi_status sgi_lease_tensor_read(sgi_runtime *rt, sgi_lease lease, uint64_t index, uint64_t offset, void *dst,
@@ -117,8 +127,7 @@ sgi_status sgi_lease_tensor_read(sgi_runtime *rt, sgi_lease lease, uint64_t inde
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->tensor_read(rt->place, v.instance, index, offset, dst, bytes, err);
-    let_go(rt, lease);
-    return st;
+    return let_go(rt, lease, st, err);
 }
 
 sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out, sgi_error *err)
@@ -134,7 +143,7 @@ sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_
         st = still_loading(rt, v.model, err);
     else
         st = rt->place_ops->image(rt->place, v.instance, part, &image, err);
-    let_go(rt, lease);
+    st = let_go(rt, lease, st, err);
     if (st == SGI_OK)
         sgi__sized_out(image_out, &image, sizeof image);
     return st;
@@ -149,8 +158,7 @@ sgi_status sgi_lease_run(sgi_runtime *rt, sgi_lease lease, sgi_run_fn fn, void *
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->run(rt->place, v.instance, sgi__core_slot(lease), fn, user, err);
-    let_go(rt, lease);
-    return st;
+    return let_go(rt, lease, st, err);
 }
 
 sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out, sgi_error *err)
@@ -162,8 +170,7 @@ sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out,
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->stream(rt->place, v.instance, sgi__core_slot(lease), stream_out, err);
-    let_go(rt, lease);
-    return st;
+    return let_go(rt, lease, st, err);
 }
 
 sgi_status sgi_lease_tensor_on(sgi_runtime *rt, sgi_lease lease, uint64_t index, void *stream, sgi_error *err)
@@ -176,8 +183,7 @@ sgi_status sgi_lease_tensor_on(sgi_runtime *rt, sgi_lease lease, uint64_t index,
     if (st != SGI_OK)
         return st;
     st = rt->place_ops->tensor_order(rt->place, v.instance, index, stream, err);
-    let_go(rt, lease);
-    return st;
+    return let_go(rt, lease, st, err);
 }
 
 /* What was done for an earlier start cost this request nothing: only steps that ended after the request count, from the
@@ -225,7 +231,7 @@ sgi_status sgi_lease_timing(sgi_runtime *rt, sgi_lease lease, sgi_timing *timing
         t.direct = report.direct;
         memcpy(t.engine, report.engine, sizeof t.engine);
     }
-    let_go(rt, lease);
+    st = let_go(rt, lease, st, err);
     if (st == SGI_OK)
         sgi__sized_out(timing_out, &t, sizeof t);
     return st;

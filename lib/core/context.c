@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Device contexts: opened when the first instance is admitted, beside its memory; closed a while after the last one has
- * gone. And the ways a device leaves us: lost alone, or with the whole place. */
+/*
+ * Device contexts: opened when the first instance is admitted, beside its memory and, on a device with memory of its
+ * own, its load; closed a while after the last one has gone. And the ways a device leaves us: lost alone, or with the
+ * whole place.
+ */
 #include <assert.h>
 
 #include "core/state.h"
@@ -38,6 +41,12 @@ void sgi__context_lingered(struct sgi__core *core, struct device *d)
         close_context(core, d);
 }
 
+bool sgi__context_awaited(const struct sgi__core *core, const struct instance *i)
+{
+    const struct device *d = i->device == SGI__DRAM ? NULL : &core->devices[i->device];
+    return d && !d->unified && !i->lost && (d->context == CTX_OPENING || d->context == CTX_CLOSING);
+}
+
 /* Calls `each` for every instance on a device; `each` may take it off the list. */
 static void each_instance(struct sgi__core *core, uint64_t now, struct device *d,
                           void (*each)(struct sgi__core *, uint64_t, struct instance *))
@@ -48,16 +57,34 @@ static void each_instance(struct sgi__core *core, uint64_t now, struct device *d
     }
 }
 
+static void opened(struct sgi__core *core, uint64_t now, struct instance *i)
+{
+    sgi__instance_watch_start(core, now, i);
+    sgi__instance_advance(core, now, i);
+}
+
 static void lose_instance(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     i->lost = true;
     i->closing = true;
+    sgi__instance_watch_start(core, now, i);
     sgi__instance_loan_ends(core, i);
     if (i->state == ST_RESERVING || i->state == ST_LOADING)
         sgi__instance_fail(core, now, i, SGI_E_DEVICE_LOST, SGI_STEP_CONTEXT);
     else if (i->state == ST_READY)
         sgi__instance_stop(core, now, i, false);
     /* BUSY: its leases are good for release only, then it stops. STOPPING and WEDGED go on. */
+}
+
+/* Whoever is on the way up there needs it, whether it has come to that or not. */
+static void not_opened(struct sgi__core *core, uint64_t now, struct device *d, sgi_status status)
+{
+    for (struct instance *i = d->instances, *next; i; i = next) {
+        next = i->device_next;
+        sgi__instance_watch_start(core, now, i);
+        if (i->state == ST_RESERVING || i->state == ST_LOADING)
+            sgi__instance_fail(core, now, i, status, SGI_STEP_CONTEXT);
+    }
 }
 
 static void lost(struct sgi__core *core, uint64_t now, struct device *d)
@@ -90,13 +117,10 @@ void sgi__context_event(struct sgi__core *core, uint64_t now, const struct sgi__
         d->context = event->status == SGI_OK ? CTX_OPEN : CTX_CLOSED;
         if (event->status == SGI_OK)
             d->residue = 0;
-        for (struct instance *i = d->instances, *next; i; i = next) {
-            next = i->device_next;
-            if (event->status == SGI_OK)
-                sgi__instance_advance(core, now, i);
-            else if (i->state == ST_RESERVING)
-                sgi__instance_fail(core, now, i, event->status, SGI_STEP_CONTEXT);
-        }
+        if (event->status == SGI_OK)
+            each_instance(core, now, d, opened);
+        else
+            not_opened(core, now, d, event->status);
         sgi__context_rest(core, now, d); /* whoever wanted it may have left meanwhile */
         break;
     case SGI__EV_CONTEXT_CLOSED:

@@ -239,7 +239,7 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
     case TIMER_WANT: {
         struct want  *w = t->owner;
         struct model *m = w->model;
-        sgi__want_reject(core, w, SGI_E_TIMEOUT, sgi__want_step(m), 0);
+        sgi__want_reject(core, w, SGI_E_TIMEOUT, sgi__want_step(core, m), 0);
         sgi__instance_abandon(core, now, m, false);
         sgi__model_advance(core, now, m);
         core->dirty = true;
@@ -383,7 +383,7 @@ sgi_status sgi__core_cancel(struct sgi__core *core, uint64_t now, sgi_ticket tic
     if (!w)
         return SGI_E_STALE;
     struct model *m = w->model;
-    sgi__want_reject(core, w, SGI_E_CANCELED, sgi__want_step(m), 0);
+    sgi__want_reject(core, w, SGI_E_CANCELED, sgi__want_step(core, m), 0);
     sgi__instance_abandon(core, now, m, true);
     core->dirty = true; /* a device may have been kept for it */
     sgi__core_settle(core, now);
@@ -524,7 +524,7 @@ static void drain_model(struct sgi__core *core, uint64_t now, struct model *m, s
 {
     m->draining = true;
     set_pin(core, m, SGI_TIER_DISK);
-    sgi__wants_reject(core, m, reason, sgi__want_step(m), 0);
+    sgi__wants_reject(core, m, reason, sgi__want_step(core, m), 0);
     for (struct instance *i = m->instances, *next; i; i = next) {
         next = i->model_next;
         i->closing = true;

@@ -8,7 +8,8 @@
  *   replies: ends of requests and drains; cheap, to be handed on before the lock is left;
  *   actions: work for a place, each with an op id that its result must carry. A result whose op is not the one
  *            expected is dropped, so late and double results cannot hurt. An action is emitted only when everything it
- *            needs has been reported; actions may therefore be carried out in any order, by any thread.
+ *            needs has been reported; actions may therefore be carried out in any order, by any thread. One may wait
+ *            for another that is out: what uses a device with memory of its own, for its context.
  */
 #ifndef SGI_CORE_CORE_H
 #define SGI_CORE_CORE_H
@@ -201,7 +202,8 @@ enum sgi__core_action_kind {
     SGI__ACT_RESERVE,     /* instance, device (-1: DRAM), tier the bytes will come from, bytes of the image there. From
                              DRAM to a device with memory of its own the residence stays, and is read until LOADED */
     SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it; keep: a copy of the image
-                             stays in DRAM as the model's residence */
+                             stays in DRAM as the model's residence. On a device with memory of its own the context may
+                             be on its way still: the load, and the engine's start, wait for it where they need it */
     SGI__ACT_FILL_PREFIX, /* instance: the engine's part of its image, beside the load */
     SGI__ACT_CANCEL_LOAD, /* instance: its load, prefix and engine's start are to end soon; all still report. No result
                              of its own */
@@ -247,7 +249,7 @@ struct sgi__core_lease_view {
     uint64_t   requested_at, granted_at;
     uint32_t   tier; /* where its bytes came from: SGI_TIER_DEVICE when nothing was loaded for it */
     bool       joined;
-    bool       loading; /* granted early, and not every byte is there yet */
+    bool       loading; /* granted early, and not every byte is there yet, or known to be */
     bool       lost;    /* the device or place is gone, or the load failed: good for release only */
     bool       call_open, overdue;
     sgi_status lost_status;

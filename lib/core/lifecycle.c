@@ -172,10 +172,10 @@ void sgi__instance_unwatch(struct sgi__core *core, struct instance *i, enum call
     watch_first(core, i);
 }
 
-/* While its weights arrive a start may wait for them as long as that takes. */
-static void watch_start(struct sgi__core *core, uint64_t now, struct instance *i)
+/* While its weights or its context are on their way a start may wait for them as long as that takes. */
+void sgi__instance_watch_start(struct sgi__core *core, uint64_t now, struct instance *i)
 {
-    if (i->op_start && !i->op_load && !i->op_prefix)
+    if (i->op_start && !i->op_load && !i->op_prefix && !sgi__context_awaited(core, i) && !i->hung_at[CB_START])
         sgi__instance_watch(core, now, i, CB_START);
 }
 
@@ -322,12 +322,24 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
         rest_unpinned(core, now, m);
 }
 
+static bool has_context(const struct sgi__core *core, const struct instance *i)
+{
+    return i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN;
+}
+
+/* On a device with memory of its own a load begins while the context is on its way: it reads until it comes to need
+ * that, and waits for it by itself. */
+static bool may_load(struct sgi__core *core, struct instance *i)
+{
+    bool placed = has_context(core, i) || !core->devices[i->device].unified;
+    return i->memory_ready && placed && sgi__copy_begin(core, i);
+}
+
 static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     struct model *m = i->model;
 
-    if (i->state == ST_RESERVING && i->memory_ready &&
-        (i->device == SGI__DRAM || core->devices[i->device].context == CTX_OPEN) && sgi__copy_begin(core, i)) {
+    if (i->state == ST_RESERVING && may_load(core, i)) {
         sgi__instance_move(i, EV_PLACED);
         i->priority = sgi__urgency(i);
         i->op_load = sgi__core_act(core, SGI__ACT_START_LOAD, m, i);
@@ -345,9 +357,10 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
     if (engine && !i->start_sent && (m->prepared || !m->config.has_prepare)) {
         i->start_sent = true;
         i->op_start = sgi__core_act(core, SGI__ACT_START_ENGINE, m, i);
-        watch_start(core, now, i);
+        sgi__instance_watch_start(core, now, i);
     }
-    if (sgi__instance_filled(i) && (!engine || i->engine_up))
+    /* The context may be said to be open a moment after the load that waited for it has ended. */
+    if (sgi__instance_filled(i) && (!engine || i->engine_up) && has_context(core, i))
         ready(core, now, i);
 }
 
@@ -600,7 +613,7 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
         i->op_load = 0;
         sgi__load_urgency(core, i);
         load_slot_give(core, i);
-        watch_start(core, now, i);
+        sgi__instance_watch_start(core, now, i);
         sgi__read_end(core, i);
         if (event->status != SGI_OK || event->bytes == 0)
             sgi__copy_none(core, i);
@@ -612,7 +625,7 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
     case SGI__EV_PREFIX_FILLED:
         i->op_prefix = 0;
         sgi__instance_unwatch(core, i, CB_PREFIX);
-        watch_start(core, now, i);
+        sgi__instance_watch_start(core, now, i);
         if (event->status == SGI_OK)
             i->prefixed = true;
         else

@@ -192,7 +192,7 @@ static void check_instance(const struct sgi__core *core, const struct instance *
     assert(!i->fills || ((i->op_load || i->op_prefix) && i->model->residence == RES_FILLING));
     assert(!i->reads || (i->op_end == 0 && i->tier == SGI_TIER_DRAM && i->model->residence == RES_KEPT));
     assert(i->state == ST_READY || i->idle.due == SGI__NEVER);
-    (void)core;
+    assert(!sgi__instance_serves(i) || core->devices[i->device].context == CTX_OPEN);
 }
 
 static void check_model(const struct sgi__core *core, const struct model *m, uint32_t *wants, uint32_t *leases,

@@ -47,7 +47,7 @@ enum instance_state {
     ST_COLD,      /* it has not begun, or is over */
     ST_QUEUED,    /* checking the source, or waiting for room, a loader, a device */
     ST_RESERVING, /* charged; memory and context on their way */
-    ST_LOADING,   /* bytes and engine on their way; leases only with EARLY */
+    ST_LOADING,   /* bytes and engine on their way, perhaps the context too; leases only with EARLY */
     ST_READY,     /* nobody uses it */
     ST_BUSY,
     ST_STOPPING, /* ending: waits for what is out, then engine, then memory */
@@ -59,8 +59,8 @@ enum instance_event {
     EV_WANTED,   /* somebody needs it brought up */
     EV_ADMITTED, /* charged; RESERVE is out */
     EV_REFUSED,  /* the memory was not there after all; it queues once more */
-    EV_PLACED,   /* memory and context are there; START_LOAD is out */
-    EV_READY,    /* bytes and engine are there */
+    EV_PLACED,   /* memory and, where a load cannot begin without, context are there; START_LOAD is out */
+    EV_READY,    /* bytes, engine and context are there */
     EV_LEASED,
     EV_UNUSED, /* the last lease and call are gone */
     EV_STOP,
@@ -323,6 +323,8 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
 /* From `since` on the callback may be out for as long as its model allows. */
 void sgi__instance_watch(struct sgi__core *core, uint64_t since, struct instance *i, enum callback callback);
 void sgi__instance_unwatch(struct sgi__core *core, struct instance *i, enum callback callback);
+void sgi__instance_watch_start(struct sgi__core *core, uint64_t now,
+                               struct instance *i); /* once it waits for nothing any more */
 void sgi__instance_heal(struct sgi__core *core, uint64_t now, struct instance *i);
 void sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i);
 void sgi__instance_died(struct sgi__core *core, uint64_t now, struct instance *i);
@@ -346,6 +348,8 @@ void     sgi__model_advance(struct sgi__core *core, uint64_t now,
                             struct model *m); /* what a drain or an evict still waits for */
 
 /* context.c */
+bool sgi__context_awaited(const struct sgi__core *core,
+                          const struct instance  *i); /* its load may come to wait for it */
 void sgi__context_need(struct sgi__core *core, uint64_t now, struct device *d);
 void sgi__context_rest(struct sgi__core *core, uint64_t now, struct device *d); /* if unused: linger, then close */
 void sgi__context_lingered(struct sgi__core *core, struct device *d);
@@ -407,15 +411,16 @@ uint64_t sgi__queue_ns(uint64_t now, const struct model *m, uint32_t more, uint6
 uint64_t sgi__next_start_ns(const struct model *m);
 
 /* want.c */
-int32_t  sgi__urgency(const struct instance *i); /* of its load: that of the most urgent who waits for it */
-void     sgi__load_urgency(struct sgi__core *core, struct instance *i); /* it may have changed, or its load has ended */
-void     sgi__want_add(struct sgi__core *core, struct want *w);
-void     sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w,
-                         struct instance *i); /* i NULL: a DRAM prefetch */
-void     sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step,
-                          uint64_t retry_after_ns);
-void     sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step,
-                           uint64_t retry_after_ns); /* all of it */
-uint32_t sgi__want_step(const struct model *m);      /* SGI_STEP_*: where its start is, for who gives up waiting */
+int32_t sgi__urgency(const struct instance *i); /* of its load: that of the most urgent who waits for it */
+void    sgi__load_urgency(struct sgi__core *core, struct instance *i); /* it may have changed, or its load has ended */
+void    sgi__want_add(struct sgi__core *core, struct want *w);
+void    sgi__want_grant(struct sgi__core *core, uint64_t now, struct want *w,
+                        struct instance *i); /* i NULL: a DRAM prefetch */
+void    sgi__want_reject(struct sgi__core *core, struct want *w, sgi_status status, uint32_t step,
+                         uint64_t retry_after_ns);
+void    sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status status, uint32_t step,
+                          uint64_t retry_after_ns); /* all of it */
+/* SGI_STEP_*: where its start is, for who gives up waiting. */
+uint32_t sgi__want_step(const struct sgi__core *core, const struct model *m);
 
 #endif

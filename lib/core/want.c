@@ -146,7 +146,7 @@ void sgi__wants_reject(struct sgi__core *core, struct model *m, sgi_status statu
         sgi__want_reject(core, m->wants_head, status, step, retry_after_ns);
 }
 
-uint32_t sgi__want_step(const struct model *m)
+uint32_t sgi__want_step(const struct sgi__core *core, const struct model *m)
 {
     const struct instance *i = m->coming;
     switch (i ? (enum instance_state)i->state : ST_COLD) {
@@ -155,12 +155,13 @@ uint32_t sgi__want_step(const struct model *m)
     case ST_RESERVING:
         return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
     case ST_LOADING:
-        return !i->loaded      ? SGI_STEP_READ
-               : !i->prefixed  ? SGI_STEP_PREFIX
-               : i->op_start   ? SGI_STEP_START
-               : m->op_prepare ? SGI_STEP_PREPARE
-               : m->op_discard ? SGI_STEP_STOP
-                               : SGI_STEP_START;
+        return sgi__context_awaited(core, i) ? SGI_STEP_CONTEXT
+               : !i->loaded                  ? SGI_STEP_READ
+               : !i->prefixed                ? SGI_STEP_PREFIX
+               : i->op_start                 ? SGI_STEP_START
+               : m->op_prepare               ? SGI_STEP_PREPARE
+               : m->op_discard               ? SGI_STEP_STOP
+                                             : SGI_STEP_START;
     default:
         return SGI_STEP_QUEUE;
     }

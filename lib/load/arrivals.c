@@ -109,11 +109,10 @@ sgi_status sgi__arrivals_send(struct pipeline *p, sgi_error *err)
 
 sgi_status sgi__arrivals_end(struct pipeline *p, sgi_error *err)
 {
-    uint64_t since = sgi__clock_now_ns();
-
     if (!p->load->spec.staging)
         return SGI_OK;
     sgi_status st = sgi__arrivals_send(p, err);
+    uint64_t   since = sgi__clock_now_ns(); /* waiting for the context is not copying */
     if (st == SGI_OK)
         st = sgi__upload_wait(&p->upload, err);
     sgi__pipeline_spent(p, SGI_STEP_COPY, since);

@@ -241,6 +241,11 @@ uint64_t sgi__staging_epoch(struct sgi__staging *s)
     return epoch;
 }
 
+void sgi__staging_shuts(struct sgi__staging *s)
+{
+    set_gate(s, GATE_CLOSING);
+}
+
 /* Those that are there now; others come before them, and none goes meanwhile. */
 static void unpin_pieces(struct sgi__staging *s)
 {
@@ -261,7 +266,7 @@ void sgi__staging_closes(struct sgi__staging *s)
     struct sgi__device_scope scope;
 
     pthread_mutex_lock(&s->mutex);
-    bool open = s->gate == GATE_OPEN;
+    bool open = s->gate == GATE_OPEN || s->gate == GATE_CLOSING;
     s->gate = GATE_CLOSING;
     while (s->inside > 0)
         pthread_cond_wait(&s->changed, &s->mutex);

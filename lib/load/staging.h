@@ -34,10 +34,12 @@ struct sgi__device  *sgi__staging_device(const struct sgi__staging *s);
 
 /* ---- the gate ---- */
 
-/* The context is going to be opened; it is open, or why it is not; it is about to be closed, which waits until nobody
- * is inside; it is closed: what was pinned is not any more, and buffers that nobody has go. */
+/* The context is going to be opened; it is open, or why it is not; it will be closed: who comes from now on waits for
+ * the next one; it is about to be closed, which waits until nobody is inside; it is closed: what was pinned is not any
+ * more, and buffers that nobody has go. */
 void sgi__staging_opens(struct sgi__staging *s);
 void sgi__staging_opened(struct sgi__staging *s, sgi_status status, const sgi_error *err);
+void sgi__staging_shuts(struct sgi__staging *s);
 void sgi__staging_closes(struct sgi__staging *s);
 void sgi__staging_closed(struct sgi__staging *s);
 

@@ -156,8 +156,11 @@ static void work_close(struct job *job, sgi_error *err)
     sgi__place_look(job->place, on);
 }
 
+/* It is shut here, and not when the job runs: a load that is asked for next is one for the next context. */
 void sgi__local_context_close(struct sgi__place *p, uint64_t op, int32_t device)
 {
+    if (p->devices[device].staging)
+        sgi__staging_shuts(p->devices[device].staging);
     struct job job = { .work = work_close, .event = { .kind = SGI__PLACE_CONTEXT_CLOSED, .op = op, .device = device } };
     context_job(p, &job);
 }

@@ -227,6 +227,9 @@ static void handle(struct sim *s, const struct queued *q)
     case Q_REPEAT:
         sim__world_repeat(s, q->op);
         break;
+    case Q_GATE:
+        sim__world_gate(s, (uint32_t)q->a, q->b);
+        break;
     case Q_LOOKED:
         sim__world_looked(s, (uint32_t)q->a);
         break;

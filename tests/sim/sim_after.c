@@ -68,11 +68,11 @@ static bool something_is_dropped(const struct sim *s)
 static void check_begun(const struct sim *s, const struct world_instance *i)
 {
     const struct world_device *d = i->device < 0 ? NULL : &s->devices[i->device];
-    bool                       context = !d || (d->context == DONE && !d->closing);
+    bool                       context = !d || d->own || (d->context == DONE && !d->closing);
     bool                       waits = i->own && i->tier == SGI_TIER_DISK && something_is_dropped(s);
 
     if (sim__coming(i) && i->reserve == DONE && i->load == NOT && context && !waits)
-        sim__broken(s, "a load begins once memory and context are there");
+        sim__broken(s, "a load begins once its memory is there, and the context where it cannot wait for that");
 }
 
 static void check_copies(const struct sim *s)
@@ -163,7 +163,7 @@ static void check_lease(const struct sim *s, const struct world_lease *l)
         sim__broken(s, "a lease on what is gone says so");
     if (!v.lost && (i->load == FAILED || i->end != NOT))
         sim__broken(s, "a lease says when its load failed");
-    if (!v.lost && v.loading != (i->load == UNDER_WAY))
+    if (!v.lost && v.loading != (i->load == UNDER_WAY || (i->own && !i->in_context)))
         sim__broken(s, "a lease says whether its load goes on");
 }
 

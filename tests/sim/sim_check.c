@@ -226,6 +226,17 @@ static void check_copy(const struct sim *s, const struct sgi__core_action *a, co
         sim__broken(s, "a load leaves a copy in DRAM where there is room for it");
 }
 
+/* With memory of its own a device takes loads from when its context is asked for. */
+static void check_load_context(const struct sim *s, const struct world_instance *i)
+{
+    const struct world_device *d = i->device < 0 ? NULL : &s->devices[i->device];
+
+    if (d && !d->own && (d->context != DONE || d->closing))
+        sim__broken(s, "a load starts in an open context");
+    if (d && d->own && (d->context == NOT || d->lost))
+        sim__broken(s, "a load starts in a context that is open, or will be");
+}
+
 static void check_start(const struct sim *s, const struct sgi__core_action *a, const struct world_model *m,
                         const struct world_instance *i)
 {
@@ -237,8 +248,7 @@ static void check_start(const struct sim *s, const struct sgi__core_action *a, c
     if (a->kind == SGI__ACT_START_LOAD) {
         if (i->reserve != DONE || i->load != NOT || i->failed || i->lost)
             sim__broken(s, "a load starts once, after its memory is there");
-        if (i->device >= 0 && s->devices[i->device].context != DONE)
-            sim__broken(s, "a load starts in an open context");
+        check_load_context(s, i);
         check_copy(s, a, m, i);
         for (uint32_t n = 0; n < s->instances.size; n++) {
             const struct world_instance *other = s->instances.at[n];

@@ -29,7 +29,8 @@ void sim__keep(struct sim *s, struct world_model *m, uint64_t dram_bytes)
 bool sim__up(const struct world_instance *i)
 {
     bool engine = i->model->config.has_engine && i->device >= 0;
-    return i->id && !i->died && i->load == DONE && i->prefix == DONE && (!engine || i->engine == DONE);
+    return i->id && !i->died && i->load == DONE && i->prefix == DONE && (!i->own || i->in_context) &&
+           (!engine || i->engine == DONE);
 }
 
 bool sim__idle(const struct world_instance *i)
@@ -234,20 +235,10 @@ bool sim__droppable(const struct world_model *m)
 
 /* ---- callbacks that do not come back ---- */
 
-static bool loads_now(const struct sim *s, uint64_t instance)
-{
-    for (uint32_t n = 0; n < s->out_count; n++) {
-        enum sgi__core_action_kind kind = s->out[n]->action.kind;
-        if ((kind == SGI__ACT_START_LOAD || kind == SGI__ACT_FILL_PREFIX) && s->out[n]->action.instance == instance)
-            return true;
-    }
-    return false;
-}
-
-/* A start whose weights are on their way may be waiting for them; its time counts from when they are there. */
+/* A start whose weights or context are on their way may be waiting for them. */
 static bool op_hung(const struct sim *s, const struct world_op *op, const struct world_model *m)
 {
-    bool waits = op->action.kind == SGI__ACT_START_ENGINE && loads_now(s, op->action.instance);
+    bool waits = op->action.kind == SGI__ACT_START_ENGINE && !op->counts;
     return !waits && s->now - op->since >= m->config.hang_ns;
 }
 

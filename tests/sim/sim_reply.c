@@ -38,6 +38,8 @@ static void check_ready(const struct sim *s, const struct world_instance *i, int
     if (i->device < 0 || i->load != DONE || i->prefix != DONE ||
         (i->model->config.has_engine && (i->engine != DONE || i->stop != NOT)))
         sim__broken(s, "no grant without every byte and a started engine");
+    if (i->own && !i->in_context)
+        sim__broken(s, "no grant before the context is open");
 }
 
 void sim__check_try(struct sim *s, struct world_model *m, const struct world_instance *i)

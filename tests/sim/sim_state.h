@@ -37,7 +37,8 @@ struct world_instance {
     uint64_t               image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
     enum fact              reserve, load, prefix, engine, stop, end;
     bool                   keeping;
-    bool                   copies; /* its load leaves a copy in DRAM */
+    bool                   copies;     /* its load leaves a copy in DRAM */
+    bool                   in_context; /* on a device with memory of its own: its context is open, or was */
     uint64_t               last_used;
     bool                   ready;          /* before the pin that is made in this event */
     bool                   lost;           /* with its device; the host side of it still has to be given back */
@@ -132,15 +133,18 @@ struct world_call {
 };
 
 struct world_device {
-    uint64_t  bytes_max, bytes_total;
-    bool      own;               /* memory of its own */
-    uint64_t  foreign;           /* as the core was told, */
-    uint64_t  foreign_now;       /* and as it is */
-    uint64_t  looked_at;         /* when the core last asked for it; 0: never */
-    uint64_t  used, used_engine; /* over the instances there */
-    uint64_t  residue, residue_next;
-    enum fact context; /* DONE: open */
-    bool      lost, closing;
+    uint64_t   bytes_max, bytes_total;
+    bool       own;               /* memory of its own */
+    uint64_t   foreign;           /* as the core was told, */
+    uint64_t   foreign_now;       /* and as it is */
+    uint64_t   looked_at;         /* when the core last asked for it; 0: never */
+    uint64_t   used, used_engine; /* over the instances there */
+    uint64_t   residue, residue_next;
+    enum fact  context; /* DONE: open */
+    bool       lost, closing;
+    enum fact  gate; /* where what needs the context of a device with memory of its own waits for it: DONE: it is open;
+                       FAILED: with gate_status. A moment before the core is told */
+    sgi_status gate_status;
 };
 
 /* An action that is out, and the result it will have. */
@@ -152,7 +156,9 @@ struct world_op {
     uint64_t                bytes;     /* to report */
     uint64_t                load_left; /* of a load that shares bandwidth */
     bool                    shares, hangs;
-    bool                    never; /* comes back only when all is over */
+    bool                    at_gate; /* it is done but for the context that it waits for */
+    bool                    counts;  /* a start that waits for nothing any more: since then it may hang */
+    bool                    never;   /* comes back only when all is over */
 };
 
 enum queued_kind {
@@ -170,6 +176,7 @@ enum queued_kind {
     Q_PLACE_UP,
     Q_FOREIGN, /* a: device, b: bytes */
     Q_FOREIGN_UNSEEN,
+    Q_GATE,   /* a: device, b: op of its OPEN_CONTEXT */
     Q_LOOKED, /* a: device */
     Q_MEND,   /* a: model: the source is good again */
     Q_UNPIN,  /* a: model */
@@ -317,6 +324,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action); /*
 void sim__world_result(struct sim *s, struct world_op *op);
 void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation);
 void sim__world_repeat(struct sim *s, struct world_op *op);
+void sim__world_gate(struct sim *s, uint32_t device, uint64_t op);
 void sim__world_looked(struct sim *s, uint32_t device);
 sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t bytes, bool at_least,
                              uint64_t *free_out);

@@ -130,6 +130,75 @@ void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation)
     share(s, tier, false);
 }
 
+/* ---- the context that a load or a start comes to need ---- */
+
+static bool is_shut(const struct sim *s, const struct world_instance *i)
+{
+    return i->own && !i->lost && (s->devices[i->device].gate == NOT || s->devices[i->device].gate == UNDER_WAY);
+}
+
+/* On a device with memory of its own an op that is done waits until the context is open, and fails with it. What has
+ * failed by itself, or was canceled, does not wait. */
+static bool waits_at_gate(struct sim *s, struct world_op *op, const struct world_instance *i)
+{
+    bool needs_it = op->action.kind == SGI__ACT_START_LOAD || op->action.kind == SGI__ACT_START_ENGINE;
+
+    if (!needs_it || !i->own || i->lost || op->status != SGI_OK)
+        return false;
+    if (s->devices[i->device].gate == FAILED) {
+        op->status = s->devices[i->device].gate_status;
+        op->step = SGI_STEP_CONTEXT;
+    } else if (is_shut(s, i) && (i->canceled || i->load == FAILED)) {
+        op->status = SGI_E_CANCELED;
+        op->step = op->action.kind == SGI__ACT_START_LOAD ? SGI_STEP_READ : SGI_STEP_START;
+    } else {
+        op->at_gate = is_shut(s, i);
+    }
+    return op->at_gate;
+}
+
+static void leave_gate(struct sim *s, struct world_op *op, uint64_t within_ns)
+{
+    if (!op || !op->at_gate)
+        return;
+    op->at_gate = false;
+    ends_at(s, op, s->now + (s->habits.on ? sim__random(s, within_ns) : 0));
+}
+
+/* Whoever waits there goes on: it is open now, or will not be. */
+static void move_gate(struct sim *s, uint32_t device, enum fact gate, sgi_status status)
+{
+    struct world_device *d = &s->devices[device];
+
+    if (d->gate == gate)
+        return;
+    d->gate = gate;
+    d->gate_status = status;
+    for (uint32_t n = 0; n < s->out_count; n++)
+        if (s->out[n]->action.device == (int32_t)device)
+            leave_gate(s, s->out[n], gate == DONE ? MS(50) : MS(2));
+}
+
+void sim__world_gate(struct sim *s, uint32_t device, uint64_t op)
+{
+    for (uint32_t n = 0; n < s->out_count; n++)
+        if (s->out[n]->action.kind == SGI__ACT_OPEN_CONTEXT && s->out[n]->action.op == op)
+            move_gate(s, device, s->out[n]->status == SGI_OK ? DONE : FAILED, s->out[n]->status);
+}
+
+/* A start may wait for its load, its prefix and the context. Its time counts from when the last of them has ended. */
+static void start_counts(struct sim *s, const struct world_instance *i)
+{
+    const struct world_device *d = i->own && !i->lost ? &s->devices[i->device] : NULL;
+    struct world_op           *start = find_op(s, SGI__ACT_START_ENGINE, i->id);
+
+    if (!start || start->counts || i->load == UNDER_WAY || i->prefix == UNDER_WAY ||
+        (d && (d->context == UNDER_WAY || d->closing)))
+        return;
+    start->counts = true;
+    start->since = s->now;
+}
+
 /* ---- how an action will end ---- */
 
 static const struct failure {
@@ -239,6 +308,7 @@ static void cancel_load(struct sim *s, uint64_t instance)
     if (load && !(s->host && load->action.tier == SGI_TIER_DRAM)) {
         share_leave(s, load);
         unschedule(s, load);
+        load->at_gate = false;
         if (!s->habits.on || sim__random(s, 4) > 0) {
             load->status = SGI_E_CANCELED;
             load->step = SGI_STEP_READ;
@@ -247,12 +317,14 @@ static void cancel_load(struct sim *s, uint64_t instance)
     }
     if (start && !start->hangs && s->habits.on) {
         unschedule(s, start);
+        start->at_gate = false;
         if (sim__random(s, 2) > 0) {
             start->status = SGI_E_CANCELED;
             start->step = SGI_STEP_START;
         }
         ends_at(s, start, s->now + duration(s, SGI__ACT_CANCEL_LOAD));
     }
+    leave_gate(s, start, MS(2));
 }
 
 static void reserve(struct sim *s, const struct sgi__core_action *action)
@@ -267,6 +339,8 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         .model = m,
         .device = action->device,
         .own = action->device >= 0 && s->devices[action->device].own,
+        .in_context = action->device >= 0 && s->devices[action->device].context == DONE &&
+                      !s->devices[action->device].closing,
         .tier = action->tier,
         .reserve = UNDER_WAY,
         .prefix = m->config.has_prefix && action->tier == SGI_TIER_DISK ? NOT : DONE,
@@ -284,6 +358,17 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
     sim__charge(s, i, action->bytes, action->device < 0 ? 0 : m->engine_bytes);
     s->score.loads++;
     s->score.further += sim__server(s, m) != NULL;
+}
+
+/* It opens as the core is told, or a moment before. */
+static void open_gate(struct sim *s, const struct world_op *open, uint64_t takes)
+{
+    uint32_t device = (uint32_t)open->action.device;
+
+    if (!s->habits.on || !s->devices[device].own || sim__random(s, 2) > 0)
+        return;
+    uint64_t early = sim__random(s, takes < MS(20) ? takes + 1 : MS(20));
+    sim__queue(s, &(struct queued){ .at = s->now + takes - early, .kind = Q_GATE, .a = device, .b = open->action.op });
 }
 
 void sim__world_action(struct sim *s, const struct sgi__core_action *action)
@@ -310,10 +395,11 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         m->refused = false;
         break;
     case SGI__ACT_OPEN_CONTEXT:
-        s->devices[action->device].context = UNDER_WAY;
+        s->devices[action->device].context = s->devices[action->device].gate = UNDER_WAY;
         break;
     case SGI__ACT_CLOSE_CONTEXT:
         s->devices[action->device].closing = true;
+        s->devices[action->device].gate = NOT;
         break;
     case SGI__ACT_RESERVE:
         reserve(s, action);
@@ -379,6 +465,10 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         s->score.faults++;
     }
     ends_at(s, op, s->now + takes);
+    if (action->kind == SGI__ACT_OPEN_CONTEXT)
+        open_gate(s, op, takes);
+    if (action->kind == SGI__ACT_START_ENGINE)
+        start_counts(s, i);
 }
 
 /* ---- results ---- */
@@ -429,11 +519,20 @@ static void reserve_ended(struct sim *s, struct world_op *op, struct world_insta
 static void context_opened(struct sim *s, struct world_op *op)
 {
     struct world_device *d = &s->devices[op->action.device];
-    d->context = op->status == SGI_OK ? DONE : NOT;
-    d->residue = op->status == SGI_OK ? 0 : d->residue;
-    for (uint32_t n = 0; op->status != SGI_OK && n < s->instances.size; n++) {
+    bool                 open = op->status == SGI_OK;
+
+    d->context = open ? DONE : NOT;
+    d->residue = open ? 0 : d->residue;
+    move_gate(s, (uint32_t)op->action.device, open ? DONE : FAILED, op->status);
+    for (uint32_t n = 0; n < s->instances.size; n++) {
         struct world_instance *i = s->instances.at[n];
-        if (i && i->id && i->device == op->action.device && i->load == NOT && !i->died) {
+        if (!i || !i->id || i->died || i->device != op->action.device)
+            continue;
+        start_counts(s, i);
+        if (open) {
+            i->in_context = true;
+            sim__rests(s, i);
+        } else if (i->load == NOT || i->own) {
             i->failed = true;
             failed(s, i->model, op->status);
         }
@@ -497,12 +596,12 @@ static void copy_ended(struct sim *s, struct world_model *m, struct world_instan
     m->spoiled = copied && i->prefix != DONE;
 }
 
-/* A load or a prefix ended. The time of a start counts from the last of them: before, it may have waited for it. */
+/* A load or a prefix ended. A start that waits at the gate waits for its load, too: not for one that has failed. */
 static void filled(struct sim *s, struct world_instance *i)
 {
-    struct world_op *start = find_op(s, SGI__ACT_START_ENGINE, i->id);
-    if (start && i->load != UNDER_WAY && i->prefix != UNDER_WAY)
-        start->since = s->now;
+    if (i->load == FAILED)
+        leave_gate(s, find_op(s, SGI__ACT_START_ENGINE, i->id), MS(2));
+    start_counts(s, i);
     sim__rests(s, i);
 }
 
@@ -511,6 +610,8 @@ void sim__world_result(struct sim *s, struct world_op *op)
     struct world_model    *m = sim__model(s, op->action.model);
     struct world_instance *i = sim__get(&s->instances, op->action.instance);
 
+    if (i && waits_at_gate(s, op, i))
+        return;
     if (s->host && op->status == SGI_OK) /* else it was canceled */
         decide_end(s, op);
     switch (op->action.kind) {
@@ -692,6 +793,7 @@ void sim_lose_device(struct sim *s, uint32_t device)
     d->lost = true;
     d->context = NOT;
     d->closing = false;
+    move_gate(s, device, NOT, SGI_E_DEVICE_LOST);
     for (uint32_t n = s->out_count; n-- > 0;) {
         struct world_op *op = s->out[n];
         if ((op->action.kind == SGI__ACT_OPEN_CONTEXT || op->action.kind == SGI__ACT_CLOSE_CONTEXT) &&
@@ -702,6 +804,7 @@ void sim_lose_device(struct sim *s, uint32_t device)
         struct world_instance *i = s->instances.at[n];
         if (i && i->id && i->device == (int32_t)device && !i->died) {
             i->lost = true;
+            start_counts(s, i);
             failed(s, i->model, SGI_E_DEVICE_LOST);
         }
     }
@@ -746,7 +849,7 @@ void sim_kill_place(struct sim *s)
     while (s->out_count > 0)
         orphan(s, s->out[0]);
     for (uint32_t d = 0; d < s->devices_count; d++) {
-        s->devices[d].context = NOT;
+        s->devices[d].context = s->devices[d].gate = NOT;
         s->devices[d].closing = false;
         s->devices[d].residue = 0;
     }

@@ -390,6 +390,30 @@ static void a_context_that_does_not_open_ends_the_load(void **state)
     tear_down(&f);
 }
 
+/* What will be closed is as good as gone, long before it is: memory mapped in it would go with it. */
+static void a_load_does_not_enter_a_context_that_will_be_closed(void **state)
+{
+    struct fixture f;
+    struct runner  r;
+
+    (void)state;
+    set_up(&f, KIB(64), 0);
+    open_context(&f);
+    sgi__staging_shuts(f.staging);
+    start(&f);
+    run_beside(&r, &f);
+    test_wait_until(has_read_some, &f, "nothing is read before the context is open");
+    close_context(&f);
+    assert_int_equal(sgi__load_wait_tensor(f.load, 0, 0, NULL), SGI_E_TIMEOUT);
+    sgi__staging_opens(f.staging);
+    open_context(&f);
+    pthread_join(r.thread, NULL);
+    assert_int_equal(r.status, SGI_OK);
+    all_are_there(&f);
+    stop(&f);
+    tear_down(&f);
+}
+
 static void who_waits_at_the_gate_can_be_canceled(void **state)
 {
     struct fixture f;
@@ -611,6 +635,7 @@ int main(void)
         cmocka_unit_test_setup(without_pins_it_goes_on, clear),
         cmocka_unit_test_setup(reading_does_not_wait_for_the_context, clear),
         cmocka_unit_test_setup(a_context_that_does_not_open_ends_the_load, clear),
+        cmocka_unit_test_setup(a_load_does_not_enter_a_context_that_will_be_closed, clear),
         cmocka_unit_test_setup(who_waits_at_the_gate_can_be_canceled, clear),
         cmocka_unit_test_setup(a_tensor_is_ready_when_its_copy_is_done, clear),
         cmocka_unit_test_setup(what_fails_its_check_is_read_and_copied_again, clear),

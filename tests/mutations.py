@@ -124,9 +124,9 @@ MUTATIONS = [
              ("tsan api_calls", "tsan api_stress")),
     # ---- load ----
     Mutation("load-in-flight", "lib/load/pipeline.c",
-             "p->parts[c->part].reads += (uint32_t)more;",
+             "count_read(p, s->chunk, -1);",
              ";",
-             "a file is closed under reads that are in flight",
+             "reads that are back count as in flight for ever",
              ("api_models", "unit_load"), "in-flight count"),
     Mutation("load-plan-bound", "lib/load/plan.c",
              "if (stop > end)",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`sgi load --device cuda:0` on the fake driver: the digests are the file's, copies may be late, and one fault is either
-survived or told."""
+"""`sgi load --device cuda:0` on the fake driver: the digests are the file's, copies may be late, and one fault is
+either survived or told."""
 
 import os
 import subprocess
@@ -10,9 +10,9 @@ import models
 from command import HANGS, Case, Done, digests, main
 
 RUN = os.path.join(command.HERE, "..", "fakecuda", "run")
-CALLS = ("cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuMemAddressReserve", "cuMemCreate",
-         "cuMemMap", "cuMemSetAccess", "cuMemHostRegister_v2", "cuStreamCreate", "cuEventCreate", "cuEventRecord",
-         "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize")
+CALLS = ("cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuMemAddressReserve",
+         "cuMemCreate", "cuMemMap", "cuMemSetAccess", "cuMemHostRegister_v2", "cuStreamCreate", "cuEventCreate",
+         "cuEventRecord", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2", "cuStreamSynchronize")
 
 
 class Cuda(Case):
@@ -69,7 +69,8 @@ class Cuda(Case):
         self.assertRegex(done.err, r"^sgi: .*cuda:0: .*ILLEGAL_ADDRESS \(700\)$", done)
 
     def test_what_is_not_there_is_named(self):
-        for device, cause in (("cuda:1", "there is no such device; the driver shows 1"), ("cuda:x", "there are 'host'")):
+        for device, cause in (("cuda:1", "there is no such device; the driver shows 1"),
+                              ("cuda:x", "there are 'host'")):
             done = self.load(self.models[0], device=device)
             self.assertEqual((done.code, done.out), (1, ""), done)
             self.assertIn(cause, done.err)

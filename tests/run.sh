@@ -318,7 +318,7 @@ PY
 }
 
 # The seeds of the simulator and the examples are left out: what they reach by chance is not what a test looks at.
-coverage_labels='^(unit|api|conformance|formats|faults|fuzz-replay)$'
+coverage_labels='^(unit|api|conformance|formats|faults|cuda|fuzz-replay)$'
 
 check_coverage()
 {

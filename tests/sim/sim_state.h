@@ -325,7 +325,12 @@ void sim__world_result(struct sim *s, struct world_op *op);
 void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation);
 void sim__world_repeat(struct sim *s, struct world_op *op);
 void sim__world_gate(struct sim *s, uint32_t device, uint64_t op);
-void sim__world_looked(struct sim *s, uint32_t device);
+void sim__world_loses_device(struct sim *s, uint32_t device);       /* nobody has been told */
+void sim__world_dies(struct sim *s);                                /* likewise, the place */
+struct sgi__core_event sim__world_event(const struct world_op *op); /* that its result is */
+
+/* sim_script.c */
+void       sim__world_looked(struct sim *s, uint32_t device);
 sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t bytes, bool at_least,
                              uint64_t *free_out);
 

@@ -84,7 +84,8 @@ struct place_instance {
 struct place_model {
     struct sgi__place_model spec;
     struct sgi__image      *residence;
-    struct sgi__pins       *pins; /* of the residence; NULL until a device has read it */
+    struct sgi__pins       *pins;    /* of the residence; NULL until a device has read it */
+    bool                    is_read; /* under the place's mutex: by a load to a device with memory of its own */
     void                   *prepared;
     uint64_t                check_begin_ns, check_ns; /* under the place's mutex, like the next two */
     uint64_t                prepare_begin_ns, prepare_ns;
@@ -103,7 +104,7 @@ struct sgi__place {
     struct place_model    *models[BUCKETS];
     struct place_instance *instances[BUCKETS];
     struct place_device   *devices; /* as many as there are; fixed but for what is under the mutex */
-    pthread_cond_t         copied;  /* fewer copy from an instance than before */
+    pthread_cond_t         let_go;  /* fewer copy from an instance, or read a residence, than before */
 };
 
 /* A job of the place: work on a thread, and what it reports. */

@@ -191,7 +191,7 @@ static void close_place(struct sgi__place *p)
     sgi__image_memory_free(p->memory);
     sgi__contexts_fini(p);
     sgi__share_fini(&p->share);
-    pthread_cond_destroy(&p->copied);
+    pthread_cond_destroy(&p->let_go);
     pthread_mutex_destroy(&p->mutex);
     sgi__free(p);
 }
@@ -203,7 +203,7 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     p->config = *config;
     pthread_mutex_init(&p->mutex, NULL);
-    if (sgi__cond_init(&p->copied)) {
+    if (sgi__cond_init(&p->let_go)) {
         sgi__free(p);
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     }

@@ -118,20 +118,45 @@ static void count_arena(struct sgi__place *p, struct place_device *on, uint64_t 
     pthread_mutex_unlock(&p->mutex);
 }
 
-/* What is read in place is pinned as it is read. Pins cost time and are only a help: without them it is slower. */
-static sgi_status read_in_place(struct place_instance *i, struct sgi__load_spec *spec, sgi_error *err)
+/* What is read in place is pinned as it is read. A start that was given up may be at it still: the first to make a list
+ * of pins makes it for all. */
+static sgi_status read_in_place(struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec,
+                                sgi_error *err)
 {
     struct place_model *m = i->model;
+    struct sgi__pins   *pins = sgi__pins_new(m->residence);
 
-    assert(m->residence);
-    if (!m->pins)
-        m->pins = sgi__pins_new(m->residence);
-    if (!m->pins)
+    if (!pins)
         return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory", m->spec.name);
-    spec->image = m->residence;
+    pthread_mutex_lock(&p->mutex);
+    if (!m->pins) {
+        m->pins = pins;
+        pins = NULL;
+    }
     spec->pins = m->pins;
+    pthread_mutex_unlock(&p->mutex);
+    sgi__pins_free(pins);
+    spec->image = m->residence;
     spec->from_image = true;
     return SGI_OK;
+}
+
+/* One load reads a residence at a time, for its pins are one device's. Whoever is at it still has been given up. */
+static void begin_reading(struct sgi__place *p, struct place_model *m)
+{
+    pthread_mutex_lock(&p->mutex);
+    while (m->is_read)
+        pthread_cond_wait(&p->let_go, &p->mutex);
+    m->is_read = true;
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void end_reading(struct sgi__place *p, struct place_model *m)
+{
+    pthread_mutex_lock(&p->mutex);
+    m->is_read = false;
+    pthread_cond_broadcast(&p->let_go);
+    pthread_mutex_unlock(&p->mutex);
 }
 
 /* Addresses for all that the device has are reserved with it: its engine's memory comes right behind the weights. */
@@ -147,7 +172,7 @@ static sgi_status take_arena(struct sgi__place *p, struct place_instance *i, sgi
     i->arena_used = bytes;
     load_spec(p, i, &spec);
     if (i->from_dram)
-        st = read_in_place(i, &spec, err);
+        st = read_in_place(p, i, &spec, err);
     if (st == SGI_OK)
         st = sgi__load_new(&spec, &i->load, err);
     if (st != SGI_OK) {
@@ -250,7 +275,7 @@ static void give_peer(struct sgi__place *p, struct place_instance *peer)
 {
     pthread_mutex_lock(&p->mutex);
     peer->copying--;
-    pthread_cond_broadcast(&p->copied);
+    pthread_cond_broadcast(&p->let_go);
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -267,7 +292,7 @@ static void end_copying(struct sgi__place *p, struct place_instance *i)
     pthread_mutex_lock(&p->mutex);
     i->whole = false;
     while (i->copying > 0)
-        pthread_cond_wait(&p->copied, &p->mutex);
+        pthread_cond_wait(&p->let_go, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -296,21 +321,48 @@ static void end_keeping(struct job *job, struct sgi__pins *pins)
     i->image = NULL;
 }
 
-static void work_load_on(struct job *job, bool keep, sgi_error *err)
+static void run_load(struct job *job, sgi_error *err)
 {
-    struct place_instance *i = job->instance, *peer = take_peer(job->place, i);
-    struct sgi__pins      *pins = NULL;
-    bool                   keeps = keep && !peer && make_room_to_keep(job->place, i, &pins);
+    struct place_instance *i = job->instance;
+    job->event.status = sgi__place_said(job->place, i->on, sgi__load_run(i->load, err), err);
+}
 
-    if (peer)
-        sgi__load_from(i->load, peer->arena->base);
-    job->event.status = sgi__place_said(job->place, job->instance->on, sgi__load_run(job->instance->load, err), err);
-    if (peer)
-        give_peer(job->place, peer);
+static void load_from_peer(struct job *job, struct place_instance *peer, sgi_error *err)
+{
+    sgi__load_from(job->instance->load, peer->arena->base);
+    run_load(job, err);
+    give_peer(job->place, peer);
+}
+
+static void load_from_dram(struct job *job, sgi_error *err)
+{
+    begin_reading(job->place, job->model);
+    run_load(job, err);
+    end_reading(job->place, job->model);
+}
+
+static void load_from_disk(struct job *job, bool keep, sgi_error *err)
+{
+    struct sgi__pins *pins = NULL;
+    bool              keeps = keep && make_room_to_keep(job->place, job->instance, &pins);
+
+    run_load(job, err);
     if (keeps)
         end_keeping(job, pins);
+}
+
+static void work_load_on(struct job *job, bool keep, sgi_error *err)
+{
+    struct place_instance *peer = take_peer(job->place, job->instance);
+
+    if (peer)
+        load_from_peer(job, peer, err);
+    else if (job->instance->from_dram)
+        load_from_dram(job, err);
+    else
+        load_from_disk(job, keep, err);
     if (job->event.status == SGI_OK)
-        set_whole(job->place, i);
+        set_whole(job->place, job->instance);
 }
 
 static void work_load_and_keep(struct job *job, sgi_error *err)

@@ -111,12 +111,13 @@ static void who_was_chosen_stays_so_when_another_is_drained(void **state)
     struct sim *s = sim_new(&(struct sim_config){ .seed = 7, .vram_bytes = MIB(1000), .starve_ms = 100 });
     sgi_model   first = model(s, 500, 0), other = model(s, 500, 0), starves = model(s, 500, 0);
 
-    sgi_lease lease = sim_acquire(s, first);
+    sgi_lease lease = sim_acquire(s, first), early = sim_acquire(s, first);
     sim_advance_ms(s, 1);
     sim_acquire(s, other);
     sgi_ticket t = sim_ask(s, starves, NULL);
     sim_advance_ms(s, 100);
     takes(s, first, SGI_E_WOULD_BLOCK);
+    sim_release(s, early); /* now the other is the one that was used longest ago */
     sim_drain_model(s, other, SGI_E_STALE);
     takes(s, first, SGI_E_WOULD_BLOCK);
     sim_release(s, lease);

@@ -57,6 +57,12 @@ static void each_instance(struct sgi__core *core, uint64_t now, struct device *d
     }
 }
 
+/* It needs the context, whether it has come to that or not. */
+static bool comes_up(const struct instance *i)
+{
+    return i->state == ST_RESERVING || i->state == ST_LOADING;
+}
+
 static void opened(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     sgi__instance_watch_start(core, now, i);
@@ -69,20 +75,19 @@ static void lose_instance(struct sgi__core *core, uint64_t now, struct instance 
     i->closing = true;
     sgi__instance_watch_start(core, now, i);
     sgi__instance_loan_ends(core, i);
-    if (i->state == ST_RESERVING || i->state == ST_LOADING)
+    if (comes_up(i))
         sgi__instance_fail(core, now, i, SGI_E_DEVICE_LOST, SGI_STEP_CONTEXT);
     else if (i->state == ST_READY)
         sgi__instance_stop(core, now, i, false);
     /* BUSY: its leases are good for release only, then it stops. STOPPING and WEDGED go on. */
 }
 
-/* Whoever is on the way up there needs it, whether it has come to that or not. */
 static void not_opened(struct sgi__core *core, uint64_t now, struct device *d, sgi_status status)
 {
     for (struct instance *i = d->instances, *next; i; i = next) {
         next = i->device_next;
         sgi__instance_watch_start(core, now, i);
-        if (i->state == ST_RESERVING || i->state == ST_LOADING)
+        if (comes_up(i))
             sgi__instance_fail(core, now, i, status, SGI_STEP_CONTEXT);
     }
 }

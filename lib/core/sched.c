@@ -84,11 +84,11 @@ static bool in_time(const struct model *m, uint64_t now, bool for_device)
 }
 
 /* Who waited long enough may have ended meanwhile: then the timer was early, and whoever looks finds nobody starving
- * yet. */
+ * yet. Nor is it who waits for one more beside an instance that serves: that would only help. */
 static bool starves(const struct sgi__core *core, uint64_t now, const struct instance *i)
 {
     uint64_t since = waits_since(i->model, now, !i->to_dram);
-    return since != SGI__NEVER && now - since >= core->config.starve_ns;
+    return since != SGI__NEVER && now - since >= core->config.starve_ns && !sgi__model_serves(i->model);
 }
 
 /* It waits for room or a loader: somebody wakes when it starves. */
@@ -142,7 +142,16 @@ static bool kept_elsewhere(const struct sgi__core *core, const struct device *d,
     return false;
 }
 
-/* True: there is room for it. It begins then, if there is a loader too. */
+/* For this pass: neither a smaller one nor one that needs no loader must take what is there for it, or will be. */
+static void promise(struct sgi__core *core, struct instance *i, struct device *d)
+{
+    i->promised = true;
+    d->promised += sgi__instance_need(i, d);
+    core->devices_kept = true;
+    core->dirty = core->dirty || kept_elsewhere(core, d, i); /* it needs one of them only */
+}
+
+/* True: there is room for it. It begins then, if there is a loader too; if not, it starves. */
 static bool place_now(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     int32_t device = sgi__room_now(core, i, i->model->wants_head->spec.device_hint);
@@ -152,6 +161,8 @@ static bool place_now(struct sgi__core *core, uint64_t now, struct instance *i)
     if (has_loader(core, i)) {
         sgi__instance_admit(core, now, i, device);
         core->dirty = core->dirty || core->devices_kept; /* who came before had less to choose from than there is now */
+    } else {
+        promise(core, i, &core->devices[device]);
     }
     return true;
 }
@@ -180,24 +191,22 @@ static void place(struct sgi__core *core, uint64_t now, struct instance *i)
     sgi__room_make(core, now, d, need);
     if (place_now(core, now, i)) /* an image that is kept in DRAM has left at once */
         return;
-    i->promised = sgi__room_lacking(d, need, sgi__room_leaving(d)) == 0;
-    if (i->promised) /* a smaller one must not take what is being emptied for it */
-        d->promised = need;
-    core->devices_kept = core->devices_kept || i->promised;
-    core->dirty = core->dirty || (i->promised && kept_elsewhere(core, d, i)); /* it needs one of them only */
+    if (sgi__room_lacking(d, need, sgi__room_leaving(d)) == 0)
+        promise(core, i, d);
 }
 
 /* ---- starvation ---- */
 
 /* What has just come up serves those it was brought up for first: two that starve for one device would else take it
- * from each other for ever. And who waits for it may have waited longer than the one that starves. */
+ * from each other for ever. And who waits for it may have waited longer than the one that starves. What goes anyway
+ * (closing) is chosen like the others: those that were chosen before it stay so. */
 static bool yields(const struct device *d, const struct instance *i)
 {
     const struct model *m = i->model;
 
-    if ((i->state != ST_READY && i->state != ST_BUSY) || i->closing || sgi__instance_pinned(i))
+    if ((i->state != ST_READY && i->state != ST_BUSY) || i->chosen || sgi__instance_pinned(i))
         return false;
-    return m->wants == 0 || (i->served && oldest_want(m)->seq > oldest_want(d->kept_for->model)->seq);
+    return i->closing || m->wants == 0 || (i->served && oldest_want(m)->seq > oldest_want(d->kept_for->model)->seq);
 }
 
 /* Who leaves first: what is unused, then what was chosen before (or two that are busy would take turns for ever), then
@@ -225,8 +234,7 @@ static struct instance *starving(struct sgi__core *core, uint64_t now)
 
     for (struct model *m = core->pending_head; m; m = m->pending_next) {
         struct instance *i = m->coming;
-        if (!i || i->state != ST_QUEUED || !i->source_ok || !starves(core, now, i) ||
-            sgi__model_serves(m)) /* where it does, one more would only help */
+        if (!i || i->state != ST_QUEUED || !i->source_ok || !starves(core, now, i))
             continue;
         uint64_t          seq = oldest_want(m)->seq;
         struct instance **at = last && oldest_want(last->model)->seq < seq ? &last->starving_next : &first;
@@ -259,7 +267,7 @@ static void let_go(struct sgi__core *core, uint64_t now, struct device *d)
     struct instance *victim;
 
     while (sgi__room_lacking(d, need, going) > 0 && (victim = first_to_yield(d)) != NULL) {
-        victim->closing = true;
+        victim->chosen = victim->closing = true;
         if (victim->state == ST_READY)
             sgi__instance_stop(core, now, victim, true);
         going += victim->charged; /* less of it, where its image is kept: that is not counted as used any more */
@@ -277,7 +285,8 @@ static struct instance *keep_devices(struct sgi__core *core, uint64_t now)
         d->promised = 0;
         for (struct instance *i = d->instances; i; i = i->device_next)
             if (i->state == ST_READY || i->state == ST_BUSY) {
-                i->yielding = i->closing;
+                i->yielding = i->chosen;
+                i->chosen = false;
                 i->closing = i->lost || i->model->draining;
             }
     }

@@ -96,7 +96,8 @@ struct instance {
     bool retried;               /* a refused reserve was tried again once */
     bool served;                /* has given a lease */
     bool promised;              /* room that is on its way, in this scheduling pass */
-    bool yielding;              /* was chosen to make room for one that starves, as of the pass before */
+    bool chosen;                /* to make room for one that starves, in this scheduling pass, */
+    bool yielding;              /* or was, in the one before */
     bool closing;               /* grants nothing more; stops when unused. */
     bool keep;                  /* its image may become the DRAM residence */
     bool borrows;               /* it has the model's residence, and will give it back */

@@ -205,7 +205,8 @@ static void check_leases(const struct sim *s, const struct world_want *w)
  * Once the oldest want that waits for a device has waited starve_ms, nothing is in its way but what was there then:
  * leases that ran and their calls; instances on their way up, with those they were brought up for; instances that end.
  * No time is allowed for beyond what these take, so it starts with the last of them, and ends with its own start. Where
- * several devices would do it is kept one of them, so on one at least something of then goes on.
+ * several devices would do it is kept one of them, so on one at least something of then goes on; unless its room is on
+ * its way on another, where what is there was unused sooner: that may have come since, and has to end only.
  *
  * This holds in all seeds and with all priorities. The clock begins anew
  * - when what can be had changes in other ways: a device or the place lost or back, foreign memory, an engine that
@@ -287,6 +288,14 @@ static bool something_goes_on(const struct sim *s, uint32_t device, uint64_t the
     return false;
 }
 
+/* What ends there, and nobody uses any more, leaves it enough. */
+static bool room_comes(const struct sim *s, const struct world_model *m, uint32_t device)
+{
+    bool     something_ends;
+    uint64_t going = going_from(s, device, &something_ends);
+    return something_ends && fits(s, device, sim__need(s, m, device), going);
+}
+
 /* What it may be started on: letting go there would help. */
 static bool may_come(const struct sim *s, const struct world_model *m, uint32_t device)
 {
@@ -333,7 +342,7 @@ static void check_passed(struct sim *s, struct world_model *m)
     if (!is_watched(s, m, devices, starves_at))
         return;
     for (uint32_t d = 0; d < s->devices_count; d++)
-        goes_on_somewhere |= (devices >> d & 1) && something_goes_on(s, d, m->kept_event);
+        goes_on_somewhere |= (devices >> d & 1) && (something_goes_on(s, d, m->kept_event) || room_comes(s, m, d));
     if (has_loader(s, m) && !goes_on_somewhere)
         sim__broken(s, "the oldest that waits for a device waits, once it has starved, for what ran there then");
 }

@@ -118,6 +118,15 @@ static sgi_status context_open(struct sgi__device *d, sgi_error *err)
     return SGI_OK;
 }
 
+/* Nobody is there to be told that it does not work: it is tried again. */
+static bool enter_at_last(struct cuda_device *c, cu_context context)
+{
+    cu_result code = c->cuda.cuCtxPushCurrent_v2(context);
+    if (code != CU_OK)
+        code = c->cuda.cuCtxPushCurrent_v2(context);
+    return code == CU_OK;
+}
+
 /* What is left of us afterwards. Where the driver does not tell processes apart it is not known, and said to be
  * nothing. */
 static uint64_t context_close(struct sgi__device *d)
@@ -128,8 +137,7 @@ static uint64_t context_close(struct sgi__device *d)
     bool                seen = sgi__nvml_own(&c->nvml, &used);
 
     assert(context);
-    /* Nobody is there to be told that it does not work: it is tried again. */
-    if (c->cuda.cuCtxPushCurrent_v2(context) == CU_OK || c->cuda.cuCtxPushCurrent_v2(context) == CU_OK) {
+    if (enter_at_last(c, context)) {
         sgi__cuda_unpin_all(d);
         c->cuda.cuCtxPopCurrent_v2(&popped);
     }

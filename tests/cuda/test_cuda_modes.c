@@ -81,7 +81,6 @@ static struct holder somebody_takes(uint64_t bytes)
     int                        to[2], from[2];
     char                       count[32], ready;
     char *const                argv[] = { (char *)(uintptr_t)program, "hold", count, NULL };
-    extern char              **environ;
 
     snprintf(count, sizeof count, "%llu", (unsigned long long)bytes);
     assert_true(pipe(to) == 0 && pipe(from) == 0);

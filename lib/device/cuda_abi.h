@@ -49,7 +49,7 @@
     X(LAUNCH_OUT_OF_RESOURCES, 701, 0)        \
     X(LAUNCH_TIMEOUT, 702, 1)                 \
     X(PRIMARY_CONTEXT_ACTIVE, 708, 0)         \
-    X(CONTEXT_IS_DESTROYED, 709, 0)           \
+    X(CONTEXT_IS_DESTROYED, 709, 1)           \
     X(ASSERT, 710, 1)                         \
     X(HOST_MEMORY_ALREADY_REGISTERED, 712, 0) \
     X(HOST_MEMORY_NOT_REGISTERED, 713, 0)     \
@@ -67,6 +67,9 @@
     X(COMPAT_NOT_SUPPORTED_ON_DEVICE, 804, 0) \
     X(MPS_CONNECTION_FAILED, 805, 0)          \
     X(MPS_CLIENT_TERMINATED, 810, 1)          \
+    X(STREAM_CAPTURE_UNSUPPORTED, 900, 0)     \
+    X(STREAM_CAPTURE_INVALIDATED, 901, 0)     \
+    X(STREAM_CAPTURE_WRONG_THREAD, 908, 0)    \
     X(TIMEOUT, 909, 0)                        \
     X(EXTERNAL_DEVICE, 911, 1)                \
     X(UNKNOWN, 999, 1)
@@ -77,8 +80,11 @@ enum { CU_OK = 0, SGI__CUDA_CODES(SGI__CUDA_CODE) CU_CODES_END_ = 1000 };
 
 enum {
     CU_PRIMARY_BLOCKING_SYNC = 0x4,
+    CU_PRIMARY_SCHEDULING = 0x7, /* the bits of which that is one */
     CU_STREAM_DOES_NOT_BLOCK = 0x1,
-    CU_EVENT_SLEEPS = 0x1, /* who waits for it sleeps instead of spinning */
+    CU_CAPTURE_GLOBAL = 0,  /* while somebody captures in it, no other thread may do what could spoil that, unless */
+    CU_CAPTURE_RELAXED = 2, /* it says that this does not */
+    CU_EVENT_SLEEPS = 0x1,  /* who waits for it sleeps instead of spinning */
     CU_EVENT_NO_TIMING = 0x2,
     CU_HOST_PORTABLE = 0x1,
 
@@ -116,7 +122,7 @@ enum {
 
 #ifndef SGI__CUDA_OWN_TYPES
 typedef unsigned int          cu_enum; /* what gcc and clang make of an enum without negative values */
-typedef cu_enum               cu_result, cu_attribute, cu_handle_type, cu_granularity;
+typedef cu_enum               cu_result, cu_attribute, cu_handle_type, cu_granularity, cu_capture_mode;
 typedef int                   cu_device;
 typedef unsigned long long    cu_ptr, cu_handle;
 typedef struct cu_context_st *cu_context;
@@ -183,6 +189,7 @@ typedef struct {
     X(cuStreamCreate, (cu_stream * stream, unsigned int flags))                                              \
     X(cuStreamDestroy_v2, (cu_stream stream))                                                                \
     X(cuStreamQuery, (cu_stream stream))                                                                     \
+    X(cuThreadExchangeStreamCaptureMode, (cu_capture_mode * mode))                                           \
     X(cuCtxSynchronize, (void))                                                                              \
     X(cuStreamSynchronize, (cu_stream stream))                                                               \
     X(cuStreamWaitEvent, (cu_stream stream, cu_event event, unsigned int flags))                             \

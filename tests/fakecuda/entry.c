@@ -143,7 +143,7 @@ static cu_result may_call(enum call call, unsigned need)
     }
     if ((need & NEEDS_CONTEXT) == NEEDS_CONTEXT && !fc_current())
         return fc_thread.depth == 0 ? CU_INVALID_CONTEXT : CU_CONTEXT_IS_DESTROYED;
-    return CU_OK;
+    return fc_capture_forbids(call);
 }
 
 cu_result fc_enter(enum call call, unsigned need)

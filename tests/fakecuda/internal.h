@@ -88,7 +88,7 @@ extern struct fc_config fc_config;
 
 /* --------------------------------------------------------------------------------------------- objects and handles */
 
-enum fc_kind { KIND_CONTEXT = 1, KIND_STREAM, KIND_EVENT, KIND_MODULE, KIND_MEMORY, KIND_COUNT };
+enum fc_kind { KIND_CONTEXT = 1, KIND_STREAM, KIND_EVENT, KIND_MODULE, KIND_MEMORY, KIND_GRAPH, KIND_COUNT };
 
 /* A handle is no address: what is not one, and what was one, is told apart from what is. */
 uint64_t fc_handle_make(enum fc_kind kind, void *object); /* 0: too many */
@@ -213,7 +213,10 @@ struct stream {
     struct work    *past, **past_end; /* carried out, not observed */
     uint64_t        submitted, done, observed, random;
     struct fc_cond  more;
-    struct stream  *next; /* of all that have a thread, or work nobody has waited for */
+    bool            captured, spoiled;
+    cu_capture_mode capture_mode;
+    const void     *captured_by; /* a thread */
+    struct stream  *next;        /* of all that have a thread, or work nobody has waited for */
 };
 
 struct fc_state {
@@ -240,12 +243,14 @@ struct fc_state {
 
 extern struct fc_state fc;
 
-/* Of the calling thread: its contexts, and whether it runs a function of somebody's for a stream. */
+/* Of the calling thread: its contexts, whether it runs a function of somebody's for a stream, and what it may do while
+ * others capture. */
 struct fc_thread {
-    cu_context  stack[STACK_MAX];
-    unsigned    depth;
-    bool        in_host_function;
-    const char *call;
+    cu_context      stack[STACK_MAX];
+    unsigned        depth;
+    bool            in_host_function;
+    cu_capture_mode capture_mode;
+    const char     *call;
 };
 
 extern _Thread_local struct fc_thread fc_thread;
@@ -307,6 +312,9 @@ uint32_t fc_kernel_u32(void *const *parameters, int n);
 enum { PROBE_KERNELS = 5, INFER_KERNELS = 5 };
 extern const struct kernel fc_probe_kernels[PROBE_KERNELS]; /* kernel_probe.c */
 extern const struct kernel fc_infer_kernels[INFER_KERNELS]; /* kernel_infer.c */
+
+/* capture.c */
+cu_result fc_capture_forbids(enum call call);
 
 /* copy.c */
 cu_result fc_stream_and_current(cu_stream handle, struct stream **stream);

@@ -289,8 +289,8 @@ struct stream *fc_stream_of(cu_stream handle, cu_result *code)
     }
     if ((uintptr_t)handle > 1) {
         struct stream *found = fc_handle_get(KIND_STREAM, (uintptr_t)handle);
-        *code = found ? CU_OK : CU_INVALID_HANDLE;
-        return found;
+        *code = !found ? CU_INVALID_HANDLE : found->captured ? CU_NOT_SUPPORTED : CU_OK;
+        return *code == CU_OK ? found : NULL;
     }
     if (!context->legacy)
         context->legacy = fc_stream_start(context, 0, code);

@@ -526,6 +526,59 @@ static void a_kernel_s_arguments_are_in_use_until_somebody_has_waited(void **sta
     lane_close(&lane);
 }
 
+struct bystander {
+    struct lane    *lane;
+    cu_capture_mode mode;
+    cu_result       said;
+};
+
+static void *looks_at_an_event(void *arg)
+{
+    struct bystander *b = arg;
+    cu.cuThreadExchangeStreamCaptureMode(&b->mode);
+    cu.cuCtxPushCurrent_v2(b->lane->context);
+    b->said = cu.cuEventQuery(b->lane->event);
+    return NULL;
+}
+
+/* What the capture comes to while another thread, in its mode, looks at an event. */
+static cu_result capture_beside(struct lane *lane, cu_capture_mode mode, cu_capture_mode beside, cu_result *said)
+{
+    struct bystander  b = { .lane = lane, .mode = beside };
+    cu_graph          graph = NULL;
+    cu_capture_status status = 0;
+    pthread_t         thread;
+
+    OK(cu.cuStreamBeginCapture_v2(lane->stream, mode));
+    OK(cu.cuStreamIsCapturing(lane->stream, &status));
+    assert_int_equal(status, 1);
+    assert_int_equal(cu.cuEventRecord(lane->event, lane->stream), CU_NOT_SUPPORTED);
+    assert_int_equal(pthread_create(&thread, NULL, looks_at_an_event, &b), 0);
+    pthread_join(thread, NULL);
+    *said = b.said;
+    cu_result code = cu.cuStreamEndCapture(lane->stream, &graph);
+    assert_true((code == CU_OK) == (graph != NULL));
+    if (graph)
+        OK(cu.cuGraphDestroy(graph));
+    return code;
+}
+
+static void a_global_capture_is_spoiled_by_who_does_not_know(void **state)
+{
+    struct lane lane;
+    cu_result   said;
+
+    (void)state;
+    lane_open(&lane);
+    assert_int_equal(capture_beside(&lane, CU_CAPTURE_GLOBAL, CU_CAPTURE_GLOBAL, &said), CU_STREAM_CAPTURE_INVALIDATED);
+    assert_int_equal(said, CU_STREAM_CAPTURE_UNSUPPORTED);
+    assert_int_equal(capture_beside(&lane, CU_CAPTURE_GLOBAL, CU_CAPTURE_RELAXED, &said), CU_OK);
+    assert_int_equal(said, CU_OK);
+    assert_int_equal(capture_beside(&lane, CU_CAPTURE_RELAXED, CU_CAPTURE_GLOBAL, &said), CU_OK);
+    assert_int_equal(said, CU_OK);
+    lane_close(&lane);
+}
+
 int fake_stream_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,6 +604,7 @@ int fake_stream_tests(void)
         cmocka_unit_test(a_kernel_s_arguments_are_in_use_until_somebody_has_waited),
         cmocka_unit_test(contexts_come_and_go_under_many_threads),
         cmocka_unit_test(a_delayed_copy_is_as_late_as_was_said),
+        cmocka_unit_test(a_global_capture_is_spoiled_by_who_does_not_know),
     };
     return cmocka_run_group_tests_name("streams of the fake", tests, NULL, NULL);
 }

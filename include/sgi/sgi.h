@@ -23,7 +23,8 @@
  *    thread of the library (an engine callback, a `done` callback) the functions that wait for the library
  *    return SGI_E_DEADLOCK rather than wait for themselves, even where they would not have to:
  *    sgi_runtime_close(), sgi_model_unregister(), sgi_model_acquire_wait(), sgi_ticket_wait(),
- *    sgi_lease_tensor_wait(), sgi_lease_tensor_digest(), sgi_lease_call() and sgi_call_wait().
+ *    sgi_lease_tensor_wait(), sgi_lease_tensor_on(), sgi_lease_tensor_digest(), sgi_lease_tensor_read(),
+ *    sgi_lease_call() and sgi_call_wait().
  *  - *Signals.* Threads of the library block all signals: your handlers run on your threads.
  *  - *Fork.* A runtime belongs to the process that opened it. In a forked child its threads are gone and its locks may
  *    be held for ever: call nothing there with it or its ids, not even sgi_runtime_close(), and leave its eventfds
@@ -878,16 +879,18 @@ typedef sgi_status (*sgi_run_fn)(void *user, void *stream, sgi_error *err);
  * is waited for, and what went wrong with it is told: a kernel that faults takes the device with it.
  *
  * @return what `fn` returned · SGI_E_STALE · SGI_E_INVALID · SGI_E_UNSUPPORTED · SGI_E_DEVICE ·
- *         SGI_E_DEVICE_LOST, whatever `fn` said · SGI_E_ENGINE (`fn` left another context current)
+ *         SGI_E_DEVICE_LOST, whatever `fn` said · SGI_E_ENGINE (`fn` left another context current) ·
+ *         what the load failed with
  * Threads: any. Blocks: for as long as `fn` and its stream do; on a lease granted EARLY also until the device is open.
  */
 SGI_API sgi_status sgi_lease_run(sgi_runtime *rt, sgi_lease lease, sgi_run_fn fn, void *user, sgi_error *err);
 
 /**
  * The lease's own stream: a CUstream on cuda, NULL on host. It is made when it is first asked for and belongs to the
- * library; work on it has ended before the lease is released. Of more than 64 leases on one instance some share one.
+ * library; work on it has ended before the lease is released. Where more than 64 leases of the runtime are in use, two
+ * on one instance may share one.
  *
- * @return SGI_OK · SGI_E_STALE · SGI_E_INVALID · SGI_E_DEVICE · SGI_E_DEVICE_LOST
+ * @return SGI_OK · SGI_E_STALE · SGI_E_INVALID · SGI_E_DEVICE · SGI_E_DEVICE_LOST · what the load failed with
  * Threads: any. Blocks: for the driver, the first time; on a lease granted EARLY until the device is open.
  */
 SGI_API sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **stream_out, sgi_error *err);

@@ -721,20 +721,20 @@ bool sgi__core_event(struct sgi__core *core, uint64_t now, const struct sgi__cor
 }
 
 sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t instance, uint64_t bytes,
-                                  bool at_least, uint64_t *free_out)
+                                  bool at_least, struct sgi__core_charge *charge_out)
 {
     struct instance *i = sgi__core_instance_of(core, instance);
     (void)now;
     if (!i || i->state == ST_COLD || i->state == ST_QUEUED || i->device == SGI__DRAM)
         return SGI_E_STALE;
-    *free_out = 0;
+    *charge_out = (struct sgi__core_charge){ .before = i->charged_engine };
     if (i->lost) /* there is nothing to charge it to */
         return SGI_E_DEVICE_LOST;
     struct device *d = &core->devices[i->device];
     uint64_t       others = d->used - i->charged_engine + sgi__device_foreign(d);
     uint64_t       left = others < d->bytes_max ? d->bytes_max - others : 0;
 
-    *free_out = left;
+    charge_out->room = left;
     if (at_least && bytes <= i->charged_engine)
         return SGI_OK;
     if (bytes > i->charged_engine && bytes > left)

@@ -144,11 +144,16 @@ struct sgi__core_event {
 /* Returns false when the event was dropped as stale. */
 bool sgi__core_event(struct sgi__core *core, uint64_t now, const struct sgi__core_event *event);
 
+/* An engine's bytes: charged before, and that there is room for, those included. */
+struct sgi__core_charge {
+    uint64_t before, room;
+};
+
 /* ENGINE_BYTES: an instance's engine takes `bytes` altogether; with `at_least` a larger charge stays.
- * SGI_E_DEVICE_MEMORY: the difference does not fit, nothing changed; *free_out says how much there is for it.
- * SGI_E_DEVICE_LOST, SGI_E_STALE: there is no such device or instance any more. */
+ * SGI_E_DEVICE_MEMORY: the difference does not fit, nothing changed. SGI_E_DEVICE_LOST, SGI_E_STALE: there is no such
+ * device or instance any more. */
 sgi_status sgi__core_engine_bytes(struct sgi__core *core, uint64_t now, uint64_t instance, uint64_t bytes,
-                                  bool at_least, uint64_t *free_out);
+                                  bool at_least, struct sgi__core_charge *charge_out);
 
 /* TIMER: handle what is due. Call it when sgi__core_wake_at() has passed; earlier or later is harmless. */
 void     sgi__core_tick(struct sgi__core *core, uint64_t now);

@@ -12,7 +12,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/error.h"
 #include "base/fault.h"
+#include "base/log.h"
 
 /* Contexts that code which was let in may leave on a thread and have taken off again. */
 enum { LEFT_MAX = 16 };
@@ -31,6 +33,15 @@ static void set_context(struct cuda_device *c, cu_context context, bool others)
     c->context = context;
     c->others = others;
     pthread_mutex_unlock(&c->mutex);
+}
+
+static unsigned flags_of(struct cuda_device *c)
+{
+    unsigned flags = 0;
+    int      active;
+    return c->cuda.cuDevicePrimaryCtxGetState(c->device, &flags, &active) == CU_OK
+               ? flags & ~(unsigned)CU_PRIMARY_SCHEDULING
+               : 0;
 }
 
 static bool is_active(struct cuda_device *c)
@@ -100,6 +111,17 @@ static bool reaches(const struct sgi__device *d, const struct sgi__device *other
 
 /* ---- context ---- */
 
+cu_capture_mode sgi__cuda_relax(struct cuda_device *c)
+{
+    cu_capture_mode mode = CU_CAPTURE_RELAXED;
+    return c->cuda.cuThreadExchangeStreamCaptureMode(&mode) == CU_OK ? mode : CU_CAPTURE_GLOBAL;
+}
+
+void sgi__cuda_unrelax(struct cuda_device *c, cu_capture_mode mode)
+{
+    c->cuda.cuThreadExchangeStreamCaptureMode(&mode);
+}
+
 static sgi_status context_open(struct sgi__device *d, sgi_error *err)
 {
     struct cuda_device *c = sgi__cuda_device(d);
@@ -110,21 +132,14 @@ static sgi_status context_open(struct sgi__device *d, sgi_error *err)
         return sgi__error(err, SGI_E_DEVICE, "%s: its context does not open (injected)", d->name);
     /* Whoever waits for the device sleeps, instead of spinning on a core. A wish: others may have decided already. */
     if (!active)
-        c->cuda.cuDevicePrimaryCtxSetFlags_v2(c->device, CU_PRIMARY_BLOCKING_SYNC);
-    cu_result code = c->cuda.cuDevicePrimaryCtxRetain(&context, c->device);
+        c->cuda.cuDevicePrimaryCtxSetFlags_v2(c->device, flags_of(c) | CU_PRIMARY_BLOCKING_SYNC);
+    cu_capture_mode mode = sgi__cuda_relax(c);
+    cu_result       code = c->cuda.cuDevicePrimaryCtxRetain(&context, c->device);
+    sgi__cuda_unrelax(c, mode);
     if (code != CU_OK)
         return sgi__cuda_failed(err, code, "%s: cuDevicePrimaryCtxRetain", d->name);
     set_context(c, context, active);
     return SGI_OK;
-}
-
-/* Nobody is there to be told that it does not work: it is tried again. */
-static bool enter_at_last(struct cuda_device *c, cu_context context)
-{
-    cu_result code = c->cuda.cuCtxPushCurrent_v2(context);
-    if (code != CU_OK)
-        code = c->cuda.cuCtxPushCurrent_v2(context);
-    return code == CU_OK;
 }
 
 /* What is left of us afterwards. Where the driver does not tell processes apart it is not known, and said to be
@@ -135,14 +150,22 @@ static uint64_t context_close(struct sgi__device *d)
     cu_context          context = context_of(c), popped;
     uint64_t            used = 0;
     bool                seen = sgi__nvml_own(&c->nvml, &used);
+    cu_capture_mode     mode = sgi__cuda_relax(c);
 
     assert(context);
-    if (enter_at_last(c, context)) {
-        sgi__cuda_unpin_all(d);
+    bool inside = SGI__CUDA_AT_LAST(c->cuda.cuCtxPushCurrent_v2(context)) == CU_OK;
+    sgi__cuda_unpin_all(d, inside);
+    if (inside)
         c->cuda.cuCtxPopCurrent_v2(&popped);
-    }
     set_context(c, NULL, false);
-    c->cuda.cuDevicePrimaryCtxRelease_v2(c->device);
+    cu_result code = SGI__CUDA_AT_LAST(c->cuda.cuDevicePrimaryCtxRelease_v2(c->device));
+    sgi__cuda_unrelax(c, mode);
+    if (code != CU_OK) {
+        sgi_error err;
+        sgi__error_init(&err);
+        sgi__cuda_failed(&err, code, "%s: cuDevicePrimaryCtxRelease", d->name);
+        sgi__log(SGI_LOG_WARN, "%s", err.message);
+    }
     return seen && sgi__nvml_own(&c->nvml, &used) ? used : 0;
 }
 
@@ -155,10 +178,21 @@ static sgi_status enter(struct sgi__device *d, struct sgi__device_scope *scope, 
     cu_result code = c->cuda.cuCtxGetCurrent(&before);
     if (code == CU_OK)
         code = c->cuda.cuCtxPushCurrent_v2(context);
+    if (code == CU_INVALID_CONTEXT) { /* though we hold it */
+        sgi__error_driver(err, SGI_E_DEVICE_LOST, (int32_t)code,
+                          "%s: its context is gone: somebody has reset the device", d->name);
+        return SGI_E_DEVICE_LOST;
+    }
     if (code != CU_OK)
         return sgi__cuda_failed(err, code, "%s: cuCtxPushCurrent", d->name);
     scope->before = before;
+    scope->mode = sgi__cuda_relax(c);
     return SGI_OK;
+}
+
+static void lend(struct sgi__device *d, const struct sgi__device_scope *scope)
+{
+    sgi__cuda_unrelax(sgi__cuda_device(d), scope->mode);
 }
 
 /* Takes ours off the stack, and what was left on it above. False: ours is not there any more, and the stack is as it
@@ -187,6 +221,8 @@ static sgi_status leave(struct sgi__device *d, const struct sgi__device_scope *s
     cu_result           code;
     bool                first = false;
     bool                popped = pop_ours(c, context_of(c), &first, &code);
+
+    sgi__cuda_unrelax(c, scope->mode);
 
     if (popped)
         code = c->cuda.cuCtxGetCurrent(&now);
@@ -229,6 +265,7 @@ static const struct sgi__device_ops ops = {
     .reaches = reaches,
     .enter = enter,
     .leave = leave,
+    .lend = lend,
     .stream_new = sgi__cuda_stream_new,
     .stream_free = sgi__cuda_stream_free,
     .stream_native = sgi__cuda_stream_native,

@@ -37,17 +37,26 @@ static inline struct cuda_device *sgi__cuda_device(struct sgi__device *d)
     return (struct cuda_device *)d;
 }
 
+/* Whoever gives something back has nobody to tell that it does not work, and what stays, stays for good: it is tried
+ * again. */
+#define SGI__CUDA_AT_LAST(call) ((call) == CU_OK ? CU_OK : (call))
+
+/* cuda.c: around calls that could spoil somebody's capture of a graph, if the driver did not know that ours do not. */
+cu_capture_mode sgi__cuda_relax(struct cuda_device *c);
+void            sgi__cuda_unrelax(struct cuda_device *c, cu_capture_mode mode);
+
 /* cuda_memory.c */
 sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t reserve_bytes,
                                struct sgi__arena **arena_out, sgi_error *err);
 sgi_status sgi__cuda_arena_map(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err);
 sgi_status sgi__cuda_arena_grow(struct sgi__device *d, struct sgi__arena *arena, uint64_t bytes, sgi_error *err);
-void       sgi__cuda_arena_free(struct sgi__device *d, struct sgi__arena *arena);
+uint64_t   sgi__cuda_arena_free(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err);
 
 /* cuda_pin.c */
 sgi_status sgi__cuda_pin(struct sgi__device *d, void *at, uint64_t bytes, sgi_error *err);
 void       sgi__cuda_unpin(struct sgi__device *d, void *at);
-void       sgi__cuda_unpin_all(struct sgi__device *d); /* the context is current, and about to be given up */
+/* inside: the context is current; otherwise they are only forgotten. It is about to be given up. */
+void sgi__cuda_unpin_all(struct sgi__device *d, bool inside);
 
 /* cuda_stream.c */
 sgi_status sgi__cuda_stream_new(struct sgi__device *d, struct sgi__stream **stream_out, sgi_error *err);

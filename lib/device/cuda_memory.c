@@ -6,8 +6,6 @@
  * Taking memory needs no context, so that it happens while the context opens, and is where it shows that there is not
  * enough. Nothing is taken from cuMemAlloc: its memory would go with the context, and be freed one by one.
  */
-#include <assert.h>
-
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/fault.h"
@@ -52,8 +50,10 @@ static sgi_status out_of_memory(struct cuda_device *c, cu_result code, uint64_t 
 
 static void release_from(struct cuda_device *c, struct cuda_arena *a, uint32_t first)
 {
-    while (a->pieces_count > first)
-        c->cuda.cuMemRelease(a->pieces[--a->pieces_count].handle);
+    while (a->pieces_count > first) {
+        const struct piece *p = &a->pieces[--a->pieces_count];
+        SGI__CUDA_AT_LAST(c->cuda.cuMemRelease(p->handle));
+    }
 }
 
 /* Handles for `bytes` more at the end; all of them or none. */
@@ -82,8 +82,8 @@ static sgi_status take(struct cuda_device *c, struct cuda_arena *a, uint64_t byt
     return SGI_OK;
 }
 
-sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t reserve_bytes,
-                               struct sgi__arena **arena_out, sgi_error *err)
+static sgi_status arena_new(struct sgi__device *d, uint64_t bytes, uint64_t reserve_bytes,
+                            struct sgi__arena **arena_out, sgi_error *err)
 {
     struct cuda_device *c = sgi__cuda_device(d);
     uint64_t            taken = sgi__align_up(bytes, d->page_bytes);
@@ -105,7 +105,7 @@ sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t r
     a->base.base = at;
     sgi_status st = take(c, a, taken, err);
     if (st != SGI_OK) {
-        c->cuda.cuMemAddressFree(at, a->base.reserved);
+        SGI__CUDA_AT_LAST(c->cuda.cuMemAddressFree(at, a->base.reserved));
         sgi__free(a->pieces);
         sgi__free(a);
         return st;
@@ -114,13 +114,23 @@ sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t r
     return SGI_OK;
 }
 
+/* Not inside, so the thread's mode is its own still. */
+sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t reserve_bytes,
+                               struct sgi__arena **arena_out, sgi_error *err)
+{
+    cu_capture_mode mode = sgi__cuda_relax(sgi__cuda_device(d));
+    sgi_status      st = arena_new(d, bytes, reserve_bytes, arena_out, err);
+    sgi__cuda_unrelax(sgi__cuda_device(d), mode);
+    return st;
+}
+
 /* Takes mappings off again, from the last one down to `first`. */
 static void unmap_from(struct cuda_device *c, struct cuda_arena *a, uint32_t first)
 {
     while (a->pieces_mapped > first) {
         struct piece *p = &a->pieces[--a->pieces_mapped];
         a->mapped -= p->bytes;
-        c->cuda.cuMemUnmap(a->base.base + a->mapped, p->bytes);
+        SGI__CUDA_AT_LAST(c->cuda.cuMemUnmap(a->base.base + a->mapped, p->bytes));
     }
 }
 
@@ -191,18 +201,43 @@ sgi_status sgi__cuda_arena_grow(struct sgi__device *d, struct sgi__arena *arena,
     return st;
 }
 
+/* The memory of a piece is free again when it is neither mapped nor held. */
+static cu_result give_piece(struct cuda_device *c, struct cuda_arena *a, uint32_t n, uint64_t at)
+{
+    struct piece *p = &a->pieces[n];
+    cu_result     unmapped = CU_OK;
+
+    if (n < a->pieces_mapped)
+        unmapped = SGI__CUDA_AT_LAST(c->cuda.cuMemUnmap(a->base.base + at, p->bytes));
+    cu_result released = SGI__CUDA_AT_LAST(c->cuda.cuMemRelease(p->handle));
+    return unmapped != CU_OK ? unmapped : released;
+}
+
 /* After the device is lost each call fails at once; what it does not give back goes with the process. */
-void sgi__cuda_arena_free(struct sgi__device *d, struct sgi__arena *arena)
+uint64_t sgi__cuda_arena_free(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err)
 {
     struct cuda_device *c = sgi__cuda_device(d);
     struct cuda_arena  *a = arena ? arena_of(arena) : NULL;
+    uint64_t            at = 0, kept = 0;
+    cu_result           code = CU_OK;
 
     if (!a)
-        return;
-    unmap_from(c, a, 0);
-    assert(a->mapped == 0);
-    release_from(c, a, 0);
-    c->cuda.cuMemAddressFree(a->base.base, a->base.reserved);
+        return 0;
+    cu_capture_mode mode = sgi__cuda_relax(c);
+    for (uint32_t n = 0; n < a->pieces_count; n++) {
+        cu_result given = give_piece(c, a, n, at);
+        at += a->pieces[n].bytes;
+        kept += given == CU_OK ? 0 : a->pieces[n].bytes;
+        code = code == CU_OK ? given : code;
+    }
+    cu_result addresses = SGI__CUDA_AT_LAST(c->cuda.cuMemAddressFree(a->base.base, a->base.reserved));
+    sgi__cuda_unrelax(c, mode);
+    if (code != CU_OK)
+        sgi__cuda_failed(err, code, "%s: %llu bytes of it were not given back", d->name, (unsigned long long)kept);
+    else if (addresses != CU_OK)
+        sgi__cuda_failed(err, addresses, "%s: cuMemAddressFree of %llu bytes", d->name,
+                         (unsigned long long)a->base.reserved);
     sgi__free(a->pieces);
     sgi__free(a);
+    return kept;
 }

@@ -37,11 +37,11 @@ void sgi__cuda_unpin(struct sgi__device *d, void *at)
         *link = pin->next;
     pthread_mutex_unlock(&c->mutex);
     if (pin)
-        c->cuda.cuMemHostUnregister(pin->at);
+        SGI__CUDA_AT_LAST(c->cuda.cuMemHostUnregister(pin->at));
     sgi__free(pin);
 }
 
-void sgi__cuda_unpin_all(struct sgi__device *d)
+void sgi__cuda_unpin_all(struct sgi__device *d, bool inside)
 {
     struct cuda_device *c = sgi__cuda_device(d);
 
@@ -51,7 +51,8 @@ void sgi__cuda_unpin_all(struct sgi__device *d)
     pthread_mutex_unlock(&c->mutex);
     while (pins) {
         struct cuda_pin *next = pins->next;
-        c->cuda.cuMemHostUnregister(pins->at);
+        if (inside)
+            SGI__CUDA_AT_LAST(c->cuda.cuMemHostUnregister(pins->at));
         sgi__free(pins);
         pins = next;
     }

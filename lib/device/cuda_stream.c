@@ -32,7 +32,7 @@ sgi_status sgi__cuda_stream_new(struct sgi__device *d, struct sgi__stream **stre
 void sgi__cuda_stream_free(struct sgi__device *d, struct sgi__stream *stream)
 {
     if (stream)
-        sgi__cuda_device(d)->cuda.cuStreamDestroy_v2(stream_of(stream));
+        SGI__CUDA_AT_LAST(sgi__cuda_device(d)->cuda.cuStreamDestroy_v2(stream_of(stream)));
 }
 
 void *sgi__cuda_stream_native(struct sgi__stream *stream)
@@ -101,7 +101,7 @@ sgi_status sgi__cuda_mark_new(struct sgi__device *d, struct sgi__mark **mark_out
 void sgi__cuda_mark_free(struct sgi__device *d, struct sgi__mark *mark)
 {
     if (mark)
-        sgi__cuda_device(d)->cuda.cuEventDestroy_v2(event_of(mark));
+        SGI__CUDA_AT_LAST(sgi__cuda_device(d)->cuda.cuEventDestroy_v2(event_of(mark)));
 }
 
 sgi_status sgi__cuda_mark_set(struct sgi__device *d, struct sgi__mark *mark, struct sgi__stream *stream, sgi_error *err)

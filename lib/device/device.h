@@ -33,9 +33,10 @@ struct sgi__arena {
     bool     shared;   /* the others that were named may read what was there when it was mapped first */
 };
 
-/* What was current on a thread. */
+/* What was so on a thread. */
 struct sgi__device_scope {
-    void *before;
+    void    *before; /* current */
+    uint32_t mode;   /* what it may do while somebody captures */
 };
 
 struct sgi__device {
@@ -62,12 +63,13 @@ struct sgi__device_ops {
     uint64_t (*context_close)(struct sgi__device *d);
 
     /* new: takes the memory; needs no context. SGI_E_DEVICE_MEMORY: nothing was taken. map: from then on it can be
-     * used [inside]. grow: new and map for more at its end [inside]. free: no copy to or from it is on its way. */
+     * used [inside]. grow: new and map for more at its end [inside]. free: no copy to or from it is on its way;
+     * returns the bytes that the driver did not take back. */
     sgi_status (*arena_new)(struct sgi__device *d, uint64_t bytes, uint64_t reserve_bytes,
                             struct sgi__arena **arena_out, sgi_error *err);
     sgi_status (*arena_map)(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err);
     sgi_status (*arena_grow)(struct sgi__device *d, struct sgi__arena *arena, uint64_t bytes, sgi_error *err);
-    void (*arena_free)(struct sgi__device *d, struct sgi__arena *arena); /* NULL is a no-op */
+    uint64_t (*arena_free)(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err); /* NULL is a no-op */
 
     /* Who else may be given copies of what is on it: named once, before there is an arena. reaches: such copies can be
      * queued on `d`, from a shared arena of the other. */
@@ -78,6 +80,8 @@ struct sgi__device_ops {
      * between the two left something else current; it is put right all the same. */
     sgi_status (*enter)(struct sgi__device *d, struct sgi__device_scope *scope, sgi_error *err);
     sgi_status (*leave)(struct sgi__device *d, const struct sgi__device_scope *scope, sgi_error *err);
+    /* [inside] What runs until leave is somebody else's: but for what is current, the thread is as it was before. */
+    void (*lend)(struct sgi__device *d, const struct sgi__device_scope *scope);
 
     sgi_status (*stream_new)(struct sgi__device *d, struct sgi__stream **stream_out, sgi_error *err); /* [inside] */
     void (*stream_free)(struct sgi__device *d, struct sgi__stream *stream); /* [inside]; NULL is a no-op */
@@ -111,7 +115,7 @@ struct sgi__device_ops {
     void (*unpin)(struct sgi__device *d, void *at);
 };
 
-#define SGI__DEVICE_ABI 2
+#define SGI__DEVICE_ABI 3
 
 /* `ordinal` is the number in "host:0", "cuda:0". SGI_E_UNSUPPORTED with the reason; SGI_E_NOT_FOUND: there is no such
  * device; SGI_E_NO_MEMORY. No context is opened. */

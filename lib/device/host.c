@@ -83,12 +83,17 @@ static sgi_status arena_grow(struct sgi__device *d, struct sgi__arena *arena, ui
     return SGI_OK;
 }
 
-static void arena_free(struct sgi__device *d, struct sgi__arena *arena)
+static uint64_t arena_free(struct sgi__device *d, struct sgi__arena *arena, sgi_error *err)
 {
-    (void)d;
-    if (arena)
-        munmap((void *)(uintptr_t)arena->base, arena->reserved);
+    uint64_t kept = 0;
+
+    if (arena && munmap((void *)(uintptr_t)arena->base, arena->reserved) != 0) {
+        kept = arena->bytes;
+        sgi__error_sys(err, SGI_E_SYSTEM, errno, "%s: %llu bytes of it were not given back", d->name,
+                       (unsigned long long)kept);
+    }
     sgi__free(arena);
+    return kept;
 }
 
 /* ---- what there is nothing of ---- */
@@ -96,7 +101,7 @@ static void arena_free(struct sgi__device *d, struct sgi__arena *arena)
 static sgi_status enter(struct sgi__device *d, struct sgi__device_scope *scope, sgi_error *err)
 {
     (void)d, (void)err;
-    scope->before = NULL;
+    *scope = (struct sgi__device_scope){ 0 };
     return SGI_OK;
 }
 
@@ -104,6 +109,11 @@ static sgi_status leave(struct sgi__device *d, const struct sgi__device_scope *s
 {
     (void)d, (void)scope, (void)err;
     return SGI_OK;
+}
+
+static void lend(struct sgi__device *d, const struct sgi__device_scope *scope)
+{
+    (void)d, (void)scope;
 }
 
 static void share_with(struct sgi__device *d, struct sgi__device *const *others, uint32_t count)
@@ -232,6 +242,7 @@ static const struct sgi__device_ops ops = {
     .reaches = reaches,
     .enter = enter,
     .leave = leave,
+    .lend = lend,
     .stream_new = stream_new,
     .stream_free = stream_free,
     .stream_native = stream_native,

@@ -34,7 +34,7 @@ void sgi__nvml_close(struct sgi__nvml *nvml)
     nvml->device = NULL;
 }
 
-/* The newer form leaves out what the driver keeps for itself. */
+/* What the driver keeps for itself, which the newer form tells apart, is nobody's to have. */
 bool sgi__nvml_memory(const struct sgi__nvml *nvml, uint64_t *free_out, uint64_t *total_out)
 {
     struct nvml_memory_v2 now = { .version = (unsigned)sizeof now | 2u << 24 };
@@ -44,7 +44,7 @@ bool sgi__nvml_memory(const struct sgi__nvml *nvml, uint64_t *free_out, uint64_t
         return false;
     if (nvml->nvmlDeviceGetMemoryInfo_v2(nvml->device, &now) == NVML_OK) {
         *free_out = now.free;
-        *total_out = now.total;
+        *total_out = now.free + now.used;
         return true;
     }
     if (nvml->nvmlDeviceGetMemoryInfo(nvml->device, &before) != NVML_OK)

@@ -133,7 +133,10 @@ static sgi_status take_again(struct pipeline *p, struct again *a, uint64_t from,
     sgi__hash_more(&a->hash, bytes, count);
     if (p->load->spec.image)
         memcpy(in_image(p, &p->load->spec.manifest->tensors[a->tensor]) + from, bytes, count);
-    return p->unsent ? sgi__upload_again(&p->upload, a->tensor, from, bytes, count, err) : SGI_OK;
+    if (!p->unsent)
+        return SGI_OK;
+    sgi_status st = sgi__upload_again(&p->upload, a->tensor, from, bytes, count, err);
+    return st == SGI_OK ? sgi__upload_wait(&p->upload, err) : st; /* the next block comes to the same memory */
 }
 
 /* One block of a tensor, by way of `aside`: neighbours may be in use already, and direct reads come in whole pages. */

@@ -358,7 +358,8 @@ static void grow(struct sgi__staging *s)
         for (uint32_t n = count; n-- > 0;)
             push(s, &piece->buffers[n]);
     }
-    pthread_cond_broadcast(&s->changed);
+    if (piece || s->buffers_count == 0) /* otherwise nobody has anything new to look at */
+        pthread_cond_broadcast(&s->changed);
 }
 
 struct sgi__buffer *sgi__staging_take(struct sgi__staging *s)
@@ -377,10 +378,13 @@ sgi_status sgi__staging_take_wait(struct sgi__staging *s, const atomic_bool *sto
     sgi_status st = SGI_OK;
 
     pthread_mutex_lock(&s->mutex);
-    if (!s->free)
-        grow(s);
-    while (!s->free && (s->buffers_count > 0 || s->growing) && !atomic_load(stop))
+    for (;;) {
+        if (!s->free)
+            grow(s);
+        if (s->free || (s->buffers_count == 0 && !s->growing) || atomic_load(stop))
+            break;
         pthread_cond_wait(&s->changed, &s->mutex);
+    }
     *buffer_out = pop(s);
     if (!*buffer_out)
         st = atomic_load(stop) ? canceled(err)

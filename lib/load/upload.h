@@ -32,8 +32,7 @@ sgi_status sgi__upload_chunk(struct sgi__upload *u, const struct sgi__chunk *chu
                              struct sgi__buffer *buffer, sgi_error *err);
 /* [from, to) of the arena from where another device has it. */
 sgi_status sgi__upload_over(struct sgi__upload *u, uint64_t from, uint64_t to, sgi_error *err);
-/* A part of a tensor once more, behind everything that is queued; `bytes` are taken before it returns. It is counted
- * with the next mark. */
+/* A part of a tensor once more, behind everything that is queued. It is counted with the next mark. */
 sgi_status sgi__upload_again(struct sgi__upload *u, uint64_t tensor, uint64_t from, const uint8_t *bytes,
                              uint64_t count, sgi_error *err);
 sgi_status sgi__upload_mark(struct sgi__upload *u, sgi_error *err);

@@ -50,17 +50,47 @@ void sgi__contexts_fini(struct sgi__place *p)
 
 /* ---- what others have ---- */
 
-/* Whatever is taken and is not ours: other processes, other code in this one, contexts. */
+struct ours {
+    uint64_t least, most;
+};
+
+/* Under the mutex. */
+static void see_ours(const struct place_device *on, struct ours *ours)
+{
+    uint64_t least = on->arena_bytes + on->reported_bytes, most = least + on->moving_bytes;
+
+    ours->least = least < ours->least ? least : ours->least;
+    ours->most = most > ours->most ? most : ours->most;
+}
+
+static uint64_t beyond(uint64_t taken, uint64_t ours)
+{
+    return taken > ours ? taken - ours : 0;
+}
+
+/* Whatever is taken and is not ours: other processes, other code in this one, contexts. While memory of ours moves, or
+ * has moved since the driver was asked, that is known between two bounds only: then what was seen before, if it can be
+ * so still. */
 static bool foreign_bytes(struct sgi__place *p, struct place_device *on, uint64_t *bytes_out)
 {
-    struct sgi__device_room room = on->device->ops->room(on->device);
+    struct ours ours = { .least = UINT64_MAX };
 
     pthread_mutex_lock(&p->mutex);
-    uint64_t ours = on->arena_bytes + on->reported_bytes;
+    see_ours(on, &ours);
     pthread_mutex_unlock(&p->mutex);
-    uint64_t taken = room.total - room.free;
-    *bytes_out = taken > ours ? taken - ours : 0;
-    return room.total > 0;
+    struct sgi__device_room room = on->device->ops->room(on->device);
+    if (room.total == 0)
+        return false;
+    pthread_mutex_lock(&p->mutex);
+    see_ours(on, &ours);
+    uint64_t least = beyond(room.total - room.free, ours.most), most = beyond(room.total - room.free, ours.least);
+    if (on->foreign_bytes < least)
+        on->foreign_bytes = least;
+    if (on->foreign_bytes > most)
+        on->foreign_bytes = most;
+    *bytes_out = on->foreign_bytes;
+    pthread_mutex_unlock(&p->mutex);
+    return true;
 }
 
 void sgi__place_look(struct sgi__place *p, struct place_device *on)
@@ -121,6 +151,7 @@ static void work_open(struct job *job, sgi_error *err)
 static void context_job(struct sgi__place *p, struct job *job)
 {
     if (p->devices[job->event.device].staging) {
+        job->of_context = true;
         sgi__place_start(p, job, true);
         return;
     }
@@ -200,6 +231,12 @@ sgi_status sgi__place_enter(struct sgi__place *p, struct place_instance *i, stru
     return i->on ? sgi__place_said(p, i->on, i->on->device->ops->enter(i->on->device, scope, err), err) : SGI_OK;
 }
 
+void sgi__place_lend(const struct place_instance *i, const struct sgi__device_scope *scope)
+{
+    if (i->on)
+        i->on->device->ops->lend(i->on->device, scope);
+}
+
 static sgi_status look_at_stream(struct sgi__device *d, struct sgi__stream *stream, sgi_error *err)
 {
     struct sgi__device_scope scope;
@@ -233,9 +270,8 @@ sgi_status sgi__place_leave(struct sgi__place *p, struct place_instance *i, cons
             own = of_stream;
         }
     }
-    if (st != SGI_OK && (status == SGI_OK || st == SGI_E_DEVICE_LOST)) {
-        sgi__error_copy(err, &own);
-        status = st;
-    }
-    return sgi__place_said(p, i->on, status, err);
+    if (st == SGI_OK || (status != SGI_OK && st != SGI_E_DEVICE_LOST))
+        return status; /* whatever that is: only the driver's word counts for a device */
+    sgi__error_copy(err, &own);
+    return sgi__place_said(p, i->on, st, &own);
 }

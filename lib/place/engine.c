@@ -121,6 +121,8 @@ static void stop(struct sgi__place *p, struct place_instance *i)
     struct sgi__device_scope scope;
     bool                     inside = sgi__place_enter(p, i, &scope, NULL) == SGI_OK;
 
+    if (inside)
+        sgi__place_lend(i, &scope);
     e->stop(e->user, i->engine_instance);
     i->engine_instance = NULL;
     if (inside)
@@ -136,6 +138,7 @@ static sgi_status start(struct sgi__place *p, struct place_instance *i, sgi_erro
 
     if (st != SGI_OK)
         return st;
+    sgi__place_lend(i, &scope);
     st = e->start(e->user, i->model->prepared, &i->stage, &instance, err);
     sgi_status said = callback_status(st, sgi_stage_canceled(&i->stage), err);
     st = sgi__place_leave(p, i, &scope, i->stream, said, err);
@@ -229,6 +232,7 @@ static sgi_status answer(struct call_job *job, sgi_error *err)
 
     if (st != SGI_OK)
         return st;
+    sgi__place_lend(i, &scope);
     st = e->call(e->user, i->engine_instance, job->request, job->bytes, &job->reply, err);
     st = callback_status(st, sgi_reply_canceled(&job->reply), err);
     return sgi__place_leave(p, i, &scope, i->stream, st, err);

@@ -23,7 +23,9 @@ struct place_device {
     /* under the place's mutex */
     uint64_t begin_ns, ns;   /* how long its context took to open last */
     uint64_t arena_bytes;    /* taken for our instances, */
-    uint64_t reported_bytes; /* and by their engines in ways of their own */
+    uint64_t moving_bytes;   /* about to be, or being given back, */
+    uint64_t reported_bytes; /* and taken by their engines in ways of their own */
+    uint64_t foreign_bytes;  /* as it was last seen */
     bool     open, lost;     /* lost: and said so */
 };
 
@@ -97,6 +99,7 @@ enum { BUCKETS = 1024 };
 struct sgi__place {
     struct sgi__place_config  config;
     struct sgi__pool         *pool;
+    struct sgi__pool         *context_pool; /* nobody who waits for a context keeps its opening from a thread */
     struct sgi__image_memory *memory;
     struct sgi__share         share; /* of the disk, by the loads that run */
     pthread_mutex_t           mutex;
@@ -116,6 +119,7 @@ struct job {
     struct place_instance  *instance;
     void (*work)(struct job *job, sgi_error *err);
     bool on_stack;
+    bool of_context; /* on a thread for those */
 };
 
 /* local.c */
@@ -139,10 +143,11 @@ void       sgi__place_look(struct sgi__place *p, struct place_device *on); /* an
 /* What a call of a device has said: with SGI_E_DEVICE_LOST the owner is told that it is, and those of its kind. err:
  * the words for it, or NULL. */
 sgi_status sgi__place_said(struct sgi__place *p, struct place_device *on, sgi_status status, const sgi_error *err);
-/* Makes the instance's device current around somebody else's code. leave: `status` is what that said; if all is well
- * with it, what was left behind is looked at: another context, an error on `stream`. */
+/* Makes the instance's device current. lend: what comes next is somebody else's code. leave: `status` is what was said
+ * inside; if all is well with it, what was left behind is looked at: another context, an error on `stream`. */
 sgi_status sgi__place_enter(struct sgi__place *p, struct place_instance *i, struct sgi__device_scope *scope,
                             sgi_error *err);
+void       sgi__place_lend(const struct place_instance *i, const struct sgi__device_scope *scope);
 sgi_status sgi__place_leave(struct sgi__place *p, struct place_instance *i, const struct sgi__device_scope *scope,
                             struct sgi__stream *stream, sgi_status status, sgi_error *err);
 
@@ -159,6 +164,9 @@ void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_
 void sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model);
 void sgi__local_spare_limit(struct sgi__place *p, uint64_t bytes);
 bool sgi__place_canceled(struct place_instance *i);
+/* Bytes of the device that are ours, and those that the driver is just taking or giving: whoever looks meanwhile is
+ * not to take them for somebody else's. */
+void sgi__place_count(struct sgi__place *p, struct place_device *on, int64_t ours, int64_t moving);
 
 /* engine.c */
 void       sgi__local_prepare(struct sgi__place *p, uint64_t op, sgi_model model);

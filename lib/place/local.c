@@ -125,7 +125,7 @@ void sgi__place_start(struct sgi__place *p, const struct job *prototype, bool mu
     here.place = p;
     if (job) {
         *job = here;
-        e = sgi__pool_submit(p->pool, &job->job);
+        e = sgi__pool_submit(here.of_context ? p->context_pool : p->pool, &job->job);
         if (e == 0)
             return;
         sgi__free(job);
@@ -180,12 +180,13 @@ static uint64_t spare_bytes(struct sgi__place *p)
 
 static uint32_t threads(struct sgi__place *p)
 {
-    return sgi__pool_threads(p->pool);
+    return sgi__pool_threads(p->pool) + sgi__pool_threads(p->context_pool);
 }
 
 static void close_place(struct sgi__place *p)
 {
     sgi__pool_free(p->pool); /* the last job may still be on its way out */
+    sgi__pool_free(p->context_pool);
     for (uint32_t n = 0; n < BUCKETS; n++)
         assert(!p->models[n] && !p->instances[n]);
     sgi__image_memory_free(p->memory);
@@ -209,9 +210,11 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
     }
     sgi__share_init(&p->share);
     p->pool = sgi__pool_new("sgi-work", config->threads_max);
+    p->context_pool = sgi__pool_new("sgi-context", config->devices_count);
     p->memory = sgi__image_memory_new(config->spare_bytes_max);
-    sgi_status st = p->pool && p->memory ? sgi__contexts_init(p, err)
-                                         : sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
+    sgi_status st = p->pool && p->context_pool && p->memory
+                        ? sgi__contexts_init(p, err)
+                        : sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     if (st != SGI_OK) {
         close_place(p);
         return st;

@@ -203,6 +203,7 @@ sgi_status sgi__local_run(struct sgi__place *p, uint64_t instance, uint32_t leas
     sgi_status st = enter_for_lease(p, i, lease_slot, &scope, &stream, err);
     if (st != SGI_OK)
         return st;
+    sgi__place_lend(i, &scope);
     st = fn(user, i->on->device->ops->stream_native(stream), err);
     return sgi__place_leave(p, i, &scope, stream, st, err);
 }

@@ -9,7 +9,9 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/bytes.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "place/instance.h"
 
 /* ---- made ---- */
@@ -111,10 +113,11 @@ static sgi_status take_image(struct sgi__place *p, struct place_instance *i, sgi
     return st;
 }
 
-static void count_arena(struct sgi__place *p, struct place_device *on, uint64_t more, uint64_t less)
+void sgi__place_count(struct sgi__place *p, struct place_device *on, int64_t ours, int64_t moving)
 {
     pthread_mutex_lock(&p->mutex);
-    on->arena_bytes += more - less;
+    on->arena_bytes += (uint64_t)ours;
+    on->moving_bytes += (uint64_t)moving;
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -141,14 +144,19 @@ static sgi_status read_in_place(struct sgi__place *p, struct place_instance *i, 
     return SGI_OK;
 }
 
-/* One load reads a residence at a time, for its pins are one device's. Whoever is at it still has been given up. */
-static void begin_reading(struct sgi__place *p, struct place_model *m)
+/* One load reads a residence at a time, for its pins are one device's. Whoever is at it still has been given up. False:
+ * so has this one. */
+static bool begin_reading(struct sgi__place *p, struct place_instance *i)
 {
+    struct place_model *m = i->model;
+
     pthread_mutex_lock(&p->mutex);
-    while (m->is_read)
+    while (m->is_read && !sgi__place_canceled(i))
         pthread_cond_wait(&p->let_go, &p->mutex);
+    bool mine = !m->is_read;
     m->is_read = true;
     pthread_mutex_unlock(&p->mutex);
+    return mine;
 }
 
 static void end_reading(struct sgi__place *p, struct place_model *m)
@@ -159,27 +167,48 @@ static void end_reading(struct sgi__place *p, struct place_model *m)
     pthread_mutex_unlock(&p->mutex);
 }
 
+/* Bytes that the driver did not take back. They are not counted as ours any more: whoever looks sees them as somebody
+ * else's. */
+static uint64_t give_arena(struct sgi__place *p, struct place_instance *i)
+{
+    struct sgi__device *d = i->on->device;
+    int64_t             bytes = (int64_t)i->arena->bytes;
+    sgi_error           err;
+
+    sgi__error_init(&err);
+    sgi__place_count(p, i->on, -bytes, bytes);
+    uint64_t kept = d->ops->arena_free(d, i->arena, &err);
+    i->arena = NULL;
+    sgi__place_count(p, i->on, 0, -bytes);
+    if (err.code != SGI_OK) {
+        sgi__log(SGI_LOG_WARN, "model '%s': %s", i->model->spec.name, err.message);
+        sgi__place_said(p, i->on, err.code, &err);
+    }
+    return kept;
+}
+
 /* Addresses for all that the device has are reserved with it: its engine's memory comes right behind the weights. */
 static sgi_status take_arena(struct sgi__place *p, struct place_instance *i, sgi_error *err)
 {
     struct sgi__device   *d = i->on->device;
-    uint64_t              bytes = i->model->spec.layout->device_bytes;
+    uint64_t              bytes = sgi__align_up(i->model->spec.layout->device_bytes, d->page_bytes);
     struct sgi__load_spec spec;
 
+    sgi__place_count(p, i->on, 0, (int64_t)bytes);
     sgi_status st = sgi__place_said(p, i->on, d->ops->arena_new(d, bytes, bytes + d->bytes, &i->arena, err), err);
+    sgi__place_count(p, i->on, st == SGI_OK ? (int64_t)bytes : 0, -(int64_t)bytes);
     if (st != SGI_OK)
         return st;
-    i->arena_used = bytes;
+    i->arena_used = i->model->spec.layout->device_bytes;
     load_spec(p, i, &spec);
     if (i->from_dram)
         st = read_in_place(p, i, &spec, err);
     if (st == SGI_OK)
         st = sgi__load_new(&spec, &i->load, err);
     if (st != SGI_OK) {
-        d->ops->arena_free(d, i->arena);
+        give_arena(p, i);
         return st;
     }
-    count_arena(p, i->on, i->arena->bytes, 0);
     sgi__place_look(p, i->on);
     return SGI_OK;
 }
@@ -336,7 +365,11 @@ static void load_from_peer(struct job *job, struct place_instance *peer, sgi_err
 
 static void load_from_dram(struct job *job, sgi_error *err)
 {
-    begin_reading(job->place, job->model);
+    if (!begin_reading(job->place, job->instance)) {
+        job->event.status = sgi__error(err, SGI_E_CANCELED, "model '%s': the load was canceled", job->model->spec.name);
+        sgi__load_failed(job->instance->load, SGI_E_CANCELED, err);
+        return;
+    }
     run_load(job, err);
     end_reading(job->place, job->model);
 }
@@ -423,6 +456,7 @@ void sgi__local_cancel(struct sgi__place *p, uint64_t instance)
         i->canceled = true;
         pthread_mutex_unlock(&i->mutex);
         sgi__load_cancel(i->load);
+        pthread_cond_broadcast(&p->let_go); /* it may wait for the one before it */
     }
     pthread_mutex_unlock(&p->mutex);
 }
@@ -446,21 +480,37 @@ bool sgi__place_canceled(struct place_instance *i)
 
 /* ---- given back ---- */
 
-/* What was on the device is nobody else's business. */
-static void scrub(struct place_instance *i, struct sgi__place_event *event)
+static sgi_status zero_arena(struct place_instance *i, sgi_error *err)
 {
     struct sgi__device *d = i->on->device;
     struct sgi__stream *stream = NULL;
-    uint64_t            since = sgi__clock_now_ns();
+    sgi_status          st = d->ops->stream_new(d, &stream, err);
 
-    if (!(i->model->spec.flags & SGI_IMAGE_SCRUB) || !sgi__load_has_begun(i->load) ||
-        d->ops->stream_new(d, &stream, NULL) != SGI_OK)
-        return;
-    sgi_status st = d->ops->zero(d, stream, i->arena->base, i->arena->bytes, NULL);
-    sgi_status waited = d->ops->stream_wait(d, stream, NULL);
+    if (st != SGI_OK)
+        return st;
+    st = d->ops->zero(d, stream, i->arena->base, i->arena->bytes, err);
+    sgi_status waited = d->ops->stream_wait(d, stream, st == SGI_OK ? err : NULL);
     d->ops->stream_free(d, stream);
-    if (st != SGI_OK || waited != SGI_OK)
+    return st == SGI_OK ? waited : st;
+}
+
+/* What was on the device is nobody else's business. */
+static void scrub(struct sgi__place *p, struct place_instance *i, struct sgi__place_event *event)
+{
+    uint64_t  since = sgi__clock_now_ns();
+    sgi_error err;
+
+    if (!(i->model->spec.flags & SGI_IMAGE_SCRUB) || !sgi__load_has_begun(i->load))
         return;
+    sgi__error_init(&err);
+    sgi_status st = zero_arena(i, &err);
+    if (st != SGI_OK)
+        st = zero_arena(i, &err);
+    if (st != SGI_OK) {
+        sgi__log(SGI_LOG_WARN, "model '%s': its memory was not scrubbed: %s", i->model->spec.name, err.message);
+        sgi__place_said(p, i->on, st, &err);
+        return;
+    }
     event->scrub_bytes = i->arena->bytes;
     event->scrub_ns = sgi__clock_now_ns() - since;
 }
@@ -472,10 +522,9 @@ static void free_arena(struct sgi__place *p, struct place_instance *i, struct sg
     struct sgi__device      *d = i->on->device;
     struct sgi__device_scope scope;
     bool                     inside = sgi__staging_try_enter(i->on->staging, &scope);
-    uint64_t                 bytes = i->arena->bytes;
 
     if (inside)
-        scrub(i, event);
+        scrub(p, i, event);
     for (uint32_t n = 0; n < LEASE_STREAMS_MAX; n++)
         d->ops->stream_free(d, i->lease_streams[n]);
     d->ops->stream_free(d, i->stream);
@@ -483,11 +532,10 @@ static void free_arena(struct sgi__place *p, struct place_instance *i, struct sg
     i->load = NULL;
     if (inside)
         sgi__staging_leave(i->on->staging, &scope);
-    d->ops->arena_free(d, i->arena);
+    event->bytes = give_arena(p, i);
     pthread_mutex_lock(&p->mutex);
     i->on->reported_bytes -= i->reported_bytes;
     pthread_mutex_unlock(&p->mutex);
-    count_arena(p, i->on, 0, bytes);
     sgi__place_look(p, i->on);
 }
 

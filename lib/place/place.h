@@ -53,9 +53,10 @@ struct sgi__place_event {
 struct sgi__place_sink {
     void *user;
     void (*event)(void *user, const struct sgi__place_event *event);
-    /* The instance's engine takes so many bytes altogether (with `at_least`: no fewer than those): SGI_OK, or
-     * SGI_E_DEVICE_MEMORY with the numbers. */
-    sgi_status (*engine_bytes)(void *user, uint64_t instance, uint64_t bytes, bool at_least, sgi_error *err);
+    /* The instance's engine takes so many bytes altogether (with `at_least`: no fewer than those), which until now it
+     * took `before` of: SGI_OK, or SGI_E_DEVICE_MEMORY with the numbers. */
+    sgi_status (*engine_bytes)(void *user, uint64_t instance, uint64_t bytes, bool at_least, uint64_t *before_out,
+                               sgi_error *err);
     /* A piece of a call's answer. Waits while its buffer is full; SGI_E_CANCELED when nobody wants more. */
     sgi_status (*piece)(void *user, uint64_t call, const void *piece, size_t bytes);
 };
@@ -159,7 +160,7 @@ struct sgi__place_ops {
     uint32_t (*threads)(struct sgi__place *p);
 };
 
-#define SGI__PLACE_ABI 4
+#define SGI__PLACE_ABI 5
 
 extern const struct sgi__place_ops sgi__place_local;
 

@@ -121,16 +121,47 @@ int sgi_stage_canceled(sgi_stage *stage)
 
 /* ---- memory for the engine ---- */
 
-static sgi_status charge(sgi_stage *stage, uint64_t bytes, bool at_least, sgi_error *err)
+static sgi_status charge(sgi_stage *stage, uint64_t bytes, bool at_least, uint64_t *before_out, sgi_error *err)
 {
     const struct sgi__place_sink *sink = &stage->place->config.sink;
-    return sink->engine_bytes(sink->user, stage->instance->id, bytes, at_least, err);
+    return sink->engine_bytes(sink->user, stage->instance->id, bytes, at_least, before_out, err);
+}
+
+/* The sum is published before it is asked for: two threads of an engine must not both fit into the same rest. */
+static sgi_status charge_scratch(sgi_stage *stage, uint64_t more, uint64_t *before_out, sgi_error *err)
+{
+    struct place_instance *i = stage->instance;
+
+    pthread_mutex_lock(&i->mutex);
+    i->scratch_bytes += more;
+    uint64_t total = i->scratch_bytes + i->reported_bytes;
+    pthread_mutex_unlock(&i->mutex);
+    sgi_status st = charge(stage, total, true, before_out, err);
+    if (st != SGI_OK) {
+        pthread_mutex_lock(&i->mutex);
+        i->scratch_bytes -= more;
+        pthread_mutex_unlock(&i->mutex);
+    }
+    return st;
+}
+
+/* It was charged, and is not to be had: what was charged before, unless more has been taken meanwhile. */
+static void uncharge_scratch(sgi_stage *stage, uint64_t less, uint64_t before)
+{
+    struct place_instance *i = stage->instance;
+
+    pthread_mutex_lock(&i->mutex);
+    i->scratch_bytes -= less;
+    uint64_t total = i->scratch_bytes + i->reported_bytes;
+    pthread_mutex_unlock(&i->mutex);
+    charge(stage, total > before ? total : before, false, &before, NULL);
 }
 
 static sgi_status alloc_in_host(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
 {
     struct place_instance *i = stage->instance;
     struct scratch        *s = sgi__alloc_zero(1, sizeof *s);
+    uint64_t               before;
 
     if (!s)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
@@ -141,26 +172,18 @@ static sgi_status alloc_in_host(sgi_stage *stage, uint64_t bytes, void **memory_
         return mapped;
     }
 
-    /* The sum is published before it is asked for: two threads of an engine must not both fit into the same rest. */
-    pthread_mutex_lock(&i->mutex);
-    i->scratch_bytes += bytes;
-    uint64_t total = i->scratch_bytes + i->reported_bytes;
-    pthread_mutex_unlock(&i->mutex);
-    sgi_status st = charge(stage, total, true, err);
-    pthread_mutex_lock(&i->mutex);
-    if (st == SGI_OK) {
-        s->next = i->scratches;
-        i->scratches = s;
-        *memory_out = s->memory;
-    } else {
-        i->scratch_bytes -= bytes;
-    }
-    pthread_mutex_unlock(&i->mutex);
+    sgi_status st = charge_scratch(stage, bytes, &before, err);
     if (st != SGI_OK) {
         sgi__scratch_free(s->memory, bytes);
         sgi__free(s);
+        return st;
     }
-    return st;
+    pthread_mutex_lock(&i->mutex);
+    s->next = i->scratches;
+    i->scratches = s;
+    pthread_mutex_unlock(&i->mutex);
+    *memory_out = s->memory;
+    return SGI_OK;
 }
 
 /* More of the arena, charged before it is taken; it comes in whole pages of the device. */
@@ -168,25 +191,17 @@ static sgi_status grow(sgi_stage *stage, uint64_t bytes, sgi_error *err)
 {
     struct place_instance *i = stage->instance;
     struct sgi__device    *d = i->on->device;
-    uint64_t               more = sgi__align_up(bytes, d->page_bytes), before = i->arena->bytes;
+    uint64_t               more = sgi__align_up(bytes, d->page_bytes), before;
+    sgi_status             st = charge_scratch(stage, more, &before, err);
 
-    pthread_mutex_lock(&i->mutex);
-    i->scratch_bytes += more;
-    uint64_t total = i->scratch_bytes + i->reported_bytes;
-    pthread_mutex_unlock(&i->mutex);
-    sgi_status st = charge(stage, total, true, err);
-    if (st == SGI_OK)
-        st = d->ops->arena_grow(d, i->arena, more, err);
-    if (st != SGI_OK) { /* what was charged for it stays so until the engine has stopped */
-        pthread_mutex_lock(&i->mutex);
-        i->scratch_bytes -= more;
-        pthread_mutex_unlock(&i->mutex);
+    if (st != SGI_OK)
         return st;
-    }
-    pthread_mutex_lock(&stage->place->mutex);
-    i->on->arena_bytes += i->arena->bytes - before;
-    pthread_mutex_unlock(&stage->place->mutex);
-    return SGI_OK;
+    sgi__place_count(stage->place, i->on, 0, (int64_t)more);
+    st = d->ops->arena_grow(d, i->arena, more, err);
+    sgi__place_count(stage->place, i->on, st == SGI_OK ? (int64_t)more : 0, -(int64_t)more);
+    if (st != SGI_OK)
+        uncharge_scratch(stage, more, before);
+    return st;
 }
 
 /* One behind the other; nothing is given back before the instance ends. Memory of the driver may be anybody's. */
@@ -237,6 +252,7 @@ sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, 
 sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *err)
 {
     struct place_instance *i = stage->instance;
+    uint64_t               before;
 
     if (bytes > UINT64_MAX / 4)
         return sgi__error(err, SGI_E_INVALID, "sgi_stage_report_bytes: %llu bytes are absurd",
@@ -244,11 +260,11 @@ sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *e
     pthread_mutex_lock(&i->mutex);
     uint64_t total = i->scratch_bytes + bytes;
     pthread_mutex_unlock(&i->mutex);
-    sgi_status st = charge(stage, total, false, err);
+    sgi_status st = charge(stage, total, false, &before, err);
     if (st != SGI_OK)
         return st;
     pthread_mutex_lock(&i->mutex);
-    uint64_t before = i->reported_bytes;
+    before = i->reported_bytes;
     i->reported_bytes = bytes;
     pthread_mutex_unlock(&i->mutex);
     if (i->on) {

@@ -254,17 +254,19 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
                  sgi_status_name(e.status));
 }
 
-sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, sgi_error *err)
+sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, uint64_t *before_out,
+                                sgi_error *err)
 {
-    sgi_runtime *rt = user;
-    uint64_t     left = 0;
+    sgi_runtime            *rt = user;
+    struct sgi__core_charge charge = { 0 };
 
     sgi__rt_enter(rt);
-    sgi_status st = sgi__core_engine_bytes(rt->core, sgi__rt_now(rt), instance, bytes, at_least, &left);
+    sgi_status st = sgi__core_engine_bytes(rt->core, sgi__rt_now(rt), instance, bytes, at_least, &charge);
     sgi__rt_leave(rt);
+    *before_out = charge.before;
     if (st == SGI_E_DEVICE_MEMORY)
         return sgi__error(err, st, "the engine needs %llu bytes beside the weights; the device has %llu for it",
-                          (unsigned long long)bytes, (unsigned long long)left);
+                          (unsigned long long)bytes, (unsigned long long)charge.room);
     if (st != SGI_OK)
         return sgi__error(err, st, st == SGI_E_DEVICE_LOST ? "the device is gone" : "the instance is gone");
     return SGI_OK;

@@ -306,6 +306,13 @@ void sgi__rt_observe_wedged(sgi_runtime *rt, sgi_model model, uint32_t step)
                      .kind = SGI_EVENT_WEDGED, .model = model, .device = -1, .status = SGI_E_WEDGED, .step = step });
 }
 
+static void forget_error(sgi_runtime *rt, sgi_model model)
+{
+    struct record *record = sgi__rt_record(rt, model);
+    if (record)
+        sgi__error_init(&record->last_error);
+}
+
 static void count_note(sgi_runtime *rt, const struct sgi__core_reply *note)
 {
     struct sgi__metrics *m = &rt->metrics;
@@ -328,7 +335,9 @@ static void count_note(sgi_runtime *rt, const struct sgi__core_reply *note)
     case SGI__NOTE_FAILED:
         count_failure(rt, note->status, note->step);
         break;
-    case SGI__NOTE_READY:
+    case SGI__NOTE_READY: /* what its next failure is told with is to be its own */
+        forget_error(rt, note->model);
+        break;
     case SGI__NOTE_IDLE:
         break;
     }

@@ -328,10 +328,11 @@ static void describe(const sgi_runtime *rt, const struct sgi__core_reply *reply,
             break;
         } /* fall through */
     default:
-        if (record && record->last_error.code == reply->status)
+        if (rt->context_error.code == reply->status && reply->step == SGI_STEP_CONTEXT)
+            *err = rt->context_error;
+        else if (record && record->last_error.code == reply->status)
             *err = record->last_error;
-        else if (rt->context_error.code == reply->status &&
-                 (reply->step == SGI_STEP_CONTEXT || reply->status == SGI_E_DEVICE_LOST)) /* that stays */
+        else if (rt->context_error.code == reply->status && reply->status == SGI_E_DEVICE_LOST) /* that stays */
             *err = rt->context_error;
         else if (reply->status == SGI_E_WEDGED)
             sgi__error(err, reply->status, "model '%s': its engine's %s has not come back for %llu ms", name, step,

@@ -177,7 +177,8 @@ void       sgi__rt_enter(sgi_runtime *rt);
 void       sgi__rt_leave(sgi_runtime *rt);
 void       sgi__rt_outside(sgi_runtime *rt); /* for who waits inside: under the mutex, after raising `inside` by hand */
 void       sgi__rt_place_event(void *user, const struct sgi__place_event *event);
-sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, sgi_error *err);
+sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, uint64_t *before_out,
+                                sgi_error *err);
 sgi_status sgi__rt_thread_start(sgi_runtime *rt, sgi_error *err);
 void       sgi__rt_thread_stop(sgi_runtime *rt);
 void       sgi__rt_poke(sgi_runtime *rt);              /* a clock that is not the real one has moved */

@@ -126,7 +126,7 @@ static void what_is_copied_in_comes_out(void **state)
         assert_int_equal(out[n], 0);
     assert_memory_equal(in + MIB(1), out + MIB(1), MIB(1));
     d->ops->stream_free(d, stream);
-    d->ops->arena_free(d, arena);
+    d->ops->arena_free(d, arena, NULL);
     d->ops->unpin(d, in);
     d->ops->unpin(d, out);
     leave();
@@ -165,7 +165,7 @@ static void an_arena_grows_at_its_end_and_keeps_what_is_in_it(void **state)
     assert_int_equal(d->ops->arena_grow(d, arena, MIB(64), &err), SGI_E_DEVICE_MEMORY); /* beyond its addresses */
     assert_int_equal(arena->bytes, end);
     d->ops->stream_free(d, stream);
-    d->ops->arena_free(d, arena);
+    d->ops->arena_free(d, arena, NULL);
     leave(); /* the pins go with it */
     munmap(in, MIB(2));
     munmap(out, MIB(2));
@@ -202,7 +202,7 @@ static void marks_order_streams(void **state)
     d->ops->mark_free(d, mark);
     d->ops->stream_free(d, one);
     d->ops->stream_free(d, other);
-    d->ops->arena_free(d, arena);
+    d->ops->arena_free(d, arena, NULL);
     leave();
     munmap(in, MIB(8));
     munmap(out, MIB(8));
@@ -219,8 +219,8 @@ static void memory_that_is_not_there_is_told_and_nothing_is_taken(void **state)
     assert_non_null(strstr(err.message, d->name));
     assert_non_null(strpbrk(err.message, "123456789"));
     OK(d->ops->arena_new(d, MIB(4), 0, &arena, &err));
-    d->ops->arena_free(d, arena);
-    d->ops->arena_free(d, NULL);
+    d->ops->arena_free(d, arena, NULL);
+    d->ops->arena_free(d, NULL, NULL);
 }
 
 static void what_is_current_comes_back(void **state)

@@ -267,6 +267,57 @@ static void an_early_lease_computes_while_weights_arrive(void **state)
     cuda_close(&f);
 }
 
+/* ---- graphs ---- */
+
+struct capture {
+    struct fixture *f;
+    sgi_model       beside;
+    cu_result       ended;
+    sgi_status      status;
+};
+
+/* As frameworks do: in the mode in which the driver takes offence at what any other thread does. */
+static sgi_status capture(void *user, void *stream, sgi_error *err)
+{
+    struct capture *c = user;
+    cu_graph        graph = NULL;
+    cu_capture_mode mode = CU_CAPTURE_RELAXED;
+    sgi_lease       lease;
+
+    if (cu.cuThreadExchangeStreamCaptureMode(&mode) != CU_OK || mode != CU_CAPTURE_GLOBAL)
+        return SGI_E_ENGINE; /* it is not as it was before the library came */
+    if (cu.cuStreamBeginCapture_v2((cu_stream)stream, CU_CAPTURE_GLOBAL) != CU_OK)
+        return SGI_E_ENGINE;
+    c->status = sgi_model_acquire_wait(c->f->rt, c->beside, NULL, &lease, err);
+    if (c->status == SGI_OK)
+        c->status = sgi_lease_release(c->f->rt, lease);
+    cuda_wait_zero(c->f, 1); /* it comes and goes, context and all */
+    c->ended = cu.cuStreamEndCapture((cu_stream)stream, &graph);
+    return c->ended == CU_OK && cu.cuGraphDestroy(graph) == CU_OK ? SGI_OK : SGI_E_ENGINE;
+}
+
+static void a_graph_is_captured_while_others_come_and_go(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0 cuda:1", 0);
+    sgi_model_config   mc = host_model("beside", file.path, NULL);
+    struct capture     c = { .f = &f };
+
+    (void)state;
+    config.dram_bytes_max = MIB(16);
+    cuda_open(&f, &config);
+    mc.devices_mask = 2;
+    c.beside = host_register(f.rt, &mc);
+    mc.name = "m";
+    mc.devices_mask = 1;
+    sgi_lease lease = host_acquire(f.rt, host_register(f.rt, &mc));
+    if (sgi_lease_run(f.rt, lease, capture, &c, &f.err) != SGI_OK)
+        fail_msg("the capture ends with %u, the start beside it with %s: %s", c.ended, sgi_status_name(c.status),
+                 f.err.message);
+    host_release(f.rt, lease);
+    cuda_close(&f);
+}
+
 static void a_wait_with_a_deadline_ends_at_it(void **state)
 {
     struct fixture      f;
@@ -297,6 +348,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(an_engines_memory_is_zero, cuda_clear),
         cmocka_unit_test_setup(an_engine_that_asks_for_too_much_is_told_how_much_there_is, cuda_clear),
         cmocka_unit_test_setup(an_early_lease_computes_while_weights_arrive, cuda_clear),
+        cmocka_unit_test_setup(a_graph_is_captured_while_others_come_and_go, cuda_clear),
         cmocka_unit_test_setup(a_wait_with_a_deadline_ends_at_it, cuda_clear),
     };
     if (argc > 1)

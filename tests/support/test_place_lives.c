@@ -164,13 +164,14 @@ static bool is_dead(struct incarnation *life)
     return dead;
 }
 
-static sgi_status inner_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, sgi_error *err)
+static sgi_status inner_engine_bytes(void *user, uint64_t instance, uint64_t bytes, bool at_least, uint64_t *before_out,
+                                     sgi_error *err)
 {
     struct incarnation           *life = user;
     const struct sgi__place_sink *sink = &life->tp->config.sink;
     if (is_dead(life))
         return sgi__error(err, SGI_E_DEVICE_LOST, "the place has died");
-    return sink->engine_bytes(sink->user, instance, bytes, at_least, err);
+    return sink->engine_bytes(sink->user, instance, bytes, at_least, before_out, err);
 }
 
 static sgi_status inner_piece(void *user, uint64_t call, const void *piece, size_t bytes)

@@ -73,7 +73,7 @@ static sgi_status inside(struct life *l)
         ops->stream_wait(l->d, l->stream, NULL);
     ops->mark_free(l->d, l->mark);
     ops->stream_free(l->d, l->stream);
-    ops->arena_free(l->d, l->arena);
+    ops->arena_free(l->d, l->arena, NULL);
     l->arena = NULL;
     ops->unpin(l->d, l->host);
     return st;
@@ -98,11 +98,11 @@ static sgi_status live(unsigned char *host)
             left = l.d->ops->leave(l.d, &scope, st == SGI_OK ? &err : NULL);
             st = st == SGI_OK ? left : st;
         }
-        l.d->ops->arena_free(l.d, l.arena); /* its memory outlives any context */
+        l.d->ops->arena_free(l.d, l.arena, NULL); /* its memory outlives any context */
         l.arena = NULL;
         l.d->ops->context_close(l.d);
     }
-    l.d->ops->arena_free(l.d, l.arena);
+    l.d->ops->arena_free(l.d, l.arena, NULL);
     l.d->ops->close(l.d);
     return st;
 }
@@ -196,7 +196,7 @@ static void nothing_opens_a_context_but_who_asks_for_it(void **state)
     fake.fakecuda_ledger(&l);
     assert_int_equal(l.contexts, 0);
     assert_int_equal(is_active(), 0);
-    d->ops->arena_free(d, arena);
+    d->ops->arena_free(d, arena, NULL);
     d->ops->close(d);
 }
 
@@ -300,7 +300,7 @@ static void a_device_copies_what_another_shares(void **state)
     d[0]->ops->stream_free(d[0], stream);
     assert_int_equal(d[0]->ops->leave(d[0], &scope, &err), SGI_OK);
     for (uint32_t n = 0; n < 2; n++) {
-        d[n]->ops->arena_free(d[n], arena[n]);
+        d[n]->ops->arena_free(d[n], arena[n], NULL);
         d[n]->ops->context_close(d[n]);
         d[n]->ops->close(d[n]);
     }

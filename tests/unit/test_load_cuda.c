@@ -126,7 +126,7 @@ static void stop(struct fixture *f)
     sgi__load_free(f->load);
     if (inside)
         sgi__staging_leave(f->staging, &scope);
-    f->device->ops->arena_free(f->device, f->arena);
+    f->device->ops->arena_free(f->device, f->arena, NULL);
     f->load = NULL;
     f->arena = NULL;
 }

@@ -876,7 +876,8 @@ typedef sgi_status (*sgi_run_fn)(void *user, void *stream, sgi_error *err);
 /**
  * Run your code with the lease's device made current on this thread; what was current before comes back
  * afterwards, whatever your code left there. On a host device it is just the call. On cuda, what was queued on `stream`
- * is waited for, and what went wrong with it is told: a kernel that faults takes the device with it.
+ * is waited for, and what went wrong with it is told: a kernel that faults takes the device with it. Your code may
+ * capture graphs, in any mode: what the library does on other threads meanwhile does not disturb that.
  *
  * @return what `fn` returned · SGI_E_STALE · SGI_E_INVALID · SGI_E_UNSUPPORTED · SGI_E_DEVICE ·
  *         SGI_E_DEVICE_LOST, whatever `fn` said · SGI_E_ENGINE (`fn` left another context current) ·

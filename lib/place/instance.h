@@ -27,6 +27,7 @@ struct place_device {
     uint64_t reported_bytes; /* and taken by their engines in ways of their own */
     uint64_t foreign_bytes;  /* as it was last seen */
     bool     open, lost;     /* lost: and said so */
+    bool     peers_fail;     /* a copy from another device has: models come from elsewhere from then on */
 };
 
 /* Engine memory from sgi_stage_alloc() in host memory. */

@@ -289,7 +289,7 @@ static struct place_instance *take_peer(struct sgi__place *p, const struct place
     struct place_instance *found = NULL;
 
     pthread_mutex_lock(&p->mutex);
-    for (uint32_t bucket = 0; bucket < BUCKETS && !found; bucket++)
+    for (uint32_t bucket = 0; bucket < BUCKETS && !found && !i->on->peers_fail; bucket++)
         for (struct place_instance *other = p->instances[bucket]; other && !found; other = other->next)
             if (other->model == i->model && other != i && other->whole && other->arena->shared && !other->on->lost &&
                 d->ops->reaches(d, other->on->device))
@@ -356,10 +356,25 @@ static void run_load(struct job *job, sgi_error *err)
     job->event.status = sgi__place_said(job->place, i->on, sgi__load_run(i->load, err), err);
 }
 
+/* The driver may offer access that a machine does not have. The start that found out has failed; the next does not try
+ * it. */
+static void distrust_peers(struct job *job, const struct place_instance *peer, const sgi_error *err)
+{
+    struct place_device *on = job->instance->on;
+
+    sgi__log(SGI_LOG_WARN, "%s: no more copies from other devices, after one from %s: %s", on->device->name,
+             peer->on->device->name, err->message);
+    pthread_mutex_lock(&job->place->mutex);
+    on->peers_fail = true;
+    pthread_mutex_unlock(&job->place->mutex);
+}
+
 static void load_from_peer(struct job *job, struct place_instance *peer, sgi_error *err)
 {
     sgi__load_from(job->instance->load, peer->arena->base);
     run_load(job, err);
+    if (job->event.status == SGI_E_DEVICE)
+        distrust_peers(job, peer, err);
     give_peer(job->place, peer);
 }
 

@@ -277,6 +277,35 @@ static void a_device_that_has_a_model_gives_it_to_another(void **state)
     cuda_close(&f);
 }
 
+/* The driver says that a device reaches another, and a copy shows that it does not: then from the disk. */
+static void a_model_comes_from_elsewhere_after_a_copy_has_failed(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0 cuda:1", 0);
+    sgi_model_config   mc = host_model("m", file.path, NULL);
+    sgi_ticket         ticket;
+    sgi_lease          second = 0;
+
+    (void)state;
+    cuda_open(&f, &config);
+    mc.leases_max = 1;
+    mc.instances_max = 2;
+    sgi_model model = host_register(f.rt, &mc);
+    sgi_lease first = host_acquire(f.rt, model);
+    uint64_t  copies = fake.fakecuda_calls("cuMemcpyDtoDAsync_v2");
+    fake_cuda_fault("cuMemcpyDtoDAsync_v2 * error 304");
+    assert_int_equal(sgi_model_acquire(f.rt, model, NULL, &ticket, NULL, NULL, &f.err), SGI_OK);
+    test_wait_until(is_granted, &f, "no second instance comes up");
+    assert_int_equal(sgi_ticket_wait(f.rt, ticket, HOST_WAIT_MS, &second, &f.err), SGI_OK);
+    assert_int_equal(fake.fakecuda_calls("cuMemcpyDtoDAsync_v2"), copies + 1); /* one has been tried */
+    assert_string_not_equal(host_timing(f.rt, second).engine, "peer");
+    assert_true(host_tensor(f.rt, first, 0).data != host_tensor(f.rt, second, 0).data);
+    cuda_same_bytes(&f, model, second, &file);
+    host_release(f.rt, first);
+    host_release(f.rt, second);
+    cuda_close(&f);
+}
+
 static bool copies_are_queued(void *user)
 {
     const uint64_t *count = user;
@@ -472,6 +501,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(an_image_is_not_to_be_had, cuda_clear),
         cmocka_unit_test_setup(what_is_to_be_scrubbed_is_zero_when_it_goes, cuda_clear),
         cmocka_unit_test_setup(a_device_that_has_a_model_gives_it_to_another, cuda_clear),
+        cmocka_unit_test_setup(a_model_comes_from_elsewhere_after_a_copy_has_failed, cuda_clear),
         cmocka_unit_test_setup(nobody_goes_while_he_is_copied_from, cuda_clear),
         cmocka_unit_test_setup(a_start_that_waits_for_a_residence_can_be_given_up, cuda_clear),
         cmocka_unit_test_setup(a_context_of_others_is_shared_and_stays, cuda_clear),

@@ -23,6 +23,7 @@ TYPES, PROTOTYPES = "cuda_types.c", "cuda_prototypes.c"
 def include_folder(given):
     folders = [given] if given else [
         os.path.join(os.environ[name], "include") for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    folders += glob.glob(os.path.join(sys.prefix, "lib", "python*", "site-packages", "nvidia", "*", "include"))
     folders += ["/usr/local/cuda/include", "/usr/include", "/usr/local/include", *glob.glob("/opt/cuda*/include")]
     for folder in folders:
         if os.path.exists(os.path.join(folder, "cudaTypedefs.h")) and os.path.exists(os.path.join(folder, "cuda.h")):

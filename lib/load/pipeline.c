@@ -432,6 +432,7 @@ static void take_down(struct pipeline *p)
 
     close_reader(p);
     sgi__touch_stop(p->touch, &touch);
+    sgi__staging_stop_ahead(p->ahead);
     p->report.steps[SGI_STEP_MEMORY].start_ns = touch.start_ns;
     p->report.steps[SGI_STEP_MEMORY].ns = touch.busy_ns;
     p->report.cpu_ns += touch.cpu_ns;
@@ -471,6 +472,8 @@ static sgi_status run_files(struct pipeline *p, sgi_error *err)
 
     if (p->load->spec.image)
         st = sgi__touch_start(p->plan, p->load->spec.image, &p->touch, err);
+    else
+        p->ahead = sgi__staging_go_ahead(p->load->spec.staging, p->load->spec.layout->device_bytes);
     if (st != SGI_OK || p->plan->chunks_count == 0)
         return st;
     st = open_part(p, p->plan->chunks[0].part, err);

@@ -43,6 +43,7 @@ struct pipeline {
     struct waiting     *waiting; /* in the order they landed: [waiting_first, waiting_end) */
     uint64_t            waiting_first, waiting_end;
     struct sgi__touch  *touch;
+    struct sgi__ahead  *ahead;
     struct sgi__reader *reader;
     struct slot        *slots, *free_slots;
     struct sgi__depth   depth;

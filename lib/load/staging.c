@@ -42,6 +42,14 @@ struct sgi__staging {
     struct sgi__buffer  *free;
     uint32_t             buffers_count, free_count;
     bool                 growing; /* somebody makes a piece */
+    uint32_t             ahead_count;
+};
+
+struct sgi__ahead {
+    struct sgi__staging *staging;
+    pthread_t            thread;
+    uint32_t             buffers; /* that its load can use */
+    bool                 stop;    /* under the staging's mutex */
 };
 
 struct sgi__staging *sgi__staging_new(struct sgi__device *device, uint64_t buffer_bytes, uint64_t bytes_max)
@@ -299,6 +307,8 @@ static struct sgi__buffer *pop(struct sgi__staging *s)
     if (b) {
         s->free = b->next;
         s->free_count--;
+        if (s->ahead_count > 0)
+            pthread_cond_broadcast(&s->changed);
         b->next = NULL;
         b->holds = 0;
         b->copy = 0;
@@ -360,6 +370,63 @@ static void grow(struct sgi__staging *s)
     }
     if (piece || s->buffers_count == 0) /* otherwise nobody has anything new to look at */
         pthread_cond_broadcast(&s->changed);
+}
+
+/* A page fault costs as much as a read: while one piece is read into, the next is touched. */
+static void *run_ahead(void *arg)
+{
+    struct sgi__ahead   *a = arg;
+    struct sgi__staging *s = a->staging;
+
+    pthread_mutex_lock(&s->mutex);
+    while (!a->stop && s->buffers_count < a->buffers && s->buffers_count < s->buffers_max) {
+        uint32_t before = s->buffers_count;
+        if (s->free_count >= s->buffers_of_piece || s->growing) {
+            pthread_cond_wait(&s->changed, &s->mutex);
+            continue;
+        }
+        grow(s);
+        if (s->buffers_count == before) /* no memory: whoever needs a buffer will see */
+            break;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return NULL;
+}
+
+static void count_ahead(struct sgi__staging *s, int more)
+{
+    pthread_mutex_lock(&s->mutex);
+    s->ahead_count += (uint32_t)more;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+struct sgi__ahead *sgi__staging_go_ahead(struct sgi__staging *s, uint64_t bytes)
+{
+    struct sgi__ahead *a;
+
+    if (bytes / s->buffer_bytes <= s->buffers_of_piece || !(a = sgi__alloc_zero(1, sizeof *a)))
+        return NULL;
+    a->staging = s;
+    a->buffers = (uint32_t)(bytes / s->buffer_bytes < s->buffers_max ? bytes / s->buffer_bytes : s->buffers_max);
+    count_ahead(s, 1);
+    if (sgi__thread_start(&a->thread, "sgi-touch", run_ahead, a) == 0)
+        return a;
+    count_ahead(s, -1);
+    sgi__free(a);
+    return NULL;
+}
+
+void sgi__staging_stop_ahead(struct sgi__ahead *a)
+{
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->staging->mutex);
+    a->stop = true;
+    pthread_cond_broadcast(&a->staging->changed);
+    pthread_mutex_unlock(&a->staging->mutex);
+    pthread_join(a->thread, NULL);
+    count_ahead(a->staging, -1);
+    sgi__free(a);
 }
 
 struct sgi__buffer *sgi__staging_take(struct sgi__staging *s)

@@ -17,6 +17,7 @@
 #define SGI__STAGING_BYTES_MAX (UINT64_C(256) << 20)
 
 struct sgi__staging; /* opaque; one for each device with memory of its own */
+struct sgi__ahead;   /* opaque; of one load */
 
 struct sgi__buffer {
     uint8_t             *at;
@@ -64,6 +65,10 @@ struct sgi__buffer *sgi__staging_take(struct sgi__staging *s);
 sgi_status sgi__staging_take_wait(struct sgi__staging *s, const atomic_bool *stop, struct sgi__buffer **buffer_out,
                                   sgi_error *err);
 void       sgi__staging_give(struct sgi__staging *s, struct sgi__buffer *buffer);
+/* Makes buffers on a thread, a piece ahead of who takes them, for a load of so many bytes. NULL: it is not worth one,
+ * or there is none to be had. stop: ends and joins it; NULL is a no-op. */
+struct sgi__ahead *sgi__staging_go_ahead(struct sgi__staging *s, uint64_t bytes);
+void               sgi__staging_stop_ahead(struct sgi__ahead *ahead);
 /* Before the first copy from it [inside]. Where the driver has no room for pins the copies are slower: only
  * SGI_E_DEVICE_LOST is an error. */
 sgi_status sgi__staging_pin(struct sgi__staging *s, const struct sgi__buffer *buffer, sgi_error *err);

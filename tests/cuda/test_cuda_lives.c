@@ -445,6 +445,47 @@ static void models_come_and_go_beside_each_other(void **state)
     cuda_close(&f);
 }
 
+/* ---- through the ring ---- */
+
+static bool some_is_queued(void *user)
+{
+    (void)user;
+    return ledger().queued > 0;
+}
+
+/* More than a piece of buffers at a time, which are made beside the reads; whole, and given up in the middle. */
+static void a_large_model_passes_through_buffers(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0", 0);
+    struct test_file   large;
+    sgi_ticket         ticket;
+    sgi_lease          lease;
+    uint64_t           digest = 0;
+
+    (void)state;
+    test_file_make_one(&large, &cuda_folder, "large.safetensors", MIB(72));
+    config.read_block_bytes = MIB(4);
+    cuda_open(&f, &config);
+    sgi_model model = host_add(f.rt, "m", large.path, NULL);
+    for (int round = 0; round < 2; round++) {
+        fake.fakecuda_hold();
+        assert_int_equal(sgi_model_acquire(f.rt, model, NULL, &ticket, NULL, NULL, &f.err), SGI_OK);
+        test_wait_until(some_is_queued, NULL, "nothing is copied");
+        if (round == 0)
+            assert_int_equal(sgi_acquire_cancel(f.rt, ticket), SGI_OK);
+        fake.fakecuda_go();
+        sgi_status st = sgi_ticket_wait(f.rt, ticket, HOST_WAIT_MS, &lease, &f.err);
+        assert_int_equal(st, round == 0 ? SGI_E_CANCELED : SGI_OK);
+    }
+    assert_int_equal(sgi_lease_tensor_digest(f.rt, lease, 0, &digest, &f.err), SGI_OK);
+    assert_int_equal(digest, test_xxh3(large.data + large.data_offset, MIB(72)));
+    host_release(f.rt, lease);
+    cuda_wait_zero(&f, 0);
+    cuda_close(&f);
+    test_file_free(&large);
+}
+
 /* ---- contexts ---- */
 
 static void a_context_of_others_is_shared_and_stays(void **state)
@@ -504,6 +545,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(a_model_comes_from_elsewhere_after_a_copy_has_failed, cuda_clear),
         cmocka_unit_test_setup(nobody_goes_while_he_is_copied_from, cuda_clear),
         cmocka_unit_test_setup(a_start_that_waits_for_a_residence_can_be_given_up, cuda_clear),
+        cmocka_unit_test_setup(a_large_model_passes_through_buffers, cuda_clear),
         cmocka_unit_test_setup(a_context_of_others_is_shared_and_stays, cuda_clear),
         cmocka_unit_test_setup(a_context_that_does_not_open_is_told, cuda_clear),
         cmocka_unit_test_prestate(models_come_and_go_beside_each_other, one),

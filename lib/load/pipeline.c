@@ -431,8 +431,10 @@ static void take_down(struct pipeline *p)
     struct sgi__touch_times      touch;
 
     close_reader(p);
-    sgi__touch_stop(p->touch, &touch);
-    sgi__staging_stop_ahead(p->ahead);
+    if (p->ahead)
+        sgi__staging_stop_ahead(p->ahead, &touch);
+    else
+        sgi__touch_stop(p->touch, &touch);
     p->report.steps[SGI_STEP_MEMORY].start_ns = touch.start_ns;
     p->report.steps[SGI_STEP_MEMORY].ns = touch.busy_ns;
     p->report.cpu_ns += touch.cpu_ns;

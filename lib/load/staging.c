@@ -5,11 +5,11 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/thread.h"
 #include "device/image.h"
 #include "load/layout.h"
-#include "load/touch.h"
 
 /* Pinned in one call: many small ones cost more, one large one keeps everybody waiting. */
 #define PIECE_BYTES (UINT64_C(16) << 20)
@@ -46,10 +46,11 @@ struct sgi__staging {
 };
 
 struct sgi__ahead {
-    struct sgi__staging *staging;
-    pthread_t            thread;
-    uint32_t             buffers; /* that its load can use */
-    bool                 stop;    /* under the staging's mutex */
+    struct sgi__staging    *staging;
+    pthread_t               thread;
+    uint32_t                buffers; /* that its load can use */
+    bool                    stop;    /* under the staging's mutex */
+    struct sgi__touch_times times;   /* the thread's until it has ended */
 };
 
 struct sgi__staging *sgi__staging_new(struct sgi__device *device, uint64_t buffer_bytes, uint64_t bytes_max)
@@ -378,6 +379,7 @@ static void *run_ahead(void *arg)
     struct sgi__ahead   *a = arg;
     struct sgi__staging *s = a->staging;
 
+    a->times.start_ns = sgi__clock_now_ns();
     pthread_mutex_lock(&s->mutex);
     while (!a->stop && s->buffers_count < a->buffers && s->buffers_count < s->buffers_max) {
         uint32_t before = s->buffers_count;
@@ -385,11 +387,14 @@ static void *run_ahead(void *arg)
             pthread_cond_wait(&s->changed, &s->mutex);
             continue;
         }
+        uint64_t since = sgi__clock_now_ns();
         grow(s);
+        a->times.busy_ns += sgi__clock_now_ns() - since;
         if (s->buffers_count == before) /* no memory: whoever needs a buffer will see */
             break;
     }
     pthread_mutex_unlock(&s->mutex);
+    a->times.cpu_ns = sgi__clock_thread_cpu_ns();
     return NULL;
 }
 
@@ -416,8 +421,9 @@ struct sgi__ahead *sgi__staging_go_ahead(struct sgi__staging *s, uint64_t bytes)
     return NULL;
 }
 
-void sgi__staging_stop_ahead(struct sgi__ahead *a)
+void sgi__staging_stop_ahead(struct sgi__ahead *a, struct sgi__touch_times *times_out)
 {
+    *times_out = (struct sgi__touch_times){ 0 };
     if (!a)
         return;
     pthread_mutex_lock(&a->staging->mutex);
@@ -426,6 +432,7 @@ void sgi__staging_stop_ahead(struct sgi__ahead *a)
     pthread_mutex_unlock(&a->staging->mutex);
     pthread_join(a->thread, NULL);
     count_ahead(a->staging, -1);
+    *times_out = a->times;
     sgi__free(a);
 }
 

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "device/device.h"
+#include "load/touch.h"
 
 #define SGI__STAGING_BYTES_MAX (UINT64_C(256) << 20)
 
@@ -66,9 +67,9 @@ sgi_status sgi__staging_take_wait(struct sgi__staging *s, const atomic_bool *sto
                                   sgi_error *err);
 void       sgi__staging_give(struct sgi__staging *s, struct sgi__buffer *buffer);
 /* Makes buffers on a thread, a piece ahead of who takes them, for a load of so many bytes. NULL: it is not worth one,
- * or there is none to be had. stop: ends and joins it; NULL is a no-op. */
+ * or there is none to be had. stop: ends and joins it, and says what it took; 0 for NULL. */
 struct sgi__ahead *sgi__staging_go_ahead(struct sgi__staging *s, uint64_t bytes);
-void               sgi__staging_stop_ahead(struct sgi__ahead *ahead);
+void               sgi__staging_stop_ahead(struct sgi__ahead *ahead, struct sgi__touch_times *times_out);
 /* Before the first copy from it [inside]. Where the driver has no room for pins the copies are slower: only
  * SGI_E_DEVICE_LOST is an error. */
 sgi_status sgi__staging_pin(struct sgi__staging *s, const struct sgi__buffer *buffer, sgi_error *err);

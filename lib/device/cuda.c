@@ -114,12 +114,13 @@ static bool reaches(const struct sgi__device *d, const struct sgi__device *other
 cu_capture_mode sgi__cuda_relax(struct cuda_device *c)
 {
     cu_capture_mode mode = CU_CAPTURE_RELAXED;
-    return c->cuda.cuThreadExchangeStreamCaptureMode(&mode) == CU_OK ? mode : CU_CAPTURE_GLOBAL;
+    return c->cuda.cuThreadExchangeStreamCaptureMode(&mode) == CU_OK ? mode : CU_CAPTURE_NOT_KNOWN;
 }
 
 void sgi__cuda_unrelax(struct cuda_device *c, cu_capture_mode mode)
 {
-    c->cuda.cuThreadExchangeStreamCaptureMode(&mode);
+    if (mode != CU_CAPTURE_NOT_KNOWN)
+        c->cuda.cuThreadExchangeStreamCaptureMode(&mode);
 }
 
 static sgi_status context_open(struct sgi__device *d, sgi_error *err)
@@ -149,16 +150,16 @@ static uint64_t context_close(struct sgi__device *d)
     struct cuda_device *c = sgi__cuda_device(d);
     cu_context          context = context_of(c), popped;
     uint64_t            used = 0;
-    bool                seen = sgi__nvml_own(&c->nvml, &used);
     cu_capture_mode     mode = sgi__cuda_relax(c);
 
     assert(context);
-    bool inside = SGI__CUDA_AT_LAST(c->cuda.cuCtxPushCurrent_v2(context)) == CU_OK;
+    cu_result code;
+    bool      inside = SGI__CUDA_AT_LAST(code, c->cuda.cuCtxPushCurrent_v2(context)) == CU_OK;
     sgi__cuda_unpin_all(d, inside);
     if (inside)
         c->cuda.cuCtxPopCurrent_v2(&popped);
     set_context(c, NULL, false);
-    cu_result code = SGI__CUDA_AT_LAST(c->cuda.cuDevicePrimaryCtxRelease_v2(c->device));
+    SGI__CUDA_AT_LAST(code, c->cuda.cuDevicePrimaryCtxRelease_v2(c->device));
     sgi__cuda_unrelax(c, mode);
     if (code != CU_OK) {
         sgi_error err;
@@ -166,7 +167,7 @@ static uint64_t context_close(struct sgi__device *d)
         sgi__cuda_failed(&err, code, "%s: cuDevicePrimaryCtxRelease", d->name);
         sgi__log(SGI_LOG_WARN, "%s", err.message);
     }
-    return seen && sgi__nvml_own(&c->nvml, &used) ? used : 0;
+    return !is_active(c) && sgi__nvml_own(&c->nvml, &used) ? used : 0; /* others' is not ours to tell */
 }
 
 static sgi_status enter(struct sgi__device *d, struct sgi__device_scope *scope, sgi_error *err)
@@ -178,7 +179,7 @@ static sgi_status enter(struct sgi__device *d, struct sgi__device_scope *scope, 
     cu_result code = c->cuda.cuCtxGetCurrent(&before);
     if (code == CU_OK)
         code = c->cuda.cuCtxPushCurrent_v2(context);
-    if (code == CU_INVALID_CONTEXT) { /* though we hold it */
+    if (code == CU_INVALID_CONTEXT || code == CU_CONTEXT_IS_DESTROYED) { /* though we hold it */
         sgi__error_driver(err, SGI_E_DEVICE_LOST, (int32_t)code,
                           "%s: its context is gone: somebody has reset the device", d->name);
         return SGI_E_DEVICE_LOST;
@@ -190,9 +191,36 @@ static sgi_status enter(struct sgi__device *d, struct sgi__device_scope *scope, 
     return SGI_OK;
 }
 
+static bool lost_alone(const struct sgi__device *d, const sgi_error *err)
+{
+    (void)d;
+    return err && (err->driver_code == CU_INVALID_CONTEXT || err->driver_code == CU_CONTEXT_IS_DESTROYED);
+}
+
 static void lend(struct sgi__device *d, const struct sgi__device_scope *scope)
 {
     sgi__cuda_unrelax(sgi__cuda_device(d), scope->mode);
+}
+
+static cu_result pop(struct cuda_device *c, cu_context *popped)
+{
+    cu_result code = c->cuda.cuCtxPopCurrent_v2(popped);
+    return code == CU_OK || code == CU_INVALID_CONTEXT /* the stack is empty */ ? code
+                                                                                : c->cuda.cuCtxPopCurrent_v2(popped);
+}
+
+/* Ours is not there any more: another one has taken its place on the stack, or nothing. */
+static void put_right(struct cuda_device *c, cu_context before)
+{
+    cu_context popped = NULL, now = NULL;
+    bool       one = pop(c, &popped) == CU_OK;
+
+    if (c->cuda.cuCtxGetCurrent(&now) == CU_OK && now == before)
+        return;
+    if (one)
+        c->cuda.cuCtxPushCurrent_v2(popped);
+    if (c->cuda.cuCtxGetCurrent(&now) != CU_OK || now != before)
+        c->cuda.cuCtxSetCurrent(before);
 }
 
 /* Takes ours off the stack, and what was left on it above. False: ours is not there any more, and the stack is as it
@@ -203,7 +231,7 @@ static bool pop_ours(struct cuda_device *c, cu_context ours, bool *was_first, cu
     uint32_t   count = 0;
 
     *code_out = CU_OK;
-    while (count < LEFT_MAX && (*code_out = c->cuda.cuCtxPopCurrent_v2(&popped[count])) == CU_OK) {
+    while (count < LEFT_MAX && (*code_out = pop(c, &popped[count])) == CU_OK) {
         *was_first = count == 0;
         if (popped[count++] == ours)
             return true;
@@ -228,7 +256,9 @@ static sgi_status leave(struct sgi__device *d, const struct sgi__device_scope *s
         code = c->cuda.cuCtxGetCurrent(&now);
     if (popped && code == CU_OK && first && now == scope->before)
         return SGI_OK;
-    if (!popped || now != scope->before)
+    if (!popped)
+        put_right(c, scope->before);
+    else if (now != scope->before)
         c->cuda.cuCtxSetCurrent(scope->before);
     if (code != CU_OK && code != CU_INVALID_CONTEXT)
         return sgi__cuda_failed(err, code, "%s: cuCtxPopCurrent", d->name);
@@ -266,6 +296,7 @@ static const struct sgi__device_ops ops = {
     .enter = enter,
     .leave = leave,
     .lend = lend,
+    .lost_alone = lost_alone,
     .stream_new = sgi__cuda_stream_new,
     .stream_free = sgi__cuda_stream_free,
     .stream_native = sgi__cuda_stream_native,
@@ -314,7 +345,7 @@ static sgi_status look_at(struct cuda_device *c, sgi_error *err)
         return sgi__cuda_failed(err, code, "%s: %s", c->base.name, call);
     c->base.bytes = total;
     c->base.page_bytes = granularity;
-    sgi__nvml_open(&c->nvml, pci);
+    sgi__nvml_open(&c->nvml, pci, total);
     return SGI_OK;
 }
 

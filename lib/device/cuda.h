@@ -38,8 +38,10 @@ static inline struct cuda_device *sgi__cuda_device(struct sgi__device *d)
 }
 
 /* Whoever gives something back has nobody to tell that it does not work, and what stays, stays for good: it is tried
- * again. */
-#define SGI__CUDA_AT_LAST(call) ((call) == CU_OK ? CU_OK : (call))
+ * again, and `code` is what was said first. Not after an error that stays: it may be one of earlier work, and the thing
+ * given back. */
+#define SGI__CUDA_AT_LAST(code, call) \
+    ((code) = (call), (code) == CU_OK || sgi__cuda_is_over(code) || (call) != CU_OK ? (code) : ((code) = CU_OK))
 
 /* cuda.c: around calls that could spoil somebody's capture of a graph, if the driver did not know that ours do not. */
 cu_capture_mode sgi__cuda_relax(struct cuda_device *c);

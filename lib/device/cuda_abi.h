@@ -69,6 +69,12 @@
     X(MPS_CLIENT_TERMINATED, 810, 1)          \
     X(STREAM_CAPTURE_UNSUPPORTED, 900, 0)     \
     X(STREAM_CAPTURE_INVALIDATED, 901, 0)     \
+    X(STREAM_CAPTURE_MERGE, 902, 0)           \
+    X(STREAM_CAPTURE_UNMATCHED, 903, 0)       \
+    X(STREAM_CAPTURE_UNJOINED, 904, 0)        \
+    X(STREAM_CAPTURE_ISOLATION, 905, 0)       \
+    X(STREAM_CAPTURE_IMPLICIT, 906, 0)        \
+    X(CAPTURED_EVENT, 907, 0)                 \
     X(STREAM_CAPTURE_WRONG_THREAD, 908, 0)    \
     X(TIMEOUT, 909, 0)                        \
     X(EXTERNAL_DEVICE, 911, 1)                \
@@ -82,9 +88,10 @@ enum {
     CU_PRIMARY_BLOCKING_SYNC = 0x4,
     CU_PRIMARY_SCHEDULING = 0x7, /* the bits of which that is one */
     CU_STREAM_DOES_NOT_BLOCK = 0x1,
-    CU_CAPTURE_GLOBAL = 0,  /* while somebody captures in it, no other thread may do what could spoil that, unless */
-    CU_CAPTURE_RELAXED = 2, /* it says that this does not */
-    CU_EVENT_SLEEPS = 0x1,  /* who waits for it sleeps instead of spinning */
+    CU_CAPTURE_GLOBAL = 0,    /* while somebody captures in it, no other thread may do what could spoil that, unless */
+    CU_CAPTURE_NOT_KNOWN = 3, /* ours */
+    CU_CAPTURE_RELAXED = 2,   /* it says that this does not */
+    CU_EVENT_SLEEPS = 0x1,    /* who waits for it sleeps instead of spinning */
     CU_EVENT_NO_TIMING = 0x2,
     CU_HOST_PORTABLE = 0x1,
 

@@ -50,9 +50,10 @@ static sgi_status out_of_memory(struct cuda_device *c, cu_result code, uint64_t 
 
 static void release_from(struct cuda_device *c, struct cuda_arena *a, uint32_t first)
 {
+    cu_result code;
     while (a->pieces_count > first) {
         const struct piece *p = &a->pieces[--a->pieces_count];
-        SGI__CUDA_AT_LAST(c->cuda.cuMemRelease(p->handle));
+        SGI__CUDA_AT_LAST(code, c->cuda.cuMemRelease(p->handle));
     }
 }
 
@@ -105,7 +106,7 @@ static sgi_status arena_new(struct sgi__device *d, uint64_t bytes, uint64_t rese
     a->base.base = at;
     sgi_status st = take(c, a, taken, err);
     if (st != SGI_OK) {
-        SGI__CUDA_AT_LAST(c->cuda.cuMemAddressFree(at, a->base.reserved));
+        SGI__CUDA_AT_LAST(code, c->cuda.cuMemAddressFree(at, a->base.reserved));
         sgi__free(a->pieces);
         sgi__free(a);
         return st;
@@ -127,10 +128,11 @@ sgi_status sgi__cuda_arena_new(struct sgi__device *d, uint64_t bytes, uint64_t r
 /* Takes mappings off again, from the last one down to `first`. */
 static void unmap_from(struct cuda_device *c, struct cuda_arena *a, uint32_t first)
 {
+    cu_result code;
     while (a->pieces_mapped > first) {
         struct piece *p = &a->pieces[--a->pieces_mapped];
         a->mapped -= p->bytes;
-        SGI__CUDA_AT_LAST(c->cuda.cuMemUnmap(a->base.base + a->mapped, p->bytes));
+        SGI__CUDA_AT_LAST(code, c->cuda.cuMemUnmap(a->base.base + a->mapped, p->bytes));
     }
 }
 
@@ -205,11 +207,11 @@ sgi_status sgi__cuda_arena_grow(struct sgi__device *d, struct sgi__arena *arena,
 static cu_result give_piece(struct cuda_device *c, struct cuda_arena *a, uint32_t n, uint64_t at)
 {
     struct piece *p = &a->pieces[n];
-    cu_result     unmapped = CU_OK;
+    cu_result     unmapped = CU_OK, released;
 
     if (n < a->pieces_mapped)
-        unmapped = SGI__CUDA_AT_LAST(c->cuda.cuMemUnmap(a->base.base + at, p->bytes));
-    cu_result released = SGI__CUDA_AT_LAST(c->cuda.cuMemRelease(p->handle));
+        SGI__CUDA_AT_LAST(unmapped, c->cuda.cuMemUnmap(a->base.base + at, p->bytes));
+    SGI__CUDA_AT_LAST(released, c->cuda.cuMemRelease(p->handle));
     return unmapped != CU_OK ? unmapped : released;
 }
 
@@ -230,7 +232,8 @@ uint64_t sgi__cuda_arena_free(struct sgi__device *d, struct sgi__arena *arena, s
         kept += given == CU_OK ? 0 : a->pieces[n].bytes;
         code = code == CU_OK ? given : code;
     }
-    cu_result addresses = SGI__CUDA_AT_LAST(c->cuda.cuMemAddressFree(a->base.base, a->base.reserved));
+    cu_result addresses;
+    SGI__CUDA_AT_LAST(addresses, c->cuda.cuMemAddressFree(a->base.base, a->base.reserved));
     sgi__cuda_unrelax(c, mode);
     if (code != CU_OK)
         sgi__cuda_failed(err, code, "%s: %llu bytes of it were not given back", d->name, (unsigned long long)kept);

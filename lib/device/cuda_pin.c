@@ -27,6 +27,7 @@ sgi_status sgi__cuda_pin(struct sgi__device *d, void *at, uint64_t bytes, sgi_er
 void sgi__cuda_unpin(struct sgi__device *d, void *at)
 {
     struct cuda_device *c = sgi__cuda_device(d);
+    cu_result           code;
 
     pthread_mutex_lock(&c->mutex);
     struct cuda_pin **link = &c->pins;
@@ -37,13 +38,14 @@ void sgi__cuda_unpin(struct sgi__device *d, void *at)
         *link = pin->next;
     pthread_mutex_unlock(&c->mutex);
     if (pin)
-        SGI__CUDA_AT_LAST(c->cuda.cuMemHostUnregister(pin->at));
+        SGI__CUDA_AT_LAST(code, c->cuda.cuMemHostUnregister(pin->at));
     sgi__free(pin);
 }
 
 void sgi__cuda_unpin_all(struct sgi__device *d, bool inside)
 {
     struct cuda_device *c = sgi__cuda_device(d);
+    cu_result           code;
 
     pthread_mutex_lock(&c->mutex);
     struct cuda_pin *pins = c->pins;
@@ -52,7 +54,7 @@ void sgi__cuda_unpin_all(struct sgi__device *d, bool inside)
     while (pins) {
         struct cuda_pin *next = pins->next;
         if (inside)
-            SGI__CUDA_AT_LAST(c->cuda.cuMemHostUnregister(pins->at));
+            SGI__CUDA_AT_LAST(code, c->cuda.cuMemHostUnregister(pins->at));
         sgi__free(pins);
         pins = next;
     }

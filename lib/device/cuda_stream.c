@@ -31,8 +31,9 @@ sgi_status sgi__cuda_stream_new(struct sgi__device *d, struct sgi__stream **stre
 
 void sgi__cuda_stream_free(struct sgi__device *d, struct sgi__stream *stream)
 {
+    cu_result code;
     if (stream)
-        SGI__CUDA_AT_LAST(sgi__cuda_device(d)->cuda.cuStreamDestroy_v2(stream_of(stream)));
+        SGI__CUDA_AT_LAST(code, sgi__cuda_device(d)->cuda.cuStreamDestroy_v2(stream_of(stream)));
 }
 
 void *sgi__cuda_stream_native(struct sgi__stream *stream)
@@ -100,8 +101,9 @@ sgi_status sgi__cuda_mark_new(struct sgi__device *d, struct sgi__mark **mark_out
 
 void sgi__cuda_mark_free(struct sgi__device *d, struct sgi__mark *mark)
 {
+    cu_result code;
     if (mark)
-        SGI__CUDA_AT_LAST(sgi__cuda_device(d)->cuda.cuEventDestroy_v2(event_of(mark)));
+        SGI__CUDA_AT_LAST(code, sgi__cuda_device(d)->cuda.cuEventDestroy_v2(event_of(mark)));
 }
 
 sgi_status sgi__cuda_mark_set(struct sgi__device *d, struct sgi__mark *mark, struct sgi__stream *stream, sgi_error *err)

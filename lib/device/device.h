@@ -80,6 +80,8 @@ struct sgi__device_ops {
      * between the two left something else current; it is put right all the same. */
     sgi_status (*enter)(struct sgi__device *d, struct sgi__device_scope *scope, sgi_error *err);
     sgi_status (*leave)(struct sgi__device *d, const struct sgi__device_scope *scope, sgi_error *err);
+    /* Of an error with SGI_E_DEVICE_LOST: it is this device alone that is lost, for its context has been taken away. */
+    bool (*lost_alone)(const struct sgi__device *d, const sgi_error *err);
     /* [inside] What runs until leave is somebody else's: but for what is current, the thread is as it was before. */
     void (*lend)(struct sgi__device *d, const struct sgi__device_scope *scope);
 

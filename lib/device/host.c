@@ -111,6 +111,12 @@ static sgi_status leave(struct sgi__device *d, const struct sgi__device_scope *s
     return SGI_OK;
 }
 
+static bool lost_alone(const struct sgi__device *d, const sgi_error *err)
+{
+    (void)d, (void)err;
+    return true;
+}
+
 static void lend(struct sgi__device *d, const struct sgi__device_scope *scope)
 {
     (void)d, (void)scope;
@@ -243,6 +249,7 @@ static const struct sgi__device_ops ops = {
     .enter = enter,
     .leave = leave,
     .lend = lend,
+    .lost_alone = lost_alone,
     .stream_new = stream_new,
     .stream_free = stream_free,
     .stream_native = stream_native,

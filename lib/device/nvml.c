@@ -9,7 +9,14 @@
 enum { PROCESSES_MAX = 256 };
 
 /* It is never closed again, like the driver. */
-void sgi__nvml_open(struct sgi__nvml *nvml, const char *pci)
+/* A part of a card (MIG) has the address of the whole, and NVML answers for that one. */
+static bool is_of_more(const struct sgi__nvml *nvml, uint64_t total)
+{
+    uint64_t left, all;
+    return sgi__nvml_memory(nvml, &left, &all) && all > total + total / 4;
+}
+
+void sgi__nvml_open(struct sgi__nvml *nvml, const char *pci, uint64_t total)
 {
     void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
 
@@ -21,7 +28,8 @@ void sgi__nvml_open(struct sgi__nvml *nvml, const char *pci)
 #undef FIND
     if (!all || nvml->nvmlInit_v2() != NVML_OK)
         return;
-    if (nvml->nvmlDeviceGetHandleByPciBusId_v2(pci, &nvml->device) != NVML_OK || !nvml->device) {
+    if (nvml->nvmlDeviceGetHandleByPciBusId_v2(pci, &nvml->device) != NVML_OK || !nvml->device ||
+        is_of_more(nvml, total)) {
         nvml->device = NULL;
         nvml->nvmlShutdown();
     }

@@ -18,7 +18,7 @@ struct sgi__nvml {
 #undef SGI__NVML_MEMBER
 
 /* For the device at a PCI address as CUDA writes it. */
-void sgi__nvml_open(struct sgi__nvml *nvml, const char *pci);
+void sgi__nvml_open(struct sgi__nvml *nvml, const char *pci, uint64_t total);
 void sgi__nvml_close(struct sgi__nvml *nvml);
 
 /* By all processes together. false: not known. */

@@ -318,7 +318,7 @@ static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffe
         *there_out = idle;
     } else {
         if (p->upload.begun)
-            st = sgi__upload_recycle(&p->upload, err);
+            st = sgi__error_step(err, sgi__upload_recycle(&p->upload, err), SGI_STEP_COPY);
         if (st == SGI_OK && !(*buffer_out = sgi__staging_take(p->load->spec.staging))) {
             *there_out = idle;
             if (idle)

@@ -2,8 +2,8 @@
 /*
  * The devices of the local place: their contexts, who else is there, and how somebody else's code is let onto them.
  *
- * A device that is lost takes all others of its kind in this process with it: what the driver says from then on is that
- * error. The first call that meets it tells the owner.
+ * A device that is lost takes all others of its kind in this process with it, for what the driver says from then on is
+ * that error; unless it is only its context that somebody has taken away. The first call that meets it tells the owner.
  */
 #include <assert.h>
 
@@ -71,7 +71,7 @@ static uint64_t beyond(uint64_t taken, uint64_t ours)
 /* Whatever is taken and is not ours: other processes, other code in this one, contexts. While memory of ours moves, or
  * has moved since the driver was asked, that is known between two bounds only: then what was seen before, if it can be
  * so still. */
-static bool foreign_bytes(struct sgi__place *p, struct place_device *on, uint64_t *bytes_out)
+static bool foreign_bytes(struct sgi__place *p, struct place_device *on, uint64_t *bytes_out, uint64_t *look_out)
 {
     struct ours ours = { .least = UINT64_MAX };
 
@@ -89,6 +89,7 @@ static bool foreign_bytes(struct sgi__place *p, struct place_device *on, uint64_
     if (on->foreign_bytes > most)
         on->foreign_bytes = most;
     *bytes_out = on->foreign_bytes;
+    *look_out = ++on->looks;
     pthread_mutex_unlock(&p->mutex);
     return true;
 }
@@ -97,14 +98,22 @@ void sgi__place_look(struct sgi__place *p, struct place_device *on)
 {
     struct sgi__place_event event = { .kind = SGI__PLACE_FOREIGN, .device = (int32_t)(on - p->devices) };
 
-    if (on->staging && foreign_bytes(p, on, &event.bytes))
+    if (on->staging && foreign_bytes(p, on, &event.bytes, &event.look))
         sgi__place_report(p, &event);
 }
 
 static void work_look(struct job *job, sgi_error *err)
 {
+    struct sgi__place   *p = job->place;
+    struct place_device *on = &p->devices[job->event.device];
+
     (void)err;
-    foreign_bytes(job->place, &job->place->devices[job->event.device], &job->event.bytes);
+    if (foreign_bytes(p, on, &job->event.bytes, &job->event.look))
+        return;
+    pthread_mutex_lock(&p->mutex);
+    job->event.bytes = on->foreign_bytes; /* nobody can say: as it was */
+    job->event.look = ++on->looks;
+    pthread_mutex_unlock(&p->mutex);
 }
 
 void sgi__local_look(struct sgi__place *p, int32_t device)
@@ -183,6 +192,8 @@ static void work_close(struct job *job, sgi_error *err)
         sgi__staging_closed(on->staging);
     pthread_mutex_lock(&job->place->mutex);
     on->open = false;
+    if (job->event.bytes < on->kept_bytes) /* also where the driver does not say what this process has */
+        job->event.bytes = on->kept_bytes;
     pthread_mutex_unlock(&job->place->mutex);
     sgi__place_look(job->place, on);
 }
@@ -214,9 +225,10 @@ static void tell_lost(struct sgi__place *p, struct place_device *on, const sgi_e
 /* The others first: whoever waits for this one is told next, and may look at all of them. */
 sgi_status sgi__place_said(struct sgi__place *p, struct place_device *on, sgi_status status, const sgi_error *err)
 {
-    if (status != SGI_E_DEVICE_LOST || !on) /* no host is ever lost alone */
+    if (status != SGI_E_DEVICE_LOST || !on) /* no host is ever lost */
         return status;
-    for (uint32_t n = 0; n < p->config.devices_count; n++)
+    bool alone = on->device->ops->lost_alone(on->device, err);
+    for (uint32_t n = 0; !alone && n < p->config.devices_count; n++)
         if (p->devices[n].staging && &p->devices[n] != on)
             tell_lost(p, &p->devices[n], err);
     tell_lost(p, on, err);
@@ -243,7 +255,7 @@ static sgi_status look_at_stream(struct sgi__device *d, struct sgi__stream *stre
     sgi_status               st = d->ops->enter(d, &scope, err);
 
     if (st != SGI_OK)
-        return st;
+        return st; /* whoever gives the memory back waits */
     st = d->ops->stream_wait(d, stream, err);
     d->ops->leave(d, &scope, NULL);
     return st;
@@ -274,4 +286,10 @@ sgi_status sgi__place_leave(struct sgi__place *p, struct place_instance *i, cons
         return status; /* whatever that is: only the driver's word counts for a device */
     sgi__error_copy(err, &own);
     return sgi__place_said(p, i->on, st, &own);
+}
+
+sgi_status sgi__place_left(struct sgi__place *p, struct place_instance *i, const struct sgi__device_scope *scope,
+                           sgi_status status, sgi_error *err)
+{
+    return sgi__place_leave(p, i, scope, NULL, sgi__place_said(p, i->on, status, err), err);
 }

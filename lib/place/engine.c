@@ -119,7 +119,8 @@ static void stop(struct sgi__place *p, struct place_instance *i)
 {
     const sgi_engine        *e = i->model->spec.engine;
     struct sgi__device_scope scope;
-    bool                     inside = sgi__place_enter(p, i, &scope, NULL) == SGI_OK;
+    bool                     inside = sgi__place_enter(p, i, &scope, NULL) == SGI_OK ||
+                  sgi__place_enter(p, i, &scope, NULL) == SGI_OK; /* without it, it could give nothing back */
 
     if (inside)
         sgi__place_lend(i, &scope);

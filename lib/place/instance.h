@@ -26,8 +26,10 @@ struct place_device {
     uint64_t moving_bytes;   /* about to be, or being given back, */
     uint64_t reported_bytes; /* and taken by their engines in ways of their own */
     uint64_t foreign_bytes;  /* as it was last seen */
-    bool     open, lost;     /* lost: and said so */
-    bool     peers_fail;     /* a copy from another device has: models come from elsewhere from then on */
+    uint64_t kept_bytes;     /* that the driver did not take back */
+    uint64_t looks;
+    bool     open, lost; /* lost: and said so */
+    bool     peers_fail; /* a copy from another device has: models come from elsewhere from then on */
 };
 
 /* Engine memory from sgi_stage_alloc() in host memory. */
@@ -70,7 +72,8 @@ struct place_instance {
     uint32_t               copying; /* as so many do */
     struct place_instance *next;    /* in its bucket */
 
-    pthread_mutex_t growing; /* the arena, of which so much is given out; held across calls of the device */
+    pthread_mutex_t growing; /* its engine's memory, and the arena, of which so much is given out; held across calls of
+                              * the device and of the sink */
     uint64_t        arena_used;
 
     pthread_mutex_t mutex;
@@ -152,19 +155,24 @@ void       sgi__place_lend(const struct place_instance *i, const struct sgi__dev
 sgi_status sgi__place_leave(struct sgi__place *p, struct place_instance *i, const struct sgi__device_scope *scope,
                             struct sgi__stream *stream, sgi_status status, sgi_error *err);
 
+/* Likewise where `status` is the device's own word. */
+sgi_status sgi__place_left(struct sgi__place *p, struct place_instance *i, const struct sgi__device_scope *scope,
+                           sgi_status status, sgi_error *err);
+
 /* memory.c */
-void sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                        uint32_t tier);
-void sgi__local_load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
-                     bool keep);
-void sgi__local_fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
-void sgi__local_cancel(struct sgi__place *p, uint64_t instance);
-void sgi__local_load_priority(struct sgi__place *p, uint64_t instance, int32_t priority);
-void sgi__local_free(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
-void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
-void sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model);
-void sgi__local_spare_limit(struct sgi__place *p, uint64_t bytes);
-bool sgi__place_canceled(struct place_instance *i);
+void       sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
+                              uint32_t tier);
+void       sgi__local_load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
+                           bool keep);
+void       sgi__local_fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
+void       sgi__local_cancel(struct sgi__place *p, uint64_t instance);
+void       sgi__local_load_priority(struct sgi__place *p, uint64_t instance, int32_t priority);
+void       sgi__local_free(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
+void       sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
+void       sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model);
+void       sgi__local_spare_limit(struct sgi__place *p, uint64_t bytes);
+bool       sgi__place_canceled(struct place_instance *i);
+sgi_status sgi__place_zero(struct sgi__device *d, uint64_t at, uint64_t bytes, sgi_error *err); /* and waits [inside] */
 /* Bytes of the device that are ours, and those that the driver is just taking or giving: whoever looks meanwhile is
  * not to take them for somebody else's. */
 void sgi__place_count(struct sgi__place *p, struct place_device *on, int64_t ours, int64_t moving);

@@ -89,7 +89,7 @@ static sgi_status digest(struct sgi__place *p, struct place_instance *i, const s
     if (st != SGI_OK)
         return st;
     st = sgi__read_back_hash(i->on->device, (uint64_t)(uintptr_t)view->data, view->bytes, xxh3_out, err);
-    return sgi__place_leave(p, i, &scope, NULL, st, err);
+    return sgi__place_left(p, i, &scope, st, err);
 }
 
 sgi_status sgi__local_tensor_digest(struct sgi__place *p, uint64_t instance, uint64_t index, uint64_t *xxh3_out,
@@ -128,7 +128,7 @@ sgi_status sgi__local_tensor_read(struct sgi__place *p, uint64_t instance, uint6
     if (st != SGI_OK)
         return st;
     st = sgi__read_back(i->on->device, (uint64_t)(uintptr_t)view.data + offset, dst, bytes, err);
-    return sgi__place_leave(p, i, &scope, NULL, st, err);
+    return sgi__place_left(p, i, &scope, st, err);
 }
 
 sgi_status sgi__place_no_image(const struct place_instance *i, sgi_error *err)
@@ -188,7 +188,7 @@ static sgi_status enter_for_lease(struct sgi__place *p, struct place_instance *i
     if (st != SGI_OK)
         return st;
     st = lease_stream(i, lease_slot, stream_out, err);
-    return st == SGI_OK ? st : sgi__place_leave(p, i, scope, NULL, st, err);
+    return st == SGI_OK ? st : sgi__place_left(p, i, scope, st, err);
 }
 
 sgi_status sgi__local_run(struct sgi__place *p, uint64_t instance, uint32_t lease_slot, sgi_run_fn fn, void *user,

@@ -180,6 +180,9 @@ static uint64_t give_arena(struct sgi__place *p, struct place_instance *i)
     uint64_t kept = d->ops->arena_free(d, i->arena, &err);
     i->arena = NULL;
     sgi__place_count(p, i->on, 0, -bytes);
+    pthread_mutex_lock(&p->mutex);
+    i->on->kept_bytes += kept;
+    pthread_mutex_unlock(&p->mutex);
     if (err.code != SGI_OK) {
         sgi__log(SGI_LOG_WARN, "model '%s': %s", i->model->spec.name, err.message);
         sgi__place_said(p, i->on, err.code, &err);
@@ -495,15 +498,15 @@ bool sgi__place_canceled(struct place_instance *i)
 
 /* ---- given back ---- */
 
-static sgi_status zero_arena(struct place_instance *i, sgi_error *err)
+/* On a stream of its own: an engine's may hold work that waits for its callback, or be captured. */
+sgi_status sgi__place_zero(struct sgi__device *d, uint64_t at, uint64_t bytes, sgi_error *err)
 {
-    struct sgi__device *d = i->on->device;
     struct sgi__stream *stream = NULL;
     sgi_status          st = d->ops->stream_new(d, &stream, err);
 
     if (st != SGI_OK)
         return st;
-    st = d->ops->zero(d, stream, i->arena->base, i->arena->bytes, err);
+    st = d->ops->zero(d, stream, at, bytes, err);
     sgi_status waited = d->ops->stream_wait(d, stream, st == SGI_OK ? err : NULL);
     d->ops->stream_free(d, stream);
     return st == SGI_OK ? waited : st;
@@ -518,9 +521,9 @@ static void scrub(struct sgi__place *p, struct place_instance *i, struct sgi__pl
     if (!(i->model->spec.flags & SGI_IMAGE_SCRUB) || !sgi__load_has_begun(i->load))
         return;
     sgi__error_init(&err);
-    sgi_status st = zero_arena(i, &err);
+    sgi_status st = sgi__place_zero(i->on->device, i->arena->base, i->arena->bytes, &err);
     if (st != SGI_OK)
-        st = zero_arena(i, &err);
+        st = sgi__place_zero(i->on->device, i->arena->base, i->arena->bytes, &err);
     if (st != SGI_OK) {
         sgi__log(SGI_LOG_WARN, "model '%s': its memory was not scrubbed: %s", i->model->spec.name, err.message);
         sgi__place_said(p, i->on, st, &err);
@@ -528,6 +531,14 @@ static void scrub(struct sgi__place *p, struct place_instance *i, struct sgi__pl
     }
     event->scrub_bytes = i->arena->bytes;
     event->scrub_ns = sgi__clock_now_ns() - since;
+}
+
+/* Somebody may have queued work there and not waited for it: memory that it uses is not taken from under it. */
+static void end_stream(struct sgi__device *d, struct sgi__stream *stream, bool inside)
+{
+    if (stream && inside)
+        d->ops->stream_wait(d, stream, NULL);
+    d->ops->stream_free(d, stream);
 }
 
 /* What needs the context goes first. Where that did not open, there is nothing; where it is lost, nothing is waited
@@ -541,8 +552,8 @@ static void free_arena(struct sgi__place *p, struct place_instance *i, struct sg
     if (inside)
         scrub(p, i, event);
     for (uint32_t n = 0; n < LEASE_STREAMS_MAX; n++)
-        d->ops->stream_free(d, i->lease_streams[n]);
-    d->ops->stream_free(d, i->stream);
+        end_stream(d, i->lease_streams[n], inside);
+    end_stream(d, i->stream, inside);
     sgi__load_free(i->load);
     i->load = NULL;
     if (inside)

@@ -46,6 +46,7 @@ struct sgi__place_event {
     uint64_t                   instance;
     uint64_t                   bytes;
     uint64_t                   scrub_bytes, scrub_ns; /* FREED: zeroed before, and how long that took */
+    uint64_t                   look;                  /* FOREIGN: what was seen later has a higher number */
     const sgi_error           *error;                 /* when status is not SGI_OK; valid during the event */
 };
 

@@ -172,7 +172,9 @@ static sgi_status alloc_in_host(sgi_stage *stage, uint64_t bytes, void **memory_
         return mapped;
     }
 
+    pthread_mutex_lock(&i->growing);
     sgi_status st = charge_scratch(stage, bytes, &before, err);
+    pthread_mutex_unlock(&i->growing);
     if (st != SGI_OK) {
         sgi__scratch_free(s->memory, bytes);
         sgi__free(s);
@@ -215,9 +217,7 @@ static sgi_status alloc_inside(sgi_stage *stage, uint64_t bytes, void **memory_o
     if (at + bytes > i->arena->bytes)
         st = grow(stage, at + bytes - i->arena->bytes, err);
     if (st == SGI_OK && !d->ops->zeroed)
-        st = d->ops->zero(d, i->stream, i->arena->base + at, bytes, err);
-    if (st == SGI_OK && !d->ops->zeroed)
-        st = d->ops->stream_wait(d, i->stream, err);
+        st = sgi__place_zero(d, i->arena->base + at, bytes, err);
     if (st != SGI_OK)
         return st;
     i->arena_used = at + bytes;
@@ -236,7 +236,7 @@ static sgi_status alloc_on_device(sgi_stage *stage, uint64_t bytes, void **memor
     pthread_mutex_lock(&i->growing);
     st = alloc_inside(stage, bytes, memory_out, err);
     pthread_mutex_unlock(&i->growing);
-    return sgi__place_leave(stage->place, i, &scope, NULL, st, err);
+    return sgi__place_left(stage->place, i, &scope, st, err);
 }
 
 sgi_status sgi_stage_alloc(sgi_stage *stage, uint64_t bytes, void **memory_out, sgi_error *err)
@@ -257,16 +257,21 @@ sgi_status sgi_stage_report_bytes(sgi_stage *stage, uint64_t bytes, sgi_error *e
     if (bytes > UINT64_MAX / 4)
         return sgi__error(err, SGI_E_INVALID, "sgi_stage_report_bytes: %llu bytes are absurd",
                           (unsigned long long)bytes);
+    /* What sgi_stage_alloc() charges meanwhile would be lost. */
+    pthread_mutex_lock(&i->growing);
     pthread_mutex_lock(&i->mutex);
     uint64_t total = i->scratch_bytes + bytes;
     pthread_mutex_unlock(&i->mutex);
     sgi_status st = charge(stage, total, false, &before, err);
-    if (st != SGI_OK)
+    if (st != SGI_OK) {
+        pthread_mutex_unlock(&i->growing);
         return st;
+    }
     pthread_mutex_lock(&i->mutex);
     before = i->reported_bytes;
     i->reported_bytes = bytes;
     pthread_mutex_unlock(&i->mutex);
+    pthread_mutex_unlock(&i->growing);
     if (i->on) {
         pthread_mutex_lock(&stage->place->mutex);
         i->on->reported_bytes += bytes - before;

@@ -209,6 +209,16 @@ static bool is_cause(const sgi_runtime *rt, const struct sgi__core_event *event)
            view.state != SGI_MODEL_WEDGED;
 }
 
+/* Under the mutex. Two looks may come here in another order than they were made in: the bytes of the later one. */
+static uint64_t latest_look(sgi_runtime *rt, const struct sgi__place_event *event)
+{
+    struct look *last = &rt->looks[event->device];
+
+    if (event->look >= last->number)
+        *last = (struct look){ event->look, event->bytes };
+    return last->bytes;
+}
+
 void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
 {
     sgi_runtime *rt = user;
@@ -243,6 +253,8 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
     }
     if (e.kind == SGI__EV_PLACE_DIED)
         sgi__rt_calls_died(rt);
+    if (e.kind == SGI__EV_FOREIGN)
+        e.bytes = latest_look(rt, event);
     if (sgi__core_event(rt->core, sgi__rt_now(rt), &e))
         sgi__rt_observe_place(rt, &e, reports ? &report : NULL);
     rt->metrics.scrub_bytes += event->scrub_bytes;

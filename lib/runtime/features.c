@@ -88,7 +88,6 @@ static bool probe_hugetlb(char *detail, size_t bytes)
     return ok;
 }
 
-/* Not "usable" yet: the runtime drives host devices only. What is there is told all the same. */
 static bool probe_cuda(char *detail, size_t bytes)
 {
     struct sgi__cuda cuda;
@@ -99,9 +98,9 @@ static bool probe_cuda(char *detail, size_t bytes)
         snprintf(detail, bytes, "%.180s", err.message);
         return false;
     }
-    snprintf(detail, bytes, "a driver for CUDA %d.%d shows %d device%s; this version of the library does not use it",
-             cuda.version / 1000, cuda.version % 1000 / 10, cuda.devices_count, cuda.devices_count == 1 ? "" : "s");
-    return false;
+    snprintf(detail, bytes, "a driver for CUDA %d.%d shows %d device%s", cuda.version / 1000, cuda.version % 1000 / 10,
+             cuda.devices_count, cuda.devices_count == 1 ? "" : "s");
+    return true;
 }
 
 static const struct {

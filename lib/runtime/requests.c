@@ -3,10 +3,12 @@
  * has. */
 #include "runtime/runtime.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "base/thread.h"
 
 uint64_t sgi__rt_idle_ns(uint32_t idle_timeout_ms, uint64_t of_default)
@@ -293,20 +295,45 @@ void sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply)
     end(rt, reply->ticket, SGI_OK, reply->lease, NULL);
 }
 
+/* The device with the most room of those that it may be on: if it would fit even there, it was DRAM that it is too
+ * large for. */
 static void describe_no_room(const sgi_runtime *rt, const struct record *record, sgi_error *err)
 {
-    struct sgi__core_model_view view;
-    uint64_t                    largest = 0;
+    const struct sgi__core_config *c = &rt->core_config;
+    struct sgi__core_model_view    view;
+    uint32_t                       best = 0;
+    uint64_t                       most = 0;
 
     sgi__core_model_view(rt->core, record->id, &view);
-    for (uint32_t n = 0; n < rt->core_config.devices_count; n++)
-        if (rt->core_config.devices[n].bytes_max > largest)
-            largest = rt->core_config.devices[n].bytes_max;
-    sgi__error(
-        err, SGI_E_NO_ROOM,
-        "model '%s' needs %llu bytes for its weights and %llu for its engine; the largest device has %llu, DRAM %llu",
-        record->name, (unsigned long long)record->layout->image_bytes, (unsigned long long)view.engine_bytes,
-        (unsigned long long)largest, (unsigned long long)rt->core_config.dram_bytes_max);
+    for (uint32_t n = 0; n < c->devices_count; n++)
+        if ((record->devices_mask >> n & 1) && c->devices[n].bytes_max >= most) {
+            best = n;
+            most = c->devices[n].bytes_max;
+        }
+    uint64_t image = c->devices[best].unified ? record->layout->image_bytes : record->layout->device_bytes;
+    if (image + view.engine_bytes <= most)
+        sgi__error(err, SGI_E_NO_ROOM, "model '%s' needs %llu bytes in DRAM, of which models may take %llu",
+                   record->name, (unsigned long long)record->layout->image_bytes,
+                   (unsigned long long)c->dram_bytes_max);
+    else
+        sgi__error(err, SGI_E_NO_ROOM,
+                   "model '%s' needs %llu bytes on %s, and %llu for its engine; models may take %llu there",
+                   record->name, (unsigned long long)image, rt->devices[best]->name,
+                   (unsigned long long)view.engine_bytes, (unsigned long long)most);
+}
+
+/* That stays, and so does what is said of it; for whom it did not happen to, it was before. */
+static void describe_lost(const sgi_runtime *rt, const char *name, sgi_error *err)
+{
+    struct sgi__shown shown;
+    char              own[SGI__SHOWN_NAME_BYTES + 16];
+
+    *err = rt->context_error;
+    snprintf(own, sizeof own, "model '%s': ", sgi__show_name(&shown, name));
+    if (strncmp(err->message, own, strlen(own)) == 0)
+        return;
+    sgi__error_prefix(err, "its device has been lost: ");
+    sgi__error_name_model(err, name);
 }
 
 static void describe(const sgi_runtime *rt, const struct sgi__core_reply *reply, const struct record *record,
@@ -328,12 +355,13 @@ static void describe(const sgi_runtime *rt, const struct sgi__core_reply *reply,
             break;
         } /* fall through */
     default:
-        if (rt->context_error.code == reply->status && reply->step == SGI_STEP_CONTEXT)
+        if (rt->context_error.code == reply->status && reply->step == SGI_STEP_CONTEXT &&
+            reply->status != SGI_E_DEVICE_LOST)
             *err = rt->context_error;
         else if (record && record->last_error.code == reply->status)
             *err = record->last_error;
-        else if (rt->context_error.code == reply->status && reply->status == SGI_E_DEVICE_LOST) /* that stays */
-            *err = rt->context_error;
+        else if (rt->context_error.code == reply->status && reply->status == SGI_E_DEVICE_LOST)
+            describe_lost(rt, name, err);
         else if (reply->status == SGI_E_WEDGED)
             sgi__error(err, reply->status, "model '%s': its engine's %s has not come back for %llu ms", name, step,
                        (unsigned long long)((record ? record->hang_ns : rt->hang_ns) / 1000000u));

@@ -83,6 +83,11 @@ struct event_reader {
     int                 fd; /* -1 until asked for */
 };
 
+/* What was seen of others' memory on a device last. */
+struct look {
+    uint64_t number, bytes;
+};
+
 /* How long nothing of ours has been on a device: `ns` up to `since_ns`, and from then on if it `is` so now. */
 struct zero {
     uint64_t ns, since_ns;
@@ -156,7 +161,8 @@ struct sgi_runtime {
     pthread_cond_t changed;         /* drains and closes wait here */
 
     sgi_error          context_error; /* how the last context that did not open reads */
-    struct sgi__trace *trace;         /* NULL until the first cold start */
+    struct look        looks[SGI__DEVICES_MAX];
+    struct sgi__trace *trace; /* NULL until the first cold start */
 
     struct sgi__metrics metrics;
     struct zero         zeros[SGI__DEVICES_MAX];

@@ -5,6 +5,8 @@
 
 #include "cuda_fixture.h"
 
+enum { CUDA_OF_550 = 12040 };
+
 struct cuda_functions cu;
 void                 *cuda_library;
 
@@ -15,7 +17,25 @@ static bool find(void *to, const char *name)
     return found != NULL;
 }
 
-#define FIND(name, parameters) all = find(&cu.name, #name) && all;
+/* What came after the oldest driver that the library uses may be missing, and is NULL then. */
+static bool is_newer(const char *name)
+{
+    static const struct {
+        const char *name;
+        int         since;
+    } list[] = {
+#define SINCE(name, called, since, until) { #name, (since) },
+        FAKECUDA_SINCE(SINCE)
+#undef SINCE
+    };
+
+    for (size_t n = 0; n < sizeof list / sizeof list[0]; n++)
+        if (strcmp(list[n].name, name) == 0)
+            return list[n].since > CUDA_OF_550;
+    return false;
+}
+
+#define FIND(name, parameters) all = (find(&cu.name, #name) || is_newer(#name)) && all;
 
 bool cuda_find(void)
 {

@@ -268,7 +268,7 @@ int main(int argc, char **argv)
     if (!cuda_library)
         return any ? skipped("no libcuda.so.1 here") : 1;
     if (!cuda_find())
-        return any ? skipped("libcuda.so.1 has not all functions: no driver, or older than 570") : 1;
+        return any ? skipped("libcuda.so.1 has not all functions: no driver, or older than 550") : 1;
     int version_code = (int)cu.cuDriverGetVersion(&count);
     if (any && version_code != CU_OK)
         return skipped("libcuda.so.1 is a toolkit's stub");

@@ -267,7 +267,161 @@ static void an_early_lease_computes_while_weights_arrive(void **state)
     cuda_close(&f);
 }
 
+/* ---- what is left behind ---- */
+
+static cu_context somebodys;
+
+static sgi_status sets_another(void *user, void *stream, sgi_error *err)
+{
+    (void)user, (void)stream, (void)err;
+    return cu.cuCtxSetCurrent(somebodys) == CU_OK ? SGI_OK : SGI_E_INVALID;
+}
+
+static uint32_t depth_of_stack(void)
+{
+    cu_context popped[16];
+    uint32_t   depth = 0;
+
+    while (depth < 16 && cu.cuCtxPopCurrent_v2(&popped[depth]) == CU_OK)
+        depth++;
+    for (uint32_t n = depth; n-- > 0;)
+        OK(cu.cuCtxPushCurrent_v2(popped[n]));
+    return depth;
+}
+
+/* As cudaSetDevice() does: another context in the place of ours. */
+static void a_context_that_was_set_is_taken_off_again(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0", 0);
+
+    (void)state;
+    cuda_open(&f, &config);
+    sgi_lease lease = host_acquire(f.rt, host_add(f.rt, "m", file.path, NULL));
+    OK(cu.cuDevicePrimaryCtxRetain(&somebodys, 1));
+    for (uint32_t depth = 0; depth < 3; depth++) {
+        for (int round = 0; round < 3; round++) {
+            assert_int_equal(sgi_lease_run(f.rt, lease, sets_another, NULL, &f.err), SGI_E_ENGINE);
+            assert_int_equal(depth_of_stack(), depth);
+            assert_ptr_equal(current(), depth == 0 ? NULL : somebodys);
+        }
+        OK(cu.cuCtxPushCurrent_v2(somebodys));
+    }
+    while (depth_of_stack() > 0)
+        OK(cu.cuCtxPopCurrent_v2(&somebodys));
+    OK(cu.cuDevicePrimaryCtxRelease_v2(1));
+    host_release(f.rt, lease);
+    cuda_close(&f);
+}
+
+static sgi_status queues_and_leaves(void *user, void *stream, sgi_error *err)
+{
+    (void)err;
+    return cu.cuMemsetD8Async(*(cu_ptr *)user, 1, 64, (cu_stream)stream) == CU_OK ? SGI_OK : SGI_E_INVALID;
+}
+
+/* By somebody who has the lease's stream, or where the driver would not let us look: memory goes when it is done. */
+static void work_that_was_left_is_waited_for(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0", 0);
+    void              *stream = NULL;
+
+    (void)state;
+    config.idle_timeout_ms = SGI_IDLE_NEVER;
+    cuda_open(&f, &config);
+    sgi_model model = host_add(f.rt, "m", file.path, NULL);
+    fake.fakecuda_pace(20000, 0, 1);
+    for (int round = 0; round < 2; round++) {
+        sgi_lease lease = host_acquire(f.rt, model);
+        cu_ptr    at = (uintptr_t)host_tensor(f.rt, lease, 0).data;
+        if (round == 0) {
+            cu_context context = retain();
+            assert_int_equal(sgi_lease_stream(f.rt, lease, &stream, &f.err), SGI_OK);
+            OK(cu.cuCtxPushCurrent_v2(context));
+            assert_int_equal(queues_and_leaves(&at, stream, NULL), SGI_OK);
+            leave();
+        } else {
+            fake_cuda_fault("cuCtxPushCurrent_v2 2 error 304");
+            assert_int_equal(sgi_lease_run(f.rt, lease, queues_and_leaves, &at, &f.err), SGI_E_DEVICE);
+        }
+        host_release(f.rt, lease);
+        assert_int_equal(sgi_model_evict(f.rt, model, SGI_TIER_DISK), SGI_OK);
+        host_wait_state(f.rt, model, SGI_MODEL_COLD);
+    }
+    fake.fakecuda_pace(20, 80, 1);
+    cuda_close(&f);
+}
+
 /* ---- graphs ---- */
+
+struct captures_in_start {
+    sgi_status alloc;
+    cu_result  ended;
+    sgi_error  err;
+};
+
+static void capture_in_start(void *user, sgi_stage *stage)
+{
+    struct captures_in_start *c = user;
+    cu_graph                  graph = NULL;
+    cu_stream                 stream = (cu_stream)sgi_stage_stream(stage);
+    void                     *memory;
+
+    c->err = (sgi_error)SGI_ERROR_INIT;
+    sgi_stage_wait(stage, NULL);
+    OK(cu.cuStreamBeginCapture_v2(stream, CU_CAPTURE_GLOBAL));
+    c->alloc = sgi_stage_alloc(stage, MIB(1), &memory, &c->err);
+    c->ended = cu.cuStreamEndCapture(stream, &graph);
+    if (graph)
+        OK(cu.cuGraphDestroy(graph));
+}
+
+static void an_engine_may_ask_for_memory_while_it_captures(void **state)
+{
+    struct fixture           f;
+    sgi_runtime_config       config = cuda_config("cuda:0", 0);
+    struct test_engine       engine;
+    struct captures_in_start c = { 0 };
+
+    (void)state;
+    cuda_open(&f, &config);
+    test_engine_init(&engine, false, false);
+    engine.in_start = capture_in_start;
+    engine.user = &c;
+    host_release(f.rt, host_acquire(f.rt, host_add(f.rt, "m", file.path, &engine)));
+    if (c.alloc != SGI_OK || c.ended != CU_OK)
+        fail_msg("the memory: %s; the capture ends with %u", c.err.message, c.ended);
+    cuda_close(&f);
+    test_engine_fini(&engine);
+}
+
+static sgi_status sees_mode(void *user, void *stream, sgi_error *err)
+{
+    cu_capture_mode *mode = user;
+    (void)stream, (void)err;
+    *mode = CU_CAPTURE_RELAXED;
+    return cu.cuThreadExchangeStreamCaptureMode(mode) == CU_OK ? SGI_OK : SGI_E_INVALID;
+}
+
+/* Also where the driver did not take ours. */
+static void a_threads_own_mode_stays(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0", 0);
+    cu_capture_mode    mine = CU_CAPTURE_RELAXED, inside = 0;
+
+    (void)state;
+    cuda_open(&f, &config);
+    sgi_lease lease = host_acquire(f.rt, host_add(f.rt, "m", file.path, NULL));
+    OK(cu.cuThreadExchangeStreamCaptureMode(&mine));
+    fake_cuda_fault("cuThreadExchangeStreamCaptureMode 1 error 304");
+    assert_int_equal(sgi_lease_run(f.rt, lease, sees_mode, &inside, &f.err), SGI_OK);
+    OK(cu.cuThreadExchangeStreamCaptureMode(&mine));
+    assert_true(inside == CU_CAPTURE_RELAXED && mine == CU_CAPTURE_RELAXED);
+    host_release(f.rt, lease);
+    cuda_close(&f);
+}
 
 struct capture {
     struct fixture *f;
@@ -348,6 +502,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(an_engines_memory_is_zero, cuda_clear),
         cmocka_unit_test_setup(an_engine_that_asks_for_too_much_is_told_how_much_there_is, cuda_clear),
         cmocka_unit_test_setup(an_early_lease_computes_while_weights_arrive, cuda_clear),
+        cmocka_unit_test_setup(a_context_that_was_set_is_taken_off_again, cuda_clear),
+        cmocka_unit_test_setup(work_that_was_left_is_waited_for, cuda_clear),
+        cmocka_unit_test_setup(an_engine_may_ask_for_memory_while_it_captures, cuda_clear),
+        cmocka_unit_test_setup(a_threads_own_mode_stays, cuda_clear),
         cmocka_unit_test_setup(a_graph_is_captured_while_others_come_and_go, cuda_clear),
         cmocka_unit_test_setup(a_wait_with_a_deadline_ends_at_it, cuda_clear),
     };

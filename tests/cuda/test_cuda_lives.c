@@ -506,6 +506,7 @@ static void a_context_of_others_is_shared_and_stays(void **state)
     }
     assert_int_equal(host_device(f.rt, 0).context, SGI_CONTEXT_FOREIGN);
     struct fakecuda_ledger l = ledger();
+    assert_int_equal(host_device(f.rt, 0).bytes_residue, 0); /* what there is of this process is not ours */
     assert_true(l.retains == 1 && l.pins == 0 && l.handles == 0 && l.streams == 0 && l.events == 0);
     OK(cu.cuDevicePrimaryCtxRelease_v2(0));
     cuda_close(&f);

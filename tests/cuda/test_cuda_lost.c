@@ -52,6 +52,7 @@ static void end(struct story *s)
     assert_int_equal(host_device(s->f.rt, HOST).lost, 0);
     refused(s, s->lost);
     refused(s, s->beside);
+    assert_memory_equal(s->f.err.message, "model 'beside': ", strlen("model 'beside': "));
     sgi_lease lease = host_acquire(s->f.rt, s->host);
     host_same_bytes(s->f.rt, s->host, lease, &file);
     host_release(s->f.rt, lease);
@@ -148,15 +149,83 @@ static void mode_23_a_reset_by_somebody(void **state)
 
     (void)state;
     begin(&s, MIB(64));
-    sgi_lease lease = host_acquire(s.f.rt, s.lost);
+    sgi_lease lease = host_acquire(s.f.rt, s.lost), other = host_acquire(s.f.rt, s.beside);
     fake.fakecuda_strict(0); /* what it takes along is held by us, and used once more before we know */
     fake.fakecuda_leaks(0);
     assert_int_equal(sgi_lease_run(s.f.rt, lease, reset, NULL, &s.f.err), SGI_E_DEVICE_LOST);
     assert_non_null(strstr(s.f.err.message, "somebody has reset the device"));
     host_release(s.f.rt, lease);
-    fake.fakecuda_forgive();
     refused(&s, s.lost);
+    assert_int_equal(host_device(s.f.rt, CUDA_0).lost, 1);
+
+    assert_int_equal(host_device(s.f.rt, CUDA_1).lost, 0); /* that one is not reset */
+    cuda_same_bytes(&s.f, s.beside, other, &file);
+    host_release(s.f.rt, other);
+    host_release(s.f.rt, host_acquire(s.f.rt, s.beside));
+    fake.fakecuda_forgive();
     host_close(s.f.rt);
+}
+
+/* Looked for after a load: whoever meets it, says it. */
+static void mode_23_a_digest(void **state)
+{
+    struct story s;
+    uint64_t     digest;
+
+    (void)state;
+    begin(&s, 0);
+    sgi_lease lease = host_acquire(s.f.rt, s.lost);
+    fake_cuda_fault("@copy 1 sticky 700");
+    assert_int_equal(sgi_lease_tensor_digest(s.f.rt, lease, 0, &digest, &s.f.err), SGI_E_DEVICE_LOST);
+    assert_int_equal(s.f.err.driver_code, CU_ILLEGAL_ADDRESS);
+    host_release(s.f.rt, lease);
+    end(&s);
+}
+
+static void mode_23_a_read(void **state)
+{
+    struct story s;
+    uint8_t      bytes[64];
+
+    (void)state;
+    begin(&s, 0);
+    sgi_lease lease = host_acquire(s.f.rt, s.lost);
+    fake_cuda_fault("@copy 1 sticky 700");
+    assert_int_equal(sgi_lease_tensor_read(s.f.rt, lease, 0, 0, bytes, sizeof bytes, &s.f.err), SGI_E_DEVICE_LOST);
+    host_release(s.f.rt, lease);
+    end(&s);
+}
+
+static void alloc_after_a_fault(void *user, sgi_stage *stage)
+{
+    void     *memory;
+    sgi_error err = SGI_ERROR_INIT;
+
+    sgi_stage_wait(stage, NULL);
+    fake_cuda_fault("@set 1 sticky 700");
+    *(sgi_status *)user = sgi_stage_alloc(stage, MIB(1), &memory, &err);
+}
+
+/* Its engine does not care. */
+static void mode_23_an_engines_memory(void **state)
+{
+    struct story       s;
+    struct test_engine engine;
+    sgi_status         alloc = SGI_OK;
+
+    (void)state;
+    begin(&s, 0);
+    test_engine_init(&engine, false, false);
+    engine.in_start = alloc_after_a_fault;
+    engine.user = &alloc;
+    sgi_model_config mc = host_model("served", file.path, &engine);
+    mc.devices_mask = 1u << CUDA_0;
+    assert_int_equal(host_acquire_fails(s.f.rt, host_register(s.f.rt, &mc), &s.f.err), SGI_E_DEVICE_LOST);
+    assert_non_null(strstr(s.f.err.message, "ILLEGAL_ADDRESS"));
+    end(&s);
+    assert_int_equal(alloc,
+                     SGI_E_DEVICE_LOST); /* not before: the request ends as soon as the device is known to be gone */
+    test_engine_fini(&engine);
 }
 
 static int make_files(void **state)
@@ -176,9 +245,14 @@ static int remove_files(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mode_23_a_copy_of_a_load),    cmocka_unit_test(mode_23_a_users_kernel),
-        cmocka_unit_test(mode_23_a_residence_is_left), cmocka_unit_test(mode_23_an_opening_context),
+        cmocka_unit_test(mode_23_a_copy_of_a_load),
+        cmocka_unit_test(mode_23_a_users_kernel),
+        cmocka_unit_test(mode_23_a_residence_is_left),
+        cmocka_unit_test(mode_23_an_opening_context),
         cmocka_unit_test(mode_23_a_reset_by_somebody),
+        cmocka_unit_test(mode_23_a_digest),
+        cmocka_unit_test(mode_23_a_read),
+        cmocka_unit_test(mode_23_an_engines_memory),
     };
     cmocka_set_test_filter(argc > 1 ? argv[1] : "mode_23_a_copy_of_a_load");
     return cmocka_run_group_tests(tests, make_files, remove_files);

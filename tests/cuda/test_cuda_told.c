@@ -3,6 +3,7 @@
 #include "cuda_host.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -41,6 +42,66 @@ static void unload(struct fixture *f, sgi_model model)
 {
     assert_int_equal(sgi_model_evict(f->rt, model, SGI_TIER_DISK), SGI_OK);
     host_wait_state(f->rt, model, SGI_MODEL_COLD);
+}
+
+/* ---- what there is ---- */
+
+static void cuda_can_be_used(void **state)
+{
+    sgi_feature feature = { .struct_size = sizeof feature };
+
+    (void)state;
+    for (uint32_t n = 0; sgi_feature_at(n, &feature) == SGI_OK && strcmp(feature.name, "cuda") != 0; n++)
+        ;
+    assert_string_equal(feature.name, "cuda");
+    assert_int_equal(feature.usable, 1);
+    assert_non_null(strstr(feature.detail, "shows 1 device"));
+}
+
+/* A device that is a part of a card: what NVML says of the card, most of which others have, is not of the device. */
+static void a_part_of_a_card_is_not_full_with_the_rest(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = without_timers();
+
+    (void)state;
+    assert_int_equal(setenv("FAKECUDA_CARD", "80G", 1), 0);
+    cuda_open(&f, &config);
+    sgi_model model = host_add(f.rt, "m", file.path, NULL);
+    for (int round = 0; round < 3; round++) {
+        host_release(f.rt, host_acquire(f.rt, model));
+        assert_true(host_device(f.rt, 0).bytes_foreign <= MIB(64));
+        unload(&f, model);
+    }
+    cuda_close(&f);
+    assert_int_equal(unsetenv("FAKECUDA_CARD"), 0);
+}
+
+static void what_does_not_fit_is_told_with_the_device(void **state)
+{
+    struct fixture     f;
+    sgi_runtime_config config = cuda_config("cuda:0 host", MIB(2));
+    struct test_file   large;
+    sgi_ticket         ticket;
+    sgi_lease          lease;
+
+    (void)state;
+    test_file_make_one(&large, &cuda_folder, "large.safetensors", MIB(2) + 1);
+    cuda_open(&f, &config);
+    sgi_model_config mc = host_model("m", large.path, NULL);
+    mc.devices_mask = 1;
+    sgi_model model = host_register(f.rt, &mc);
+    assert_int_equal(host_acquire_fails(f.rt, model, &f.err), SGI_E_NO_ROOM);
+    assert_string_equal(f.err.message, "model 'm' needs 4194304 bytes on cuda:0, and 0 for its engine; "
+                                       "models may take 2097152 there");
+    mc.name = "host";
+    mc.devices_mask = 2;
+    model = host_register(f.rt, &mc);
+    assert_int_equal(sgi_model_prefetch(f.rt, model, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL, &f.err), SGI_OK);
+    assert_int_equal(sgi_ticket_wait(f.rt, ticket, HOST_WAIT_MS, &lease, &f.err), SGI_E_NO_ROOM);
+    assert_non_null(strstr(f.err.message, "bytes in DRAM, of which models may take 0"));
+    cuda_close(&f);
+    test_file_free(&large);
 }
 
 /* ---- whose memory it is ---- */
@@ -261,11 +322,11 @@ struct reading {
     sgi_event    event;
 };
 
-static bool has_left(void *user)
+static bool says_something(void *user)
 {
     struct reading *r = user;
     r->event.struct_size = sizeof r->event;
-    return sgi_events_read(r->rt, r->reader, &r->event) == SGI_OK && r->event.kind == SGI_EVENT_RELEASED;
+    return sgi_events_read(r->rt, r->reader, &r->event) == SGI_OK;
 }
 
 static void what_the_driver_keeps_is_told(void **state)
@@ -285,18 +346,29 @@ static void what_the_driver_keeps_is_told(void **state)
     fake_cuda_fault("cuMemRelease 1+ error 304");
     unload(&f, model);
     fake.fakecuda_faults_clear();
-    test_wait_until(has_left, &r, "nobody says that a model has left");
+    do
+        test_wait_until(says_something, &r, "nobody says that a model has left");
+    while (r.event.kind != SGI_EVENT_RELEASED);
     assert_true(held > 0 && ledger().handle_bytes == held);
     assert_int_equal(r.event.residue_bytes, held);
     assert_true(cuda_metric(&f, "sgi_unload_residual_bytes") == (double)held);
     assert_int_equal(host_device(f.rt, 0).bytes_used, 0);
     assert_int_equal(host_device(f.rt, 0).bytes_foreign, others + held); /* nobody is promised it again */
+    cuda_advance(&f, LINGER_MS);
+    do
+        test_wait_until(says_something, &r, "nobody says that a device is at zero");
+    while (r.event.kind != SGI_EVENT_DEVICE_ZERO);
+    assert_int_equal(r.event.residue_bytes, held);
+    assert_int_equal(host_device(f.rt, 0).bytes_residue, held);
     host_close(f.rt);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(cuda_can_be_used, cuda_clear),
+        cmocka_unit_test_setup(a_part_of_a_card_is_not_full_with_the_rest, cuda_clear),
+        cmocka_unit_test_setup(what_does_not_fit_is_told_with_the_device, cuda_clear),
         cmocka_unit_test_setup(what_is_being_taken_is_not_somebody_elses, cuda_clear),
         cmocka_unit_test_setup(memory_that_was_not_to_be_had_is_not_charged, cuda_clear),
         cmocka_unit_test_setup(somebodys_word_loses_no_device, cuda_clear),

@@ -106,7 +106,12 @@ int nvmlDeviceGetHandleByPciBusId_v2(const char *id, nvml_device *device)
 static uint64_t total_of(int device, uint64_t *used)
 {
     uint64_t total = fc_bytes_of(getenv("FAKECUDA_VRAM"), 1ull << 30);
+    uint64_t card = fc_bytes_of(getenv("FAKECUDA_CARD"), total);
     *used = fc_ledger_used(device, 0) + fc_bytes_of(getenv("FAKECUDA_FOREIGN"), 0);
+    if (card > total) { /* the device is a part of it, and somebody else has the rest */
+        *used += card - total;
+        total = card;
+    }
     if (*used > total)
         *used = total;
     return total;

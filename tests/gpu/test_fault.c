@@ -80,7 +80,7 @@ int main(void)
 
     cuda_library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!cuda_library || !cuda_find()) {
-        printf("there is no CUDA driver here, or it is older than 570\n");
+        printf("there is no CUDA driver here, or it is older than 550\n");
         return ON_SKIPPED;
     }
     return on_gpu_possible() ? cmocka_run_group_tests(tests, NULL, NULL) : ON_SKIPPED;

@@ -166,7 +166,7 @@ int main(void)
     cuda_library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     if (!cuda_library || !cuda_find() || gpu_open(&driver, &err) != SGI_OK || cu.cuInit(0) != CU_OK ||
         cu.cuDeviceGetCount(&count) != CU_OK || count < 1) {
-        printf("there is no CUDA device here, or its driver is older than 570\n");
+        printf("there is no CUDA device here, or its driver is older than 550\n");
         return SKIPPED;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,8 @@
  *    be held for ever: call nothing there with it or its ids, not even sgi_runtime_close(), and leave its eventfds
  *    alone. The child may exec (the library's descriptors are all close-on-exec) or leave by _exit(). It may open
  *    runtimes of its own where the parent had none open when it forked: a server of several processes forks first.
+ *    CUDA goes with no fork at all: the child of a process that has opened a cuda device, or has asked
+ *    sgi_feature_at() for it, can use host devices only.
  *    While the child lives on, what the parent writes into image memory that was there at the fork is copied first.
  *  - *Structs* begin with `struct_size`. Input structs are set up by their init function, which takes the
  *    caller's sizeof; output structs have `struct_size` set by the caller before the call (0 is refused) and
@@ -44,6 +46,18 @@
  *    system's and the driver's own codes; a function without it has nothing to say beyond its status. Start it
  *    as `sgi_error err = SGI_ERROR_INIT;` (a struct_size of 0 counts as that of version 0.1). On SGI_OK it is
  *    left as it was. No thread-local state.
+ *  - *CUDA devices* are numbered as CUDA_VISIBLE_DEVICES leaves them. Views hold addresses of the device, on which the
+ *    host faults; there is no image (sgi_lease_image(), SGI_IMAGE_FD and prefixes are SGI_E_UNSUPPORTED), and models
+ *    are charged in the driver's pages of 2 MiB. The context is the primary one, which other libraries in the process
+ *    share: ours is a reference, taken for the first model and given up `context_linger_ms` after the last; nobody's
+ *    context is ever reset. Check values are compared with what was read, before it is copied to the device;
+ *    sgi_lease_tensor_digest() is of what lies there. Memory that other processes have taken is seen when a model
+ *    comes or leaves; what they take in between is no wait but SGI_E_DEVICE_MEMORY, with the numbers.
+ *    A fault that the driver goes on reporting (a kernel that read where nothing is) loses all cuda devices of the
+ *    process: their leases are good for release only, requests get SGI_E_DEVICE_LOST with the cause, and only another
+ *    process can use them again; memory and context go when this one ends. If somebody resets a device, that one alone
+ *    is lost. Host devices go on. A call of the driver that does not come back has no limit of its own: a request's
+ *    deadline and the timeout of sgi_runtime_close() end the waiting, not the call.
  *  - *Units.* `_ms`, `_ns`, `_bytes` end a name. Times are CLOCK_MONOTONIC. GiB are 2^30.
  */
 #ifndef SGI_SGI_H
@@ -233,9 +247,9 @@ SGI_API sgi_status sgi_device_config_init(sgi_device_config *config, size_t size
  *
  * @param config  NULL for defaults; copied
  * @return SGI_OK · SGI_E_INVALID (err names the field) ·
- *         SGI_E_UNSUPPORTED (a device or reader that is not usable here; err says why) · SGI_E_NO_MEMORY ·
- *         SGI_E_SYSTEM
- * Threads: any. Blocks: for probes, milliseconds.
+ *         SGI_E_UNSUPPORTED (a device or reader that is not usable here; err says why) ·
+ *         SGI_E_NOT_FOUND (a device of that number) · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ * Threads: any. Blocks: for probes, milliseconds; the first with a cuda device also for cuInit().
  */
 SGI_API sgi_status sgi_runtime_open(const sgi_runtime_config *config, sgi_runtime **rt_out, sgi_error *err);
 
@@ -300,15 +314,16 @@ enum {
 
 typedef struct sgi_device_info {
     uint32_t struct_size;
-    uint32_t context;         /**< SGI_CONTEXT_NONE, ... */
+    uint32_t context;         /**< SGI_CONTEXT_NONE, ...; who joins after us is not to be seen */
     char     name[32];
     uint64_t bytes_max;       /**< what models may take */
     uint64_t bytes_used;      /**< charged to instances: images and engine bytes */
     uint64_t bytes_engine;    /**< of bytes_used: charged for engines */
-    uint64_t bytes_foreign;   /**< taken by others, and by contexts, as seen when a model last came or left */
+    uint64_t bytes_foreign;   /**< taken by others, by contexts, and what was not given back, as last seen */
     uint32_t instances_count;
-    uint32_t lost;            /**< 1: the device is gone for this process */
-    uint64_t bytes_residue;   /**< what the driver kept for this process when our context was closed last */
+    uint32_t lost;            /**< 1: the device is gone for this process, and what we had there with it */
+    uint64_t bytes_residue;   /**< what the driver kept for this process, for whomever in it, when our context was
+                                   closed last; 0 where others have the context still. Of bytes_foreign */
 } sgi_device_info;
 
 /**
@@ -870,7 +885,8 @@ typedef struct sgi_image {
 SGI_API sgi_status sgi_lease_image(sgi_runtime *rt, sgi_lease lease, uint32_t part, sgi_image *image_out,
                                    sgi_error *err);
 
-/** Runs with the lease's device current on the calling thread. `stream` is the lease's: see sgi_lease_stream(). */
+/** Runs with the lease's device current on the calling thread. `stream` is the lease's: see sgi_lease_stream(). The
+ * lease is in use meanwhile: it cannot be released, nor the runtime closed. */
 typedef sgi_status (*sgi_run_fn)(void *user, void *stream, sgi_error *err);
 
 /**
@@ -888,7 +904,7 @@ SGI_API sgi_status sgi_lease_run(sgi_runtime *rt, sgi_lease lease, sgi_run_fn fn
 
 /**
  * The lease's own stream: a CUstream on cuda, NULL on host. It is made when it is first asked for and belongs to the
- * library; work on it has ended before the lease is released. Where more than 64 leases of the runtime are in use, two
+ * library; what is queued there still when the model leaves is waited for. Where more than 64 leases of the runtime are in use, two
  * on one instance may share one.
  *
  * @return SGI_OK · SGI_E_STALE · SGI_E_INVALID · SGI_E_DEVICE · SGI_E_DEVICE_LOST · what the load failed with
@@ -901,7 +917,8 @@ SGI_API sgi_status sgi_lease_stream(sgi_runtime *rt, sgi_lease lease, void **str
  * once the tensor is there and verified. For leases granted EARLY, to compute on the first layers while the last ones
  * arrive. On a host device it is sgi_lease_tensor_wait().
  *
- * @param stream  a CUstream of that device; NULL: its default stream
+ * @param stream  a CUstream of that device; NULL: its default stream. Not looked at once the tensor is there. To wait
+ *                in a stream that is captured is the driver's to refuse, with the capture
  * @return SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND · SGI_E_DEADLOCK · SGI_E_DEVICE · SGI_E_DEVICE_LOST ·
  *         what the load failed with
  * Threads: any. Blocks: until its last byte is on the way to the device, or the load has failed.
@@ -1102,8 +1119,8 @@ enum {
     SGI_EVENT_DISCARDED = 20,    /**< the engine's discard has been called */
     SGI_EVENT_DEVICE_OPEN = 21,  /**< our context is open on `device` */
     SGI_EVENT_DEVICE_ZERO = 22,  /**< nothing of ours is on `device` any more, no context either: residue_bytes */
-    SGI_EVENT_DEVICE_LOST = 23,
-    SGI_EVENT_DEVICE_BACK = 24
+    SGI_EVENT_DEVICE_LOST = 23,  /**< `device` is gone: for a cuda device, until the process ends */
+    SGI_EVENT_DEVICE_BACK = 24   /**< never of a cuda device */
 };
 
 /** Why a model leaves a tier. */

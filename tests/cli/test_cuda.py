@@ -54,7 +54,7 @@ class Cuda(Case):
                         continue
                     self.assertEqual((done.code, done.out), (1, ""), done)
                     self.assert_one_line(done, "sgi: ")
-                    self.assertRegex(done.err, r"cuda:0: (CUDA: )?cu\w+.*\(304\)", done)
+                    self.assertRegex(done.err, r"cuda:0: cu\w+.*\(304\)$", done)
                     told.add(call)
         self.assertEqual(told, set(CALLS) - {"cuMemHostRegister_v2"})
 
@@ -67,6 +67,18 @@ class Cuda(Case):
         done = self.load(self.models[1], fake=("--fault", "@copy 2 sticky 700"))
         self.assertEqual((done.code, done.out), (1, ""), done)
         self.assertRegex(done.err, r"^sgi: .*cuda:0: .*ILLEGAL_ADDRESS \(700\)$", done)
+
+    def test_why_there_is_no_cuda_is_said_once(self):
+        for fake, cause in ((("--stub",), "libcuda.so.1 is the toolkit's stub, not a driver; "),
+                            (("--devices", "0"), "there is a CUDA driver and no device "),
+                            (("--driver", "545"), "the driver is for CUDA 12.3; 12.4 (driver 550) or newer is needed"),
+                            (("--without", "cuMemMap"), "libcuda.so.1 has no cuMemMap; driver 550 or newer is needed"),
+                            (("--fault", "cuInit * error 803"), "cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803)")):
+            with self.subTest(fake=fake):
+                done = self.load(self.models[0], fake=fake)
+                self.assertEqual((done.code, done.out), (1, ""), done)
+                self.assert_one_line(done, "sgi: ")
+                self.assertIn(f" cuda:0: {cause}", done.err)
 
     def test_what_is_not_there_is_named(self):
         for device, cause in (("cuda:1", "there is no such device; the driver shows 1"),

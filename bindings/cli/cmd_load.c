@@ -125,6 +125,23 @@ static int close_runtime(struct load *l)
     return st == SGI_OK ? EXIT_GOOD : failed(l, st, &err);
 }
 
+/* What is wrong with the device is not the file's fault. The library calls it "cuda:0", however it was asked for. */
+static int open_failed(const struct load *l, sgi_status status, const sgi_error *err)
+{
+    const char *device = l->options->device ? l->options->device : "host";
+    size_t      length = strlen(device);
+    const char *cause = err->message;
+    char        option[64];
+
+    snprintf(option, sizeof option, "--device %s", device);
+    if (strncmp(cause, device, length) != 0)
+        return failed(l, status, err);
+    cause += length;
+    if (!strchr(device, ':') && strncmp(cause, ":0", 2) == 0)
+        cause += 2;
+    return strncmp(cause, ": ", 2) == 0 ? failure(option, cause + 2) : failed(l, status, err);
+}
+
 static int open_runtime(struct load *l, uint64_t spare_bytes)
 {
     sgi_error          err = { .struct_size = sizeof err };
@@ -143,7 +160,7 @@ static int open_runtime(struct load *l, uint64_t spare_bytes)
     config.read_bytes_per_s_max = l->options->rate;
     sgi_status st = sgi_runtime_open(&config, &l->rt, &err);
     if (st != SGI_OK)
-        return failed(l, st, &err);
+        return open_failed(l, st, &err);
 
     sgi_device_info info = { .struct_size = sizeof info };
     st = sgi_device_query(l->rt, 0, &info);

@@ -57,10 +57,11 @@ const char load_help[] =
     "  --depth N      reads in flight, up to 64 (default: 8, more while that is faster)\n"
     "  --rate BYTES   read no more than that in a second (default: no limit), but for 50 ms' worth that may come at\n"
     "                 once, and one read: no larger than 50 ms' worth either, or 4096 bytes where that is more\n"
-    "  --device NAME  where to: host (default), host:N, cuda:N\n"
+    "  --device NAME  where to: host (default) or host:N, cuda or cuda:N, with N from 0 (as without) to 999\n"
     "  --folder DIR   where further files of the model are, beside the folder that PATH is in; up to 64 times\n"
     "\n"
     "BYTES is a number, or one with K, M, G or T behind it, of 1024: 2M, 2m and 2MiB are 2097152.\n"
+    "Of an option that is given again the last one counts, but for --folder.\n"
     "\n"
     "load is from memory reserved to all bytes there, and what rates are taken from; total is from the\n"
     "request to the grant; cpu is that of the loading threads. Phases overlap.\n"
@@ -84,6 +85,23 @@ static bool engine_parse(const char *text, uint32_t *engine_out)
             return true;
         }
     usage_error(&command_load, "--engine takes uring, threads or auto, not '%s'", text);
+    return false;
+}
+
+/* As sgi_device_config.name has it: what comes behind "host" or "cuda". */
+static bool is_ordinal(const char *text)
+{
+    size_t count = text[0] == ':' ? strspn(text + 1, "0123456789") : 0;
+    return !text[0] || (count > 0 && count <= 3 && !text[1 + count] && (count == 1 || text[1] != '0'));
+}
+
+static bool device_parse(const char *text, const char **name_out)
+{
+    if ((strncmp(text, "host", 4) == 0 || strncmp(text, "cuda", 4) == 0) && is_ordinal(text + 4)) {
+        *name_out = text;
+        return true;
+    }
+    usage_error(&command_load, "--device takes host, host:N, cuda or cuda:N, with N from 0 to 999, not '%s'", text);
     return false;
 }
 
@@ -125,10 +143,7 @@ static bool take(int option, struct load_options *o)
     case OPTION_FOLDER:
         return folder_add(&command_load, &o->folders, optarg);
     default:
-        o->device = optarg;
-        if (!optarg[0])
-            usage_error(&command_load, "--device takes a name such as host");
-        return optarg[0];
+        return device_parse(optarg, &o->device);
     }
 }
 

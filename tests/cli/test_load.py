@@ -218,7 +218,16 @@ class Load(Case):
     def test_a_device_by_name(self):
         self.assertEqual(self.load(self.single)[0]["device"], "host:0")
         self.assertEqual(self.load(self.single, "--device", "host")[0]["device"], "host:0")
-        self.failed(["load", self.single.path, "--device", "nosuch:0"], "nosuch:0")
+        self.assertEqual(self.load(self.single, "--device", "host:999")[0]["device"], "host:999")
+        self.assertEqual(self.load(self.single, "--device", "cuda:7", "--device", "host")[0]["device"], "host:0")
+
+    def test_a_device_that_is_not_there(self):
+        cuda = features()["cuda"]["detail"]
+        if not cuda.startswith("no CUDA driver: "):
+            self.skipTest(f"cuda: {cuda}")
+        for name in ("cuda", "cuda:0", "cuda:999"):
+            done = self.failed(["load", self.single.path, "--device", name])
+            self.assertEqual(done.err, f"sgi: --device {name}: {cuda}\n")
 
     def test_text_for_people(self):
         text = self.good("load", self.models[1].path, "--digest", "--repeat", "2", "--engine", "threads").out

@@ -66,12 +66,22 @@ static void take_name(struct load *l)
     l->name[used] = '\0';
 }
 
-/* The library says which model it was about; whoever called for one file knows that. */
+/* The library says which model it was about; whoever called for one file knows that: "model 'NAME': cause", "model
+ * 'NAME' needs ...". Of a long name it says the beginning. */
+static const char *without_model(const struct load *l, const char *cause)
+{
+    size_t length = strlen(l->name);
+    if (strncmp(cause, "model '", 7) != 0)
+        return cause;
+    const char *end = strncmp(cause + 7, l->name, length) == 0 ? cause + 7 + length : strchr(cause + 7, '\'');
+    if (end && strncmp(end, "': ", 3) == 0)
+        return end + 3;
+    return end && strncmp(end, "' ", 2) == 0 ? end + 2 : cause;
+}
+
 static int failed(const struct load *l, sgi_status status, const sgi_error *err)
 {
-    const char *cause = err && err->message[0] ? err->message : sgi_status_text(status);
-    const char *quote = strncmp(cause, "model '", 7) == 0 ? strchr(cause + 7, '\'') : NULL;
-    return failure(l->options->path, quote && strncmp(quote, "': ", 3) == 0 ? quote + 3 : cause);
+    return failure(l->options->path, without_model(l, err && err->message[0] ? err->message : sgi_status_text(status)));
 }
 
 /* ----------------------------------------------------------- open and close */

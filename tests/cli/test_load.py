@@ -107,13 +107,19 @@ class Load(Case):
                         self.check_digests(model, record)
 
     def test_a_model_that_can_never_fit(self):
-        path = os.path.join(self.folder, "vast.safetensors")
+        self.refuses_what_never_fits("vast.safetensors")
+        self.refuses_what_never_fits("that's it.safetensors")
+        self.refuses_what_never_fits("a long name " * 9 + ".safetensors")
+
+    def refuses_what_never_fits(self, name):
+        path = os.path.join(self.folder, name)
         size = 1 << 42  # all of it a hole of the file system
         text = json.dumps({"vast": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
         models.write(path, struct.pack("<Q", len(text)), text)
         os.truncate(path, 8 + len(text) + size)
         for argv in ([], ["--json", "--repeat", "2"]):
-            self.failed(["load", path, *argv], "vast.safetensors", "needs 43980465")
+            done = self.failed(["load", path, *argv])
+            self.assertTrue(done.err.startswith(f"sgi: {path}: needs 43980465"), done)
 
     def test_every_shape_of_reads(self):
         for engine in self.engines:

@@ -12,9 +12,13 @@
 #include "load.h"
 #include "model_files.h"
 #include "progress.h"
+#include "warnings.h"
 
 /* Giving a model back is milliseconds; what takes this long is not going to end. */
 enum { GIVE_BACK_MS = 60000, CLOSE_MS = 10000 };
+
+/* One for each load, and they are read after each. */
+enum { EVENTS_MAX = 16 };
 
 struct load {
     const struct load_options *options;
@@ -22,6 +26,7 @@ struct load {
     struct names   order; /* --order */
     struct names   files; /* --cold */
     sgi_runtime   *rt;
+    sgi_events     events; /* what of an image was given back */
     sgi_model      model;
     sgi_model_info info;
     char           device[32];
@@ -175,7 +180,9 @@ static int open_runtime(struct load *l, uint64_t spare_bytes)
     sgi_device_info info = { .struct_size = sizeof info };
     st = sgi_device_query(l->rt, 0, &info);
     memcpy(l->device, info.name, sizeof l->device);
-    return st == SGI_OK ? register_model(l) : failed(l, st, NULL);
+    if (st == SGI_OK)
+        st = sgi_events_open(l->rt, EVENTS_MAX, UINT64_C(1) << SGI_EVENT_RELEASED, &l->events, &err);
+    return st == SGI_OK ? register_model(l) : failed(l, st, &err);
 }
 
 /* How much memory is to be recycled is known when the model is, and has to be said before. */
@@ -258,9 +265,13 @@ static int look(struct load *l, sgi_lease lease, struct load_run *run)
 {
     sgi_error err = { .struct_size = sizeof err };
     run->timing = (sgi_timing){ .struct_size = sizeof run->timing };
-    sgi_status st = sgi_lease_timing(l->rt, lease, &run->timing);
+    sgi_status      st = sgi_lease_timing(l->rt, lease, &run->timing);
+    sgi_model_state state = { .struct_size = sizeof state };
+    if (st == SGI_OK)
+        st = sgi_model_query(l->rt, l->model, &state);
     if (st != SGI_OK)
         return failed(l, st, NULL);
+    run->kept_bytes = state.dram_bytes;
     if (!l->digests)
         return EXIT_GOOD;
 
@@ -272,8 +283,23 @@ static int look(struct load *l, sgi_lease lease, struct load_run *run)
     return st == SGI_OK ? EXIT_GOOD : failed(l, st, &err);
 }
 
+/* What was left behind is known when its memory has gone. */
+static int look_back(struct load *l, struct load_run *run)
+{
+    sgi_event released = { .struct_size = sizeof released };
+    char      message[128];
+    warnings_say();
+    while (sgi_events_read(l->rt, l->events, &released) == SGI_OK)
+        run->residue_bytes += released.residue_bytes;
+    if (run->residue_bytes == 0)
+        return EXIT_GOOD;
+    snprintf(message, sizeof message, "%s could not be given back to %s", size_text(run->residue_bytes).text,
+             l->device);
+    return failure(l->options->path, message);
+}
+
 /* The next load must find the model on disk only. No completion tells when an eviction is done: the state does. */
-static int give_back(struct load *l)
+static int give_back(struct load *l, struct load_run *run)
 {
     sgi_model_state state = { .struct_size = sizeof state };
     sgi_status      st = sgi_model_evict(l->rt, l->model, SGI_TIER_DISK);
@@ -286,7 +312,7 @@ static int give_back(struct load *l)
             return failure(l->options->path, "its memory was not given back within a minute");
         poll(NULL, 0, 1);
     }
-    return st == SGI_OK ? EXIT_GOOD : failed(l, st, NULL);
+    return st == SGI_OK ? look_back(l, run) : failed(l, st, NULL);
 }
 
 static int repetition(struct load *l, struct load_run *run)
@@ -329,13 +355,12 @@ static int repeat(struct output *out, struct load *l)
         int             code = repetition(l, &run);
         if (code != EXIT_GOOD)
             return code;
-        report(out, l, &run);
-        if (out->os_errno)
-            return EXIT_GOOD; /* nobody reads the rest; main knows why */
+        code = give_back(l, &run);
+        report(out, l, &run); /* it was loaded, whatever became of it */
+        if (code != EXIT_GOOD || out->os_errno)
+            return code; /* of output that nobody reads main knows why */
         l->load_ms[i] = (double)run.timing.load_ns * 1e-6;
         bytes = run.timing.bytes;
-        if (i + 1 < count && give_back(l) != EXIT_GOOD)
-            return EXIT_FAILED;
     }
     if (count > 1 && !l->options->json)
         report_summary(out, l->load_ms, count, bytes);

@@ -42,7 +42,8 @@ const char load_help[] =
     "sgi load PATH [--engine uring|threads|auto] [--cold] [--digest] [--repeat N] [--order FILE] [--json]\n"
     "              [--block BYTES] [--depth N] [--rate BYTES] [--device NAME] [--folder DIR]...\n"
     "\n"
-    "Brings a model into a device's memory as a server would, says what the time went to, and gives it back.\n"
+    "Brings a model into a device's memory as a server would, says what the time went to, and gives it back. What\n"
+    "cannot be given back is said, and the exit status is 1.\n"
     "PATH is a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
     "*.safetensors.index.json, or a folder with one model.\n"
     "\n"
@@ -68,7 +69,8 @@ const char load_help[] =
     "\n"
     "The JSON has path, repetition, bytes, load_ms, total_ms, gib_s, cpu_ms, process_cpu_ms, engine, device,\n"
     "tier (where the bytes came from), cold, direct (past the page cache: yes, part, no), bounced_bytes,\n"
-    "reread_bytes, limited_ms (reads were held back by --rate) and phases ({name: {start_ms, ms}}); with --cold\n"
+    "reread_bytes, limited_ms (reads were held back by --rate), kept_bytes (in DRAM, beside those on the device),\n"
+    "residue_bytes (could not be given back) and phases ({name: {start_ms, ms}}); with --cold\n"
     "cached_bytes, what stayed in the page cache all the same (null: this kernel does not tell; cold is false when\n"
     "it is more than 1 % of the files); with --digest digest_ms and tensors ([{name, xxh3}]).\n";
 

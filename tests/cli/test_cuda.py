@@ -66,7 +66,27 @@ class Cuda(Case):
     def test_errors_that_stay_are_told(self):
         done = self.load(self.models[1], fake=("--fault", "@copy 2 sticky 700"))
         self.assertEqual((done.code, done.out), (1, ""), done)
-        self.assertRegex(done.err, r"^sgi: .*cuda:0: .*ILLEGAL_ADDRESS \(700\)$", done)
+        failure, *warnings = done.err.splitlines()
+        self.assertRegex(failure, r"^sgi: .*cuda:0: .*ILLEGAL_ADDRESS \(700\)$", done)
+        for warning in warnings:  # of what could not be given back
+            self.assertRegex(warning, r"^sgi: warning: .*cuda:0: ", done)
+
+    def test_what_is_not_given_back_is_told(self):
+        fake = ("--lax", "--leaks", "ignore", "--fault", "cuMemUnmap * error 1")
+        for repeat in ("1", "3"):
+            done = self.load(self.models[1], "--repeat", repeat, fake=fake)
+            self.assertEqual(done.code, 1, done)
+            record, = done.lines()  # the first is the last
+            self.assertGreaterEqual(record["residue_bytes"], record["bytes"])
+            warning, failure = done.err.splitlines()
+            self.assertRegex(warning, r"^sgi: warning: model 'large.safetensors': cuda:0: \d+ bytes .* \(1\)$")
+            self.assertRegex(failure, r"^sgi: .*/large.safetensors: \d+\.\d MiB could not be given back to cuda:0$")
+
+    def test_a_warning_is_no_failure(self):
+        fake = ("--lax", "--leaks", "ignore", "--fault", "cuDevicePrimaryCtxRelease_v2 * error 1")
+        done = self.load(self.models[1], fake=fake)
+        self.assertEqual((done.code, done.lines()[0]["residue_bytes"]), (0, 0), done)
+        self.assertEqual(done.err, "sgi: warning: cuda:0: cuDevicePrimaryCtxRelease: CUDA_ERROR_INVALID_VALUE (1)\n")
 
     def test_why_there_is_no_cuda_is_said_once(self):
         for fake, cause in ((("--stub",), "libcuda.so.1 is the toolkit's stub, not a driver; "),

@@ -14,7 +14,7 @@ from command import Case, digests, features, file_system, main
 STEPS = {"queue", "source", "context", "memory", "open", "read", "verify", "decode", "copy", "prefix", "prepare",
          "start"}
 NUMBERS = {"repetition", "bytes", "load_ms", "total_ms", "gib_s", "cpu_ms", "process_cpu_ms", "bounced_bytes",
-           "reread_bytes", "limited_ms"}
+           "reread_bytes", "limited_ms", "kept_bytes", "residue_bytes"}
 TEXTS = {"path", "engine", "device", "tier", "direct"}
 
 
@@ -55,7 +55,7 @@ class Load(Case):
         for key in TEXTS:
             self.assertIs(type(record[key]), str, key)
         self.assertEqual(record["path"], model.path)
-        self.assertEqual(record["tier"], "disk")
+        self.assertEqual((record["tier"], record["kept_bytes"], record["residue_bytes"]), ("disk", 0, 0))
         self.assertIn(record["direct"], ("yes", "no", "part"))
         self.assertEqual(set(record["phases"]), STEPS)
         for phase in record["phases"].values():

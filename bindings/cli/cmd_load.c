@@ -168,7 +168,9 @@ static int open_runtime(struct load *l, uint64_t spare_bytes)
     config.io_engine = l->options->io_engine;
     config.devices = l->options->device ? &device : NULL;
     config.devices_count = l->options->device ? 1 : 0;
-    config.dram_bytes_max = spare_bytes; /* spare memory counts in this budget, and nothing else will be kept in it */
+    /* What is loaded once goes straight to its device. Else the memory that is recycled counts in this budget; of what
+     * goes to a GPU there is a copy in it, too, while it is there. */
+    config.dram_bytes_max = spare_bytes ? spare_bytes : SGI_NONE;
     config.spare_bytes_max = spare_bytes;
     config.read_block_bytes = l->options->block_bytes;
     config.read_depth = l->options->depth;

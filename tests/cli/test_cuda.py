@@ -71,6 +71,13 @@ class Cuda(Case):
         for warning in warnings:  # of what could not be given back
             self.assertRegex(warning, r"^sgi: warning: .*cuda:0: ", done)
 
+    def test_a_single_load_goes_straight_to_the_device(self):
+        model = self.models[1]
+        self.assertEqual([r["kept_bytes"] for r in self.load(model).lines()], [0])
+        for record in self.load(model, "--repeat", "2").lines():  # here the help promises a copy
+            self.assertGreaterEqual(record["kept_bytes"], record["bytes"])
+            self.assertEqual((record["tier"], record["residue_bytes"]), ("disk", 0))
+
     def test_what_is_not_given_back_is_told(self):
         fake = ("--lax", "--leaks", "ignore", "--fault", "cuMemUnmap * error 1")
         for repeat in ("1", "3"):

@@ -229,7 +229,7 @@ int gpu_main(int argc, char **argv)
     };
     struct options            o = { .device = "cuda:0", .bytes = UINT64_C(1) << 30, .repeat = 5 };
     const struct bench_option options[] = {
-        { "device", OPTION_CHOICE, &o.device, 0, 0, session_devices, "where to" },
+        OPTION_WHERE_TO(&o),
         OPTION_MODEL_BYTES(&o),
         OPTION_REPEAT(&o),
     };

@@ -218,7 +218,7 @@ int load_main(int argc, char **argv)
     };
     struct options o = { .engine = "auto", .memory = "reused", .from = "disk", .repeat = 1, .device = "host:0" };
     const struct bench_option options[] = {
-        { "device", OPTION_CHOICE, &o.device, 0, 0, session_devices, "where to" },
+        OPTION_WHERE_TO(&o),
         { "closed", OPTION_FLAG, &o.closed, 0, 0, NULL, "its context is closed before each repetition" },
         { "engine", OPTION_CHOICE, &o.engine, 0, 0, session_engines, "how files are read" },
         { "memory", OPTION_CHOICE, &o.memory, 0, 0, memories, "of the image" },

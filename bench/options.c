@@ -70,7 +70,9 @@ static void put_help(const struct bench_command *command, const struct bench_opt
         printf("  %-18s %s", left, o->help);
         for (size_t c = 0; o->kind == OPTION_CHOICE && o->choices[c]; c++)
             printf("%s%s", c ? ", " : ": ", o->choices[c]);
-        if (o->kind == OPTION_CHOICE && *(const char **)o->value)
+        if (o->kind == OPTION_DEVICE)
+            printf(": host, host:N, cuda or cuda:N");
+        if ((o->kind == OPTION_CHOICE || o->kind == OPTION_DEVICE) && *(const char **)o->value)
             printf(" (default %s)", *(const char **)o->value);
         if ((o->kind == OPTION_NUMBER || o->kind == OPTION_BYTES) && *(uint64_t *)o->value > 0)
             put_default(o);
@@ -133,6 +135,18 @@ static void take_choice(const struct bench_command *command, const struct bench_
     usage_error(command->name, "--%s takes %s, not '%s'", o->name, list, text);
 }
 
+/* Numbers from 0 to 999, no zeros before them, as sgi_device_config.name. */
+static void take_device(const struct bench_command *command, const struct bench_option *o, const char *text)
+{
+    bool        known = strncmp(text, "host", 4) == 0 || strncmp(text, "cuda", 4) == 0;
+    const char *rest = known ? text + 4 : "?";
+    size_t      count = rest[0] == ':' ? strspn(rest + 1, "0123456789") : 0;
+    if (rest[0] && (count < 1 || count > 3 || rest[1 + count] || (count > 1 && rest[1] == '0')))
+        usage_error(command->name, "--%s takes host, host:N, cuda or cuda:N, with N from 0 to 999, not '%s'", o->name,
+                    text);
+    *(const char **)o->value = rest[0] ? text : text[0] == 'h' ? "host:0" : "cuda:0";
+}
+
 /* ---- the command line ---- */
 
 /* What begins none of the names, or several. */
@@ -186,6 +200,8 @@ void options_parse(const struct bench_command *command, const struct bench_optio
             *(bool *)o->value = true;
         else if (o->kind == OPTION_CHOICE)
             take_choice(command, o, optarg);
+        else if (o->kind == OPTION_DEVICE)
+            take_device(command, o, optarg);
         else
             take_number(command, o, optarg);
     }

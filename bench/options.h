@@ -13,7 +13,8 @@ enum option_kind {
     OPTION_FLAG,   /* value: bool */
     OPTION_NUMBER, /* uint64_t between min and max */
     OPTION_BYTES,  /* likewise; 2M and 2MiB are 2 MiB */
-    OPTION_CHOICE  /* const char *, one of `choices` */
+    OPTION_CHOICE, /* const char *, one of `choices` */
+    OPTION_DEVICE  /* const char *, a name as the library has it; "cuda" becomes "cuda:0" */
 };
 
 struct bench_option {
@@ -54,6 +55,10 @@ _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2))
 #define OPTION_RATE(o)                                                                                              \
     {                                                                                                               \
         "rate", OPTION_BYTES, &(o)->rate, 1, UINT64_C(1) << 40, NULL, "read no more than so many bytes in a second" \
+    }
+#define OPTION_WHERE_TO(o)                                            \
+    {                                                                 \
+        "device", OPTION_DEVICE, &(o)->device, 0, 0, NULL, "where to" \
     }
 #define OPTION_COLD(o)                                                                                          \
     {                                                                                                           \

@@ -10,9 +10,6 @@ enum { POLL_US = 500, CLOSE_MS = 60000 };
 
 const char *const session_engines[] = { "auto", "uring", "threads", NULL };
 
-const char *const session_devices[] = { "host:0", "cuda:0", "cuda:1", "cuda:2", "cuda:3",
-                                        "cuda:4", "cuda:5", "cuda:6", "cuda:7", NULL };
-
 static _Noreturn void failed(const char *what, const sgi_error *err)
 {
     die("%s: %s (%s)", what, err->message, sgi_status_name(err->code));

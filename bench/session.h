@@ -26,6 +26,5 @@ void session_wait_idle(sgi_runtime *rt);
 json_t *session_phases(const sgi_timing *timing); /* {step: ms} of those that took any time */
 
 extern const char *const session_engines[]; /* for --engine */
-extern const char *const session_devices[]; /* for --device */
 
 #endif

@@ -12,9 +12,13 @@
 #include "load.h"
 #include "model_files.h"
 #include "progress.h"
+#include "warnings.h"
 
 /* Giving a model back is milliseconds; what takes this long is not going to end. */
 enum { GIVE_BACK_MS = 60000, CLOSE_MS = 10000 };
+
+/* One for each load, and they are read after each. */
+enum { EVENTS_MAX = 16 };
 
 struct load {
     const struct load_options *options;
@@ -22,6 +26,7 @@ struct load {
     struct names   order; /* --order */
     struct names   files; /* --cold */
     sgi_runtime   *rt;
+    sgi_events     events; /* what of an image was given back */
     sgi_model      model;
     sgi_model_info info;
     char           device[32];
@@ -66,12 +71,22 @@ static void take_name(struct load *l)
     l->name[used] = '\0';
 }
 
-/* The library says which model it was about; whoever called for one file knows that. */
+/* The library says which model it was about; whoever called for one file knows that: "model 'NAME': cause", "model
+ * 'NAME' needs ...". Of a long name it says the beginning. */
+static const char *without_model(const struct load *l, const char *cause)
+{
+    size_t length = strlen(l->name);
+    if (strncmp(cause, "model '", 7) != 0)
+        return cause;
+    const char *end = strncmp(cause + 7, l->name, length) == 0 ? cause + 7 + length : strchr(cause + 7, '\'');
+    if (end && strncmp(end, "': ", 3) == 0)
+        return end + 3;
+    return end && strncmp(end, "' ", 2) == 0 ? end + 2 : cause;
+}
+
 static int failed(const struct load *l, sgi_status status, const sgi_error *err)
 {
-    const char *cause = err && err->message[0] ? err->message : sgi_status_text(status);
-    const char *quote = strncmp(cause, "model '", 7) == 0 ? strchr(cause + 7, '\'') : NULL;
-    return failure(l->options->path, quote && strncmp(quote, "': ", 3) == 0 ? quote + 3 : cause);
+    return failure(l->options->path, without_model(l, err && err->message[0] ? err->message : sgi_status_text(status)));
 }
 
 /* ----------------------------------------------------------- open and close */
@@ -125,6 +140,23 @@ static int close_runtime(struct load *l)
     return st == SGI_OK ? EXIT_GOOD : failed(l, st, &err);
 }
 
+/* What is wrong with the device is not the file's fault. The library calls it "cuda:0", however it was asked for. */
+static int open_failed(const struct load *l, sgi_status status, const sgi_error *err)
+{
+    const char *device = l->options->device ? l->options->device : "host";
+    size_t      length = strlen(device);
+    const char *cause = err->message;
+    char        option[64];
+
+    snprintf(option, sizeof option, "--device %s", device);
+    if (strncmp(cause, device, length) != 0)
+        return failed(l, status, err);
+    cause += length;
+    if (!strchr(device, ':') && strncmp(cause, ":0", 2) == 0)
+        cause += 2;
+    return strncmp(cause, ": ", 2) == 0 ? failure(option, cause + 2) : failed(l, status, err);
+}
+
 static int open_runtime(struct load *l, uint64_t spare_bytes)
 {
     sgi_error          err = { .struct_size = sizeof err };
@@ -136,19 +168,23 @@ static int open_runtime(struct load *l, uint64_t spare_bytes)
     config.io_engine = l->options->io_engine;
     config.devices = l->options->device ? &device : NULL;
     config.devices_count = l->options->device ? 1 : 0;
-    config.dram_bytes_max = spare_bytes; /* spare memory counts in this budget, and nothing else will be kept in it */
+    /* What is loaded once goes straight to its device. Else the memory that is recycled counts in this budget; of what
+     * goes to a GPU there is a copy in it, too, while it is there. */
+    config.dram_bytes_max = spare_bytes ? spare_bytes : SGI_NONE;
     config.spare_bytes_max = spare_bytes;
     config.read_block_bytes = l->options->block_bytes;
     config.read_depth = l->options->depth;
     config.read_bytes_per_s_max = l->options->rate;
     sgi_status st = sgi_runtime_open(&config, &l->rt, &err);
     if (st != SGI_OK)
-        return failed(l, st, &err);
+        return open_failed(l, st, &err);
 
     sgi_device_info info = { .struct_size = sizeof info };
     st = sgi_device_query(l->rt, 0, &info);
     memcpy(l->device, info.name, sizeof l->device);
-    return st == SGI_OK ? register_model(l) : failed(l, st, NULL);
+    if (st == SGI_OK)
+        st = sgi_events_open(l->rt, EVENTS_MAX, UINT64_C(1) << SGI_EVENT_RELEASED, &l->events, &err);
+    return st == SGI_OK ? register_model(l) : failed(l, st, &err);
 }
 
 /* How much memory is to be recycled is known when the model is, and has to be said before. */
@@ -231,9 +267,13 @@ static int look(struct load *l, sgi_lease lease, struct load_run *run)
 {
     sgi_error err = { .struct_size = sizeof err };
     run->timing = (sgi_timing){ .struct_size = sizeof run->timing };
-    sgi_status st = sgi_lease_timing(l->rt, lease, &run->timing);
+    sgi_status      st = sgi_lease_timing(l->rt, lease, &run->timing);
+    sgi_model_state state = { .struct_size = sizeof state };
+    if (st == SGI_OK)
+        st = sgi_model_query(l->rt, l->model, &state);
     if (st != SGI_OK)
         return failed(l, st, NULL);
+    run->kept_bytes = state.dram_bytes;
     if (!l->digests)
         return EXIT_GOOD;
 
@@ -245,8 +285,23 @@ static int look(struct load *l, sgi_lease lease, struct load_run *run)
     return st == SGI_OK ? EXIT_GOOD : failed(l, st, &err);
 }
 
+/* What was left behind is known when its memory has gone. */
+static int look_back(struct load *l, struct load_run *run)
+{
+    sgi_event released = { .struct_size = sizeof released };
+    char      message[128];
+    warnings_say();
+    while (sgi_events_read(l->rt, l->events, &released) == SGI_OK)
+        run->residue_bytes += released.residue_bytes;
+    if (run->residue_bytes == 0)
+        return EXIT_GOOD;
+    snprintf(message, sizeof message, "%s could not be given back to %s", size_text(run->residue_bytes).text,
+             l->device);
+    return failure(l->options->path, message);
+}
+
 /* The next load must find the model on disk only. No completion tells when an eviction is done: the state does. */
-static int give_back(struct load *l)
+static int give_back(struct load *l, struct load_run *run)
 {
     sgi_model_state state = { .struct_size = sizeof state };
     sgi_status      st = sgi_model_evict(l->rt, l->model, SGI_TIER_DISK);
@@ -259,7 +314,7 @@ static int give_back(struct load *l)
             return failure(l->options->path, "its memory was not given back within a minute");
         poll(NULL, 0, 1);
     }
-    return st == SGI_OK ? EXIT_GOOD : failed(l, st, NULL);
+    return st == SGI_OK ? look_back(l, run) : failed(l, st, NULL);
 }
 
 static int repetition(struct load *l, struct load_run *run)
@@ -302,13 +357,12 @@ static int repeat(struct output *out, struct load *l)
         int             code = repetition(l, &run);
         if (code != EXIT_GOOD)
             return code;
-        report(out, l, &run);
-        if (out->os_errno)
-            return EXIT_GOOD; /* nobody reads the rest; main knows why */
+        code = give_back(l, &run);
+        report(out, l, &run); /* it was loaded, whatever became of it */
+        if (code != EXIT_GOOD || out->os_errno)
+            return code; /* of output that nobody reads main knows why */
         l->load_ms[i] = (double)run.timing.load_ns * 1e-6;
         bytes = run.timing.bytes;
-        if (i + 1 < count && give_back(l) != EXIT_GOOD)
-            return EXIT_FAILED;
     }
     if (count > 1 && !l->options->json)
         report_summary(out, l->load_ms, count, bytes);

@@ -10,6 +10,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "warnings.h"
+
 /* ---------------------------------------------------------------- messages */
 
 /* One write, so that lines of several processes do not mix, and one line, whatever the names in it contain. */
@@ -57,8 +59,14 @@ static const char *without_end_of(const char *path, const char *cause)
                                                                                                      : cause;
 }
 
+void say_warning(const char *cause)
+{
+    say("sgi: warning", NULL, cause, "");
+}
+
 int failure(const char *path, const char *cause)
 {
+    warnings_leave_out(cause);
     say("sgi", names_path(cause, path) ? NULL : path, without_end_of(path, cause), "");
     return EXIT_FAILED;
 }

@@ -53,6 +53,9 @@ const char *operand_path(const struct command *command, int argc, char **argv);
 /* One line on stderr with a pointer to the help. `command` NULL: of sgi itself. */
 int usage_error(const struct command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* One line on stderr: "sgi: warning: cause". */
+void say_warning(const char *cause);
+
 /* One line on stderr: "sgi: PATH: cause". The path is left out where the cause names it already. */
 int failure(const char *path, const char *cause);
 int failure_sys(const char *path, int os_errno, const char *doing);

@@ -29,7 +29,7 @@ extern const char load_help[];
 /* EXIT_GOOD; EXIT_USAGE after the usage error; -1 when the help was asked for and has been put out. */
 int load_options_parse(struct output *out, int argc, char **argv, struct load_options *options);
 
-/* One repetition, while its lease is held. */
+/* One repetition, and its end. */
 struct load_run {
     uint32_t      number; /* from 1 */
     bool          cold;   /* asked for, and as far as is known so */
@@ -39,6 +39,9 @@ struct load_run {
 
     /* Of the whole process, from request to grant: beside the loading threads, those the kernel has for their reads. */
     double process_cpu_ms;
+
+    uint64_t kept_bytes;    /* in host memory, beside those on the device */
+    uint64_t residue_bytes; /* that could not be given back */
 
     const uint64_t *digests; /* by tensor index; NULL without --digest */
     double          digest_ms;

@@ -42,7 +42,8 @@ const char load_help[] =
     "sgi load PATH [--engine uring|threads|auto] [--cold] [--digest] [--repeat N] [--order FILE] [--json]\n"
     "              [--block BYTES] [--depth N] [--rate BYTES] [--device NAME] [--folder DIR]...\n"
     "\n"
-    "Brings a model into a device's memory as a server would, says what the time went to, and gives it back.\n"
+    "Brings a model into a device's memory as a server would, says what the time went to, and gives it back. What\n"
+    "cannot be given back is said, and the exit status is 1.\n"
     "PATH is a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
     "*.safetensors.index.json, or a folder with one model.\n"
     "\n"
@@ -50,24 +51,28 @@ const char load_help[] =
     "                 threads for files in the page cache\n"
     "  --cold         drop the model's files from the page cache before each repetition\n"
     "  --digest       put out the XXH3-64 of each tensor as it lies on the device\n"
-    "  --repeat N     load it N times; in between only the memory of the image is kept, to be used again\n"
+    "  --repeat N     load it N times, each time from its files. In between the host memory of the image is kept, to\n"
+    "                 be used again, and the context of a cuda device, for a second. What goes to cuda is copied\n"
+    "                 into that memory too; a single load (the default) goes straight to the device\n"
     "  --order FILE   load these tensors first: one name on each line\n"
     "  --json         one JSON object for each repetition, each on one line\n"
     "  --block BYTES  size of one read (default 2M), a multiple of 4096 up to 64M; smaller at a low --rate\n"
     "  --depth N      reads in flight, up to 64 (default: 8, more while that is faster)\n"
     "  --rate BYTES   read no more than that in a second (default: no limit), but for 50 ms' worth that may come at\n"
     "                 once, and one read: no larger than 50 ms' worth either, or 4096 bytes where that is more\n"
-    "  --device NAME  where to: host (default), host:N, cuda:N\n"
+    "  --device NAME  where to: host (default) or host:N, cuda or cuda:N, with N from 0 (as without) to 999\n"
     "  --folder DIR   where further files of the model are, beside the folder that PATH is in; up to 64 times\n"
     "\n"
     "BYTES is a number, or one with K, M, G or T behind it, of 1024: 2M, 2m and 2MiB are 2097152.\n"
+    "Of an option that is given again the last one counts, but for --folder.\n"
     "\n"
     "load is from memory reserved to all bytes there, and what rates are taken from; total is from the\n"
     "request to the grant; cpu is that of the loading threads. Phases overlap.\n"
     "\n"
     "The JSON has path, repetition, bytes, load_ms, total_ms, gib_s, cpu_ms, process_cpu_ms, engine, device,\n"
     "tier (where the bytes came from), cold, direct (past the page cache: yes, part, no), bounced_bytes,\n"
-    "reread_bytes, limited_ms (reads were held back by --rate) and phases ({name: {start_ms, ms}}); with --cold\n"
+    "reread_bytes, limited_ms (reads were held back by --rate), kept_bytes (in DRAM, beside those on the device),\n"
+    "residue_bytes (could not be given back) and phases ({name: {start_ms, ms}}); with --cold\n"
     "cached_bytes, what stayed in the page cache all the same (null: this kernel does not tell; cold is false when\n"
     "it is more than 1 % of the files); with --digest digest_ms and tensors ([{name, xxh3}]).\n";
 
@@ -84,6 +89,23 @@ static bool engine_parse(const char *text, uint32_t *engine_out)
             return true;
         }
     usage_error(&command_load, "--engine takes uring, threads or auto, not '%s'", text);
+    return false;
+}
+
+/* As sgi_device_config.name has it: what comes behind "host" or "cuda". */
+static bool is_ordinal(const char *text)
+{
+    size_t count = text[0] == ':' ? strspn(text + 1, "0123456789") : 0;
+    return !text[0] || (count > 0 && count <= 3 && !text[1 + count] && (count == 1 || text[1] != '0'));
+}
+
+static bool device_parse(const char *text, const char **name_out)
+{
+    if ((strncmp(text, "host", 4) == 0 || strncmp(text, "cuda", 4) == 0) && is_ordinal(text + 4)) {
+        *name_out = text;
+        return true;
+    }
+    usage_error(&command_load, "--device takes host, host:N, cuda or cuda:N, with N from 0 to 999, not '%s'", text);
     return false;
 }
 
@@ -125,10 +147,7 @@ static bool take(int option, struct load_options *o)
     case OPTION_FOLDER:
         return folder_add(&command_load, &o->folders, optarg);
     default:
-        o->device = optarg;
-        if (!optarg[0])
-            usage_error(&command_load, "--device takes a name such as host");
-        return optarg[0];
+        return device_parse(optarg, &o->device);
     }
 }
 

@@ -90,6 +90,10 @@ void report_run(struct output *out, const struct load_run *run)
         output_format(out, "    %s were read again after a failed check\n", size_text(t->reread_bytes).text);
     if (t->limited_ns)
         output_format(out, "    reads were held back for %.2f ms by --rate\n", ms(t->limited_ns));
+    if (run->kept_bytes)
+        output_format(out, "    %s are kept in DRAM beside those on the device\n", size_text(run->kept_bytes).text);
+    if (run->residue_bytes)
+        output_format(out, "    %s could not be given back\n", size_text(run->residue_bytes).text);
     if (run->cached.bytes)
         output_format(out, "    %s stayed in the page cache\n", size_text(run->cached.bytes).text);
 }
@@ -200,6 +204,8 @@ void report_json(struct output *out, const struct load_options *options, sgi_run
     field_u64(out, "bounced_bytes", t->bounced_bytes);
     field_u64(out, "reread_bytes", t->reread_bytes);
     field_decimal(out, "limited_ms", ms(t->limited_ns));
+    field_u64(out, "kept_bytes", run->kept_bytes);
+    field_u64(out, "residue_bytes", run->residue_bytes);
     put_phases(out, t);
     if (run->digests)
         put_digests(out, rt, model, info, run);

@@ -2,7 +2,7 @@
 /*
  * The `sgi` command: what libsgi can do, from a shell. Uses the public interface only.
  *
- * Exit status: 0 good, 1 failure with one line on stderr, 2 usage.
+ * Exit status: 0 good, 1 failure with one line on stderr, 2 usage. What the library warns of comes beside.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "warnings.h"
 
 static const struct command *const commands[] = { &command_inspect, &command_load, &command_features };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
@@ -35,7 +36,8 @@ static int put_help(struct output *out)
                      "  --help, -h     this, or after a command the help of that command\n"
                      "  --version, -V  as sgi version\n"
                      "\n"
-                     "Exit status: 0 good; 1 failure, with one line on stderr naming file and cause; 2 wrong usage.\n");
+                     "Exit status: 0 good; 1 failure, with one line on stderr naming file and cause; 2 wrong usage.\n"
+                     "Lines on stderr that begin with 'sgi: warning: ' are no failure by themselves.\n");
     return EXIT_GOOD;
 }
 
@@ -99,7 +101,9 @@ int main(int argc, char **argv)
     occupy_standard_fds();
     signal(SIGPIPE, SIG_IGN); /* a reader that has seen enough ends the output, it does not kill a load half way */
     output_init(&out, STDOUT_FILENO);
+    warnings_begin();
     int code = run(&out, argc, argv);
+    warnings_say();
     output_flush(&out);
     /* Some file systems tell only here that there was no room. */
     if (close(STDOUT_FILENO) != 0 && !out.os_errno)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shortest useful program: register a safetensors model, have it loaded, look at a tensor, let it go.
+/* The shortest useful program: register a model, have it loaded, look at a tensor, let it go.
  *
- *     quickstart model.safetensors [TENSOR [DEVICE]]
+ *     quickstart [--device NAME] MODEL [TENSOR]
  */
 #include <errno.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,15 @@ static int failed(const char *what, sgi_status st, const sgi_error *err)
 {
     fprintf(stderr, "quickstart: %s: %s (%s)\n", what, err->message[0] ? err->message : sgi_status_text(st),
             sgi_status_name(st));
+    return 1;
+}
+
+static int no_tensor(const char *path, const char *name)
+{
+    if (name)
+        fprintf(stderr, "quickstart: no tensor '%s' in %s\n", name, path);
+    else
+        fprintf(stderr, "quickstart: no tensors in %s\n", path);
     return 1;
 }
 
@@ -38,7 +48,7 @@ static int use(sgi_runtime *rt, const char *path, const char *name)
 
     st = name ? sgi_model_tensor_find(rt, model, name, &tensor) : sgi_model_tensor_at(rt, model, 0, &tensor);
     if (st != SGI_OK)
-        return failed(name ? name : "the first tensor", st, &err);
+        return no_tensor(path, name);
 
     st = sgi_model_acquire_wait(rt, model, NULL, &lease, &err); /* loads it, if it is not loaded */
     if (st != SGI_OK)
@@ -82,18 +92,25 @@ static int run(const char *path, const char *name, const char *device)
 
 int main(int argc, char **argv)
 {
-    static const char usage[] = "usage: quickstart MODEL [TENSOR [DEVICE]]\n"
-                                "Loads a safetensors or GGUF model and prints the first bytes of a tensor: the named\n"
-                                "one, or the first. DEVICE is host (the default), or cuda:0 and so on.\n";
-    int               rc = 0;
+    static const char          usage[] = "usage: quickstart [--device NAME] MODEL [TENSOR]\n"
+                                         "Loads a safetensors or GGUF model and prints the first bytes of a tensor:\n"
+                                         "the named one, or the first. The device is host (the default), or cuda:0\n"
+                                         "and so on.\n";
+    static const struct option options[] = { { "device", required_argument, NULL, 'd' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { 0 } };
+    const char                *device = "host";
+    int                        option, rc = 0;
 
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) == 'd')
+        device = optarg;
+    if (option == 'h') {
         fputs(usage, stdout);
-    } else if (argc < 2 || argc > 4 || argv[1][0] == '-') {
+    } else if (option != -1 || argc - optind < 1 || argc - optind > 2) {
         fputs(usage, stderr);
         return 2;
     } else {
-        rc = run(argv[1], argc > 2 ? argv[2] : NULL, argc > 3 ? argv[3] : "host");
+        rc = run(argv[optind], argv[optind + 1], device); /* behind the last there is NULL */
     }
     if (fflush(stdout) == 0 && !ferror(stdout))
         return rc;

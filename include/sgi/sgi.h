@@ -188,7 +188,8 @@ enum {
 typedef struct sgi_device_config {
     uint32_t    struct_size;
     uint32_t    reserved0;
-    const char *name;      /**< "host:0" to "host:999", "cuda:0", ...: no leading zeros; "host" is short for "host:0" */
+    const char *name;      /**< "host:0" to "host:999", "cuda:0" to "cuda:999": no leading zeros; "host" is short for
+                                "host:0", "cuda" for "cuda:0" */
     uint64_t    bytes_max; /**< what models may take there. 0: half of RAM, shared evenly by the host devices; of a cuda
                                 device all but a sixteenth, at most 1 GiB, for contexts and others */
 } sgi_device_config;

@@ -75,19 +75,19 @@ static sgi_status refused(sgi_error *err, const char *call, cu_result code)
     switch (code) {
     case CU_STUB_LIBRARY:
         return sgi__error_driver(err, SGI_E_UNSUPPORTED, (int32_t)code,
-                                 "CUDA: %s is the toolkit's stub, not a driver; the NVIDIA driver is not installed, or "
+                                 "%s is the toolkit's stub, not a driver; the NVIDIA driver is not installed, or "
                                  "the stub is found before it",
                                  library_name);
     case CU_NO_DEVICE:
         return sgi__error_driver(err, SGI_E_UNSUPPORTED, (int32_t)code,
-                                 "CUDA: there is a driver and no device (or CUDA_VISIBLE_DEVICES hides them)");
+                                 "there is a CUDA driver and no device (or CUDA_VISIBLE_DEVICES hides them)");
     case CU_NOT_INITIALIZED:
         return sgi__error_driver(err, SGI_E_UNSUPPORTED, (int32_t)code,
-                                 "CUDA: %s: %s; a process that was forked by one that has used CUDA cannot", call,
+                                 "%s: %s; a process that was forked by one that has used CUDA cannot", call,
                                  sgi__cuda_code_name(code));
     default:
-        return sgi__error_driver(err, SGI_E_UNSUPPORTED, (int32_t)code, "CUDA: %s: %s (%u)", call,
-                                 sgi__cuda_code_name(code), (unsigned)code);
+        return sgi__error_driver(err, SGI_E_UNSUPPORTED, (int32_t)code, "%s: %s (%u)", call, sgi__cuda_code_name(code),
+                                 (unsigned)code);
     }
 }
 
@@ -99,22 +99,19 @@ sgi_status sgi__cuda_open(struct sgi__cuda *cuda, sgi_error *err)
 
     if (!library) {
         const char *why = dlerror();
-        return sgi__error(err, SGI_E_UNSUPPORTED, "CUDA: no driver: %s", sgi__show_path(&shown, why ? why : "dlopen"));
+        return sgi__error(err, SGI_E_UNSUPPORTED, "no CUDA driver: %s", sgi__show_path(&shown, why ? why : "dlopen"));
     }
     /* The version first: an old driver would otherwise be told by what it lacks. The stub does not answer; cuInit says
      * that it is one. */
     if (!sgi__symbol(library, "cuDriverGetVersion", &cuda->cuDriverGetVersion, sizeof cuda->cuDriverGetVersion))
-        return sgi__error(err, SGI_E_UNSUPPORTED, "CUDA: %s has no cuDriverGetVersion: not a CUDA driver",
-                          library_name);
+        return sgi__error(err, SGI_E_UNSUPPORTED, "%s has no cuDriverGetVersion: not a CUDA driver", library_name);
     cu_result version_code = cuda->cuDriverGetVersion(&cuda->version);
     if (version_code == CU_OK && cuda->version < SGI__CUDA_VERSION_MIN)
-        return sgi__error(err, SGI_E_UNSUPPORTED,
-                          "CUDA: the driver is for CUDA %d.%d; 12.4 (driver 550) or newer is needed",
+        return sgi__error(err, SGI_E_UNSUPPORTED, "the driver is for CUDA %d.%d; 12.4 (driver 550) or newer is needed",
                           cuda->version / 1000, cuda->version % 1000 / 10);
     const char *missing = find_calls(cuda, library);
     if (missing)
-        return sgi__error(err, SGI_E_UNSUPPORTED, "CUDA: %s has no %s; driver 550 or newer is needed", library_name,
-                          missing);
+        return sgi__error(err, SGI_E_UNSUPPORTED, "%s has no %s; driver 550 or newer is needed", library_name, missing);
     cu_result code = cuda->cuInit(0);
     if (code != CU_OK)
         return refused(err, "cuInit", code);

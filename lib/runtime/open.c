@@ -109,7 +109,7 @@ static sgi_status open_device(const char *name, struct sgi__device **device_out,
         if (parse_name(name, &kinds[n], &ordinal))
             return kinds[n].open(ordinal, device_out, err);
     return sgi__error(err, SGI_E_UNSUPPORTED,
-                      "device '%s': there are 'host', 'host:0' to 'host:999', 'cuda', 'cuda:0' to 'cuda:999'",
+                      "device '%s': names are 'host', 'host:0' to 'host:999', 'cuda', 'cuda:0' to 'cuda:999'",
                       sgi__show_name(&shown, name));
 }
 

@@ -121,7 +121,7 @@ static void a_config_that_cannot_be_is_refused_by_its_field(void **state)
     };
     for (size_t n = 0; n < sizeof others / sizeof *others; n++) {
         devices[0].name = others[n];
-        refused(&c, SGI_E_UNSUPPORTED, "'host:0' to 'host:999', 'cuda'");
+        refused(&c, SGI_E_UNSUPPORTED, "': names are 'host', 'host:0' to 'host:999', 'cuda', 'cuda:0'");
     }
     devices[0].name = "";
     refused(&c, SGI_E_INVALID, "name");

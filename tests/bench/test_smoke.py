@@ -45,6 +45,9 @@ WRONG = (
     (["raw", "a", "--bogus"], "no option --bogus; sgi-bench raw --help"),
     (["raw", "a", "--b=1"], "--b may be any of --block, --buffered"), (["help", "frobnicate"], "'frobnicate'"),
     (["help", "raw", "load"], "one command"), (["raw", "a", "--block", "2MB"], "2MiB"),
+    (["load", "a", "--device", "gpu0"], "'gpu0'"), (["load", "a", "--device", "hosts"], "'hosts'"),
+    (["load", "a", "--device", "cuda:1000"], "'cuda:1000'"), (["gpu", "--device", "cuda:01"], "'cuda:01'"),
+    (["gpu", "--device", ""], "host, host:N, cuda or cuda:N"),
     (["pages", "a"], "'a'"), (["pages", "--memory", "fresh"], "'fresh'"), (["pages", "--bytes", "0"], "'0'"),
 )
 
@@ -215,6 +218,14 @@ class Smoke(unittest.TestCase):
                     memory = "fresh" if "--memory" in argv else "reused"
                     self.assertEqual([line["memory"] for line in lines], [memory] * 3)
                     self.check_stats(summary["gib_s"], [line["gib_s"] for line in lines])
+
+    def test_a_device_goes_by_every_name_the_library_has_for_it(self):
+        for name, device in (("host", "host:0"), ("host:0", "host:0"), ("host:999", "host:999")):
+            lines, _ = self.lines("load", self.path, "--device", name)
+            self.assertEqual([line["device"] for line in lines], [device])
+        done = run("load", self.path, "--device", "cuda:999")
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done)
+        self.assertIn("cuda:999: ", done.stderr)
 
     def test_load_from_dram_reads_nothing(self):
         lines, _ = self.lines("load", self.path, "--from", "dram", "--repeat", "2")

@@ -54,7 +54,7 @@ class Cuda(Case):
                         continue
                     self.assertEqual((done.code, done.out), (1, ""), done)
                     self.assert_one_line(done, "sgi: ")
-                    self.assertRegex(done.err, r"cuda:0: (CUDA: )?cu\w+.*\(304\)", done)
+                    self.assertRegex(done.err, r"cuda:0: cu\w+.*\(304\)$", done)
                     told.add(call)
         self.assertEqual(told, set(CALLS) - {"cuMemHostRegister_v2"})
 
@@ -66,14 +66,54 @@ class Cuda(Case):
     def test_errors_that_stay_are_told(self):
         done = self.load(self.models[1], fake=("--fault", "@copy 2 sticky 700"))
         self.assertEqual((done.code, done.out), (1, ""), done)
-        self.assertRegex(done.err, r"^sgi: .*cuda:0: .*ILLEGAL_ADDRESS \(700\)$", done)
+        failure, *warnings = done.err.splitlines()
+        self.assertRegex(failure, r"^sgi: .*cuda:0: .*ILLEGAL_ADDRESS \(700\)$", done)
+        for warning in warnings:  # of what could not be given back
+            self.assertRegex(warning, r"^sgi: warning: .*cuda:0: ", done)
+
+    def test_a_single_load_goes_straight_to_the_device(self):
+        model = self.models[1]
+        self.assertEqual([r["kept_bytes"] for r in self.load(model).lines()], [0])
+        for record in self.load(model, "--repeat", "2").lines():  # here the help promises a copy
+            self.assertGreaterEqual(record["kept_bytes"], record["bytes"])
+            self.assertEqual((record["tier"], record["residue_bytes"]), ("disk", 0))
+
+    def test_what_is_not_given_back_is_told(self):
+        fake = ("--lax", "--leaks", "ignore", "--fault", "cuMemUnmap * error 1")
+        for repeat in ("1", "3"):
+            done = self.load(self.models[1], "--repeat", repeat, fake=fake)
+            self.assertEqual(done.code, 1, done)
+            record, = done.lines()  # the first is the last
+            self.assertGreaterEqual(record["residue_bytes"], record["bytes"])
+            warning, failure = done.err.splitlines()
+            self.assertRegex(warning, r"^sgi: warning: model 'large.safetensors': cuda:0: \d+ bytes .* \(1\)$")
+            self.assertRegex(failure, r"^sgi: .*/large.safetensors: \d+\.\d MiB could not be given back to cuda:0$")
+
+    def test_a_warning_is_no_failure(self):
+        fake = ("--lax", "--leaks", "ignore", "--fault", "cuDevicePrimaryCtxRelease_v2 * error 1")
+        done = self.load(self.models[1], fake=fake)
+        self.assertEqual((done.code, done.lines()[0]["residue_bytes"]), (0, 0), done)
+        self.assertEqual(done.err, "sgi: warning: cuda:0: cuDevicePrimaryCtxRelease: CUDA_ERROR_INVALID_VALUE (1)\n")
+
+    def test_why_there_is_no_cuda_is_said_once(self):
+        for fake, cause in ((("--stub",), "libcuda.so.1 is the toolkit's stub, not a driver; "),
+                            (("--devices", "0"), "there is a CUDA driver and no device "),
+                            (("--driver", "545"), "the driver is for CUDA 12.3; 12.4 (driver 550) or newer is needed"),
+                            (("--without", "cuMemMap"), "libcuda.so.1 has no cuMemMap; driver 550 or newer is needed"),
+                            (("--fault", "cuInit * error 803"), "cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (803)")):
+            with self.subTest(fake=fake):
+                done = self.load(self.models[0], fake=fake)
+                self.assertEqual((done.code, done.out), (1, ""), done)
+                self.assert_one_line(done, "sgi: ")
+                self.assertTrue(done.err.startswith(f"sgi: --device cuda:0: {cause}"), done)
 
     def test_what_is_not_there_is_named(self):
-        for device, cause in (("cuda:1", "there is no such device; the driver shows 1"),
-                              ("cuda:x", "there are 'host'")):
-            done = self.load(self.models[0], device=device)
-            self.assertEqual((done.code, done.out), (1, ""), done)
-            self.assertIn(cause, done.err)
+        done = self.load(self.models[0], device="cuda:1")
+        self.assertEqual((done.code, done.out), (1, ""), done)
+        self.assertEqual(done.err, "sgi: --device cuda:1: there is no such device; the driver shows 1\n")
+
+    def test_cuda_is_short_for_the_first(self):
+        self.same(self.models[0], self.load(self.models[0], device="cuda"))
 
 
 if __name__ == "__main__":

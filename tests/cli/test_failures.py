@@ -152,8 +152,6 @@ class Failures(Case):
 
     def test_a_model_goes_by_the_name_of_its_file(self):
         model = models.single(self.folder, "early.safetensors")
-        done = self.failed(["load", model.path, "--device", "host:9999"], "'host:9999'", "'host:999'")
-        self.assertNotIn("model '", done.err)
         for path in (model.path, os.path.join(self.folder, "cut.safetensors")):
             with open(model.path, "rb") as f:
                 whole = f.read()

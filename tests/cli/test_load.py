@@ -14,7 +14,7 @@ from command import Case, digests, features, file_system, main
 STEPS = {"queue", "source", "context", "memory", "open", "read", "verify", "decode", "copy", "prefix", "prepare",
          "start"}
 NUMBERS = {"repetition", "bytes", "load_ms", "total_ms", "gib_s", "cpu_ms", "process_cpu_ms", "bounced_bytes",
-           "reread_bytes", "limited_ms"}
+           "reread_bytes", "limited_ms", "kept_bytes", "residue_bytes"}
 TEXTS = {"path", "engine", "device", "tier", "direct"}
 
 
@@ -55,7 +55,7 @@ class Load(Case):
         for key in TEXTS:
             self.assertIs(type(record[key]), str, key)
         self.assertEqual(record["path"], model.path)
-        self.assertEqual(record["tier"], "disk")
+        self.assertEqual((record["tier"], record["kept_bytes"], record["residue_bytes"]), ("disk", 0, 0))
         self.assertIn(record["direct"], ("yes", "no", "part"))
         self.assertEqual(set(record["phases"]), STEPS)
         for phase in record["phases"].values():
@@ -107,13 +107,19 @@ class Load(Case):
                         self.check_digests(model, record)
 
     def test_a_model_that_can_never_fit(self):
-        path = os.path.join(self.folder, "vast.safetensors")
+        self.refuses_what_never_fits("vast.safetensors")
+        self.refuses_what_never_fits("that's it.safetensors")
+        self.refuses_what_never_fits("a long name " * 9 + ".safetensors")
+
+    def refuses_what_never_fits(self, name):
+        path = os.path.join(self.folder, name)
         size = 1 << 42  # all of it a hole of the file system
         text = json.dumps({"vast": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
         models.write(path, struct.pack("<Q", len(text)), text)
         os.truncate(path, 8 + len(text) + size)
         for argv in ([], ["--json", "--repeat", "2"]):
-            self.failed(["load", path, *argv], "vast.safetensors", "needs 43980465")
+            done = self.failed(["load", path, *argv])
+            self.assertTrue(done.err.startswith(f"sgi: {path}: needs 43980465"), done)
 
     def test_every_shape_of_reads(self):
         for engine in self.engines:
@@ -218,7 +224,16 @@ class Load(Case):
     def test_a_device_by_name(self):
         self.assertEqual(self.load(self.single)[0]["device"], "host:0")
         self.assertEqual(self.load(self.single, "--device", "host")[0]["device"], "host:0")
-        self.failed(["load", self.single.path, "--device", "nosuch:0"], "nosuch:0")
+        self.assertEqual(self.load(self.single, "--device", "host:999")[0]["device"], "host:999")
+        self.assertEqual(self.load(self.single, "--device", "cuda:7", "--device", "host")[0]["device"], "host:0")
+
+    def test_a_device_that_is_not_there(self):
+        cuda = features()["cuda"]["detail"]
+        if not cuda.startswith("no CUDA driver: "):
+            self.skipTest(f"cuda: {cuda}")
+        for name in ("cuda", "cuda:0", "cuda:999"):
+            done = self.failed(["load", self.single.path, "--device", name])
+            self.assertEqual(done.err, f"sgi: --device {name}: {cuda}\n")
 
     def test_text_for_people(self):
         text = self.good("load", self.models[1].path, "--digest", "--repeat", "2", "--engine", "threads").out

@@ -21,6 +21,8 @@ WRONG = (
     ["load", "a", "--rate", "1025g"], ["load", "a", "--rate", "2T"], ["load", "a", "--block", "2p"],
     ["load", "a", "--block", "2mb"], ["load", "a", "--block", "2Mi"], ["version", "more"], ["help", "version", "more"],
     ["load", "a", "--help=1"], ["load", "a", "--device", ""],
+    *(["load", "a", "--device", name] for name in ("gpu0", "hosts", "host:", "host:00", "host:1000", "cuda:-1",
+                                                   "cuda:0x", "cuda: 1", "cuda:0:0", "cud", "nosuch:0")),
 )
 
 
@@ -41,6 +43,8 @@ class Usage(Case):
                             (["load", "a", "--help=1"], "--help takes no value"),
                             (["load", "--depth"], "--depth needs a value"), (["load", "a", "b"], "'b'"),
                             (["load", "a", "--block", "5000"], "'5000'"), (["frobnicate"], "'frobnicate'"),
+                            (["load", "a", "--device", "gpu0"], "--device takes host, host:N, cuda or cuda:N, with N "
+                                                                "from 0 to 999, not 'gpu0'"),
                             (["load", "a", "--rate", "0"], "from 1 up to 1.0 TiB, not '0'"),
                             (["load", "a", "--block", "0"], "a multiple of 4096 up to 64.0 MiB, not '0'")):
             with self.subTest(argv=argv):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# examples/cuda_infer on the fake driver, and where there is none. Its kernels are those of the source beside them.
+# examples/cuda_infer and the quickstart on the fake driver, and where there is none. The kernels are those of the
+# source beside them.
 #
 #   tests/examples/cuda_infer.sh PYTHON BUILD_DIR
 set -euo pipefail
@@ -65,3 +66,9 @@ fi
 # A kernel that faults while it starts: the request fails, the program ends all the same.
 run 1 "${fake[@]}" --fault "@kernel 20 sticky 719" "$program"
 grep -q "SGI_E_DEVICE_LOST" "$work/err" || fail "it does not say that the device is lost: $(cat "$work/err")"
+
+# The quickstart takes the same device by name.
+model=$work/model.safetensors
+printf '\x38\0\0\0\0\0\0\0%-56s12345678' '{"t":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}' >"$model"
+run 0 "${fake[@]}" "$build/examples/quickstart" "$model" --device cuda:0
+grep -q "8 bytes: 31 32 33 34 35 36 37 38$" "$work/out" || fail "quickstart shows other bytes: $(cat "$work/out")"

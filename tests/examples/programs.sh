@@ -66,6 +66,8 @@ for program in host_batch host_epoll host_threads; do
 done
 run 2 quickstart
 run 2 quickstart --bogus
+run 2 quickstart --device host
+run 2 quickstart model tensor more
 
 # -------------------------------------------------------------------------------------- nothing of anybody's is deleted
 
@@ -129,7 +131,18 @@ stop
 printf '\x38\0\0\0\0\0\0\0%-56s12345678' '{"t":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}' >model.safetensors
 run 0 quickstart model.safetensors
 grep -q "8 bytes: 31 32 33 34 35 36 37 38$" out || fail "quickstart shows other bytes: $(cat out)"
+run 0 quickstart model.safetensors t --device host:7
+grep -q "^t, U8, 8 bytes: 31" out || fail "quickstart shows other bytes: $(cat out)"
+program=quickstart
 run 1 quickstart missing.safetensors
+says "missing.safetensors: No such file or directory"
+run 1 quickstart model.safetensors cuda:0
+says "no tensor 'cuda:0' in model.safetensors$"
+run 1 quickstart --device gpu0 model.safetensors
+says "device 'gpu0'"
+printf '\x08\0\0\0\0\0\0\0{}      ' >none.safetensors
+run 1 quickstart none.safetensors
+says "no tensors in none.safetensors$"
 for command in "quickstart model.safetensors" "quickstart --help" "host_batch 3" "host_epoll" "host_threads" \
     "host_batch --help"; do
     program=${command%% *} status=0

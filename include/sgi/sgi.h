@@ -905,8 +905,8 @@ SGI_API sgi_status sgi_lease_run(sgi_runtime *rt, sgi_lease lease, sgi_run_fn fn
 
 /**
  * The lease's own stream: a CUstream on cuda, NULL on host. It is made when it is first asked for and belongs to the
- * library; what is queued there still when the model leaves is waited for. Where more than 64 leases of the runtime are in use, two
- * on one instance may share one.
+ * library; what is queued there still when the model leaves is waited for. Where more than 64 leases of the runtime
+ * are in use, two on one instance may share one.
  *
  * @return SGI_OK · SGI_E_STALE · SGI_E_INVALID · SGI_E_DEVICE · SGI_E_DEVICE_LOST · what the load failed with
  * Threads: any. Blocks: for the driver, the first time; on a lease granted EARLY until the device is open.

@@ -18,8 +18,8 @@
 # than the driver. Python 3 is for the peers, and for --fake. Takes less than 8 minutes: each step has its own time, and
 # all of them together. Models are made under TMPDIR, or /var/tmp: the disk that is measured.
 #
-# Exit status: 0 all passed; 1 a step failed, was out of time, or was skipped without being one that may; 2 usage; 3 no
-# device.
+# Exit status: 0 all passed; 1 a step failed, was out of time, was not run, or was skipped without being one that may;
+# 2 usage; 3 no device.
 set -euo pipefail
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

@@ -12,13 +12,14 @@
 
 #include "options.h"
 
-static _Noreturn void be_child(int in, int out, int (*run)(void *user), void *user)
+static _Noreturn void be_child(const char *name, int in, int out, int (*run)(void *user), void *user)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
         die("dup2: %s", strerror(errno));
     close(in);
     close(out);
+    name_part(name);
     int code = run(user);
     fflush(stdout);
     _exit(code); /* what this process made, its parent takes away */
@@ -38,7 +39,7 @@ void child_start(struct child *c, const char *name, int (*run)(void *user), void
     if (c->pid == 0) {
         close(to[1]);
         close(from[0]);
-        be_child(to[0], from[1], run, user);
+        be_child(name, to[0], from[1], run, user);
     }
     close(to[0]);
     close(from[1]);
@@ -48,19 +49,33 @@ void child_start(struct child *c, const char *name, int (*run)(void *user), void
         die("fdopen: %s", strerror(errno));
 }
 
+/* Who ended with EXIT_BAD has said why, with its name: nothing is to hide that line. */
+static _Noreturn void ended_early(struct child *c)
+{
+    int status = 0;
+    fclose(c->to);
+    if (waitpid(c->pid, &status, 0) != c->pid)
+        die("'%s' says nothing that can be read", c->name);
+    if (WIFSIGNALED(status))
+        die("'%s' was ended by signal %d", c->name, WTERMSIG(status));
+    if (WEXITSTATUS(status) != EXIT_BAD)
+        die("'%s' ended early, with %d", c->name, WEXITSTATUS(status));
+    exit(EXIT_BAD);
+}
+
 json_t *child_read(struct child *c)
 {
     json_error_t error;
     json_t      *line = json_loadf(c->from, JSON_DISABLE_EOF_CHECK, &error);
-    if (!line) /* it has said why */
-        die("'%s' ended early", c->name);
+    if (!line)
+        ended_early(c);
     return line;
 }
 
 json_t *child_turn(struct child *c)
 {
     if (fputc('\n', c->to) == EOF || fflush(c->to) != 0)
-        die("'%s' takes no more turns", c->name);
+        ended_early(c);
     return child_read(c);
 }
 

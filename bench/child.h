@@ -16,7 +16,8 @@ struct child {
 
 /* `run` has the pipes as its stdin and stdout, and its exit status is what it returns. */
 void    child_start(struct child *c, const char *name, int (*run)(void *user), void *user);
-json_t *child_read(struct child *c); /* one line; exits where there is none */
+json_t *child_read(struct child *c); /* one line; exits where there is none, and leaves the reason
+                                      * to who has said it */
 json_t *child_turn(struct child *c); /* says that it is its turn, and reads */
 void    child_end(struct child *c);  /* in the reverse order of their starts */
 

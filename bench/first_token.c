@@ -99,7 +99,7 @@ static void open_model(struct bench *b)
     mc.engine = &engine;
     mc.flags = SGI_IMAGE_FD;
     if (sgi_model_register(b->rt, &mc, &b->model, &err) != SGI_OK)
-        die("%s: %s", b->path, err.message);
+        die("register: %s", err.message);
 }
 
 static void bring_to_dram(const struct bench *b)

@@ -34,13 +34,15 @@ struct load {
 
 /* ---- set-up ---- */
 
-/* What the file holds now is what is checked from then on. */
+/* What the file holds now is what is checked from then on. A host reads it: a device's copy may be wrong. */
 static void learn_checks(struct load *l)
 {
-    sgi_error      err = SGI_ERROR_INIT;
-    sgi_model      model = session_register(l->rt, "learn", l->options->path, 0);
-    sgi_model_info info = session_info(l->rt, model);
-    sgi_lease      lease = session_acquire(l->rt, model, NULL);
+    sgi_runtime_config config = session_config(l->options->engine, 0);
+    sgi_error          err = SGI_ERROR_INIT;
+    sgi_runtime       *rt = session_open(&config);
+    sgi_model          model = session_register(rt, "learn", l->options->path, 0);
+    sgi_model_info     info = session_info(rt, model);
+    sgi_lease          lease = session_acquire(rt, model, NULL);
 
     l->checks = calloc(info.tensors_count ? info.tensors_count : 1, sizeof *l->checks);
     if (!l->checks)
@@ -48,15 +50,13 @@ static void learn_checks(struct load *l)
     for (; l->checks_count < info.tensors_count; l->checks_count++) {
         sgi_tensor        tensor = { .struct_size = sizeof tensor };
         sgi_tensor_check *check = &l->checks[l->checks_count];
-        if (sgi_model_tensor_at(l->rt, model, l->checks_count, &tensor) != SGI_OK ||
-            sgi_lease_tensor_digest(l->rt, lease, l->checks_count, &check->xxh3, &err) != SGI_OK)
+        if (sgi_model_tensor_at(rt, model, l->checks_count, &tensor) != SGI_OK ||
+            sgi_lease_tensor_digest(rt, lease, l->checks_count, &check->xxh3, &err) != SGI_OK)
             die("%s: its tensors cannot be hashed: %s", l->options->path, err.message);
         check->name = strdup(tensor.name);
     }
-    session_release(l->rt, lease);
-    session_evict(l->rt, model, SGI_TIER_DISK);
-    if (sgi_model_unregister(l->rt, model, SGI_FOREVER, &err) != SGI_OK)
-        die("unregister: %s", err.message);
+    session_release(rt, lease);
+    session_close(rt);
 }
 
 static void set_up(struct load *l, const struct options *o)
@@ -72,9 +72,9 @@ static void set_up(struct load *l, const struct options *o)
     config.dram_bytes_max = SESSION_DRAM; /* spare memory counts in it too */
     if (strcmp(o->memory, "reused") == 0)
         config.spare_bytes_max = SESSION_DRAM;
-    l->rt = session_open(&config);
     if (o->checks)
         learn_checks(l);
+    l->rt = session_open(&config);
     sgi_model_config_init(&model, sizeof model);
     model.name = "bench";
     model.path = o->path;
@@ -82,7 +82,7 @@ static void set_up(struct load *l, const struct options *o)
     model.checks = l->checks;
     model.checks_count = (uint32_t)l->checks_count;
     if (sgi_model_register(l->rt, &model, &l->model, &err) != SGI_OK)
-        die("%s: %s", o->path, err.message);
+        die("register: %s (%s)", err.message, sgi_status_name(err.code));
 }
 
 static void take_down(struct load *l)
@@ -118,8 +118,7 @@ static void once(struct load *l, bool first)
 {
     const struct options *o = l->options;
     bool                  dram = strcmp(o->from, "dram") == 0, reused = strcmp(o->memory, "reused") == 0;
-    bool                  paid = dram || (o->checks && !o->fd); /* learn_checks() had such pages */
-    bool                  uncounted = first && (dram || (reused && !paid && !o->on_line));
+    bool                  uncounted = first && (dram || (reused && !o->on_line));
     sgi_timing            t;
 
     if (uncounted) { /* the bytes come into DRAM by it, or the pages that are used again */
@@ -137,7 +136,7 @@ static void once(struct load *l, bool first)
     session_evict(l->rt, l->model, dram ? SGI_TIER_DRAM : SGI_TIER_DISK);
     if (dram != (t.tier == SGI_TIER_DRAM))
         die("the bytes came from another place than from %s", o->from);
-    put(l, &t, cpu, !reused || (first && !paid && !uncounted), before_ms);
+    put(l, &t, cpu, !reused || (first && !uncounted), before_ms);
 }
 
 static int run(const struct options *o)

@@ -10,6 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *part; /* of the program, which this process is */
+
+void name_part(const char *name)
+{
+    part = name;
+}
+
 void usage_error(const char *command, const char *format, ...)
 {
     va_list arguments;
@@ -25,7 +32,7 @@ void die(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s: ", program_invocation_short_name);
+    fprintf(stderr, "%s: %s%s", program_invocation_short_name, part ? part : "", part ? ": " : "");
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);

@@ -42,6 +42,8 @@ _Noreturn void help_done(void);
 _Noreturn void usage_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The measurement cannot be made: exits with 1. */
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From now on die() names it too: one of several processes. Borrowed. */
+void name_part(const char *name);
 
 /* For every --help that has sizes. */
 #define BYTES_HELP \

@@ -1,14 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "session.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "measure.h"
 #include "options.h"
 
-enum { POLL_US = 500, CLOSE_MS = 60000 };
+enum { POLL_US = 500, CLOSE_MS = 60000, FAILED_CLOSE_MS = 2000 };
 
 const char *const session_engines[] = { "auto", "uring", "threads", NULL };
+
+/* What die() leaves open: a device is given back by who took it, also after a failure. */
+static struct {
+    sgi_runtime *rt;
+    pid_t        pid;
+} left_open;
+
+static void close_at_exit(void)
+{
+    if (left_open.rt && left_open.pid == getpid()) /* a fork's copy is nobody's to close */
+        sgi_runtime_close(left_open.rt, FAILED_CLOSE_MS, NULL);
+}
 
 static _Noreturn void failed(const char *what, const sgi_error *err)
 {
@@ -42,12 +56,17 @@ sgi_runtime *session_open(const sgi_runtime_config *config)
     sgi_error    err = SGI_ERROR_INIT;
     if (sgi_runtime_open(config, &rt, &err) != SGI_OK)
         failed("open a runtime", &err);
+    if (!left_open.pid)
+        atexit(close_at_exit);
+    left_open.rt = rt;
+    left_open.pid = getpid();
     return rt;
 }
 
 void session_close(sgi_runtime *rt)
 {
     sgi_error err = SGI_ERROR_INIT;
+    left_open.rt = NULL;
     if (sgi_runtime_close(rt, CLOSE_MS, &err) != SGI_OK)
         failed("close the runtime", &err);
 }
@@ -62,7 +81,7 @@ sgi_model session_register(sgi_runtime *rt, const char *name, const char *path, 
     c.path = path;
     c.flags = flags;
     if (sgi_model_register(rt, &c, &model, &err) != SGI_OK)
-        failed(path, &err);
+        failed("register", &err);
     return model;
 }
 

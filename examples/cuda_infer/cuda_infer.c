@@ -283,7 +283,7 @@ static int show_file(struct demo *d, const char *path)
     sgi_status st = register_models(d, path, &err);
 
     if (st != SGI_OK)
-        return failed(path, st, &err);
+        return failed("register", st, &err);
     for (uint32_t t = 0; t < TOKENS; t++) /* any will do: [CLS], words, [SEP] */
         d->ids[t] = (t == 0 ? 101 : t == TOKENS - 1 ? 102 : 1996 + 37 * t) % d->net.vocabulary;
     return show(d);

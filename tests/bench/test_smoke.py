@@ -16,6 +16,9 @@ import tempfile
 import unittest
 
 BENCH = os.path.abspath(sys.argv.pop(1))
+BUILD = os.path.dirname(os.path.dirname(BENCH))
+ON_FAKE = [sys.executable, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fakecuda", "run"),
+           "--build", BUILD]
 HANGS = 120
 
 with open(BENCH, "rb") as bench_file:
@@ -226,6 +229,28 @@ class Smoke(unittest.TestCase):
         done = run("load", self.path, "--device", "cuda:999")
         self.assertEqual((done.returncode, done.stdout), (1, ""), done)
         self.assertIn("cuda:999: ", done.stderr)
+
+    def test_what_cannot_be_registered_is_named_once(self):
+        path = os.path.join(self.folder, "none.safetensors")
+        says = f"register: {path}: No such file or directory (SGI_E_IO)\n"
+        for command, prefix in ((["load"], ""), (["warm"], ""), (["gpu", "--device", "host:0"], "first: ")):
+            done = run(*command, path)
+            self.assertEqual((done.returncode, done.stderr), (1, f"sgi-bench: {prefix}{says}"), done)
+
+    @unittest.skipUnless(os.path.exists(os.path.join(BUILD, "tests", "fake_cuda")), "the fake driver is not built")
+    def test_a_model_larger_than_the_card_is_the_last_that_is_said(self):
+        for command, prefix in (("load", ""), ("gpu", "first: ")):
+            done = subprocess.run([*ON_FAKE, "--vram", "66M", BENCH, command, self.path, "--device", "cuda:0"],
+                                  capture_output=True, text=True, timeout=HANGS, check=False)
+            self.assertEqual(done.returncode, 1, done)  # 86: something was left on the device
+            self.assertRegex(done.stderr, rf"^sgi-bench: {prefix}acquire: [^\n]*\(SGI_E_DEVICE_MEMORY\)\n$")
+
+    @unittest.skipUnless(os.path.exists(os.path.join(BUILD, "tests", "fake_cuda")), "the fake driver is not built")
+    def test_check_values_are_those_of_the_file(self):
+        """Of a first copy that came wrong nothing is learned: what is loaded after it is right."""
+        done = subprocess.run([*ON_FAKE, "--fault", "@copy 1 corrupt", BENCH, "load", self.path, "--device", "cuda:0",
+                               "--checks"], capture_output=True, text=True, timeout=HANGS, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
 
     def test_load_from_dram_reads_nothing(self):
         lines, _ = self.lines("load", self.path, "--from", "dram", "--repeat", "2")

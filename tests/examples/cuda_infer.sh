@@ -47,7 +47,7 @@ run 2 "${fake[@]}" --without cuLaunchKernel "$program"
 says "lacks functions"
 
 run 1 "${fake[@]}" "$program" "$work/none"
-says "No such file"
+says "register: $work/none: No such file"
 run 0 "${fake[@]}" "$program"
 grep -q "^layer 5 " "$work/out" && grep -q "from DRAM" "$work/out" || fail "it shows no layers: $(cat "$work/out")"
 (($(grep -c "0 bytes, 0 instances, context: none" "$work/out") == 2)) || fail "it is not zero twice: $(cat "$work/out")"

@@ -86,6 +86,8 @@ static void configure(void)
         .checkpoint = getenv("FAKECUDA_CHECKPOINT"),
         .log = log && *log ? fopen(log, "ae") : NULL,
     };
+    if (fc_config.foreign_bytes > fc_config.vram) /* what is free is the difference */
+        fc_config.foreign_bytes = fc_config.vram;
     if (fc_config.devices > DEVICES_MAX)
         fc_config.devices = DEVICES_MAX;
     fc_faults_read();

@@ -14,7 +14,7 @@
 
 #include "internal.h"
 
-enum { RULES_MAX = 64, LINE_MAX = 256 };
+enum { RULES_MAX = 64, LINE_MAX = 256, EXIT_USAGE = 2 };
 
 enum which { WHICH_NTH, WHICH_FROM, WHICH_EACH, WHICH_PERCENT };
 enum doing { DO_ERROR, DO_STICKY, DO_DELAY, DO_HANG, DO_ABORT, DO_KILL, DO_CORRUPT };
@@ -117,7 +117,7 @@ static void arm_or_end(const char *line)
     if (!why)
         return;
     refuse(line, why);
-    abort(); /* a test that runs without the fault it asked for would pass */
+    _exit(EXIT_USAGE); /* a test that runs without the fault it asked for would pass */
 }
 
 void fc_faults_read(void)
@@ -132,12 +132,19 @@ void fc_faults_read(void)
     FILE *file = path && *path ? fopen(path, "re") : NULL;
     if (path && *path && !file) {
         fprintf(stderr, "fakecuda: no plan of faults %s\n", path);
-        abort();
+        _exit(EXIT_USAGE);
     }
     while (file && fgets(line, sizeof line, file))
         arm_or_end(line);
     if (file)
         fclose(file);
+}
+
+/* As soon as the library is loaded, and not only at the first call, which may never come. `run` loads it for that. */
+__attribute__((constructor)) static void check_plan(void)
+{
+    fc_faults_read();
+    rule_count = 0; /* armed by the first call, with what is in the environment then */
 }
 
 static bool is_now(const struct rule *rule, unsigned counted)

@@ -8,6 +8,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -156,6 +157,47 @@ class Command(Case):
             with open(log, encoding="utf-8") as f:
                 self.assertRegex(f.read(), r"^\d+ cuInit 1: error 999 \(seed 5\)\n$")
 
+    def test_what_a_killed_one_left_is_removed_when_nobody_uses_it(self):
+        script = "echo $FAKECUDA_STATE; read line; echo $line"
+        argv = [RUN, "--build", options.build, "sh", "-c", script]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+            state = first.stdout.readline().strip()
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait()
+            self.assertEqual(on_fake("true").returncode, 0)
+            self.assertTrue(os.path.isdir(state))  # its command is still there
+            first.stdin.write("over\n")
+            first.stdin.flush()
+            self.assertEqual(first.stdout.read(), "over\n")
+        with subprocess.Popen([RUN, "--build", options.build, "sh", "-c", script], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as second:
+            other = second.stdout.readline().strip()
+            self.assertFalse(os.path.exists(os.path.dirname(state)))
+            self.assertEqual(on_fake("true").returncode, 0)
+            self.assertTrue(os.path.isdir(other))  # of one that runs
+            second.communicate("over\n")
+        self.assertFalse(os.path.exists(os.path.dirname(other)))
+
+    def test_a_process_in_the_ledger_holds_a_folder_too(self):
+        init = "import ctypes as c, os, sys; d = c.CDLL('libcuda.so.1'); d.cuInit(0); os.closerange(3, 64); " \
+               "print(os.environ['FAKECUDA_STATE'], flush=True); sys.stdin.read()"
+        with subprocess.Popen([RUN, "--build", options.build, "--", sys.executable, "-c", init], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as first:
+            state = first.stdout.readline().strip()
+            os.kill(first.pid, signal.SIGKILL)
+            first.wait()
+            self.assertEqual(on_fake("true").returncode, 0)
+            self.assertTrue(os.path.isdir(state))
+            first.communicate("")
+        self.assertEqual(on_fake("true").returncode, 0)
+        self.assertFalse(os.path.exists(state))
+
+    def test_what_others_hold_is_no_more_than_there_is(self):
+        retain = "import ctypes as c, sys; d = c.CDLL('libcuda.so.1'); d.cuInit(0); h = c.c_void_p(); " \
+                 "print(d.cuDevicePrimaryCtxRetain(c.byref(h), 0))"
+        done = on_fake("--vram", "1G", "--foreign", "2G", "--", sys.executable, "-c", retain)
+        self.assertEqual((done.returncode, done.stdout), (0, "2\n"), done)
+
     def test_leaks_are_counted_or_not(self):
         leak = "import ctypes as c; d = c.CDLL('libcuda.so.1'); d.cuInit(0); h = c.c_void_p(); " \
                "d.cuDevicePrimaryCtxRetain(c.byref(h), 0)"
@@ -173,6 +215,10 @@ class Arguments(Case):
                            (["--devices", "17", "true"], "--devices 17: there may be 0 to 16"),
                            (["--devices", "two", "true"], "invalid int value: 'two'"),
                            (["--vram", "lots", "true"], "'lots' is no number of bytes"),
+                           (["--vram", "99999999999999999999G", "true"], "is more than 1024T"),
+                           (["--vram", "1025T", "true"], "'1025T' is more than 1024T"),
+                           (["--fault", "cuInti 1 hang", "echo"], "fault 'cuInti 1 hang': no such call"),
+                           (["--fault", "@copy 1 error 700", "echo"], "ends well or sticky"),
                            (["--driver", "1", "true"], "--driver 1: a driver from 535 on"),
                            (["--faults", "/nowhere", "true"], "--faults /nowhere: there is no such file"),
                            (["--without", "cuNothing", "true"], "--without cuNothing: the driver does not have it"),
@@ -180,15 +226,15 @@ class Arguments(Case):
                            (["/nowhere"], "/nowhere: No such file or directory")):
             with self.subTest(argv=argv):
                 done = on_fake(*argv)
-                self.assertNotEqual(done.returncode, 0)
-                self.assertEqual(done.stdout, "")
+                self.assertEqual((done.returncode, done.stdout), (2, ""))
                 self.assertIn(says, done.stderr.splitlines()[-1])
                 self.assertNotIn("Traceback", done.stderr)
 
     def test_a_folder_that_is_no_build(self):
         with tempfile.TemporaryDirectory() as folder:
             done = run("--build", folder, "true")
-        self.assertIn("has no libcuda.so.1: build it", done.stderr)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("has no libcuda.so.1: build it (cmake --preset release && cmake --build", done.stderr)
 
     def test_help(self):
         done = run("--help")

@@ -4,67 +4,129 @@
 #
 #   tests/gpu/run.sh [options]
 #
-#   --out FOLDER     where results.json, results.md and what each step said go (build/gpu)
+#   --out FOLDER     where results.json, results.md and what each step said (said/) go (build/gpu)
 #   --build FOLDER   what was built (build/release)
 #   --only STEP      this step alone; may be given several times (--list names them)
-#   --bytes BYTES    size of the model that is measured with (2G)
+#   --bytes BYTES    size of the model that is measured with (2G), from 1M to 1T
 #   --model FILE     a BERT encoder in safetensors: for cuda_infer beside the random one, and for sgi load --digest
-#   --seconds N      for all steps together (460)
+#   --seconds N      for all steps together (460), at least 1
 #   --list           names the steps
 #   --fake           all of it on tests/fakecuda, with small sizes: that the suite itself works. Its figures are worth
-#                    nothing and are not written
+#                    nothing and are not written: what steps said is in --out (gpu_fake in the build's folder)
 #
 # Needs bash, coreutils, awk and what was built: tests/gpu/pack.sh makes a folder of it for a machine that has no more
 # than the driver. Python 3 is for the peers, and for --fake. Takes less than 8 minutes: each step has its own time, and
 # all of them together. Models are made under TMPDIR, or /var/tmp: the disk that is measured.
 #
-# Exit status: 0 all passed; 1 a step failed, was out of time, or was skipped without being one that may; 2 usage; 3 no
-# device.
+# Exit status: 0 all passed; 1 a step failed, was out of time, was not run, or was skipped without being one that may;
+# 2 usage; 3 no device.
 set -euo pipefail
 
 tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=$tree/build/release
-out=$tree/build/gpu
-bytes=2G
+out=
+bytes=$((2 << 30))
 model=
 fake=0
 only=()
 deadline_s=460
 
-# name, seconds at most, what it shows. Tests before figures, and what takes longest last.
+# name, seconds at most, the program of the build that it needs, what it shows. Tests before figures, and what takes
+# longest last.
 steps=(
-    "driver 60 what the library relies on of a driver"
-    "device 60 the device table, alike for host and cuda"
-    "kernels 40 our kernels against plain C"
-    "loads 90 tensors read back are the file's"
-    "zero 60 an idle model leaves the device, as NVML sees it"
-    "fault 40 a kernel that faults"
-    "infer 40 cuda_infer: layers compute while weights arrive"
-    "bench 150 a model's way onto the device beside its ceilings"
-    "peers 150 other loaders in turn with libsgi"
-    "probe 200 what the card, its driver and the machine do"
+    "driver 60 tests/conformance_cuda_driver what the library relies on of a driver"
+    "device 60 tests/conformance_device the device table, alike for host and cuda"
+    "kernels 40 tests/gpu_kernels our kernels against plain C"
+    "loads 90 tests/gpu_loads tensors read back are the file's"
+    "zero 60 tests/gpu_zero an idle model leaves the device, as NVML sees it"
+    "fault 40 tests/gpu_fault a kernel that faults"
+    "infer 40 examples/cuda_infer cuda_infer: layers compute while weights arrive"
+    "bench 150 bench/sgi-bench a model's way onto the device beside its ceilings"
+    "peers 150 bench/sgi-bench other loaders in turn with libsgi"
+    "probe 200 bench/gpu_probe what the card, its driver and the machine do"
 )
 may_skip=" peers "
 
+# bench/gpu.sh is this script under its own name, with some of the steps (figures_only).
+if [[ -n ${figures_only:-} ]]; then
+    steps=("${steps[@]: -3}")
+fi
+
+# comments FILE FROM TO: what its comments say between two lines that match.
+comments()
+{
+    sed -n "/$2/,/$3/{/^#/s/^# \{0,1\}//p}" "$1"
+}
+
 usage()
 {
-    sed -n '3,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    if [[ -n ${figures_only:-} ]]; then
+        comments "$0" '^# What' '^set '
+        echo
+        comments "${BASH_SOURCE[0]}" '^#   --out' '^set '
+    else
+        comments "${BASH_SOURCE[0]}" '^# Everything' '^set '
+    fi
 }
 
 wrong()
 {
-    printf 'run.sh: %s\n' "$*" >&2
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 2
 }
 
 list_steps()
 {
+    local step name text
+
+    for step in "${steps[@]}"; do
+        read -r name _ _ text <<<"$step"
+        printf '%-8s %s\n' "$name" "$text"
+    done
+}
+
+# ----------------------------------------------------------------------------------------------------------- arguments
+
+# All of them are looked at before anything is run: what is wrong is one sentence, and 2.
+
+take_step()
+{
     local step
 
     for step in "${steps[@]}"; do
-        read -r name _ text <<<"$step"
-        printf '%-8s %s\n' "$name" "$text"
+        if [[ ${step%% *} == "$1" ]]; then
+            only+=("$1")
+            return
+        fi
     done
+    wrong "there is no step '$1' (--list names them)"
+}
+
+take_seconds()
+{
+    [[ $1 =~ ^[0-9]{1,5}$ ]] && ((10#$1 > 0)) || wrong "--seconds takes a number from 1 to 99999, not '$1'"
+    deadline_s=$((10#$1))
+}
+
+take_bytes()
+{
+    local letters=KMGT number unit shift=0
+
+    [[ $1 =~ ^([0-9]{1,13})([KMGT](iB)?)?$ ]] || wrong "--bytes takes bytes (2M is 2 MiB, as is 2MiB), not '$1'"
+    number=$((10#${BASH_REMATCH[1]}))
+    unit=${BASH_REMATCH[2]:0:1}
+    if [[ -n $unit ]]; then
+        letters=${letters%%"$unit"*}
+        shift=$((10 * (${#letters} + 1)))
+    fi
+    ((number <= 1 << (40 - shift) && number << shift >= 1 << 20)) || wrong "--bytes takes from 1M to 1T, not '$1'"
+    bytes=$((number << shift))
+}
+
+take_model()
+{
+    [[ -f $1 && -r $1 ]] || wrong "--model $1: there is no such file, or it cannot be read"
+    model=$(realpath -- "$1")
 }
 
 while (($#)); do
@@ -74,16 +136,10 @@ while (($#)); do
         case $1 in
         --out) out=$2 ;;
         --build) build=$2 ;;
-        --bytes) bytes=$2 ;;
-        --model) model=$(realpath -- "$2") ;;
-        --seconds)
-            [[ $2 =~ ^[0-9]{1,5}$ ]] || wrong "--seconds takes a number, not '$2'"
-            deadline_s=$2
-            ;;
-        --only)
-            [[ " $(list_steps | awk '{ print $1 }' | tr '\n' ' ') " == *" $2 "* ]] || wrong "there is no step '$2'"
-            only+=("$2")
-            ;;
+        --bytes) take_bytes "$2" ;;
+        --model) take_model "$2" ;;
+        --seconds) take_seconds "$2" ;;
+        --only) take_step "$2" ;;
         esac
         shift
         ;;
@@ -94,20 +150,63 @@ while (($#)); do
     esac
     shift
 done
-[[ -x $build/bench/gpu_probe && -x $build/tests/gpu_loads ]] ||
-    wrong "'$build' has no bench/gpu_probe and tests/gpu_loads: build them, or say --build FOLDER"
-build=$(cd "$build" && pwd)
+
+is_wanted()
+{
+    ((${#only[@]} == 0)) || [[ " ${only[*]} " == *" $1 "* ]]
+}
+
+check_build()
+{
+    local step name program
+
+    [[ -x $build/bench/gpu_probe ]] || wrong "'$build' has no bench/gpu_probe: build it, or say --build FOLDER"
+    for step in "${steps[@]}"; do
+        read -r name _ program _ <<<"$step"
+        ! is_wanted "$name" || [[ -x $build/$program ]] ||
+            wrong "'$build' has no $program for '$name': build it, or say --build FOLDER"
+    done
+    [[ -z $model || -x $build/bin/sgi ]] || wrong "'$build' has no bin/sgi for --model: build it, or say --build FOLDER"
+    build=$(cd "$build" && pwd)
+}
+
+check_fake()
+{
+    command -v "$python" >/dev/null || wrong "--fake needs Python 3, and there is no $python"
+    [[ -e $build/tests/fake_cuda/libcuda.so.1 ]] ||
+        wrong "'$build' has no tests/fake_cuda/libcuda.so.1 for --fake: build it, or say --build FOLDER"
+}
+
+# Hours later is too late to find that nothing can be kept there.
+make_out()
+{
+    local try
+
+    mkdir -p -- "$out/said" 2>/dev/null && try=$(mktemp "$out/said/try.XXXXXX" 2>/dev/null) ||
+        wrong "--out $out: nothing can be written there"
+    rm -f -- "$try"
+    out=$(cd "$out" && pwd)
+}
+
+python=${SGI_TEST_PYTHON:-python3}
+check_build
+((!fake)) || check_fake
+if [[ -z $out ]]; then
+    out=$tree/build/gpu
+    ((!fake)) || out=$build/gpu_fake
+fi
+make_out
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/sgi-gpu.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
-said=$work/said
-mkdir -p "$said" "$work/tmp"
+said=$out/said
+mkdir "$work/tmp"
 export TMPDIR=$work/tmp
 
-driver=() python=${SGI_TEST_PYTHON:-python3} rounds=5 probe_options=(--bytes 8G)
+driver=() rounds=5 probe_options=(--bytes 8G)
 if ((fake)); then
     driver=("$python" "$tree/tests/fakecuda/run" --build "$build" --vram 2G)
-    bytes=16M rounds=1 probe_options=(--only driver)
+    bytes=$((16 << 20)) rounds=1 probe_options=(--only driver)
 fi
 
 # ---------------------------------------------------------------------------------------------------------------- steps
@@ -124,13 +223,14 @@ step_loads()
 {
     "${driver[@]}" "$build/tests/gpu_loads" || return
     [[ -n $model ]] || return 0
-    digests cuda:0 >"$TMPDIR/device" && digests host:0 >"$TMPDIR/host" && cmp "$TMPDIR/device" "$TMPDIR/host"
+    digests cuda:0 >"$said/loads.device" && digests host:0 >"$said/loads.host" &&
+        cmp "$said/loads.device" "$said/loads.host"
 }
 
 digests()
 {
-    "${driver[@]}" "$build/bin/sgi" load "$model" --device "$1" --digest >"$TMPDIR/said" || return
-    grep -E '^ *[0-9a-f]{16} ' "$TMPDIR/said"
+    "${driver[@]}" "$build/bin/sgi" load "$model" --device "$1" --digest >"$said/loads.sgi" || return
+    grep -E '^ *[0-9a-f]{16} ' "$said/loads.sgi"
 }
 
 # It ends with 2 where it has no device.
@@ -160,8 +260,7 @@ step_peers()
     ((!fake)) || { echo "there are no peers for a fake driver" && return 77; }
     command -v "$python" >/dev/null || { echo "there is no Python here" && return 77; }
     needs_loads || return 77
-    "$python" "$tree/bench/gpu_peers.py" "$build/bench/sgi-bench" --bytes "$(numfmt --from=iec "$bytes")" \
-        --rounds "$rounds"
+    "$python" "$tree/bench/gpu_peers.py" "$build/bench/sgi-bench" --bytes "$bytes" --rounds "$rounds"
 }
 
 # ------------------------------------------------------------------------------------------------------------- running
@@ -182,11 +281,11 @@ run_step()
 
     left=$((deadline_s - SECONDS))
     ((most < left)) || most=$left
+    printf '%-8s ' "$name"
     if ((most < 2)); then
-        printf '%s|not run|-|0|the time of all steps together is over\n' "$name" >>"$work/steps"
+        end_step "$name" "not run" - 0 "of the $deadline_s seconds for all steps together too little is left"
         return
     fi
-    printf '%-8s ' "$name"
     # A shell of its own, so that all that it starts can be ended.
     (
         declare -p driver build tree said python bytes rounds probe_options model fake >"$work/variables"
@@ -201,11 +300,29 @@ run_step()
     esac
     last=$(cat "$said/$name" "$said/$name.err" | awk '!/^{/ && NF { line = $0 } END { print line }' | plain)
     [[ $ended != passed ]] || last=
-    printf '%-12s %3d s  %s\n' "$ended" "$((SECONDS - start))" "$last"
-    printf '%s|%s|%s|%s|%s\n' "$name" "$ended" "$status" "$((SECONDS - start))" "$last" >>"$work/steps"
+    end_step "$name" "$ended" "$status" "$((SECONDS - start))" "$last"
     if [[ $ended == failed || $ended == "out of time" ]]; then
-        tail -n 30 "$said/$name.err" "$said/$name" >&2
+        tail -qn 30 "$said/$name" "$said/$name.err" >&2
+        echo "all that it said: $said/$name, $said/$name.err" >&2
     fi
+}
+
+end_step()
+{
+    printf '%-12s %3d s  %s\n' "$2" "$4" "$5"
+    printf '%s|%s|%s|%s|%s\n' "$@" >>"$work/steps"
+}
+
+# Of a run before this one, and of no other: the folder is its user's.
+forget()
+{
+    local step name
+
+    for step in "${steps[@]}"; do
+        name=${step%% *}
+        rm -f -- "$said/$name" "$said/$name.err" "$said/$name.status" "$said/$name".{device,host,sgi}
+    done
+    ((fake)) || rm -f -- "$out/results.json" "$out/results.md"
 }
 
 # ------------------------------------------------------------------------------------------------------------- results
@@ -289,8 +406,6 @@ write_markdown()
 
 write_results()
 {
-    mkdir -p "$out/said"
-    cp -f "$said"/* "$out/said/"
     write_json >"$out/results.json"
     write_markdown >"$out/results.md"
     echo "$out/results.json, $out/results.md"
@@ -301,24 +416,28 @@ write_results()
 there=0
 "${driver[@]}" "$build/bench/gpu_probe" --only driver >"$work/driver.json" 2>"$work/driver.err" || there=$?
 if ((there != 0)); then
-    printf 'run.sh: no CUDA device can be used here: %s\n' \
-        "$(sed -n 's/.*"reason": *"\([^"]*\)".*/\1/p' "$work/driver.json" | tail -n 1)" >&2
+    why=$(sed -n 's/.*"reason": *"\([^"]*\)".*/\1/p' "$work/driver.json" | tail -n 1)
+    [[ -n $why ]] || why=$(awk 'NF { line = $0 } END { print line }' "$work/driver.err")
+    printf '%s: no CUDA device can be used here: %s\n' "${0##*/}" "${why:-gpu_probe ends with $there}" >&2
     exit 3
 fi
 
+forget
 : >"$work/steps"
 for step in "${steps[@]}"; do
     read -r name seconds _ <<<"$step"
-    if ((${#only[@]} == 0)) || [[ " ${only[*]} " == *" $name "* ]]; then
-        run_step "$name" "$seconds"
-    fi
+    ! is_wanted "$name" || run_step "$name" "$seconds"
 done
 
 bad=$(awk -F'|' -v may="$may_skip" \
-    '$2 != "passed" && !($2 == "skipped" && index(may, " " $1 " "))' "$work/steps" | wc -l)
+    '$2 != "passed" && !($2 == "skipped" && index(may, " " $1 " ")) { printf "%s%s", (n++ ? ", " : ""), $1 }' \
+    "$work/steps")
 if ((fake)); then
     echo "on the fake driver: its figures say nothing, and are not written"
 else
     write_results
 fi
-((bad == 0))
+if [[ -n $bad ]]; then
+    echo "${0##*/}: not all is as it should be: $bad" >&2
+    exit 1
+fi

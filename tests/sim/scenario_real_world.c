@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "sim/scenario_real.h"
+#include "support/fake_cuda.h"
 
 static const struct {
     uint8_t op;       /* enum test_place_op */
@@ -230,6 +231,12 @@ static void fail(struct real *x, const struct step *step, bool fails)
             swap_file(m, WORKS);
         if (fails)
             swap_file(m, (uint8_t)what);
+        return;
+    }
+    if (what == WORK_MEMORY && x->scenario->cuda) { /* the device's: there is host memory */
+        fake.fakecuda_faults_clear();
+        if (fails)
+            fake_cuda_fault("cuMemCreate * error 2");
         return;
     }
     for (uint32_t w = 0; w < WORKS; w++) /* of one op only one way to fail at a time */

@@ -9,6 +9,9 @@
  * begins when the result of the last was taken in. So both cores see the same events in the same order, and what is
  * compared needs no tolerance.
  *
+ * The devices are hosts, or with scenario_on_cuda() those of the fake CUDA driver. There loads wait for contexts and
+ * starts for loads; in the test place they wait before they begin, so that they go on in an order.
+ *
  * A step that does not apply (a release of a lease that is not there) does nothing in both: a scenario from which steps
  * are left out is a scenario, which is how one that fails is made short.
  */

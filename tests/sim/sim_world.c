@@ -644,10 +644,30 @@ static void copy_ended(struct sim *s, struct world_model *m, struct world_instan
     m->spoiled = copied && i->prefix != DONE;
 }
 
+static bool is_held(const struct sim *s, const struct world_op *op)
+{
+    for (uint32_t n = 0; n < s->held_count; n++)
+        if (s->held[n] == op)
+            return true;
+    return false;
+}
+
+/* With its load, before it has called out: where callbacks are held it is not. */
+static void start_fails(struct sim *s, struct world_op *start)
+{
+    if (!start || (!start->at_gate && !is_held(s, start)))
+        return;
+    unschedule(s, start);
+    start->at_gate = false;
+    sim__queue(s, &(struct queued){ .at = s->now, .kind = Q_RESULT, .op = start });
+}
+
 /* A load or a prefix ended. A start that waits at the gate waits for its load, too: not for one that has failed. */
 static void filled(struct sim *s, struct world_instance *i)
 {
-    if (i->load == FAILED || s->host)
+    if (s->host && i->own && i->load == FAILED && !i->begun)
+        start_fails(s, find_op(s, SGI__ACT_START_ENGINE, i->id));
+    else if (i->load == FAILED || s->host)
         leave_gate(s, find_op(s, SGI__ACT_START_ENGINE, i->id), MS(2));
     start_counts(s, i);
     sim__rests(s, i);

@@ -164,6 +164,14 @@ void test_place_wait_running(struct test_place *tp, uint32_t count)
     pthread_mutex_unlock(&tp->mutex);
 }
 
+uint32_t test_place_is_running(struct test_place *tp)
+{
+    pthread_mutex_lock(&tp->mutex);
+    uint32_t running = tp->live ? tp->live->running + tp->telling : 0;
+    pthread_mutex_unlock(&tp->mutex);
+    return running;
+}
+
 bool test_place_quiet(struct test_place *tp, uint32_t blocked)
 {
     pthread_mutex_lock(&tp->mutex);

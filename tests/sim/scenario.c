@@ -23,6 +23,45 @@ uint32_t scenario_device_units(const struct scenario *s, uint32_t device)
     return s->devices[device] ? s->devices[device] : 100;
 }
 
+/* Memory of a cuda device comes in pages of 2 MiB. */
+uint64_t scenario_bytes(const struct scenario *s, uint32_t units)
+{
+    return (uint64_t)units << (s->cuda ? 21 : 16);
+}
+
+/* There cannot be, on a cuda device:
+ *
+ * - an engine's prefix, which is bytes of an image in host memory: who has one is refused when it is registered;
+ * - a device that is lost, or comes back: what the driver has lost stays lost until the process ends, with all of its
+ *   devices (tests/cuda/test_cuda_lost.c).
+ *
+ * A story that was written down expects what follows from each of its steps; a seed's expects nothing. */
+static bool is_on_cuda(const struct step *step)
+{
+    bool of_prefix = step->kind >= STEP_HOLD && step->kind <= STEP_MEND && step->what == WORK_PREFIX;
+    return !of_prefix && step->kind != STEP_LOSE_DEVICE && step->kind != STEP_DEVICE_BACK;
+}
+
+bool scenario_on_cuda(const struct scenario *s, struct scenario *out)
+{
+    uint32_t count = 0;
+    bool     whole = true, expects = false;
+
+    *out = *s;
+    out->cuda = true;
+    memset(out->steps, 0, sizeof out->steps);
+    for (uint32_t m = 0; m < MODELS_MAX; m++)
+        out->models[m].prefix = false;
+    for (uint32_t n = 0; n < STEPS_MAX && s->steps[n].kind != STEP_END; n++) {
+        expects = expects || s->steps[n].kind == STEP_EXPECT;
+        if (is_on_cuda(&s->steps[n]))
+            out->steps[count++] = s->steps[n];
+        else
+            whole = false;
+    }
+    return whole || !expects;
+}
+
 bool scenario_cancels(const struct scenario *s, int32_t want)
 {
     for (uint32_t n = 0; n < STEPS_MAX && s->steps[n].kind != STEP_END; n++)

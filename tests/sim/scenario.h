@@ -9,6 +9,9 @@
  * begins when the result of the last was taken in. So both cores see the same events in the same order, and what is
  * compared needs no tolerance.
  *
+ * The devices are hosts, or with scenario_on_cuda() those of the fake CUDA driver. There loads wait for contexts and
+ * starts for loads; in the test place they wait before they begin, so that they go on in an order.
+ *
  * A step that does not apply (a release of a lease that is not there) does nothing in both: a scenario from which steps
  * are left out is a scenario, which is how one that fails is made short.
  */
@@ -21,7 +24,7 @@
 
 #include <sgi/sgi.h>
 
-enum { MODELS_MAX = 6, DEVICES_MAX = 2, WANTS_MAX = 32, STEPS_MAX = 112, UNIT = 64 * 1024 };
+enum { MODELS_MAX = 6, DEVICES_MAX = 2, WANTS_MAX = 32, STEPS_MAX = 112 };
 
 #define ANY   (-1)         /* no device in particular */
 #define NOW   SGI_IDLE_NOW /* for idle_ms */
@@ -126,6 +129,7 @@ struct scenario {
     uint32_t              dram;                 /* units; 0: none */
     uint32_t              requests_max, loads_max, linger_ms, starve_ms, backoff_ms, backoff_max_ms; /* 0: defaults */
     bool                  any_order; /* how many end how does not depend on who comes first */
+    bool                  cuda;      /* its devices are cuda: by scenario_on_cuda() */
     struct scenario_model models[MODELS_MAX];
     struct step           steps[STEPS_MAX];
 };
@@ -239,6 +243,9 @@ enum { BACK_MAX = 2 * WORKS * MODELS_MAX + DEVICES_MAX + 2 + 3 * WANTS_MAX };
 uint32_t scenario_models(const struct scenario *s);
 uint32_t scenario_devices(const struct scenario *s);
 uint32_t scenario_device_units(const struct scenario *s, uint32_t device);
+uint64_t scenario_bytes(const struct scenario *s, uint32_t units);
+/* The same on cuda devices, without what there cannot be. false: that is what it is about. */
+bool scenario_on_cuda(const struct scenario *s, struct scenario *out);
 /* Whether somebody asks by sgi_model_acquire_wait(), which takes what is there before it queues. Else one of those who
  * queue, in one of their ways. They must all come to the same. */
 bool scenario_waits(const struct scenario *s, const struct step *ask);
@@ -251,10 +258,15 @@ uint32_t scenario_give_back(const struct progress *p, struct step steps[BACK_MAX
 
 /* ---- who carries one out ---- */
 
+/* What a model's weights take, in host memory and on a device with memory of its own. */
+struct scenario_image {
+    uint64_t bytes, device_bytes;
+};
+
 struct executor {
     const char *name;
-    /* image_bytes: of each model; written by the real one, which knows what its files need, and read by the other. */
-    void *(*begin)(const struct scenario *s, uint64_t image_bytes[MODELS_MAX]);
+    /* images: of each model; written by the real one, which knows what its files need, and read by the other. */
+    void *(*begin)(const struct scenario *s, struct scenario_image images[MODELS_MAX]);
     /* What the call said; NOTHING where it did not apply or says nothing. Returns when all is quiet. */
     int64_t (*step)(void *executor, const struct step *step);
     void (*observe)(void *executor, struct seen *seen); /* everything but `said` */

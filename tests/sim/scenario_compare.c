@@ -244,13 +244,13 @@ static bool give_back(struct pair *p)
 /* Worlds that disagree are not taken apart: what they hold is not what one of them thinks. */
 bool scenario_agrees(const struct scenario *s, FILE *out)
 {
-    static struct pair p;
-    uint64_t           image_bytes[MODELS_MAX] = { 0 };
-    bool               good = true;
+    static struct pair    p;
+    struct scenario_image images[MODELS_MAX] = { 0 };
+    bool                  good = true;
 
     p = (struct pair){ .s = s, .out = out };
-    p.real = scenario_real.begin(s, image_bytes);
-    p.sim = scenario_simulated.begin(s, image_bytes);
+    p.real = scenario_real.begin(s, images);
+    p.sim = scenario_simulated.begin(s, images);
     look(&p);
     good = same_seen(&p);
     for (; p.at < STEPS_MAX && s->steps[p.at].kind != STEP_END && good; p.at += good)

@@ -107,11 +107,11 @@ static uint32_t ended_in(const struct seen *seen, sgi_status status)
     return count;
 }
 
-static void simulate(const struct scenario *s, uint64_t image_bytes[MODELS_MAX], struct seen *seen)
+static void simulate(const struct scenario *s, struct scenario_image images[MODELS_MAX], struct seen *seen)
 {
     struct step     back[BACK_MAX];
     struct progress so_far = { 0 };
-    void           *sim = scenario_simulated.begin(s, image_bytes);
+    void           *sim = scenario_simulated.begin(s, images);
 
     for (uint32_t n = 0; n < STEPS_MAX && s->steps[n].kind != STEP_END; n++) {
         const struct step *step = &s->steps[n];
@@ -156,16 +156,16 @@ static bool as_many(struct crowd *c, const struct seen *sim, const struct seen *
 
 bool scenario_crowd(const struct scenario *s, uint64_t seed, FILE *out)
 {
-    static struct seen by_sim, by_real;
-    uint64_t           image_bytes[MODELS_MAX] = { 0 };
-    struct step        back[BACK_MAX];
-    struct crowd      *c = calloc(1, sizeof *c);
+    static struct seen    by_sim, by_real;
+    struct scenario_image images[MODELS_MAX] = { 0 };
+    struct step           back[BACK_MAX];
+    struct crowd         *c = calloc(1, sizeof *c);
 
     if (!c)
         abort();
     c->s = s;
     c->out = out;
-    c->x = real_begin(s, false, seed, image_bytes);
+    c->x = real_begin(s, false, seed, images);
     for (uint32_t n = 0; n < STEPS_MAX && s->steps[n].kind != STEP_END; n++)
         take(c, &s->steps[n]);
     take_batch(c);
@@ -177,7 +177,7 @@ bool scenario_crowd(const struct scenario *s, uint64_t seed, FILE *out)
     real_observe(c->x, &by_real);
     bool good = all_has_ended(c, &by_real);
     if (good && s->any_order) {
-        simulate(s, image_bytes, &by_sim);
+        simulate(s, images, &by_sim);
         good = as_many(c, &by_sim, &by_real);
     }
     if (good)

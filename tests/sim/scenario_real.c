@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "support/fake_cuda.h"
 
 /* ---- files: made once, for they do not change ---- */
 
@@ -22,10 +23,19 @@ static struct {
     } at[FILES_MAX];
 } files;
 
-/* Of a model alone, with room for what stands before its weights: an image of it fits into its units. */
-static struct test_file *file_for(uint32_t model, uint32_t units)
+/* Of a model alone, with room for what stands before its weights: an image of it fits into its units. On a cuda device
+ * they are what they take in pages: there the last one is nearly empty, so that less is read, and what a model takes in
+ * host memory is another number. */
+static uint64_t weights_of(const struct scenario *s, uint32_t model)
 {
-    char name[64];
+    uint32_t units = s->models[model].units;
+    return s->cuda ? scenario_bytes(s, units - 1) + 131072 - model : scenario_bytes(s, units) - 16384 - model;
+}
+
+static struct test_file *file_for(const struct scenario *s, uint32_t model)
+{
+    uint32_t units = s->models[model].units;
+    char     name[64];
 
     if (!files.made)
         test_folder_make(&files.folder);
@@ -38,7 +48,7 @@ static struct test_file *file_for(uint32_t model, uint32_t units)
     files.at[files.count].model = model;
     files.at[files.count].units = units;
     snprintf(name, sizeof name, "m%u-%u.safetensors", model, units);
-    test_file_make_one(&files.at[files.count].file, &files.folder, name, (uint64_t)units * UNIT - 16384 - model);
+    test_file_make_one(&files.at[files.count].file, &files.folder, name, weights_of(s, model));
     return &files.at[files.count++].file;
 }
 
@@ -89,12 +99,12 @@ static void set_engine(struct real_model *m, const struct scenario_model *spec)
     m->engine.table.call = scenario_call;
     m->engine.prepared_bytes = UINT64_C(1) << 20;
     m->engine.no_wait = m->x->stepped; /* its start is over before the next thing begins, as in the simulator */
-    m->engine.look = !m->x->stepped;
-    m->engine.in_start = m->x->stepped ? note_stage : NULL; /* for GROW, which is no step of a crowd's */
+    m->engine.look = !m->x->stepped && !m->x->scenario->cuda; /* the host does not see that memory */
+    m->engine.in_start = m->x->stepped ? note_stage : NULL;   /* for GROW, which is no step of a crowd's */
     m->engine.user = m;
 }
 
-static void add_model(struct real *x, uint32_t n, uint64_t *image_bytes)
+static void add_model(struct real *x, uint32_t n, struct scenario_image *image)
 {
     const struct scenario_model *spec = &x->scenario->models[n];
     struct real_model           *m = &x->models[n];
@@ -105,7 +115,7 @@ static void add_model(struct real *x, uint32_t n, uint64_t *image_bytes)
 
     m->x = x;
     m->broken = WORKS;
-    m->file = file_for(n, spec->units);
+    m->file = file_for(x->scenario, n);
     set_engine(m, spec);
     sgi_tensor_check check = { "w",
                                test_xxh3(m->file->data + m->file->data_offset, m->file->bytes - m->file->data_offset) };
@@ -114,7 +124,7 @@ static void add_model(struct real *x, uint32_t n, uint64_t *image_bytes)
     c.name = name;
     c.path = m->file->path;
     c.engine = spec->engine ? &m->engine.table : NULL;
-    c.engine_bytes = spec->engine ? (uint64_t)spec->engine_units * UNIT : 0;
+    c.engine_bytes = spec->engine ? scenario_bytes(x->scenario, spec->engine_units) : 0;
     c.idle_timeout_ms = spec->idle_ms;
     c.hang_timeout_ms = spec->hang_ms;
     c.leases_max = spec->leases_max;
@@ -123,7 +133,7 @@ static void add_model(struct real *x, uint32_t n, uint64_t *image_bytes)
     c.checks_count = 1;
     must(sgi_model_register(x->rt, &c, &m->id, &err), &err, "register");
     must(sgi_model_describe(x->rt, m->id, &info), &err, "describe");
-    *image_bytes = info.image_bytes;
+    *image = (struct scenario_image){ info.image_bytes, scenario_bytes(x->scenario, spec->units) };
 }
 
 /* ---- clients ---- */
@@ -169,18 +179,18 @@ static int64_t by_client(struct real *x, const struct step *step)
 
 static sgi_runtime_config config_of(const struct scenario *s, sgi_device_config devices[DEVICES_MAX])
 {
-    static const char *const names[DEVICES_MAX] = { "host:0", "host:1" };
+    static const char *const names[2][DEVICES_MAX] = { { "host:0", "host:1" }, { "cuda:0", "cuda:1" } };
     sgi_runtime_config       c;
 
     sgi_runtime_config_init(&c, sizeof c);
     for (uint32_t d = 0; d < scenario_devices(s); d++) {
         sgi_device_config_init(&devices[d], sizeof devices[d]);
-        devices[d].name = names[d];
-        devices[d].bytes_max = (uint64_t)scenario_device_units(s, d) * UNIT;
+        devices[d].name = names[s->cuda][d];
+        devices[d].bytes_max = scenario_bytes(s, scenario_device_units(s, d));
     }
     c.devices = devices;
     c.devices_count = scenario_devices(s);
-    c.dram_bytes_max = s->dram ? (uint64_t)s->dram * UNIT : SGI_NONE;
+    c.dram_bytes_max = s->dram ? scenario_bytes(s, s->dram) : SGI_NONE;
     c.requests_max = s->requests_max ? s->requests_max : 64; /* the simulator's default */
     c.loads_max = s->loads_max;
     c.context_linger_ms = s->linger_ms;
@@ -191,14 +201,14 @@ static sgi_runtime_config config_of(const struct scenario *s, sgi_device_config 
     return c;
 }
 
-struct real *real_begin(const struct scenario *s, bool stepped, uint64_t seed, uint64_t image_bytes[MODELS_MAX])
+struct real *real_begin(const struct scenario *s, bool stepped, uint64_t seed, struct scenario_image images[MODELS_MAX])
 {
     struct real       *x = calloc(1, sizeof *x);
     sgi_device_config  devices[DEVICES_MAX];
     sgi_runtime_config config = config_of(s, devices);
     sgi_error          err = SGI_ERROR_INIT;
 
-    if (!x)
+    if (!x || (s->cuda && !fake_cuda_find()))
         abort();
     x->scenario = s;
     x->stepped = stepped;
@@ -220,7 +230,7 @@ struct real *real_begin(const struct scenario *s, bool stepped, uint64_t seed, u
         gate_init(&x->wants[n].call_gate);
     }
     for (uint32_t m = 0; m < x->models_count; m++)
-        add_model(x, m, &image_bytes[m]);
+        add_model(x, m, &images[m]);
     for (uint32_t n = 0; n < CLIENTS; n++) {
         x->clients[n].x = x;
         if (pthread_create(&x->clients[n].thread, NULL, client, &x->clients[n]) != 0)
@@ -249,14 +259,19 @@ void real_end(struct real *x)
     pthread_cond_destroy(&x->changed);
     pthread_mutex_destroy(&x->mutex);
     sgi__fault_clear();
+    if (x->scenario->cuda) {
+        fake.fakecuda_faults_clear();
+        fake_cuda_nothing_is_held(x->scenario->name, 0);
+        fake_cuda_no_violations();
+    }
     free(x);
 }
 
 /* ---- as an executor ---- */
 
-static void *begin(const struct scenario *s, uint64_t image_bytes[MODELS_MAX])
+static void *begin(const struct scenario *s, struct scenario_image images[MODELS_MAX])
 {
-    return real_begin(s, true, 1, image_bytes);
+    return real_begin(s, true, 1, images);
 }
 
 static int64_t step_(void *executor, const struct step *step)

@@ -88,7 +88,8 @@ struct real {
     struct told            told[TOLD_MAX];
 };
 
-struct real *real_begin(const struct scenario *s, bool stepped, uint64_t seed, uint64_t image_bytes[MODELS_MAX]);
+struct real *real_begin(const struct scenario *s, bool stepped, uint64_t seed,
+                        struct scenario_image images[MODELS_MAX]);
 void         real_end(struct real *x);
 void         real_files_remove(void); /* those that scenarios have made */
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "support/fake_cuda.h"
+
 static void *must_start(pthread_t *thread, void *(*run)(void *arg), void *arg)
 {
     if (pthread_create(thread, NULL, run, arg) != 0)
@@ -230,7 +232,7 @@ static int64_t grow(struct real *x, struct real_model *m, uint32_t units)
         return NOTHING;
     if (s.instances_count != 1 || (s.state != SGI_MODEL_READY && s.state != SGI_MODEL_BUSY))
         return NOTHING;
-    return sgi_stage_report_bytes(m->stage, (uint64_t)units * UNIT, &err);
+    return sgi_stage_report_bytes(m->stage, scenario_bytes(x->scenario, units), &err);
 }
 
 int64_t real_user_step(struct real *x, const struct step *step)
@@ -301,6 +303,20 @@ void real_join(struct real *x)
             pthread_join(x->models[m].unregister, NULL);
 }
 
+/* As they lie on the device where they are. */
+static const void *bytes_at(const struct real *x, const sgi_view *view)
+{
+    static uint8_t *seen;
+
+    if (!x->scenario->cuda)
+        return view->data;
+    free(seen);
+    seen = malloc(view->bytes);
+    if (!seen || fake.fakecuda_peek((uintptr_t)view->data, seen, view->bytes) != 0)
+        abort();
+    return seen;
+}
+
 /* A lease is on the right bytes, whoever else came and went. */
 void real_check_bytes(struct real *x)
 {
@@ -312,7 +328,8 @@ void real_check_bytes(struct real *x)
         if (!w->lease || w->checked || w->step.early || sgi_lease_tensor(x->rt, w->lease, 0, &view, &err) != SGI_OK)
             continue;
         w->checked = true;
-        if (view.bytes != f->bytes - f->data_offset || memcmp(view.data, f->data + f->data_offset, view.bytes) != 0) {
+        if (view.bytes != f->bytes - f->data_offset ||
+            memcmp(bytes_at(x, &view), f->data + f->data_offset, view.bytes) != 0) {
             fprintf(stderr, "want %u: the bytes of its lease are not the file's\n", n);
             abort();
         }

@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "sim/scenario_real.h"
+#include "support/fake_cuda.h"
 
 static const struct {
     uint8_t op;       /* enum test_place_op */
@@ -61,6 +62,19 @@ static struct real_model *model_of(struct real *x, sgi_model id)
     return NULL;
 }
 
+struct coming {
+    struct real *x;
+    struct gate *gate;
+    uint32_t     before;
+};
+
+/* A start whose load has failed on its way to a device ends before it calls out. */
+static bool has_come(void *user)
+{
+    struct coming *c = user;
+    return gate_arrived(c->gate) > c->before || test_place_is_running(c->x->tp) <= c->x->blocked;
+}
+
 /* The oldest op that may begin, until its result is taken in, or its callback is at a gate. */
 static bool one_op(struct real *x)
 {
@@ -79,7 +93,10 @@ static bool one_op(struct real *x)
         test_place_wait_running(x->tp, x->blocked);
         return true;
     }
-    gate_wait_arrived(&m->engine.gates[gate], arrived[m - x->models][gate] + 1);
+    struct coming coming = { x, &m->engine.gates[gate], arrived[m - x->models][gate] };
+    test_wait_until(has_come, &coming, "nobody comes to the gate");
+    if (gate_arrived(coming.gate) == coming.before)
+        return true;
     m->at_gate[gate]++;
     x->blocked++;
     test_place_hold_op(x->tp, what, id); /* one at a time, so that they come out in their order */
@@ -230,6 +247,12 @@ static void fail(struct real *x, const struct step *step, bool fails)
             swap_file(m, WORKS);
         if (fails)
             swap_file(m, (uint8_t)what);
+        return;
+    }
+    if (what == WORK_MEMORY && x->scenario->cuda) { /* the device's: there is host memory */
+        fake.fakecuda_faults_clear();
+        if (fails)
+            fake_cuda_fault("cuMemCreate * error 2");
         return;
     }
     for (uint32_t w = 0; w < WORKS; w++) /* of one op only one way to fail at a time */

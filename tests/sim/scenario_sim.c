@@ -12,13 +12,14 @@ static uint64_t idle_of(uint32_t ms)
 
 /* ---- life ---- */
 
-static void *begin(const struct scenario *s, uint64_t image_bytes[MODELS_MAX])
+static void *begin(const struct scenario *s, struct scenario_image images[MODELS_MAX])
 {
     struct simulated *x = calloc(1, sizeof *x);
     struct sim_config c = {
         .seed = 1,
         .devices_count = scenario_devices(s),
-        .dram_bytes = (uint64_t)s->dram * UNIT,
+        .discrete = s->cuda,
+        .dram_bytes = scenario_bytes(s, s->dram),
         .wants_max = s->requests_max,
         .loads_max = s->loads_max,
         .linger_ms = s->linger_ms,
@@ -33,14 +34,15 @@ static void *begin(const struct scenario *s, uint64_t image_bytes[MODELS_MAX])
     x->models_count = scenario_models(s);
     x->devices_count = c.devices_count;
     for (uint32_t d = 0; d < c.devices_count; d++)
-        c.device_bytes[d] = (uint64_t)scenario_device_units(s, d) * UNIT;
+        c.device_bytes[d] = scenario_bytes(s, scenario_device_units(s, d));
     x->s = sim_new(&c);
     sim_be_host(x->s);
     for (uint32_t m = 0; m < x->models_count; m++) {
         const struct scenario_model *model = &s->models[m];
         x->models[m] = sim_model(x->s, &(struct sim_model){
-                                           .bytes = image_bytes[m],
-                                           .engine_bytes = model->engine ? (uint64_t)model->engine_units * UNIT : 0,
+                                           .bytes = images[m].bytes,
+                                           .device_bytes = images[m].device_bytes,
+                                           .engine_bytes = model->engine ? scenario_bytes(s, model->engine_units) : 0,
                                            .idle_ms = idle_of(model->idle_ms),
                                            .hang_ms = model->hang_ms,
                                            .leases_max = model->leases_max,
@@ -158,7 +160,7 @@ static int64_t grow(struct simulated *x, const struct step *step)
     struct sgi__core_model_view v = sim_view(x->s, x->models[step->model]);
     if (v.instances != 1 || (v.state != SGI_MODEL_READY && v.state != SGI_MODEL_BUSY))
         return NOTHING;
-    return sim_engine_bytes(x->s, x->models[step->model], (uint64_t)step->units * UNIT, false, NULL);
+    return sim_engine_bytes(x->s, x->models[step->model], scenario_bytes(x->scenario, step->units), false, NULL);
 }
 
 /* ---- the world's steps ---- */

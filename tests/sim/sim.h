@@ -139,7 +139,9 @@ void sim_fail(struct sim *s, enum sgi__core_action_kind kind, sgi_status status,
 /* The world is a host with its files from now on. An action that is to fail does so when its result is due, not when it
  * is asked for. A load from disk compares the source once more. What comes from DRAM is neither read nor made room for:
  * it does not fail at that, and there is nothing to cancel. What is under way on a lost device ends well all the same,
- * in the host's memory. */
+ * in the host's memory. On a device with memory of its own a start begins once its load has passed the gate, or fails
+ * with it; what another such device has whole is copied from there, not read; and what fails for lack of memory is what
+ * asks the driver for some. */
 void       sim_be_host(struct sim *s);
 void       sim_break_source(struct sim *s, sgi_model model, sgi_status status); /* SGI_OK mends it */
 void       sim_lose_device(struct sim *s, uint32_t device);

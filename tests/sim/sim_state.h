@@ -40,11 +40,14 @@ struct world_instance {
     bool                   copies;     /* its load leaves a copy in DRAM */
     bool                   in_context; /* on a device with memory of its own: its context is open, or was */
     uint64_t               last_used;
-    bool                   ready;          /* before the pin that is made in this event */
-    bool                   lost;           /* with its device; the host side of it still has to be given back */
-    bool                   died;           /* with its place; nothing is left but its leases */
-    bool                   failed;         /* a step failed: it has to go */
-    bool                   canceled;       /* the last want for its load was canceled */
+    bool                   ready;    /* before the pin that is made in this event */
+    bool                   lost;     /* with its device; the host side of it still has to be given back */
+    bool                   died;     /* with its place; nothing is left but its leases */
+    bool                   failed;   /* a step failed: it has to go */
+    bool                   canceled; /* the last want for its load was canceled */
+    bool                   begun;    /* its load has come past the gate; else it failed with */
+    sgi_status             load_status;
+    uint32_t               load_step;
     bool                   hung;           /* a callback was out for too long, and the core had the time to notice */
     bool                   wedged;         /* and it said so */
     bool                   unkept;         /* evicted to disk */

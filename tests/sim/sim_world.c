@@ -137,6 +137,17 @@ static bool is_shut(const struct sim *s, const struct world_instance *i)
     return i->own && !i->lost && (s->devices[i->device].gate == NOT || s->devices[i->device].gate == UNDER_WAY);
 }
 
+/* A host's start begins once its load has come past the gate. Where that did not, it fails with it. */
+static bool waits_for_load(struct world_op *op, const struct world_instance *i)
+{
+    op->at_gate = i->load == UNDER_WAY;
+    if (i->load == FAILED && !i->begun) {
+        op->status = i->load_status;
+        op->step = i->load_step;
+    }
+    return op->at_gate;
+}
+
 /* On a device with memory of its own an op that is done waits until the context is open, and fails with it. What has
  * failed by itself, or was canceled, does not wait. */
 static bool waits_at_gate(struct sim *s, struct world_op *op, const struct world_instance *i)
@@ -145,6 +156,8 @@ static bool waits_at_gate(struct sim *s, struct world_op *op, const struct world
 
     if (!needs_it || !i->own || i->lost || op->status != SGI_OK)
         return false;
+    if (s->host && op->action.kind == SGI__ACT_START_ENGINE)
+        return waits_for_load(op, i);
     if (s->devices[i->device].gate == FAILED) {
         op->status = s->devices[i->device].gate_status;
         op->step = SGI_STEP_CONTEXT;
@@ -165,6 +178,17 @@ static void leave_gate(struct sim *s, struct world_op *op, uint64_t within_ns)
     ends_at(s, op, s->now + (s->habits.on ? sim__random(s, within_ns) : 0));
 }
 
+static struct world_op *oldest_at_gate(const struct sim *s, int32_t device)
+{
+    struct world_op *oldest = NULL;
+
+    for (uint32_t n = 0; n < s->out_count; n++)
+        if (s->out[n]->at_gate && s->out[n]->action.device == device &&
+            (!oldest || s->out[n]->action.op < oldest->action.op))
+            oldest = s->out[n];
+    return oldest;
+}
+
 /* Whoever waits there goes on: it is open now, or will not be. */
 static void move_gate(struct sim *s, uint32_t device, enum fact gate, sgi_status status)
 {
@@ -174,6 +198,8 @@ static void move_gate(struct sim *s, uint32_t device, enum fact gate, sgi_status
         return;
     d->gate = gate;
     d->gate_status = status;
+    for (struct world_op *op; s->host && (op = oldest_at_gate(s, (int32_t)device));)
+        leave_gate(s, op, 0);
     for (uint32_t n = 0; n < s->out_count; n++)
         if (s->out[n]->action.device == (int32_t)device)
             leave_gate(s, s->out[n], gate == DONE ? MS(50) : MS(2));
@@ -239,12 +265,32 @@ static const struct failure {
                         { SGI_E_SYSTEM, SGI_STEP_STOP } },
 };
 
+/* One that has the model whole, on another device with memory of its own: it is copied from there. */
+static bool has_peer(const struct world_instance *i)
+{
+    const struct world_instance *other = i->model->instances;
+
+    while (other && (other == i || !i->own || !other->own || other->load != DONE))
+        other = other->next;
+    return other != NULL;
+}
+
+/* A host's op that nothing keeps from ending well: what comes from DRAM, or from another device, is not read; and on
+ * the host it needs no memory either. Of a cuda device it is the driver's memory that is short, and only that. */
+static bool is_spared(struct sim *s, const struct world_op *op)
+{
+    const struct world_instance *i = sim__get(&s->instances, op->action.instance);
+
+    if (op->action.kind == SGI__ACT_RESERVE)
+        return s->config.discrete ? !i->own : op->action.tier == SGI_TIER_DRAM;
+    return op->action.kind == SGI__ACT_START_LOAD && (op->action.tier == SGI_TIER_DRAM || has_peer(i));
+}
+
 static void decide_end(struct sim *s, struct world_op *op)
 {
     enum sgi__core_action_kind kind = op->action.kind;
     struct world_model        *m = sim__model(s, op->action.model);
-    bool                       spared = s->host && op->action.tier == SGI_TIER_DRAM &&
-                  (kind == SGI__ACT_RESERVE || kind == SGI__ACT_START_LOAD);
+    bool                       spared = s->host && is_spared(s, op);
 
     if (s->fail[kind].times > 0 && !spared) {
         s->fail[kind].times--;
@@ -267,7 +313,7 @@ static void decide_end(struct sim *s, struct world_op *op)
     if (op->status != SGI_OK)
         s->score.faults++;
     if (op->action.keep)
-        op->bytes = s->no_copies || sim__chance(s, s->habits.no_copy) ? 0 : op->action.bytes;
+        op->bytes = s->no_copies || sim__chance(s, s->habits.no_copy) || (s->host && spared) ? 0 : op->action.bytes;
     if (kind == SGI__ACT_CLOSE_CONTEXT) {
         struct world_device *d = &s->devices[op->action.device];
         op->bytes = s->habits.on && d->own ? sim__random(s, MIB(64)) : d->residue_next;
@@ -305,7 +351,9 @@ static void cancel_load(struct sim *s, uint64_t instance)
     struct world_op *load = find_op(s, SGI__ACT_START_LOAD, instance);
     struct world_op *start = find_op(s, SGI__ACT_START_ENGINE, instance);
 
-    if (load && !(s->host && load->action.tier == SGI_TIER_DRAM)) {
+    const struct world_instance *i = sim__get(&s->instances, instance);
+
+    if (load && !(s->host && load->action.tier == SGI_TIER_DRAM && !i->own)) {
         share_leave(s, load);
         unschedule(s, load);
         load->at_gate = false;
@@ -596,10 +644,30 @@ static void copy_ended(struct sim *s, struct world_model *m, struct world_instan
     m->spoiled = copied && i->prefix != DONE;
 }
 
+static bool is_held(const struct sim *s, const struct world_op *op)
+{
+    for (uint32_t n = 0; n < s->held_count; n++)
+        if (s->held[n] == op)
+            return true;
+    return false;
+}
+
+/* With its load, before it has called out: where callbacks are held it is not. */
+static void start_fails(struct sim *s, struct world_op *start)
+{
+    if (!start || (!start->at_gate && !is_held(s, start)))
+        return;
+    unschedule(s, start);
+    start->at_gate = false;
+    sim__queue(s, &(struct queued){ .at = s->now, .kind = Q_RESULT, .op = start });
+}
+
 /* A load or a prefix ended. A start that waits at the gate waits for its load, too: not for one that has failed. */
 static void filled(struct sim *s, struct world_instance *i)
 {
-    if (i->load == FAILED)
+    if (s->host && i->own && i->load == FAILED && !i->begun)
+        start_fails(s, find_op(s, SGI__ACT_START_ENGINE, i->id));
+    else if (i->load == FAILED || s->host)
         leave_gate(s, find_op(s, SGI__ACT_START_ENGINE, i->id), MS(2));
     start_counts(s, i);
     sim__rests(s, i);
@@ -633,6 +701,9 @@ void sim__world_result(struct sim *s, struct world_op *op)
         break;
     case SGI__ACT_START_LOAD:
         i->load = step_ended(s, op, i);
+        i->load_status = op->status;
+        i->load_step = op->step;
+        i->begun = op->status == SGI_OK || op->step == SGI_STEP_VERIFY;
         copy_ended(s, m, i, i->load == DONE && op->bytes > 0);
         filled(s, i);
         break;

@@ -5,6 +5,7 @@
  *     scenarios [--named TEXT]               the written ones, or those whose name holds TEXT
  *     scenarios --seeds N [--first S]        seeded ones
  *     scenarios ... --crowd N                with everybody at once, N times each
+ *     scenarios --cuda ...                   on cuda devices, which are the fake driver's (tests/fakecuda/run)
  *
  * All of them run in children, so that one that ends the process is known by its name or number; a seed that fails is
  * made short, each try in a child of its own, and printed as it can be pasted into a list.
@@ -20,6 +21,18 @@
 
 #include "sim/scenario_list.h"
 #include "sim/scenario_real.h"
+
+static bool on_cuda;
+
+/* As it is carried out here; NULL: nothing of it can be. */
+static const struct scenario *placed(const struct scenario *s)
+{
+    static struct scenario there;
+
+    if (!on_cuda)
+        return s;
+    return scenario_on_cuda(s, &there) ? &there : NULL;
+}
 
 /* ---- written ---- */
 
@@ -77,7 +90,7 @@ static bool play(const struct scenario *(*get)(uint64_t n), volatile uint64_t *a
     pid_t pid = fork();
     if (pid != 0)
         return child_is_good(pid);
-    while (*at < end && good_alone(get(*at), crowd))
+    while (*at < end && good_alone(placed(get(*at)), crowd))
         (*at)++;
     real_files_remove();
     if (*at == end)
@@ -91,7 +104,7 @@ static int run_written(const char *text, uint64_t crowd, volatile uint64_t *at)
     uint64_t count = 0, failed = 0;
 
     for (uint64_t n = 0; written_at(n); n++) {
-        if (text && !strstr(written_at(n)->name, text))
+        if ((text && !strstr(written_at(n)->name, text)) || !placed(written_at(n)))
             continue;
         count++;
         *at = n;
@@ -156,7 +169,7 @@ static void report(uint64_t seed)
 {
     static struct scenario s;
 
-    scenario_random(seed, &s);
+    s = *placed(seeded_at(seed));
     printf("seed %" PRIu64 " FAILED\n", seed);
     if (!fails(&s, true)) {
         puts("and did not when it was run again");
@@ -206,7 +219,8 @@ int main(int argc, char **argv)
     const char *named = NULL;
     bool        good = true;
 
-    for (int n = 1; n < argc && good; n += 2) {
+    on_cuda = argc > 1 && strcmp(argv[1], "--cuda") == 0;
+    for (int n = 1 + on_cuda; n < argc && good; n += 2) {
         uint64_t *value = !strcmp(argv[n], "--seeds")   ? &seeds
                           : !strcmp(argv[n], "--first") ? &first
                           : !strcmp(argv[n], "--crowd") ? &crowd
@@ -217,7 +231,8 @@ int main(int argc, char **argv)
             good = value && number(argv[n + 1], value);
     }
     if (!good) {
-        fputs("usage: scenarios [--named TEXT] [--crowd N]\n       scenarios --seeds N [--first S] [--crowd N]\n",
+        fputs("usage: scenarios [--cuda] [--named TEXT] [--crowd N]\n"
+              "       scenarios [--cuda] --seeds N [--first S] [--crowd N]\n",
               stderr);
         return 2;
     }

@@ -85,7 +85,7 @@ static void run_op(struct sgi__job *job)
     if (j->what == OP_LOAD)
         gate_pass(&tp->load_gate);
     pthread_mutex_lock(&tp->mutex);
-    while (!tp->stepped && steps_held(tp, j) && !life->dead)
+    while (!tp->stepped && steps_wait(tp, j) && !life->dead)
         steps_park(life);
     /* Once dead, it is lost with everything else; but loads still end, or the start that waits for them would not. */
     bool dead = life->dead && j->what != OP_LOAD && j->what != OP_PREFIX;
@@ -143,6 +143,8 @@ static void submit(struct sgi__place *p, struct op_job op)
         life_find_model(j->life, j->model)->borrower = j->instance;
     else
         tp->lost++;
+    if (good)
+        life_asked(j->life, j);
     bool waits = good && tp->stepped;
     if (waits)
         steps_add(tp, j);
@@ -256,6 +258,7 @@ static void cancel(struct sgi__place *p, uint64_t instance)
     if (!life)
         return;
     inside->cancel(life->inner, instance);
+    life_canceled(life, instance);
     look_away(life);
 }
 

@@ -60,7 +60,8 @@ void test_place_let_go_op(struct test_place *tp, enum test_place_op what, sgi_mo
 /* Stepped: begins the oldest op that nothing holds, on a thread of its own. false: there is none. */
 bool test_place_begin(struct test_place *tp, enum test_place_op *what_out, sgi_model *model_out);
 /* Until no more than `count` of the ops that have begun are without a result that was taken in. */
-void test_place_wait_running(struct test_place *tp, uint32_t count);
+void     test_place_wait_running(struct test_place *tp, uint32_t count);
+uint32_t test_place_is_running(struct test_place *tp); /* likewise: how many those are */
 /* Everything that was asked for has been told and taken in, but for what is held here and `blocked` more. */
 bool test_place_quiet(struct test_place *tp, uint32_t blocked);
 

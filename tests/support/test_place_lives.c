@@ -51,8 +51,31 @@ static void add_instance(struct incarnation *life, const struct sgi__place_event
     struct held_instance *i = must(calloc(1, sizeof *i));
     i->id = e->instance;
     i->model = e->model;
+    i->device = e->device;
     i->next = life->instances;
     life->instances = i;
+}
+
+/* An op of this life is on its way. A context is shut from when it is asked to open, or to close. */
+void life_asked(struct incarnation *life, const struct op_job *j)
+{
+    struct held_instance *i = life_find_instance(life, j->instance);
+
+    if (j->what == OP_CONTEXT_OPEN || j->what == OP_CONTEXT_CLOSE)
+        life->contexts[j->device] = CONTEXT_SHUT;
+    if (j->what == OP_LOAD)
+        i->loading = true;
+}
+
+void life_canceled(struct incarnation *life, uint64_t instance)
+{
+    pthread_mutex_lock(&life->tp->mutex);
+    struct held_instance *i = life_find_instance(life, instance);
+    if (i && !i->canceled) {
+        i->canceled = true;
+        steps_leave_gate(life, -1, instance);
+    }
+    pthread_mutex_unlock(&life->tp->mutex);
 }
 
 static void learn(struct incarnation *life, const struct sgi__place_event *e)
@@ -65,8 +88,17 @@ static void learn(struct incarnation *life, const struct sgi__place_event *e)
     case SGI__PLACE_RESERVED:
         if (good) {
             add_instance(life, e);
-            m->residence = m->residence && m->borrower != e->instance;
+            m->residence = m->residence && (m->borrower != e->instance || steps_own(life->tp, e->device));
         }
+        break;
+    case SGI__PLACE_LOADED:
+        m->residence = m->residence || e->bytes > 0;
+        i->loading = false;
+        steps_leave_gate(life, -1, i->id);
+        break;
+    case SGI__PLACE_CONTEXT_OPENED:
+        life->contexts[e->device] = good ? CONTEXT_OPEN : CONTEXT_FAILED;
+        steps_leave_gate(life, e->device, 0);
         break;
     case SGI__PLACE_ENGINE_STARTED:
         i->up = good;

@@ -7,15 +7,21 @@
 #include <stdlib.h>
 
 #include "base/pool.h"
+#include "core/core.h"
 #include "test_place.h"
 
 enum { EVENT_KINDS = SGI__PLACE_CALLED + 1, HELD_OPS_MAX = 64 };
+
+struct op_job;
 
 /* What an incarnation holds, learned from the events of the place inside. */
 struct held_instance {
     uint64_t              id;
     sgi_model             model;
+    int32_t               device;
     bool                  up;
+    bool                  loading;  /* its load is out */
+    bool                  canceled; /* it waits for no context */
     struct held_instance *next;
 };
 
@@ -31,6 +37,9 @@ struct held_call {
     struct held_call *next;
 };
 
+/* Of a device with memory of its own: what is to be there waits for it. */
+enum held_context { CONTEXT_SHUT, CONTEXT_OPEN, CONTEXT_FAILED };
+
 /* One life of the place. */
 struct incarnation {
     struct sgi__job    reap; /* first: the job that takes a dead one apart */
@@ -45,6 +54,7 @@ struct incarnation {
     struct held_instance *instances;
     struct held_model    *models;
     struct held_call     *calls;
+    enum held_context     contexts[SGI__DEVICES_MAX];
     struct incarnation   *next; /* in tp->lives */
 };
 
@@ -66,6 +76,7 @@ struct op_job {
     uint32_t            tier;
     int32_t             priority;
     bool                keep;
+    bool                at_gate; /* stepped: its turn has come, and it waits for a context or a load */
     uint32_t            delay_us;
 };
 
@@ -114,7 +125,9 @@ static inline void *must(void *memory)
 struct held_instance *life_find_instance(const struct incarnation *life, uint64_t id);
 struct held_model    *life_find_model(const struct incarnation *life, sgi_model id);
 void                  life_forget_call(struct incarnation *life, uint64_t id);
+void                  life_asked(struct incarnation *life, const struct op_job *j);
 
+void                life_canceled(struct incarnation *life, uint64_t instance);
 struct incarnation *life_new(struct test_place *tp, sgi_error *err); /* without models; NULL: err says why */
 sgi_status          life_add_model(struct incarnation *life, const struct sgi__place_model *spec, sgi_error *err);
 void                life_take_apart(struct incarnation *life);
@@ -122,8 +135,12 @@ void                life_take_apart(struct incarnation *life);
 /* test_place_steps.c, under the mutex */
 void steps_park(struct incarnation *life); /* until something was let go */
 bool steps_held(const struct test_place *tp, const struct op_job *j);
+bool steps_wait(const struct test_place *tp, const struct op_job *j); /* held, or at the gate */
 void steps_add(struct test_place *tp, struct op_job *j);
 void steps_forget(struct test_place *tp); /* all that wait: their life is over */
+/* What waits at the gate goes on, behind all that is asked for already: of a device, an instance, or both. */
+void steps_leave_gate(struct incarnation *life, int32_t device, uint64_t instance);
+bool steps_own(const struct test_place *tp, int32_t device); /* it has memory of its own */
 
 void lives_wait_reaped(struct test_place *tp); /* test_place_wait_reaped() under the mutex */
 

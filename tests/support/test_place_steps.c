@@ -13,6 +13,38 @@ bool steps_held(const struct test_place *tp, const struct op_job *j)
     return false;
 }
 
+bool steps_own(const struct test_place *tp, int32_t device)
+{
+    return device >= 0 && !tp->config.devices[device]->ops->unified;
+}
+
+static bool holds(const struct test_place *tp, enum test_place_op what, sgi_model model)
+{
+    return steps_held(tp, &(struct op_job){ .what = what, .model = model });
+}
+
+/* On a device with memory of its own a load waits for the context, and a start for the load. The place inside does so
+ * too; but there nobody would see whether they are at it or wait, and of all who do, who goes first. Where ops begin by
+ * themselves they do wait inside, unless something is held here that they would wait for. */
+static bool is_at_gate(const struct op_job *j)
+{
+    const struct test_place    *tp = j->life->tp;
+    const struct held_instance *i = life_find_instance(j->life, j->instance);
+
+    if ((j->what != OP_LOAD && j->what != OP_START) || !i || !steps_own(tp, i->device))
+        return false;
+    bool shut = j->life->contexts[i->device] == CONTEXT_SHUT && !i->canceled;
+    if (tp->stepped)
+        return j->what == OP_LOAD ? shut : i->loading;
+    shut = shut && holds(tp, OP_CONTEXT_OPEN, 0);
+    return j->what == OP_LOAD ? shut : i->loading && (shut || holds(tp, OP_LOAD, j->model));
+}
+
+bool steps_wait(const struct test_place *tp, const struct op_job *j)
+{
+    return steps_held(tp, j) || is_at_gate(j);
+}
+
 /* Whoever lets go counts nobody as parked any more: those that still are say so again. */
 static void wake_parked(struct test_place *tp)
 {
@@ -38,6 +70,32 @@ void steps_add(struct test_place *tp, struct op_job *j)
     while (*at)
         at = &(*at)->next;
     *at = j;
+}
+
+void steps_leave_gate(struct incarnation *life, int32_t device, uint64_t instance)
+{
+    struct test_place *tp = life->tp;
+    struct op_job     *gone = NULL, **tail = &gone;
+
+    for (struct op_job **at = &tp->waiting; *at;) {
+        struct op_job              *j = *at;
+        const struct held_instance *i = life_find_instance(life, j->instance);
+        if (!j->at_gate || !i || (device >= 0 && i->device != device) || (instance > 0 && i->id != instance)) {
+            at = &j->next;
+            continue;
+        }
+        *at = j->next;
+        j->next = NULL;
+        j->at_gate = false;
+        *tail = j;
+        tail = &j->next;
+    }
+    struct op_job **end = &tp->waiting;
+    while (*end)
+        end = &(*end)->next;
+    *end = gone;
+    if (!tp->stepped)
+        wake_parked(tp);
 }
 
 void steps_forget(struct test_place *tp)
@@ -78,8 +136,13 @@ bool test_place_begin(struct test_place *tp, enum test_place_op *what_out, sgi_m
 {
     pthread_mutex_lock(&tp->mutex);
     struct op_job **at = &tp->waiting;
-    while (*at && steps_held(tp, *at))
-        at = &(*at)->next;
+    for (; *at; at = &(*at)->next) {
+        if ((*at)->at_gate || steps_held(tp, *at))
+            continue;
+        (*at)->at_gate = is_at_gate(*at);
+        if (!(*at)->at_gate)
+            break;
+    }
     struct op_job *j = *at;
     if (j) {
         *at = j->next;
@@ -99,6 +162,14 @@ void test_place_wait_running(struct test_place *tp, uint32_t count)
     while (tp->live && (tp->live->running > count || tp->telling > 0))
         pthread_cond_wait(&tp->changed, &tp->mutex);
     pthread_mutex_unlock(&tp->mutex);
+}
+
+uint32_t test_place_is_running(struct test_place *tp)
+{
+    pthread_mutex_lock(&tp->mutex);
+    uint32_t running = tp->live ? tp->live->running + tp->telling : 0;
+    pthread_mutex_unlock(&tp->mutex);
+    return running;
 }
 
 bool test_place_quiet(struct test_place *tp, uint32_t blocked)

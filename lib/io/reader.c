@@ -253,7 +253,8 @@ static bool goes_on(struct sgi__reader *r, struct sgi__read *read, sgi_status *s
         return goes_on_after_error(r, read, (int)-result, status, err);
     if (result > 0)
         return goes_on_after_bytes(r, read, (uint64_t)result, status);
-    *status = sgi__error(err, SGI_E_CHANGED, "%s ends at or before %" PRIu64 ", expected were %" PRIu64 " bytes",
+    *status = sgi__error(err, SGI_E_CHANGED,
+                         "%s has changed: it ends at or before %" PRIu64 ", and had %" PRIu64 " bytes",
                          sgi__io_path_shown(read->path), read->offset + read->done, read->file->id.bytes);
     return false;
 }

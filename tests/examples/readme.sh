@@ -19,12 +19,12 @@ fail()
     exit 1
 }
 
-# blocks LANGUAGE [HEADING]: what stands between the fences of that language, after a heading.
+# blocks LANGUAGE [HEADING]: what stands between the fences of that language, after a heading and before the next.
 blocks()
 {
     awk -v fence="\`\`\`$1" -v heading="${2:+## $2}" '
         !heading || $0 == heading { here = 1 }
-        /^## / && heading && $0 != heading { here = 0 }
+        /^##+ / && heading && $0 != heading { here = 0 }
         /^```/ { inside = !inside && here && $0 == fence; next }
         inside' "$tree/README.md"
 }
@@ -76,4 +76,11 @@ grep -q '^lib/libsgi.so' targets || fail "'Use it' builds no library"
 names=$(grep -oE 'host_[a-z]+|examples/quickstart' "$tree/README.md" | sed 's|.*/||' | sort -u)
 for name in $names; do
     [[ -x $build/examples/$name ]] || fail "README.md names $name, which nobody builds"
+done
+
+(cd "$build" && ninja -t targets all) >targets
+targets=$(sed -n 's/.*cmake --build build\/release --target \([A-Za-z0-9_ -]*\).*/\1/p' "$tree/README.md")
+[[ -n $targets ]] || fail "README.md builds no target by its name"
+for target in $targets; do
+    grep -q "^$target: phony" targets || fail "README.md builds '$target', which there is not"
 done

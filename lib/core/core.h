@@ -261,20 +261,30 @@ struct sgi__core_lease_view {
 };
 sgi_status sgi__core_lease_view(const struct sgi__core *core, sgi_lease lease, struct sgi__core_lease_view *view_out);
 
+/* What a model that is not drained waits to get back, of which its user may see nothing. */
+enum sgi__held {
+    SGI__HELD_NOT,
+    SGI__HELD_BY_CONTEXT,  /* that of its device opens or closes, and its load waits for it */
+    SGI__HELD_BY_READS,    /* its files are being read or looked at */
+    SGI__HELD_BY_LOAD,     /* to a device with memory of its own: reads, or copies */
+    SGI__HELD_BY_CALLBACK, /* of its engine */
+    SGI__HELD_BY_MEMORY,   /* taken, or given back */
+};
+
 struct sgi__core_model_view {
-    uint32_t   state; /* SGI_MODEL_*, of the furthest instance, like device, tier and idle_deadline */
-    uint32_t   instances;
-    int32_t    device;
-    uint32_t   tier;
-    uint32_t   leases, leases_overdue, calls, wants, pinned_tier;
-    uint64_t   idle_deadline; /* SGI__NEVER: none */
-    uint64_t   device_bytes, dram_bytes, prepared_bytes, engine_bytes;
-    uint64_t   loads, failures, hits; /* hits: leases that sgi__core_try_acquire() gave */
-    uint64_t   instance;              /* the furthest; 0: none */
-    sgi_status last_error;
-    uint64_t   failed_until; /* 0: not backing off */
-    bool       draining, drained;
-    bool       reading; /* its files are being read or looked at */
+    uint32_t       state; /* SGI_MODEL_*, of the furthest instance, like device, tier and idle_deadline */
+    uint32_t       instances;
+    int32_t        device;
+    uint32_t       tier;
+    uint32_t       leases, leases_overdue, calls, wants, pinned_tier;
+    uint64_t       idle_deadline; /* SGI__NEVER: none */
+    uint64_t       device_bytes, dram_bytes, prepared_bytes, engine_bytes;
+    uint64_t       loads, failures, hits; /* hits: leases that sgi__core_try_acquire() gave */
+    uint64_t       instance;              /* the furthest; 0: none */
+    sgi_status     last_error;
+    uint64_t       failed_until; /* 0: not backing off */
+    bool           draining, drained;
+    enum sgi__held held;
 };
 sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, struct sgi__core_model_view *view_out);
 

@@ -67,6 +67,32 @@ static uint64_t residence_bytes(const struct model *m)
     return m->residence == RES_NONE || m->residence == RES_LENT ? 0 : m->config.image_bytes;
 }
 
+static enum sgi__held instance_held(const struct sgi__core *core, const struct instance *i)
+{
+    if (i->op_load && sgi__context_awaited(core, i))
+        return SGI__HELD_BY_CONTEXT;
+    if (i->op_load)
+        return on_device(i) && !core->devices[i->device].unified ? SGI__HELD_BY_LOAD : SGI__HELD_BY_READS;
+    if (i->op_prefix || i->op_start || i->op_stop)
+        return SGI__HELD_BY_CALLBACK;
+    return i->op_reserve || i->op_end ? SGI__HELD_BY_MEMORY : SGI__HELD_NOT;
+}
+
+/* The first there is, in the order of the enum: what comes later in it is waiting for that too, more often than not. */
+static enum sgi__held held(const struct sgi__core *core, const struct model *m)
+{
+    enum sgi__held first = m->op_check                      ? SGI__HELD_BY_READS
+                           : m->op_prepare || m->op_discard ? SGI__HELD_BY_CALLBACK
+                           : m->op_drop                     ? SGI__HELD_BY_MEMORY
+                                                            : SGI__HELD_NOT;
+    for (const struct instance *i = m->instances; i; i = i->model_next) {
+        enum sgi__held one = instance_held(core, i);
+        if (one != SGI__HELD_NOT && (first == SGI__HELD_NOT || one < first))
+            first = one;
+    }
+    return first;
+}
+
 sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, struct sgi__core_model_view *view_out)
 {
     const struct model *m = sgi__core_model(core, model);
@@ -98,11 +124,10 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         .failed_until = m->failures > 1 ? m->failed_until : 0,
         .draining = m->draining,
         .drained = m->drained_said,
-        .reading = m->op_check != 0,
+        .held = held(core, m),
     };
     for (const struct instance *i = m->instances; i; i = i->model_next) {
         view_out->calls += i->calls;
-        view_out->reading |= i->op_load != 0;
         if (i->state != ST_QUEUED)
             *(i->device == SGI__DRAM ? &view_out->dram_bytes : &view_out->device_bytes) += i->charged;
     }

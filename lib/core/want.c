@@ -156,7 +156,7 @@ uint32_t sgi__want_step(const struct sgi__core *core, const struct model *m)
         return i->memory_ready ? SGI_STEP_CONTEXT : SGI_STEP_MEMORY;
     case ST_LOADING:
         return sgi__context_awaited(core, i) ? SGI_STEP_CONTEXT
-               : !i->loaded                  ? SGI_STEP_READ
+               : !i->loaded                  ? (i->tier == SGI_TIER_DRAM ? SGI_STEP_COPY : SGI_STEP_READ)
                : !i->prefixed                ? SGI_STEP_PREFIX
                : i->op_start                 ? SGI_STEP_START
                : m->op_prepare               ? SGI_STEP_PREPARE

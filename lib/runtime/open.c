@@ -383,6 +383,14 @@ sgi_status sgi__runtime_open_with(const sgi_runtime_config *config, const struct
 void sgi__rt_holder(const sgi_runtime *rt, sgi_model model, const struct sgi__core_model_view *view, char *text,
                     size_t bytes)
 {
+    static const char *const by[] = {
+        [SGI__HELD_NOT] = "what it held is on its way back",
+        [SGI__HELD_BY_CONTEXT] = "the context of its device, which its load waits for",
+        [SGI__HELD_BY_READS] = "reads of its files that have not come back",
+        [SGI__HELD_BY_LOAD] = "reads or copies of its bytes that have not come back",
+        [SGI__HELD_BY_CALLBACK] = "a callback of its engine",
+        [SGI__HELD_BY_MEMORY] = "its memory, on the way here or back",
+    };
     char     overdue[24] = "", open[32] = "";
     uint32_t calls = sgi__rt_calls_open(rt, model);
 
@@ -393,10 +401,20 @@ void sgi__rt_holder(const sgi_runtime *rt, sgi_model model, const struct sgi__co
     if (view->leases > 0)
         snprintf(text, bytes, "%u lease%s%s%s", view->leases, view->leases == 1 ? "" : "s", overdue, open);
     else
-        snprintf(text, bytes, "%s",
-                 view->calls > 0 ? "a call its engine is in"
-                 : view->reading ? "reads of its files that have not come back"
-                                 : "a callback of its engine, or its memory on the way back");
+        snprintf(text, bytes, "%s", view->calls > 0 ? "a call its engine is in" : by[view->held]);
+}
+
+/* Of devices: a context goes after the last model has. */
+static const char *context_left(const sgi_runtime *rt)
+{
+    struct sgi__core_device_view view;
+
+    for (uint32_t n = 0; n < rt->core_config.devices_count; n++) {
+        sgi__core_device_view(rt->core, n, &view);
+        if (view.context_open)
+            return rt->devices[n]->name;
+    }
+    return NULL;
 }
 
 /* "model 'a': 2 leases; model 'b': a callback of its engine; and 3 more" */
@@ -423,8 +441,11 @@ static void name_holders(const sgi_runtime *rt, uint32_t timeout_ms, sgi_error *
         used += n > 0 && (size_t)n < sizeof text - used ? (size_t)n : 0;
         named++;
     }
+    const char *device = named ? NULL : context_left(rt);
     if (others)
         sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s; and %u more", timeout_ms, text, others);
+    else if (device)
+        sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: the context of device '%s'", timeout_ms, device);
     else
         sgi__error(err, SGI_E_TIMEOUT, "still in use after %u ms: %s", timeout_ms,
                    named ? text : "calls on their way back, or `done` callbacks");

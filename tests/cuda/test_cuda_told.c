@@ -314,6 +314,77 @@ static void a_crowd_waits_for_a_context(void **state)
     cuda_close(&f);
 }
 
+/* ---- what is waited for ---- */
+
+static bool copies_are_out(void *user)
+{
+    (void)user;
+    return ledger().queued > 0;
+}
+
+/* A call of the driver takes its time: who does not want to wait for it is told what it is. */
+static void unregister_is_told(struct fixture *f, const char *name, const char *call, const char *fault,
+                               const char *held)
+{
+    sgi_ticket   ticket;
+    sgi_lease    lease;
+    sgi_model    model = host_add(f->rt, name, file.path, NULL);
+    struct calls made = { call, fake.fakecuda_calls(call) + 1 };
+
+    if (fault)
+        fake_cuda_fault("%s", fault);
+    else
+        fake.fakecuda_hold();
+    assert_int_equal(sgi_model_acquire(f->rt, model, NULL, &ticket, NULL, NULL, &f->err), SGI_OK);
+    test_wait_until(are_made, &made, "a call is not made");
+    assert_int_equal(sgi_model_unregister(f->rt, model, 1, &f->err), SGI_E_TIMEOUT);
+    host_error_is(&f->err, SGI_E_TIMEOUT, SGI_STEP_NONE, held);
+    if (!fault)
+        fake.fakecuda_go();
+    assert_int_equal(sgi_ticket_wait(f->rt, ticket, HOST_WAIT_MS, &lease, &f->err), SGI_E_STALE);
+    assert_int_equal(sgi_model_unregister(f->rt, model, HOST_WAIT_MS, &f->err), SGI_OK);
+}
+
+static void who_is_waited_for_is_told(void **state)
+{
+    struct fixture      f;
+    sgi_runtime_config  config = without_timers();
+    sgi_acquire_options soon;
+    sgi_ticket          ticket;
+    sgi_lease           lease;
+
+    (void)state;
+    config.dram_bytes_max = MIB(1);
+    cuda_open(&f, &config);
+    unregister_is_told(&f, "memory", "cuMemCreate", "cuMemCreate 1 delay 300", "its memory, on the way here or back");
+    unregister_is_told(&f, "copies", "cuMemcpyHtoDAsync_v2", NULL,
+                       "reads or copies of its bytes that have not come back");
+
+    sgi_model model = host_add(f.rt, "m", file.path, NULL);
+    host_release(f.rt, host_acquire(f.rt, model));
+    assert_int_equal(sgi_model_evict(f.rt, model, SGI_TIER_DRAM), SGI_OK);
+    host_wait_state(f.rt, model, SGI_MODEL_COLD);
+    fake.fakecuda_hold();
+    sgi_acquire_options_init(&soon, sizeof soon);
+    soon.deadline_ms = 100;
+    assert_int_equal(sgi_model_acquire(f.rt, model, &soon, &ticket, NULL, NULL, &f.err), SGI_OK);
+    test_wait_until(copies_are_out, NULL, "nothing is copied");
+    cuda_advance(&f, 101);
+    assert_int_equal(sgi_ticket_wait(f.rt, ticket, HOST_WAIT_MS, &lease, &f.err), SGI_E_TIMEOUT);
+    assert_int_equal(f.err.step, SGI_STEP_COPY);
+    fake.fakecuda_go();
+    host_wait_state(f.rt, model, SGI_MODEL_READY); /* who runs out of time will ask again */
+
+    fake_cuda_fault("cuDevicePrimaryCtxRelease_v2 1 delay 300");
+    struct calls closes = { "cuDevicePrimaryCtxRelease_v2", fake.fakecuda_calls("cuDevicePrimaryCtxRelease_v2") + 1 };
+    unload(&f, model);
+    cuda_advance(&f, LINGER_MS);
+    test_wait_until(are_made, &closes, "a context does not close");
+    assert_int_equal(sgi_runtime_close(f.rt, 1, &f.err), SGI_E_TIMEOUT);
+    host_error_is(&f.err, SGI_E_TIMEOUT, SGI_STEP_NONE, "still in use after 1 ms: the context of device 'cuda:0'");
+    cuda_close(&f);
+}
+
 /* ---- what does not go: last, for it stays ---- */
 
 struct reading {
@@ -374,6 +445,7 @@ int main(void)
         cmocka_unit_test_setup(somebodys_word_loses_no_device, cuda_clear),
         cmocka_unit_test_setup(a_failure_is_told_with_its_own_reason, cuda_clear),
         cmocka_unit_test_setup(a_crowd_waits_for_a_context, cuda_clear),
+        cmocka_unit_test_setup(who_is_waited_for_is_told, cuda_clear),
         cmocka_unit_test_setup(what_the_driver_keeps_is_told, cuda_clear),
     };
     return cmocka_run_group_tests(tests, make_files, remove_files);

@@ -79,7 +79,7 @@ const struct scenario scenario_tiers[] = {
       .dram = 10,
       .models = { { .units = 4, .idle_ms = NOW } },
       .steps = { ACQUIRE(1, 0), RELEASE(1), IN(0, SGI_TIER_DRAM), HOLD(READ, 0), ACQUIRE(2, 0), CANCEL(2),
-                 ENDED(2, SGI_E_CANCELED, READ), LET_GO(READ, 0), STATE(0, COLD), IN(0, SGI_TIER_DRAM) } },
+                 ENDED(2, SGI_E_CANCELED, COPY), LET_GO(READ, 0), STATE(0, COLD), IN(0, SGI_TIER_DRAM) } },
 
     { .name = "prefetched to host memory, then to the device",
       .dram = 10,

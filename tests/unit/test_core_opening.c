@@ -63,7 +63,7 @@ static void a_load_begins_while_the_context_opens(void **state)
     sgi_ticket t = sim_ask(s, m, NULL);
     assert_int_equal(sim_actions(s, SGI__ACT_START_LOAD), 1);
     assert_int_equal(sim_kept(s), 1);
-    assert_true(sim_view(s, m).reading);
+    assert_int_equal(sim_view(s, m).held, SGI__HELD_BY_CONTEXT);
     sim_advance_ms(s, 299);
     assert_false(sim_outcome(s, t).ended);
     assert_int_equal(sim_dram_used(s), MIB(300));

@@ -119,9 +119,10 @@ static void stop(struct sgi__place *p, struct place_instance *i)
 {
     const sgi_engine        *e = i->model->spec.engine;
     struct sgi__device_scope scope;
-    bool                     inside = sgi__place_enter(p, i, &scope, NULL) == SGI_OK ||
-                  sgi__place_enter(p, i, &scope, NULL) == SGI_OK; /* without it, it could give nothing back */
+    bool                     inside = sgi__place_enter(p, i, &scope, NULL) == SGI_OK;
 
+    if (!inside) /* once more: without it, it could give nothing back */
+        inside = sgi__place_enter(p, i, &scope, NULL) == SGI_OK;
     if (inside)
         sgi__place_lend(i, &scope);
     e->stop(e->user, i->engine_instance);

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/text.h"
-#include "load/hash.h"
+#include "base/hash.h"
 #include "load/pipeline.h"
 #include "load/read_back.h"
 

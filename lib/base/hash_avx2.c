@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hash.c again for processors with AVX2: the build compiles this file with -mavx2, and xxhash picks its code by
  * that. */
-#include "load/hash.h"
+#include "base/hash.h"
 
 #if defined(__x86_64__)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* XXH3-64 with seed 0, compiled into the library: the distribution's build runs at a third of the speed. */
-#ifndef SGI_LOAD_HASH_H
-#define SGI_LOAD_HASH_H
+#ifndef SGI_BASE_HASH_H
+#define SGI_BASE_HASH_H
 
 #include <stddef.h>
 #include <stdint.h>

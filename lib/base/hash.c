@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "load/hash.h"
+#include "base/hash.h"
 
 #include <stdalign.h>
 #include <stdbool.h>

@@ -23,6 +23,11 @@ void sgi__hash_more_avx2(void *state, const void *data, size_t bytes)
     XXH3_64bits_update(state, data, bytes);
 }
 
+void sgi__hash128_more_avx2(void *state, const void *data, size_t bytes)
+{
+    XXH3_128bits_update(state, data, bytes);
+}
+
 #else
 typedef int sgi__hash_avx2_has_no_code; /* ISO C wants one declaration in a file */
 #endif

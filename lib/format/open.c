@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "format/folder.h"
+#include "format/pack.h"
 #include "format/shard.h"
 
 enum { SNIFF_BYTES = 8 };
@@ -26,6 +27,8 @@ static sgi_status read_source(struct sgi__source *s, sgi_error *err)
     sgi_status  st = sgi__source_peek(s, bytes, &begin, err);
     if (st != SGI_OK)
         return st;
+    if (sgi__pack_begins(begin, bytes))
+        return sgi__pack_read(s, err);
     if (bytes >= 4 && memcmp(begin, "GGUF", 4) == 0)
         return sgi__gguf_read(s, err);
     if (looks_like_json(begin, bytes))

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pack/chunk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "io/regular.h"
+
+sgi_status sgi__pread_all(int fd, const char *path, void *to, size_t bytes, uint64_t offset, sgi_error *err)
+{
+    uint8_t *at = to;
+
+    while (bytes > 0) {
+        ssize_t n = pread(fd, at, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return sgi__error_sys(err, SGI_E_IO, errno, "read %s at offset %" PRIu64, sgi__io_path_shown(path), offset);
+        if (n == 0)
+            return sgi__error(err, SGI_E_CHANGED, "%s has changed: it ends at offset %" PRIu64,
+                              sgi__io_path_shown(path), offset);
+        at += n;
+        offset += (uint64_t)n;
+        bytes -= (size_t)n;
+    }
+    return SGI_OK;
+}
+
+/* ---- open ---- */
+
+static sgi_status open_store(const struct sgi__pack_file *file, int *fd_out, sgi_error *err)
+{
+    struct stat st;
+    int         fd;
+
+    sgi_status status = sgi__io_regular_open(file->path, &fd, &st, err);
+    if (status != SGI_OK)
+        return status;
+    struct sgi__file_id id = sgi__io_id(&st);
+    status = sgi__io_id_compare(file->path, &file->id, &id, err);
+    if (status == SGI_OK)
+        *fd_out = fd;
+    else
+        close(fd);
+    return status;
+}
+
+sgi_status sgi__chunk_reader_open(const struct sgi__manifest *m, struct sgi__chunk_reader **reader_out, sgi_error *err)
+{
+    struct sgi__chunk_reader *r = sgi__alloc_zero(1, sizeof *r);
+    if (!r)
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
+    r->m = m;
+    r->fds[SGI__PACK_ITSELF] = r->fds[SGI__PACK_BASE] = -1;
+    r->stored = sgi__alloc(SGI__PACK_CHUNK_BYTES_MAX);
+    sgi_status st = r->stored ? sgi__decoder_new(&r->decoder, err)
+                              : sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
+    for (uint32_t n = 0; n < m->packed->files_count && st == SGI_OK; n++)
+        st = open_store(&m->packed->files[n], &r->fds[n], err);
+    if (st == SGI_OK)
+        *reader_out = r;
+    else
+        sgi__chunk_reader_close(r);
+    return st;
+}
+
+void sgi__chunk_reader_close(struct sgi__chunk_reader *r)
+{
+    if (!r)
+        return;
+    for (int n = 0; n < SGI__PACK_STORES; n++)
+        if (r->fds[n] >= 0)
+            close(r->fds[n]);
+    sgi__decoder_free(r->decoder);
+    sgi__free(r->stored);
+    sgi__free(r);
+}
+
+/* ---- read ---- */
+
+/* "'a', 'b' and 3 more": the tensors it has something of. */
+static void name_tensors(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, char *text, size_t room)
+{
+    const struct sgi__file *f = &m->files[c->part];
+    uint64_t                count = 0;
+    struct sgi__shown       shown;
+
+    snprintf(text, room, "no tensor");
+    for (uint64_t n = f->tensor_first; n < f->tensor_first + f->tensor_count; n++) {
+        const struct sgi__tensor *t = &m->tensors[n];
+        if (t->offset >= c->offset + c->bytes || t->offset + t->bytes <= c->offset)
+            continue;
+        if (count++ == 0)
+            snprintf(text, room, "tensor '%s'", sgi__show_name(&shown, t->name));
+    }
+    size_t used = strlen(text);
+    if (count > 1)
+        snprintf(text + used, room - used, " and %" PRIu64 " more", count - 1);
+}
+
+static sgi_status bad(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const char *what,
+                      sgi_error *err)
+{
+    struct sgi__shown shown;
+    char              tensors[96];
+
+    name_tensors(m, c, tensors, sizeof tensors);
+    return sgi__error(err, SGI_E_CHECK, "%s: chunk %" PRIu64 " at offset %" PRIu64 " is damaged: %s; it holds %s",
+                      sgi__show_path(&shown, m->packed->files[c->store].asked), (uint64_t)(c - m->packed->chunks),
+                      c->at, what, tensors);
+}
+
+static const char *wrong_in(const uint8_t *stored, const struct sgi__stored_chunk *c, uint64_t bytes)
+{
+    if (sgi__hash(stored, c->stored_bytes) != c->check)
+        return "it does not match its check";
+    for (uint64_t n = c->stored_bytes; n < bytes; n++)
+        if (stored[n] != 0)
+            return "what fills its last page is not zero";
+    return NULL;
+}
+
+sgi_status sgi__chunk_read(struct sgi__chunk_reader *r, const struct sgi__stored_chunk *c, void *raw, sgi_error *err)
+{
+    const struct sgi__pack_file *file = &r->m->packed->files[c->store];
+    uint64_t                     bytes = sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN);
+    const char                  *wrong = NULL;
+
+    for (int tries = 0; tries < 2; tries++) {
+        if (wrong) /* what is in the cache may be what is wrong */
+            posix_fadvise(r->fds[c->store], (off_t)c->at, (off_t)bytes, POSIX_FADV_DONTNEED);
+        sgi_status st = sgi__pread_all(r->fds[c->store], file->path, r->stored, (size_t)bytes, c->at, err);
+        if (st != SGI_OK)
+            return st;
+        wrong = wrong_in(r->stored, c, bytes);
+        if (!wrong)
+            break;
+    }
+    if (!wrong && c->codec == SGI__CODEC_RAW && c->stored_bytes != c->bytes)
+        wrong = "it has not the length that it should have";
+    if (!wrong && c->codec == SGI__CODEC_RAW)
+        memcpy(raw, r->stored, c->bytes);
+    else if (!wrong)
+        wrong = sgi__decode(r->decoder, c->codec, c->width, r->stored, c->stored_bytes, raw, c->bytes);
+    return wrong ? bad(r->m, c, wrong, err) : SGI_OK;
+}
+
+sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const void *raw,
+                              sgi_error *err)
+{
+    uint64_t digest[2];
+
+    sgi__hash128(raw, c->bytes, digest);
+    if (digest[0] != c->digest[0] || digest[1] != c->digest[1])
+        return bad(m, c, "it does not become what was packed", err);
+    return SGI_OK;
+}

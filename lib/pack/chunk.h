@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stored chunks of a packed model, read and decoded one at a time, for those who do not load it. One thread's. */
+#ifndef SGI_PACK_CHUNK_H
+#define SGI_PACK_CHUNK_H
+
+#include "codec/codec.h"
+#include "model/manifest.h"
+
+struct sgi__chunk_reader {
+    const struct sgi__manifest *m;
+    int                         fds[SGI__PACK_STORES];
+    struct sgi__decoder        *decoder;
+    uint8_t                    *stored; /* as it was read last, with what fills its last page */
+};
+
+/* SGI_E_CHANGED, SGI_E_IO, SGI_E_DENIED, SGI_E_NO_MEMORY. */
+sgi_status sgi__chunk_reader_open(const struct sgi__manifest *m, struct sgi__chunk_reader **reader_out, sgi_error *err);
+void       sgi__chunk_reader_close(struct sgi__chunk_reader *r); /* NULL is fine */
+
+/* All c->bytes to `raw`. What does not match is read once more, past the cache. SGI_E_CHECK naming the chunk and what
+ * it holds; SGI_E_IO. */
+sgi_status sgi__chunk_read(struct sgi__chunk_reader *r, const struct sgi__stored_chunk *c, void *raw, sgi_error *err);
+
+/* Is that what the chunk was made from? Its digest says so. SGI_E_CHECK. */
+sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const void *raw,
+                              sgi_error *err);
+
+/* All of it from an open file. SGI_E_IO naming `path`. */
+sgi_status sgi__pread_all(int fd, const char *path, void *to, size_t bytes, uint64_t offset, sgi_error *err);
+
+#endif

@@ -72,7 +72,7 @@ typedef struct sgi_pack_report {
  *         meanwhile) · SGI_E_NOT_FOUND (a name in `order`) · SGI_E_CHECK (the base is damaged) ·
  *         SGI_E_UNSUPPORTED (the source is a packed file, the base has a base) · SGI_E_BUSY (another process
  *         writes there) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
- * Threads: any. Blocks: for all of it. Memory: 9 MiB a thread, whatever the model's size.
+ * Threads: any. Blocks: for all of it. Memory: a few MiB a thread, whatever the model's size.
  */
 SGI_API sgi_status sgi_pack(const char *source, const char *path, const sgi_pack_options *options,
                             sgi_pack_report *report_out, sgi_error *err);

@@ -13,11 +13,16 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/text.h"
+#include "codec/codec.h"
 
 enum {
     HOT_PER_MILLE = 900, /* of a file in the page cache: from here on it is read from there */
     FILES_OPEN_MAX = 96  /* at once: more than there can be reads in flight, so that one of them is at rest */
 };
+
+/* Of all slots of a load of a packed model, before and after decoding. */
+#define DECODE_BYTES_MAX (UINT64_C(128) << 20)
 
 /* Of an image that is sent on: large enough that a copy's price is nothing, small enough that a cancel is soon. */
 #define IMAGE_BLOCK_BYTES SGI__PIN_BYTES
@@ -35,9 +40,14 @@ void sgi__pipeline_spent(struct pipeline *p, uint32_t step, uint64_t since)
     p->report.steps[step].ns += sgi__clock_now_ns() - since;
 }
 
-static const struct sgi__file *file_of(const struct pipeline *p, uint32_t part)
+static struct sgi__on_disk file_of(const struct pipeline *p, uint32_t file)
 {
-    return &p->load->spec.manifest->files[part];
+    return sgi__manifest_on_disk(p->load->spec.manifest, file);
+}
+
+static bool is_packed(const struct pipeline *p)
+{
+    return p->load->spec.manifest->packed != NULL;
 }
 
 /* ---- files ---- */
@@ -52,7 +62,7 @@ static void close_part(struct pipeline *p, struct open_part *part)
 /* Opening it again compares its identity again, so closing one in the middle loses nothing. */
 static void close_one_at_rest(struct pipeline *p)
 {
-    for (;; p->rest_at = (p->rest_at + 1) % p->load->spec.layout->parts_count)
+    for (;; p->rest_at = (p->rest_at + 1) % sgi__manifest_disk_count(p->load->spec.manifest))
         if (p->parts[p->rest_at].open && p->parts[p->rest_at].reads == 0) {
             close_part(p, &p->parts[p->rest_at]);
             return;
@@ -62,21 +72,23 @@ static void close_one_at_rest(struct pipeline *p)
 static sgi_status open_part(struct pipeline *p, uint32_t number, sgi_error *err)
 {
     struct open_part       *part = &p->parts[number];
-    const struct sgi__file *file = file_of(p, number);
-    const struct sgi__part *layout = &p->load->spec.layout->parts[number];
-    uint64_t                since = sgi__clock_now_ns();
+    struct sgi__on_disk     file = file_of(p, number);
+    const struct sgi__part *layout = is_packed(p) ? NULL : &p->load->spec.layout->parts[number];
+    uint64_t from = layout ? layout->data_offset : 0, bytes = layout ? layout->data_bytes : file.id->bytes;
+    uint64_t since = sgi__clock_now_ns();
+    bool     realigned = layout && layout->realigned;
 
     if (part->open)
         return SGI_OK;
     if (p->files_open == FILES_OPEN_MAX)
         close_one_at_rest(p);
-    sgi_status st = sgi__io_file_open(file->path, &file->id, !layout->realigned, &part->file, err);
+    sgi_status st = sgi__io_file_open(file.path, file.id, !realigned, &part->file, err);
     if (st != SGI_OK)
         return sgi__error_step(err, st, SGI_STEP_OPEN);
     part->open = true;
     p->files_open++;
-    part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN && !layout->realigned &&
-                   sgi__io_file_cached(&part->file, layout->data_offset, layout->data_bytes) < HOT_PER_MILLE;
+    part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN && !realigned &&
+                   sgi__io_file_cached(&part->file, from, bytes) < HOT_PER_MILLE;
     p->report.direct |= part->direct ? 1u : 2u;
     sgi__pipeline_spent(p, SGI_STEP_OPEN, since);
     return SGI_OK;
@@ -85,8 +97,8 @@ static sgi_status open_part(struct pipeline *p, uint32_t number, sgi_error *err)
 /* The last chunk of a part is there: was it the same file all the time? */
 static sgi_status check_part(struct pipeline *p, uint32_t number, sgi_error *err)
 {
-    const struct sgi__file *file = file_of(p, number);
-    sgi_status              st = sgi__io_file_check(&p->parts[number].file, file->path, &file->id, err);
+    struct sgi__on_disk file = file_of(p, number);
+    sgi_status          st = sgi__io_file_check(&p->parts[number].file, file.path, file.id, err);
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_READ);
 }
 
@@ -95,7 +107,7 @@ static sgi_status check_part(struct pipeline *p, uint32_t number, sgi_error *err
 static sgi_status open_reader(struct pipeline *p, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &p->load->spec;
-    const struct sgi__io_engine *engine = p->parts[p->plan->chunks[0].part].direct ? spec->engine : spec->hot_engine;
+    const struct sgi__io_engine *engine = p->parts[p->plan->chunks[0].file].direct ? spec->engine : spec->hot_engine;
     struct sgi__reader          *reader;
     uint64_t                     since = sgi__clock_now_ns(), chunks = p->plan->chunks_count;
     uint32_t                     depth = chunks < spec->depth_max ? (uint32_t)chunks : spec->depth_max;
@@ -122,6 +134,15 @@ sgi_status sgi__pipeline_canceled(const struct pipeline *p, sgi_error *err)
 
 /* ---- chunks ---- */
 
+static void free_slot(struct pipeline *p, struct slot *s)
+{
+    if (s->buffer)
+        sgi__staging_give(p->load->spec.staging, s->buffer);
+    s->buffer = NULL;
+    s->next = p->free_slots;
+    p->free_slots = s;
+}
+
 /* Where a chunk's first byte is to land. */
 static uint8_t *home(const struct pipeline *p, const struct slot *s)
 {
@@ -131,15 +152,65 @@ static uint8_t *home(const struct pipeline *p, const struct slot *s)
 /* Reads in flight are counted by file; those into an image also by its memory. */
 static void count_read(struct pipeline *p, const struct sgi__chunk *c, int more)
 {
-    p->parts[c->part].reads += (uint32_t)more;
+    p->parts[c->file].reads += (uint32_t)more;
     if (p->load->spec.image)
         p->load->spec.image->parts[c->part]->reads += (uint32_t)more;
+}
+
+/* A stored chunk whose bytes are to be used as they are, where they are to be. */
+static bool stays(const struct sgi__chunk *c)
+{
+    return c->stored->codec == SGI__CODEC_RAW && c->pieces == 1 && c->skip == 0;
+}
+
+/* Memory of a slot's own. */
+static sgi_status own_memory(const struct pipeline *p, void **memory, sgi_error *err)
+{
+    if (*memory)
+        return SGI_OK;
+    return sgi__error_step(err, sgi__scratch_new(p->slot_bytes, memory, err), SGI_STEP_MEMORY);
+}
+
+static void submit_stored(struct pipeline *p, struct slot *s)
+{
+    const struct sgi__stored_chunk *c = s->chunk->stored;
+    const struct open_part         *part = &p->parts[c->store];
+
+    s->read = (struct sgi__read){ .file = &part->file,
+                                  .path = file_of(p, c->store).path,
+                                  .offset = c->at,
+                                  .dst = stays(s->chunk) ? home(p, s) : s->stored,
+                                  .bytes = sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN),
+                                  .direct = part->direct,
+                                  .user = s };
+    begin(p, SGI_STEP_READ);
+    count_read(p, s->chunk, 1);
+    sgi__reader_submit(p->reader, &s->read);
+}
+
+static sgi_status start_stored(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer,
+                               sgi_error *err)
+{
+    struct slot *s = p->free_slots;
+
+    p->free_slots = s->next;
+    s->chunk = c;
+    s->buffer = buffer;
+    s->again = false;
+    sgi_status st = stays(c) ? SGI_OK : own_memory(p, &s->stored, err);
+    if (st == SGI_OK && (c->pieces > 1 || c->skip > 0))
+        st = own_memory(p, &s->raw, err);
+    if (st == SGI_OK)
+        submit_stored(p, s);
+    else
+        free_slot(p, s);
+    return st;
 }
 
 static void start_read(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer)
 {
     struct slot            *s = p->free_slots;
-    const struct open_part *part = &p->parts[c->part];
+    const struct open_part *part = &p->parts[c->file];
     uint64_t                offset = c->offset, bytes = c->bytes;
 
     p->free_slots = s->next;
@@ -154,7 +225,7 @@ static void start_read(struct pipeline *p, const struct sgi__chunk *c, struct sg
     if (part->direct)
         bytes = sgi__align_up(bytes, SGI__PLACE_ALIGN); /* to the end of the last block; there is room for it */
     s->read = (struct sgi__read){ .file = &part->file,
-                                  .path = file_of(p, c->part)->path,
+                                  .path = file_of(p, c->file).path,
                                   .offset = offset,
                                   .dst = dst,
                                   .bytes = bytes,
@@ -174,7 +245,8 @@ static struct slot *take_back(struct pipeline *p, sgi_status *status, sgi_error 
     if (!read)
         return NULL;
     struct slot *s = read->user;
-    count_read(p, s->chunk, -1);
+    if (!s->chunk->stored) /* that one's memory is still used */
+        count_read(p, s->chunk, -1);
     return s;
 }
 
@@ -213,13 +285,186 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
     return st;
 }
 
-static void free_slot(struct pipeline *p, struct slot *s)
+/* Nothing else would end the wait for a buffer: copies of ours that end; what hashes hold, for they may wait for bytes
+ * that are to be read into it; or others' loads. */
+static sgi_status wait_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err)
 {
-    if (s->buffer)
-        sgi__staging_give(p->load->spec.staging, s->buffer);
+    struct sgi__staging *staging = p->load->spec.staging;
+    sgi_status           st = p->waiting_first < p->waiting_end ? sgi__arrivals_send(p, err) : SGI_OK;
+
+    while (st == SGI_OK && !(*buffer_out = sgi__staging_take(staging))) {
+        if (sgi__upload_wait_one(&p->upload, &st, err))
+            continue;
+        if (!sgi__verify_give_up(&p->verify))
+            return sgi__staging_take_wait(staging, &p->load->canceled, buffer_out, err);
+        st = sgi__upload_recycle(&p->upload, err);
+    }
+    return st;
+}
+
+/* ---- stored chunks ---- */
+
+/* On the thread that has decoded it: the loader goes on with it. */
+static void decoded(struct sgi__decode_job *job)
+{
+    struct slot     *s = job->user;
+    struct pipeline *p = s->pipeline;
+
+    pthread_mutex_lock(&p->mutex);
+    s->next = p->decoded;
+    p->decoded = s;
+    pthread_cond_signal(&p->some_decoded);
+    sgi__reader_wake(p->reader); /* under the mutex: the loader does not close it before it has taken this one */
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void start_decoding(struct pipeline *p, struct slot *s)
+{
+    const struct sgi__chunk *c = s->chunk;
+
+    s->pipeline = p;
+    s->job = (struct sgi__decode_job){ .chunk = c->stored,
+                                       .stored = s->read.dst,
+                                       .raw = c->pieces > 1 || c->skip > 0 ? s->raw : home(p, s),
+                                       .done = decoded,
+                                       .user = s };
+    p->decoding++;
+    sgi__decode_submit(p->load->spec.decoding, &s->job);
+}
+
+/* NULL: none is done. Waits for one if asked to. */
+static struct slot *take_decoded(struct pipeline *p, bool wait)
+{
+    struct slot *s;
+
+    if (p->decoding == 0)
+        return NULL;
+    pthread_mutex_lock(&p->mutex);
+    while (!(s = p->decoded) && wait)
+        pthread_cond_wait(&p->some_decoded, &p->mutex);
+    if (s) {
+        p->decoded = s->next;
+        p->decoding--;
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return s;
+}
+
+static void count_job(struct pipeline *p, const struct sgi__decode_job *job)
+{
+    struct sgi__report *r = &p->report;
+
+    if (r->steps[SGI_STEP_VERIFY].start_ns == 0)
+        r->steps[SGI_STEP_VERIFY].start_ns = job->start_ns;
+    r->steps[SGI_STEP_VERIFY].ns += job->verify_ns;
+    if (job->chunk->codec != SGI__CODEC_RAW && r->steps[SGI_STEP_DECODE].start_ns == 0)
+        r->steps[SGI_STEP_DECODE].start_ns = job->start_ns + job->verify_ns;
+    if (job->chunk->codec != SGI__CODEC_RAW)
+        r->steps[SGI_STEP_DECODE].ns += job->decode_ns;
+    p->decode_cpu_ns += job->cpu_ns;
+}
+
+/* What was wrong may be in the cache, or have come about on the way: once more, past it. */
+static void read_again(struct pipeline *p)
+{
+    while (p->again && !sgi__reader_full(p->reader)) {
+        struct slot                    *s = p->again;
+        const struct sgi__stored_chunk *c = s->chunk->stored;
+        struct open_part               *part = &p->parts[c->store];
+        bool                            direct = part->direct;
+
+        p->again = s->next;
+        s->again = true;
+        p->report.reread_bytes += c->stored_bytes;
+        sgi__rate_charge(p->load->spec.rate, c->stored_bytes);
+        sgi__io_file_uncache(&part->file, c->at, sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN));
+        count_read(p, s->chunk, -1);
+        part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN;
+        submit_stored(p, s);
+        part->direct = direct;
+    }
+}
+
+static sgi_status refuse_stored(struct pipeline *p, const struct slot *s, sgi_error *err)
+{
+    const struct sgi__manifest     *m = p->load->spec.manifest;
+    const struct sgi__stored_chunk *c = s->chunk->stored;
+    struct sgi__shown               path, name;
+    uint64_t                        tensor = sgi__chunk_first(m, s->chunk);
+    struct sgi__chunk_part          part;
+
+    if (!sgi__chunk_part(m, s->chunk, tensor, &part))
+        tensor = m->tensors_count;
+    sgi__error(err, SGI_E_CHECK, "%s: chunk %llu at offset %llu is damaged: %s; it holds %s%s%s",
+               sgi__show_path(&path, file_of(p, c->store).path), (unsigned long long)(c - m->packed->chunks),
+               (unsigned long long)c->at, s->job.wrong, tensor < m->tensors_count ? "tensor '" : "no tensor",
+               tensor < m->tensors_count ? sgi__show_name(&name, m->tensors[tensor].name) : "",
+               tensor < m->tensors_count ? "'" : "");
+    return sgi__error_step(err, SGI_E_CHECK, s->job.is_broken ? SGI_STEP_DECODE : SGI_STEP_VERIFY);
+}
+
+/* More than a buffer takes: through several, one after the other. */
+static sgi_status arrive_in_pieces(struct pipeline *p, struct slot *s, sgi_error *err)
+{
+    const struct sgi__chunk *c = s->chunk;
+    const uint8_t           *from = (const uint8_t *)s->raw + c->skip;
+    sgi_status               st = SGI_OK;
+
+    for (uint32_t n = 0; n < c->pieces && st == SGI_OK; n++) {
+        struct sgi__buffer *buffer = NULL;
+        if (p->upload.begun)
+            st = sgi__error_step(err, sgi__upload_recycle(&p->upload, err), SGI_STEP_COPY);
+        if (st == SGI_OK && !(buffer = sgi__staging_take(p->load->spec.staging)))
+            st = sgi__error_step(err, wait_buffer(p, &buffer, err), SGI_STEP_MEMORY);
+        if (st != SGI_OK)
+            break;
+        memcpy(buffer->at, from, c[n].bytes);
+        from += c[n].bytes;
+        st = sgi__arrived(p, &c[n], buffer->at, buffer, err);
+        count_done(p, &c[n]);
+    }
+    return st;
+}
+
+static sgi_status arrive(struct pipeline *p, struct slot *s, sgi_error *err)
+{
+    const struct sgi__chunk *c = s->chunk;
+    struct sgi__buffer      *buffer = s->buffer;
+    uint8_t                 *bytes = home(p, s);
+
+    if (c->skip > 0)
+        memcpy(bytes, (const uint8_t *)s->raw + c->skip, c->bytes);
     s->buffer = NULL;
-    s->next = p->free_slots;
-    p->free_slots = s;
+    sgi_status st = sgi__arrived(p, c, bytes, buffer, err);
+    count_done(p, c);
+    return st;
+}
+
+/* One that has been decoded; the slot is free after it, unless it is read again. */
+static sgi_status finish_stored(struct pipeline *p, struct slot *s, sgi_error *err)
+{
+    const struct sgi__chunk *c = s->chunk;
+    struct open_part        *part = &p->parts[c->file];
+    sgi_status               st = SGI_OK;
+
+    count_job(p, &s->job);
+    if (s->job.wrong && !s->job.is_broken && !s->again) {
+        s->next = p->again;
+        p->again = s;
+        return SGI_OK;
+    }
+    count_read(p, c, -1);
+    p->report.stored_bytes += c->stored->stored_bytes;
+    if (s->job.wrong)
+        st = refuse_stored(p, s, err);
+    if (st == SGI_OK && part->chunks_left == 1)
+        st = check_part(p, c->file, err);
+    if (st == SGI_OK)
+        st = c->pieces > 1 ? arrive_in_pieces(p, s, err) : arrive(p, s, err);
+    if (st == SGI_OK && --part->chunks_left == 0)
+        close_part(p, part);
+    free_slot(p, s);
+    return st;
 }
 
 /* ---- beside other loads ---- */
@@ -285,31 +530,16 @@ static bool may_read(struct pipeline *p, uint64_t bytes)
     return true;
 }
 
-/* Nothing else would end the wait for a buffer: copies of ours that end; what hashes hold, for they may wait for bytes
- * that are to be read into it; or others' loads. */
-static sgi_status wait_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err)
-{
-    struct sgi__staging *staging = p->load->spec.staging;
-    sgi_status           st = p->waiting_first < p->waiting_end ? sgi__arrivals_send(p, err) : SGI_OK;
-
-    while (st == SGI_OK && !(*buffer_out = sgi__staging_take(staging))) {
-        if (sgi__upload_wait_one(&p->upload, &st, err))
-            continue;
-        if (!sgi__verify_give_up(&p->verify))
-            return sgi__staging_take_wait(staging, &p->load->canceled, buffer_out, err);
-        st = sgi__upload_recycle(&p->upload, err);
-    }
-    return st;
-}
-
 /* Memory for the next chunk to land in; *there_out: there is some. Waits only when nothing else would end the wait. */
 static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffer_out, bool *there_out, sgi_error *err)
 {
-    bool       idle = sgi__reader_in_flight(p->reader) == 0;
+    bool       idle = sgi__reader_in_flight(p->reader) == 0 && p->decoding == 0;
     sgi_status st = SGI_OK;
 
     *buffer_out = NULL;
     *there_out = true;
+    if (!p->load->spec.image && p->plan->chunks[p->next].pieces > 1) /* it has a slot's, and then buffers */
+        return SGI_OK;
     if (p->load->spec.image) {
         if (sgi__touch_ready(p->touch, p->next))
             return SGI_OK;
@@ -331,7 +561,7 @@ static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffe
 /* Submits what can be submitted now. */
 static sgi_status submit_some(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count && sgi__reader_in_flight(p->reader) < reads_max(p)) {
+    while (p->next < p->plan->chunks_count && p->free_slots && sgi__reader_in_flight(p->reader) < reads_max(p)) {
         const struct sgi__chunk *c = &p->plan->chunks[p->next];
         struct sgi__buffer      *buffer;
         bool                     there;
@@ -339,10 +569,13 @@ static sgi_status submit_some(struct pipeline *p, sgi_error *err)
         sgi_status st = memory_for_next(p, &buffer, &there, err);
         if (st != SGI_OK || !there)
             return st;
-        st = open_part(p, c->part, err);
-        if (st == SGI_OK && may_read(p, c->bytes)) {
-            start_read(p, c, buffer);
-            p->next++;
+        st = open_part(p, c->file, err);
+        if (st == SGI_OK && may_read(p, c->stored ? c->stored->stored_bytes : c->bytes)) {
+            if (!c->stored)
+                start_read(p, c, buffer);
+            else if ((st = start_stored(p, c, buffer, err)) != SGI_OK)
+                return st;
+            p->next += c->stored ? c->pieces : 1;
             sgi__touch_submitted(p->touch, p->next);
             continue;
         }
@@ -353,22 +586,41 @@ static sgi_status submit_some(struct pipeline *p, sgi_error *err)
     return SGI_OK;
 }
 
+/* One read that is back, if there is one before somebody wakes us. */
+static sgi_status take_read(struct pipeline *p, sgi_error *err)
+{
+    sgi_status   st;
+    struct slot *s = take_back(p, &st, err);
+
+    if (!s)
+        return SGI_OK;
+    note_landed(p, s->read.want);
+    sgi__rate_charge(p->load->spec.rate, s->read.lost_bytes);
+    if (st == SGI_OK && s->chunk->stored) {
+        start_decoding(p, s);
+        return SGI_OK;
+    }
+    if (st == SGI_OK)
+        st = finish_read(p, s, err);
+    if (s->chunk->stored)
+        count_read(p, s->chunk, -1);
+    free_slot(p, s);
+    return st;
+}
+
 static sgi_status read_all(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count || sgi__reader_in_flight(p->reader) > 0) {
+    while (p->next < p->plan->chunks_count || sgi__reader_in_flight(p->reader) > 0 || p->decoding > 0 || p->again) {
         if (sgi__load_canceled(p->load))
             return sgi__pipeline_canceled(p, err);
-        sgi_status st = submit_some(p, err);
-        if (st != SGI_OK)
-            return st;
-        struct slot *s = take_back(p, &st, err);
-        if (!s)
-            continue;
-        note_landed(p, s->chunk->bytes);
-        sgi__rate_charge(p->load->spec.rate, s->read.lost_bytes);
-        if (st == SGI_OK)
-            st = finish_read(p, s, err);
-        free_slot(p, s);
+        read_again(p);
+        sgi_status   st = submit_some(p, err);
+        bool         reads = sgi__reader_in_flight(p->reader) > 0;
+        struct slot *s = st == SGI_OK ? take_decoded(p, !reads) : NULL;
+        if (s)
+            st = finish_stored(p, s, err);
+        else if (st == SGI_OK && reads)
+            st = take_read(p, err);
         if (st != SGI_OK)
             return sgi__error_step(err, st, SGI_STEP_READ);
     }
@@ -379,13 +631,26 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
 /* After this no read touches any memory any more. */
 static void close_reader(struct pipeline *p)
 {
+    struct slot *decoded;
+
     if (!p->reader)
         return;
+    while ((decoded = take_decoded(p, true))) {
+        count_read(p, decoded->chunk, -1);
+        free_slot(p, decoded);
+    }
+    while ((decoded = p->again)) {
+        p->again = decoded->next;
+        count_read(p, decoded->chunk, -1);
+        free_slot(p, decoded);
+    }
     if (sgi__reader_in_flight(p->reader) > 0)
         sgi__reader_cancel(p->reader);
     while (sgi__reader_in_flight(p->reader) > 0) {
         sgi_status   st;
         struct slot *s = take_back(p, &st, NULL);
+        if (s && s->chunk->stored)
+            count_read(p, s->chunk, -1);
         if (s)
             free_slot(p, s);
     }
@@ -397,28 +662,58 @@ static void close_reader(struct pipeline *p)
 
 /* ---- one run ---- */
 
+static sgi_status make_plan(struct pipeline *p, sgi_error *err)
+{
+    const struct sgi__load_spec *spec = &p->load->spec;
+
+    if (is_packed(p) && !spec->from_image && !spec->from_arena)
+        return sgi__plan_new_packed(spec->manifest, spec->layout, spec->image ? UINT64_MAX : spec->block_bytes,
+                                    spec->order, spec->order_count, &p->plan, err);
+    return sgi__plan_new(spec->manifest, spec->layout, spec->from_image ? IMAGE_BLOCK_BYTES : spec->block_bytes,
+                         spec->order, spec->order_count, &p->plan, err);
+}
+
+/* As many as are read at once; of a packed model so many more as are decoded meanwhile, as far as their memory goes. */
+static void count_slots(struct pipeline *p)
+{
+    uint64_t largest = 0, slots = p->load->spec.depth_max;
+
+    for (uint64_t n = 0; n < p->plan->chunks_count; n++) {
+        const struct sgi__stored_chunk *c = p->plan->chunks[n].stored;
+        if (c && c->bytes > largest)
+            largest = c->bytes;
+    }
+    p->slot_bytes = sgi__align_up(largest, SGI__PLACE_ALIGN);
+    if (largest > 0) {
+        slots += 2 * (uint64_t)sgi__decoding_threads_max(p->load->spec.decoding);
+        if (slots > DECODE_BYTES_MAX / p->slot_bytes)
+            slots = DECODE_BYTES_MAX / p->slot_bytes;
+    }
+    p->slots_count = (uint32_t)slots;
+}
+
 static sgi_status set_up(struct pipeline *p, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &p->load->spec;
     bool                         bounce = false;
 
-    sgi_status st = sgi__plan_new(spec->manifest, spec->layout,
-                                  spec->from_image ? IMAGE_BLOCK_BYTES : spec->block_bytes, spec->order,
-                                  spec->order_count, &p->plan, err);
+    sgi_status st = make_plan(p, err);
     if (st == SGI_OK)
         st = sgi__arrivals_init(p, err);
     if (st != SGI_OK || spec->from_image || spec->from_arena)
         return st;
-    p->parts = sgi__alloc_zero(spec->layout->parts_count, sizeof *p->parts);
-    p->slots = sgi__alloc_zero(spec->depth_max, sizeof *p->slots);
+    count_slots(p);
+    p->parts = sgi__alloc_zero(sgi__manifest_disk_count(spec->manifest), sizeof *p->parts);
+    p->slots = sgi__alloc_zero(p->slots_count, sizeof *p->slots);
     if (!p->parts || !p->slots)
         return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for its load", spec->name);
     sgi__depth_init(&p->depth, spec->depth, spec->depth_max);
     for (uint64_t n = 0; n < p->plan->chunks_count; n++) {
-        p->parts[p->plan->chunks[n].part].chunks_left++;
-        bounce |= p->plan->chunks[n].bounce;
+        const struct sgi__chunk *c = &p->plan->chunks[n];
+        p->parts[c->file].chunks_left += !c->stored || c->pieces > 0;
+        bounce |= c->bounce;
     }
-    for (uint32_t n = spec->depth_max; n-- > 0;)
+    for (uint32_t n = p->slots_count; n-- > 0;)
         free_slot(p, &p->slots[n]);
     if (!bounce)
         return SGI_OK;
@@ -438,9 +733,15 @@ static void take_down(struct pipeline *p)
     p->report.steps[SGI_STEP_MEMORY].start_ns = touch.start_ns;
     p->report.steps[SGI_STEP_MEMORY].ns = touch.busy_ns;
     p->report.cpu_ns += touch.cpu_ns;
-    for (uint32_t n = 0; p->parts && n < spec->layout->parts_count; n++)
+    for (uint32_t n = 0; p->parts && n < sgi__manifest_disk_count(spec->manifest); n++)
         if (p->parts[n].open)
             close_part(p, &p->parts[n]);
+    for (uint32_t n = 0; p->slots && n < p->slots_count; n++) {
+        if (p->slots[n].stored)
+            sgi__scratch_free(p->slots[n].stored, p->slot_bytes);
+        if (p->slots[n].raw)
+            sgi__scratch_free(p->slots[n].raw, p->slot_bytes);
+    }
     if (p->bounce)
         sgi__scratch_free(p->bounce, spec->depth_max * SGI__PLACE_ALIGN);
     sgi__arrivals_fini(p);
@@ -457,6 +758,8 @@ static void publish(struct pipeline *p, sgi_status st)
 
     p->report.load_end_ns = sgi__clock_now_ns();
     p->report.bytes = atomic_load(&load->done_bytes);
+    if (!is_packed(p))
+        p->report.stored_bytes = p->report.bytes;
     p->report.direct = direct[p->report.direct];
     p->report.tier = spec->from_image ? SGI_TIER_DRAM : SGI_TIER_DISK;
     for (uint32_t n = 0; st == SGI_OK && spec->image && n < spec->layout->parts_count; n++)
@@ -478,7 +781,7 @@ static sgi_status run_files(struct pipeline *p, sgi_error *err)
         p->ahead = sgi__staging_go_ahead(p->load->spec.staging, p->load->spec.layout->device_bytes);
     if (st != SGI_OK || p->plan->chunks_count == 0)
         return st;
-    st = open_part(p, p->plan->chunks[0].part, err);
+    st = open_part(p, p->plan->chunks[0].file, err);
     if (st == SGI_OK)
         st = open_reader(p, err);
     if (st != SGI_OK)
@@ -514,6 +817,11 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
     struct pipeline p = { .load = load };
     uint64_t        cpu = sgi__clock_thread_cpu_ns();
 
+    pthread_mutex_init(&p.mutex, NULL);
+    pthread_cond_init(&p.some_decoded, NULL);
+    if (is_packed(&p))
+        sgi__decoding_join(load->spec.decoding);
+
     p.report.load_start_ns = sgi__clock_now_ns();
     sgi_status st = set_up(&p, err);
     if (st == SGI_OK)
@@ -524,6 +832,11 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
         st = sgi__arrivals_end(&p, err);
     p.report.cpu_ns = sgi__clock_thread_cpu_ns() - cpu;
     take_down(&p);
+    p.report.cpu_ns += p.decode_cpu_ns;
+    if (is_packed(&p))
+        sgi__decoding_leave(load->spec.decoding);
+    pthread_cond_destroy(&p.some_decoded);
+    pthread_mutex_destroy(&p.mutex);
     publish(&p, st);
     if (st != SGI_OK) {
         sgi__error_step(err, st, SGI_STEP_READ);

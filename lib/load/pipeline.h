@@ -13,8 +13,13 @@
 struct slot {
     struct sgi__read         read;
     const struct sgi__chunk *chunk;
-    struct sgi__buffer      *buffer; /* what it is read into; NULL: the image */
-    struct slot             *next;   /* free */
+    struct sgi__buffer      *buffer; /* where it is to land; NULL: in the image */
+    struct slot             *next;   /* free, or decoded */
+    /* Of a packed model: */
+    struct sgi__decode_job job;
+    struct pipeline       *pipeline;
+    void                  *stored, *raw; /* memory for a chunk before it is decoded, and after; NULL: not needed yet */
+    bool                   again;        /* it has been read before */
 };
 
 /* A part's file: open from its first chunk to its last, or for a while at a time when a wished order visits many. */
@@ -45,12 +50,20 @@ struct pipeline {
     struct sgi__touch  *touch;
     struct sgi__ahead  *ahead;
     struct sgi__reader *reader;
-    struct slot        *slots, *free_slots;
+    struct slot        *slots, *free_slots, *again; /* again: to be read once more */
     struct sgi__depth   depth;
-    void               *bounce;  /* a page for each slot, if the plan needs any */
-    uint64_t            next;    /* chunk */
-    uint64_t            held_ns; /* since when the limit holds it back; 0: it does not */
-    struct sgi__report  report;  /* published at the end */
+    void               *bounce; /* a page for each slot, if the plan needs any */
+    uint32_t            slots_count;
+    uint32_t            decoding;   /* slots whose chunks are being decoded */
+    uint64_t            slot_bytes; /* of a slot's `stored` and `raw` */
+    uint64_t            next;       /* chunk */
+    uint64_t            held_ns;    /* since when the limit holds it back; 0: it does not */
+    struct sgi__report  report;     /* published at the end */
+
+    pthread_mutex_t mutex;
+    pthread_cond_t  some_decoded;
+    struct slot    *decoded; /* under the mutex: those that are done */
+    uint64_t        decode_cpu_ns;
 };
 
 void       sgi__pipeline_spent(struct pipeline *p, uint32_t step, uint64_t since);

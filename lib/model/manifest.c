@@ -325,3 +325,18 @@ int64_t sgi__manifest_find(const struct sgi__manifest *m, const char *name)
     }
     return -1;
 }
+
+uint32_t sgi__manifest_disk_count(const struct sgi__manifest *m)
+{
+    return m->packed ? m->packed->files_count : m->files_count;
+}
+
+struct sgi__on_disk sgi__manifest_on_disk(const struct sgi__manifest *m, uint32_t index)
+{
+    if (m->packed) {
+        const struct sgi__pack_file *f = &m->packed->files[index];
+        return (struct sgi__on_disk){ .path = f->path, .asked = f->asked, .id = &f->id };
+    }
+    const struct sgi__file *f = &m->files[index];
+    return (struct sgi__on_disk){ .path = f->path, .asked = f->asked, .id = &f->id };
+}

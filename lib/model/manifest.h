@@ -126,6 +126,14 @@ sgi_status sgi__manifest_add_metadata(struct sgi__manifest *m, const char *key, 
  * file; SGI_E_NO_MEMORY. */
 sgi_status sgi__manifest_finish(struct sgi__manifest *m, sgi_error *err);
 
+/* The files that loads open: one for each part, or those of the pack. */
+struct sgi__on_disk {
+    const char                *path, *asked; /* resolved, and as messages name it */
+    const struct sgi__file_id *id;
+};
+uint32_t            sgi__manifest_disk_count(const struct sgi__manifest *m);
+struct sgi__on_disk sgi__manifest_on_disk(const struct sgi__manifest *m, uint32_t index);
+
 /* Index of a tensor, or -1. */
 int64_t sgi__manifest_find(const struct sgi__manifest *m, const char *name);
 

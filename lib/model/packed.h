@@ -14,7 +14,7 @@
 #define SGI__PACK_TENSOR_ALIGN UINT64_C(256)  /* of tensors in a part that is no exact copy */
 
 enum {
-    SGI__PACK_CHUNK_BYTES = 4 << 20,      /* usual for a chunk */
+    SGI__PACK_CHUNK_BYTES = 2 << 20,      /* usual for a chunk, and at most what is made here */
     SGI__PACK_CHUNK_BYTES_MAX = 16 << 20, /* at most */
     SGI__PACK_CHUNKS_MAX = 1 << 22,       /* of a model */
     SGI__PACK_OTHERS_MAX = 64,

@@ -83,11 +83,11 @@ struct cutting {
     uint32_t                  part;
 };
 
-/* [from, to), in pieces of the usual size; a short rest stays with the last one. */
+/* [from, to), in pieces of the usual size. */
 static void cut(struct cutting *c, uint64_t from, uint64_t to)
 {
     while (from < to) {
-        uint64_t bytes = to - from < SGI__PACK_CHUNK_BYTES + ANCHOR_BYTES ? to - from : SGI__PACK_CHUNK_BYTES;
+        uint64_t bytes = to - from < SGI__PACK_CHUNK_BYTES ? to - from : SGI__PACK_CHUNK_BYTES;
         if (c->chunks)
             c->chunks[c->count] = (struct sgi__stored_chunk){ .offset = from,
                                                               .bytes = (uint32_t)bytes,

@@ -26,8 +26,8 @@
 #include "pack/lay.h"
 #include "pack/workers.h"
 
-/* The largest chunk that sgi__pack_lay() makes, and what fills its last page. */
-#define BUFFER_BYTES ((size_t)SGI__PACK_CHUNK_BYTES + (512 << 10))
+/* Of a chunk, with what fills its last page; those of a base may have been made elsewhere. */
+#define BUFFER_BYTES ((size_t)SGI__PACK_CHUNK_BYTES)
 
 struct packing {
     const char              *source, *path;

@@ -94,10 +94,10 @@ static sgi_status wrong_chunk(const char *path, const struct sgi__manifest *m, c
 static sgi_status check_chunk(const char *path, const struct sgi__manifest *m, const struct sgi__stored_chunk *c,
                               uint64_t manifest_at, sgi_error *err)
 {
-    bool     based = c->store == SGI__PACK_BASE;
+    bool     based = c->file == SGI__PACK_BASE;
     uint64_t end = based ? m->packed->files[SGI__PACK_BASE].id.bytes : manifest_at;
 
-    if (c->store >= SGI__PACK_STORES || (based && !m->packed->base_name))
+    if (c->file >= SGI__PACK_STORES || (based && !m->packed->base_name))
         return wrong_chunk(path, m, c, "is in a file that there is not", err);
     if (c->part >= m->files_count || c->bytes == 0 || c->bytes > SGI__PACK_CHUNK_BYTES_MAX ||
         c->offset % SGI__PACK_ALIGN != 0)
@@ -119,8 +119,8 @@ static int by_offset(const void *a, const void *b)
 static int by_place(const void *a, const void *b)
 {
     const struct sgi__stored_chunk *x = a, *y = b;
-    if (x->store != y->store)
-        return x->store < y->store ? -1 : 1;
+    if (x->file != y->file)
+        return x->file < y->file ? -1 : 1;
     return x->at == y->at ? 0 : x->at < y->at ? -1 : 1;
 }
 
@@ -162,13 +162,13 @@ static sgi_status check_places(const char *path, const struct sgi__manifest *m, 
 
     for (uint64_t n = 0; n < m->packed->chunks_count; n++) {
         const struct sgi__stored_chunk *c = sorted[n];
-        if (before && before->store == c->store && before->at == c->at) {
+        if (before && before->file == c->file && before->at == c->at) {
             if (!stored_alike(before, c))
                 return wrong_chunk(path, m, c, "is stored with another that is not like it", err);
             continue;
         }
         before = c;
-        if (c->store != SGI__PACK_ITSELF)
+        if (c->file != SGI__PACK_ITSELF)
             continue;
         if (c->at != end)
             return wrong_chunk(path, m, c, "is not stored right behind the one before it", err);

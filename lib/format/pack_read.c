@@ -351,7 +351,7 @@ static sgi_status read_chunks(struct reading *r, sgi_error *err)
         c->part = sgi__cursor_u32(&r->c);
         c->codec = sgi__cursor_u8(&r->c);
         c->width = sgi__cursor_u8(&r->c);
-        c->store = sgi__cursor_u8(&r->c);
+        c->file = sgi__cursor_u8(&r->c);
         uint8_t zero = sgi__cursor_u8(&r->c);
         c->check = sgi__cursor_u64(&r->c);
         c->digest[0] = sgi__cursor_u64(&r->c);
@@ -478,7 +478,9 @@ sgi_status sgi__pack_read(struct sgi__source *s, sgi_error *err)
     struct reading r = { .source = s, .m = s->parse->m };
 
     r.m->packed = r.packed = room_for(&r, 1, sizeof *r.packed);
-    if (!r.packed)
+    if (r.packed)
+        r.packed->files = room_for(&r, SGI__PACK_STORES, sizeof *r.packed->files);
+    if (!r.packed || !r.packed->files)
         return no_memory(&r, err);
     sgi_status st = read_head(&r, err);
     if (st == SGI_OK)

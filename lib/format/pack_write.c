@@ -219,7 +219,7 @@ static void put_chunks(struct out *o, const struct sgi__packed *p)
         put_u32(o, c->part);
         put_u8(o, c->codec);
         put_u8(o, c->width);
-        put_u8(o, c->store);
+        put_u8(o, (uint8_t)c->file);
         put_u8(o, 0);
         put_u64(o, c->check);
         put_u64(o, c->digest[0]);

@@ -158,9 +158,10 @@ static void count_read(struct pipeline *p, const struct sgi__chunk *c, int more)
 }
 
 /* A stored chunk whose bytes are to be used as they are, where they are to be. */
-static bool stays(const struct sgi__chunk *c)
+static bool stays(const struct pipeline *p, const struct sgi__chunk *c)
 {
-    return c->stored->codec == SGI__CODEC_RAW && c->pieces == 1 && c->skip == 0;
+    return c->stored->codec == SGI__CODEC_RAW && c->pieces == 1 && c->skip == 0 &&
+           !p->load->spec.layout->parts[c->part].realigned;
 }
 
 /* Memory of a slot's own. */
@@ -174,12 +175,12 @@ static sgi_status own_memory(const struct pipeline *p, void **memory, sgi_error 
 static void submit_stored(struct pipeline *p, struct slot *s)
 {
     const struct sgi__stored_chunk *c = s->chunk->stored;
-    const struct open_part         *part = &p->parts[c->store];
+    const struct open_part         *part = &p->parts[c->file];
 
     s->read = (struct sgi__read){ .file = &part->file,
-                                  .path = file_of(p, c->store).path,
+                                  .path = file_of(p, c->file).path,
                                   .offset = c->at,
-                                  .dst = stays(s->chunk) ? home(p, s) : s->stored,
+                                  .dst = stays(p, s->chunk) ? home(p, s) : s->stored,
                                   .bytes = sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN),
                                   .direct = part->direct,
                                   .user = s };
@@ -197,7 +198,7 @@ static sgi_status start_stored(struct pipeline *p, const struct sgi__chunk *c, s
     s->chunk = c;
     s->buffer = buffer;
     s->again = false;
-    sgi_status st = stays(c) ? SGI_OK : own_memory(p, &s->stored, err);
+    sgi_status st = stays(p, c) ? SGI_OK : own_memory(p, &s->stored, err);
     if (st == SGI_OK && (c->pieces > 1 || c->skip > 0))
         st = own_memory(p, &s->raw, err);
     if (st == SGI_OK)
@@ -370,7 +371,7 @@ static void read_again(struct pipeline *p)
     while (p->again && !sgi__reader_full(p->reader)) {
         struct slot                    *s = p->again;
         const struct sgi__stored_chunk *c = s->chunk->stored;
-        struct open_part               *part = &p->parts[c->store];
+        struct open_part               *part = &p->parts[c->file];
         bool                            direct = part->direct;
 
         p->again = s->next;
@@ -396,7 +397,7 @@ static sgi_status refuse_stored(struct pipeline *p, const struct slot *s, sgi_er
     if (!sgi__chunk_part(m, s->chunk, tensor, &part))
         tensor = m->tensors_count;
     sgi__error(err, SGI_E_CHECK, "%s: chunk %llu at offset %llu is damaged: %s; it holds %s%s%s",
-               sgi__show_path(&path, file_of(p, c->store).path), (unsigned long long)(c - m->packed->chunks),
+               sgi__show_path(&path, file_of(p, c->file).path), (unsigned long long)(c - m->packed->chunks),
                (unsigned long long)c->at, s->job.wrong, tensor < m->tensors_count ? "tensor '" : "no tensor",
                tensor < m->tensors_count ? sgi__show_name(&name, m->tensors[tensor].name) : "",
                tensor < m->tensors_count ? "'" : "");

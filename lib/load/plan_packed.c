@@ -88,7 +88,7 @@ static uint64_t cut(const struct sgi__layout *layout, const struct sgi__stored_c
                                                  .dst = part->prefix_bytes + (at - part->data_offset),
                                                  .bytes = bytes,
                                                  .part = c->part,
-                                                 .file = c->store,
+                                                 .file = c->file,
                                                  .stored = c };
         at += bytes;
     }

@@ -326,6 +326,11 @@ int64_t sgi__manifest_find(const struct sgi__manifest *m, const char *name)
     return -1;
 }
 
+bool sgi__manifest_is_packed(const struct sgi__manifest *m)
+{
+    return m->packed && !m->packed->plain;
+}
+
 uint32_t sgi__manifest_disk_count(const struct sgi__manifest *m)
 {
     return m->packed ? m->packed->files_count : m->files_count;

@@ -126,6 +126,8 @@ sgi_status sgi__manifest_add_metadata(struct sgi__manifest *m, const char *key, 
  * file; SGI_E_NO_MEMORY. */
 sgi_status sgi__manifest_finish(struct sgi__manifest *m, sgi_error *err);
 
+bool sgi__manifest_is_packed(const struct sgi__manifest *m); /* in one file: parts are not files */
+
 /* The files that loads open: one for each part, or those of the pack. */
 struct sgi__on_disk {
     const char                *path, *asked; /* resolved, and as messages name it */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How a packed model's parts are stored. Beside its manifest: that describes the parts as they are in memory, whatever
- * file they come from, and this where their bytes are. lib/format/PACK.md is the layout of such a file.
+ * How a model's parts are stored, where that is more than that each is a file: in chunks that are checked, and that may
+ * be encoded. Beside the manifest: that describes the parts as they are in memory, and this where their bytes are.
+ * lib/format/PACK.md is the layout of a packed file. Files with checks beside them (lib/format/SUMS.md) are stored as
+ * they are, in raw chunks.
  */
 #ifndef SGI_MODEL_PACKED_H
 #define SGI_MODEL_PACKED_H
@@ -21,16 +23,17 @@ enum {
     SGI__PACK_SHA256_BYTES = 32,
 };
 
-/* Files that chunks are read from. */
-enum sgi__pack_store { SGI__PACK_ITSELF, SGI__PACK_BASE, SGI__PACK_STORES };
+/* Files that chunks of a packed file are read from. */
+enum { SGI__PACK_ITSELF, SGI__PACK_BASE, SGI__PACK_STORES };
 
 struct sgi__stored_chunk {
     uint64_t at;                  /* in the file that stores it */
     uint64_t offset;              /* in the part */
     uint32_t stored_bytes, bytes; /* before and after decoding */
     uint32_t part;
+    uint32_t file;         /* that stores it */
     uint8_t  codec, width; /* SGI__CODEC_*; bytes of an element */
-    uint8_t  store;        /* enum sgi__pack_store */
+    bool     unchecked;    /* nobody knows its check: of a file without any, beside others that have them */
     uint64_t check;        /* XXH3 of what is stored */
     uint64_t digest[2];    /* XXH3-128 of what it becomes, low half first: equal chunks are found by it */
 };
@@ -59,8 +62,9 @@ struct sgi__pack_file {
 };
 
 struct sgi__packed {
-    struct sgi__pack_file     files[SGI__PACK_STORES];
-    uint32_t                  files_count; /* 2 with a base */
+    bool                      plain; /* the files are the parts, with checks */
+    struct sgi__pack_file    *files;
+    uint32_t                  files_count; /* of a packed file 1, 2 with a base */
     const char               *base_name;   /* as the pack has it; NULL: there is none */
     struct sgi__packed_part  *parts;       /* one for each file of the manifest */
     struct sgi__packed_other *others;

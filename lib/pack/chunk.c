@@ -37,21 +37,28 @@ sgi_status sgi__pread_all(int fd, const char *path, void *to, size_t bytes, uint
 
 /* ---- open ---- */
 
-static sgi_status open_store(const struct sgi__pack_file *file, int *fd_out, sgi_error *err)
+static sgi_status open_file(struct sgi__chunk_reader *r, uint32_t number, int *fd_out, sgi_error *err)
 {
-    struct stat st;
-    int         fd;
+    struct sgi__on_disk file = sgi__manifest_on_disk(r->m, number);
+    struct stat         st;
+    int                *fd = &r->open[number % 2].fd;
 
-    sgi_status status = sgi__io_regular_open(file->path, &fd, &st, err);
-    if (status != SGI_OK)
-        return status;
-    struct sgi__file_id id = sgi__io_id(&st);
-    status = sgi__io_id_compare(file->path, &file->id, &id, err);
-    if (status == SGI_OK)
-        *fd_out = fd;
-    else
-        close(fd);
-    return status;
+    if (*fd >= 0 && r->open[number % 2].file != number) {
+        close(*fd);
+        *fd = -1;
+    }
+    if (*fd < 0) {
+        sgi_status status = sgi__io_regular_open(file.path, fd, &st, err);
+        if (status != SGI_OK)
+            return status;
+        r->open[number % 2].file = number;
+        struct sgi__file_id id = sgi__io_id(&st);
+        status = sgi__io_id_compare(file.path, file.id, &id, err);
+        if (status != SGI_OK)
+            return status;
+    }
+    *fd_out = *fd;
+    return SGI_OK;
 }
 
 sgi_status sgi__chunk_reader_open(const struct sgi__manifest *m, struct sgi__chunk_reader **reader_out, sgi_error *err)
@@ -60,12 +67,10 @@ sgi_status sgi__chunk_reader_open(const struct sgi__manifest *m, struct sgi__chu
     if (!r)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
     r->m = m;
-    r->fds[SGI__PACK_ITSELF] = r->fds[SGI__PACK_BASE] = -1;
+    r->open[0].fd = r->open[1].fd = -1;
     r->stored = sgi__alloc(SGI__PACK_CHUNK_BYTES_MAX);
     sgi_status st = r->stored ? sgi__decoder_new(&r->decoder, err)
                               : sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
-    for (uint32_t n = 0; n < m->packed->files_count && st == SGI_OK; n++)
-        st = open_store(&m->packed->files[n], &r->fds[n], err);
     if (st == SGI_OK)
         *reader_out = r;
     else
@@ -77,9 +82,9 @@ void sgi__chunk_reader_close(struct sgi__chunk_reader *r)
 {
     if (!r)
         return;
-    for (int n = 0; n < SGI__PACK_STORES; n++)
-        if (r->fds[n] >= 0)
-            close(r->fds[n]);
+    for (int n = 0; n < 2; n++)
+        if (r->open[n].fd >= 0)
+            close(r->open[n].fd);
     sgi__decoder_free(r->decoder);
     sgi__free(r->stored);
     sgi__free(r);
@@ -115,13 +120,13 @@ static sgi_status bad(const struct sgi__manifest *m, const struct sgi__stored_ch
 
     name_tensors(m, c, tensors, sizeof tensors);
     return sgi__error(err, SGI_E_CHECK, "%s: chunk %" PRIu64 " at offset %" PRIu64 " is damaged: %s; it holds %s",
-                      sgi__show_path(&shown, m->packed->files[c->store].asked), (uint64_t)(c - m->packed->chunks),
-                      c->at, what, tensors);
+                      sgi__show_path(&shown, m->packed->files[c->file].asked), (uint64_t)(c - m->packed->chunks), c->at,
+                      what, tensors);
 }
 
 static const char *wrong_in(const uint8_t *stored, const struct sgi__stored_chunk *c, uint64_t bytes)
 {
-    if (sgi__hash(stored, c->stored_bytes) != c->check)
+    if (!c->unchecked && sgi__hash(stored, c->stored_bytes) != c->check)
         return "it does not match its check";
     for (uint64_t n = c->stored_bytes; n < bytes; n++)
         if (stored[n] != 0)
@@ -131,20 +136,23 @@ static const char *wrong_in(const uint8_t *stored, const struct sgi__stored_chun
 
 sgi_status sgi__chunk_read(struct sgi__chunk_reader *r, const struct sgi__stored_chunk *c, void *raw, sgi_error *err)
 {
-    const struct sgi__pack_file *file = &r->m->packed->files[c->store];
-    uint64_t                     bytes = sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN);
-    const char                  *wrong = NULL;
+    const struct sgi__pack_file *file = &r->m->packed->files[c->file];
+    uint64_t    bytes = r->m->packed->plain ? c->stored_bytes : sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN);
+    const char *wrong = NULL;
+    int         fd = -1;
 
-    for (int tries = 0; tries < 2; tries++) {
+    sgi_status st = open_file(r, c->file, &fd, err);
+    for (int tries = 0; tries < 2 && st == SGI_OK; tries++) {
         if (wrong) /* what is in the cache may be what is wrong */
-            posix_fadvise(r->fds[c->store], (off_t)c->at, (off_t)bytes, POSIX_FADV_DONTNEED);
-        sgi_status st = sgi__pread_all(r->fds[c->store], file->path, r->stored, (size_t)bytes, c->at, err);
-        if (st != SGI_OK)
-            return st;
-        wrong = wrong_in(r->stored, c, bytes);
+            posix_fadvise(fd, (off_t)c->at, (off_t)bytes, POSIX_FADV_DONTNEED);
+        st = sgi__pread_all(fd, file->path, r->stored, (size_t)bytes, c->at, err);
+        if (st == SGI_OK)
+            wrong = wrong_in(r->stored, c, bytes);
         if (!wrong)
             break;
     }
+    if (st != SGI_OK)
+        return st;
     if (!wrong && c->codec == SGI__CODEC_RAW && c->stored_bytes != c->bytes)
         wrong = "it has not the length that it should have";
     if (!wrong && c->codec == SGI__CODEC_RAW)
@@ -159,6 +167,8 @@ sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__s
 {
     uint64_t digest[2];
 
+    if (m->packed->plain)
+        return SGI_OK;
     sgi__hash128(raw, c->bytes, digest);
     if (digest[0] != c->digest[0] || digest[1] != c->digest[1])
         return bad(m, c, "it does not become what was packed", err);

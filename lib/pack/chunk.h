@@ -8,9 +8,12 @@
 
 struct sgi__chunk_reader {
     const struct sgi__manifest *m;
-    int                         fds[SGI__PACK_STORES];
-    struct sgi__decoder        *decoder;
-    uint8_t                    *stored; /* as it was read last, with what fills its last page */
+    struct {
+        int      fd; /* -1: none */
+        uint32_t file;
+    } open[2]; /* of the files, those that were read from last: one with an even number, one with an odd one */
+    struct sgi__decoder *decoder;
+    uint8_t             *stored; /* as it was read last, with what fills its last page */
 };
 
 /* SGI_E_CHANGED, SGI_E_IO, SGI_E_DENIED, SGI_E_NO_MEMORY. */

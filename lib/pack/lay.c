@@ -53,10 +53,11 @@ static sgi_status lay_parts(struct sgi__manifest *m, struct sgi__pack_source **s
     struct sgi__pack_source *sources = room_for(m, m->files_count, sizeof *sources);
 
     if (packed) {
+        packed->files = room_for(m, SGI__PACK_STORES, sizeof *packed->files);
         packed->parts = room_for(m, m->files_count, sizeof *packed->parts);
         packed->source_offsets = room_for(m, m->tensors_count, sizeof *packed->source_offsets);
     }
-    if (!packed || !sources || !packed->parts || !packed->source_offsets)
+    if (!packed || !sources || !packed->files || !packed->parts || !packed->source_offsets)
         return no_memory(err);
     for (uint64_t n = 0; n < m->tensors_count; n++)
         packed->source_offsets[n] = m->tensors[n].offset;

@@ -19,7 +19,7 @@ uint32_t sgi__pack_jobs(uint32_t jobs)
     return jobs == 0 ? 1 : jobs < JOBS_MAX ? jobs : JOBS_MAX;
 }
 
-sgi_status sgi__pack_open(const char *path, struct sgi__manifest **manifest_out, sgi_error *err)
+sgi_status sgi__pack_open(const char *path, bool packed_only, struct sgi__manifest **manifest_out, sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
@@ -30,9 +30,11 @@ sgi_status sgi__pack_open(const char *path, struct sgi__manifest **manifest_out,
     sgi_status st = sgi__format_open(&fs, path, &options, &m, err);
     if (st != SGI_OK)
         return st;
-    if (!m->packed) {
-        st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: a model in %s, not a packed one", sgi__show_path(&shown, path),
-                        m->format);
+    if (!m->packed || (packed_only && m->packed->plain)) {
+        st = sgi__error(err, SGI_E_UNSUPPORTED,
+                        packed_only ? "%s: a model in %s, not a packed one"
+                                    : "%s: a model in %s, not a packed one, and without checks beside it",
+                        sgi__show_path(&shown, path), m->format);
         sgi__manifest_free(m);
         return st;
     }

@@ -164,7 +164,7 @@ static sgi_status look_in_base(struct packing *p, struct packer *w, struct sgi__
     c->codec = there->codec;
     c->width = there->width;
     c->check = there->check;
-    c->store = SGI__PACK_BASE;
+    c->file = SGI__PACK_BASE;
     *found_out = true;
     return SGI_OK;
 }
@@ -177,7 +177,7 @@ static void encode(const struct packing *p, struct packer *w, struct sgi__stored
     c->codec = (uint8_t)choice.codec;
     c->width = (uint8_t)choice.width;
     c->stored_bytes = (uint32_t)choice.stored_bytes;
-    c->store = SGI__PACK_ITSELF;
+    c->file = SGI__PACK_ITSELF;
     if (choice.codec == SGI__CODEC_RAW) { /* the buffers change their names */
         uint8_t *raw = w->raw;
         w->raw = w->stored;
@@ -193,7 +193,7 @@ static void count(struct packing *p, const struct sgi__stored_chunk *c, bool twi
 
     p->report.chunks++;
     ++*by_codec[c->codec];
-    if (c->store == SGI__PACK_BASE)
+    if (c->file == SGI__PACK_BASE)
         p->report.base_bytes += c->bytes;
     else if (twice)
         p->report.twice_bytes += c->bytes;
@@ -202,14 +202,14 @@ static void count(struct packing *p, const struct sgi__stored_chunk *c, bool twi
 /* In its turn: where it goes. One that is there, or on its way there, and like it; NULL: it is the first. */
 static const struct sgi__stored_chunk *place(struct packing *p, struct sgi__stored_chunk *c)
 {
-    const struct sgi__stored_chunk *there = c->store == SGI__PACK_ITSELF ? sgi__equal_find(&p->here, c) : NULL;
+    const struct sgi__stored_chunk *there = c->file == SGI__PACK_ITSELF ? sgi__equal_find(&p->here, c) : NULL;
 
     if (there && (there->stored_bytes != c->stored_bytes || there->check != c->check || there->codec != c->codec ||
                   there->width != c->width))
         there = NULL; /* of floats of another width, say: encoded in another way */
     if (there) {
         c->at = there->at;
-    } else if (c->store == SGI__PACK_ITSELF) {
+    } else if (c->file == SGI__PACK_ITSELF) {
         c->at = p->at;
         p->at += sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN);
         sgi__equal_add(&p->here, c);
@@ -362,7 +362,7 @@ static sgi_status open_base(struct packing *p, sgi_error *err)
 
     if (!p->options.base)
         return SGI_OK;
-    sgi_status st = sgi__pack_open(p->options.base, &p->base, err);
+    sgi_status st = sgi__pack_open(p->options.base, true, &p->base, err);
     if (st != SGI_OK)
         return st;
     if (p->base->packed->base_name)
@@ -407,7 +407,7 @@ static sgi_status open_all(struct packing *p, sgi_error *err)
     uint64_t                         *order = NULL;
 
     sgi_status st = sgi__format_open(&fs, p->source, &options, &p->m, err);
-    if (st == SGI_OK && p->m->packed)
+    if (st == SGI_OK && sgi__manifest_is_packed(p->m))
         st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: is packed already", sgi__show_path(&shown, p->source));
     if (st == SGI_OK)
         st = find_order(p, &order, err);

@@ -61,7 +61,7 @@ sgi_status sgi__pack_verify(const char *path, uint32_t jobs, sgi_progress_fn pro
                                    .progress = progress,
                                    .progress_user = user };
 
-    sgi_status st = sgi__pack_open(path, &m, err);
+    sgi_status st = sgi__pack_open(path, false, &m, err);
     if (st != SGI_OK)
         return st;
     work.user = m;

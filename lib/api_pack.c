@@ -75,3 +75,9 @@ sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_p
         return missing(__func__, "folder", err);
     return sgi__unpack(path, folder, jobs, progress, user, err);
 }
+
+sgi_status sgi_digest(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err)
+{
+    sgi_status st = check_call(__func__, path, jobs, err);
+    return st == SGI_OK ? sgi__digest(path, jobs, progress, user, err) : st;
+}

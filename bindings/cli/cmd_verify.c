@@ -44,13 +44,13 @@ static int run(struct output *out, int argc, char **argv)
 
 const struct command command_verify = {
     .name = "verify",
-    .summary = "whether a packed file is whole: sgi verify FILE",
-    .help =
-        "sgi verify FILE.sgi [--jobs N]\n"
-        "\n"
-        "Reads a packed file to its last byte, and what it has in a base, and compares every chunk with its checks.\n"
-        "The first that is bad is named, with the tensors that it holds. Checks find damage, not tampering.\n"
-        "\n"
-        "  --jobs N  threads; one for each core\n",
+    .summary = "whether a model with checks is whole: sgi verify PATH",
+    .help = "sgi verify PATH [--jobs N]\n"
+            "\n"
+            "Reads a packed file to its last byte, and what it has in a base, and compares every chunk with its\n"
+            "checks; or a model's files with those that sgi digest has put beside them.\n"
+            "The first that is bad is named, with the tensors that it holds. Checks find damage, not tampering.\n"
+            "\n"
+            "  --jobs N  threads; one for each core\n",
     .run = run,
 };

@@ -21,7 +21,7 @@ struct command {
 };
 
 extern const struct command command_inspect, command_load, command_features, command_pack, command_verify,
-    command_unpack;
+    command_unpack, command_digest;
 
 /* Codes of options without a letter begin here, out of the way of letters; --help has the same in every command. */
 enum { OPTION_FIRST = 256, OPTION_HELP = 'h' };

@@ -78,12 +78,13 @@ SGI_API sgi_status sgi_pack(const char *source, const char *path, const sgi_pack
                             sgi_pack_report *report_out, sgi_error *err);
 
 /**
- * Read a packed file to its last byte and compare each chunk with its checks, those in its base too.
+ * Read a packed file to its last byte and compare each chunk with its checks, those in its base too; or a model's files
+ * with the checks beside them.
  *
  * @param jobs      threads, at most 256. 0: one for each core
  * @param progress  NULL: none
  * @return SGI_OK · SGI_E_CHECK (err names the first bad chunk and what it holds) · SGI_E_IO, SGI_E_FORMAT,
- *         SGI_E_DENIED · SGI_E_UNSUPPORTED (no packed file, or one of a newer library) · SGI_E_CHANGED (the base is
+ *         SGI_E_DENIED · SGI_E_UNSUPPORTED (there are no checks, or of a newer library) · SGI_E_CHANGED (the base is
  *         another) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
  * Threads: any. Blocks: for all of it.
  */
@@ -100,6 +101,19 @@ SGI_API sgi_status sgi_verify(const char *path, uint32_t jobs, sgi_progress_fn p
  */
 SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
                               sgi_error *err);
+
+/**
+ * Write a check for each part of a model's files, beside each of them, as FILE.sgisum. Where these are, every load
+ * compares what it reads with them: a bad chunk is read once more, past the page cache, then refused by name. They are
+ * for files of exactly this size and header; a file that becomes another needs others, and is refused until then.
+ *
+ * @param path  a model file, a folder, an index of shards, the first of several files: as for registering
+ * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (a packed file has its checks in it) ·
+ *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_BUSY (another process writes there) · SGI_E_CANCELED ·
+ *         SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks that were there before stay
+ * Threads: any. Blocks: for all of it.
+ */
+SGI_API sgi_status sgi_digest(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err);
 
 #ifdef __cplusplus
 }

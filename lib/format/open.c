@@ -8,6 +8,7 @@
 #include "format/folder.h"
 #include "format/pack.h"
 #include "format/shard.h"
+#include "format/sums.h"
 
 enum { SNIFF_BYTES = 8 };
 
@@ -103,6 +104,8 @@ sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const st
     if (!p.m)
         return sgi__no_memory(path, err);
     st = kind == SGI__FS_FOLDER ? open_folder(&p, path, err) : open_file(&p, path, err);
+    if (st == SGI_OK && !p.m->packed && !(p.flags & SGI__FORMAT_UNCHECKED))
+        st = sgi__sums_read(&p, err);
     if (st == SGI_OK)
         *manifest_out = p.m;
     else

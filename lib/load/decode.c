@@ -114,7 +114,7 @@ static void give(struct sgi__decoding *d, struct sgi__decoder *decoder)
 static const char *check(const struct sgi__decode_job *job)
 {
     const struct sgi__stored_chunk *c = job->chunk;
-    uint64_t                        end = sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN);
+    uint64_t end = job->padded ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN) : c->stored_bytes;
 
     if (c->unchecked)
         return NULL;

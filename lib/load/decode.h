@@ -6,6 +6,8 @@
 #ifndef SGI_LOAD_DECODE_H
 #define SGI_LOAD_DECODE_H
 
+#include <stdbool.h>
+
 #include "base/pool.h"
 #include "model/packed.h"
 
@@ -23,7 +25,8 @@ void sgi__decoding_leave(struct sgi__decoding *d);
 
 struct sgi__decode_job {
     const struct sgi__stored_chunk *chunk;
-    const uint8_t                  *stored; /* as it was read, to the end of its last page */
+    const uint8_t                  *stored; /* as it was read, */
+    bool                            padded; /* to the end of its last page, which is to be zero */
     uint8_t                        *raw;    /* the same, for a raw chunk that is to stay where it is */
     /* Out, before `done` is called: */
     const char *wrong;     /* NULL: it is good. Else static text, the end of a sentence */

@@ -181,7 +181,9 @@ static void submit_stored(struct pipeline *p, struct slot *s)
                                   .path = file_of(p, c->file).path,
                                   .offset = c->at,
                                   .dst = stays(p, s->chunk) ? home(p, s) : s->stored,
-                                  .bytes = sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN),
+                                  .bytes = part->direct || !p->load->spec.manifest->packed->plain
+                                               ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN)
+                                               : c->stored_bytes, /* past the end of a plain file there is nothing */
                                   .direct = part->direct,
                                   .user = s };
     begin(p, SGI_STEP_READ);
@@ -326,6 +328,7 @@ static void start_decoding(struct pipeline *p, struct slot *s)
     s->pipeline = p;
     s->job = (struct sgi__decode_job){ .chunk = c->stored,
                                        .stored = s->read.dst,
+                                       .padded = !p->load->spec.manifest->packed->plain,
                                        .raw = c->pieces > 1 || c->skip > 0 ? s->raw : home(p, s),
                                        .done = decoded,
                                        .user = s };

@@ -402,7 +402,7 @@ static sgi_status open_all(struct packing *p, sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
-    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA };
+    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA | SGI__FORMAT_UNCHECKED };
     struct sgi__shown                 shown;
     uint64_t                         *order = NULL;
 

@@ -15,6 +15,8 @@ sgi_status sgi__pack_verify(const char *path, uint32_t jobs, sgi_progress_fn pro
 sgi_status sgi__unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
                        sgi_error *err);
 
+sgi_status sgi__digest(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err);
+
 /* A packed model, or unless that is not wanted one with checks beside it, with all its metadata, from the real file
  * system. SGI_E_UNSUPPORTED where it is none. */
 sgi_status sgi__pack_open(const char *path, bool packed_only, struct sgi__manifest **manifest_out, sgi_error *err);

@@ -107,6 +107,7 @@ static sgi_status read_table(struct sgi__source *s, uint64_t count, uint64_t che
     sgi_status st = sgi__source_text(s, bytes, table_out, err);
     if (st == SGI_OK && sgi__hash(*table_out, (size_t)bytes) != check) {
         sgi__free(*table_out);
+        *table_out = NULL;
         st = damaged(s, err);
     }
     return st;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packed models: the same bytes again, whichever way they are read, and a word for every byte that is not. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,61 +15,9 @@
 
 #include <sgi/pack.h>
 
-#include "support/host.h"
+#include "pack_host.h"
 
 enum { FLIPS = 3000, FLIPS_LOADED = 10 };
-
-static struct test_folder folder, out;
-static sgi_error          err;
-
-static int make_folders(void **state)
-{
-    (void)state;
-    test_folder_make(&folder);
-    test_folder_make(&out);
-    return 0;
-}
-
-static int remove_folders(void **state)
-{
-    (void)state;
-    test_folder_remove(&folder);
-    test_folder_remove(&out);
-    return 0;
-}
-
-static const char *in(const struct test_folder *where, const char *name)
-{
-    static char paths[4][512];
-    static int  next;
-    char       *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", where->path, name);
-    return path;
-}
-
-static void is_ok(sgi_status st)
-{
-    if (st != SGI_OK)
-        fail_msg("%s: %s", sgi_status_name(st), err.message);
-}
-
-static void is_error(sgi_status st, sgi_status expected, const char *names)
-{
-    if (st != expected)
-        fail_msg("%s instead of %s: %s", sgi_status_name(st), sgi_status_name(expected), err.message);
-    if (!strstr(err.message, names))
-        fail_msg("'%s' does not name %s", err.message, names);
-}
-
-static uint64_t random_state = 88172645463325252u;
-
-static uint64_t random64(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static const char *pack(const struct test_file *file, const char *name, const sgi_pack_options *options,
                         sgi_pack_report *report)
@@ -81,39 +28,12 @@ static const char *pack(const struct test_file *file, const char *name, const sg
     return path;
 }
 
-static void has_bytes(const char *path, const uint8_t *bytes, size_t count)
-{
-    struct stat st;
-    uint8_t    *found = malloc(count + 1);
-    int         fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    assert_true(found && fd >= 0);
-    assert_int_equal(fstat(fd, &st), 0);
-    assert_int_equal(st.st_size, count);
-    assert_int_equal(read(fd, found, count + 1), count);
-    assert_memory_equal(found, bytes, count);
-    close(fd);
-    free(found);
-}
-
 /* Bytes as weights have them: what is packed of them gets less. */
 static void make_floats(struct test_file *file)
 {
     for (size_t n = file->data_offset; n + 1 < file->bytes; n += 2)
         file->data[n + 1] = (uint8_t)(0x3b + random64() % 3);
     test_file_write(file);
-}
-
-static size_t count_files(const struct test_folder *where)
-{
-    DIR   *dir = opendir(where->path);
-    size_t count = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
 }
 
 /* ---- the same bytes ---- */
@@ -244,13 +164,9 @@ static void what_a_base_has_is_not_stored_again(void **state)
 
     /* Damaged: named as what it is. */
     int     fd = open(base_path, O_RDWR | O_CLOEXEC);
-    uint8_t byte;
-    assert_int_equal(pread(fd, &byte, 1, 3 * 4096), 1);
-    byte ^= 1;
-    assert_int_equal(pwrite(fd, &byte, 1, 3 * 4096), 1);
+    uint8_t was = flip(fd, 3 * 4096);
     is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_CHECK, "base.sgi");
-    byte ^= 1;
-    assert_int_equal(pwrite(fd, &byte, 1, 3 * 4096), 1);
+    put_back(fd, 3 * 4096, was);
     close(fd);
     is_ok(sgi_verify(path, 0, NULL, NULL, &err));
 
@@ -307,14 +223,11 @@ static void every_flipped_byte_is_named(void **state)
     assert_int_equal(fstat(fd, &st), 0);
     for (int n = 0; n < FLIPS; n++) {
         uint64_t bytes = (uint64_t)st.st_size, at = random64() % bytes;
-        uint8_t  was, is;
         if (n % 3 == 0) /* the manifest, which is the smallest part */
             at = bytes - 1 - random64() % 1500;
         if (n % 3 == 1)
             at = random64() % 4096;
-        assert_int_equal(pread(fd, &was, 1, (off_t)at), 1);
-        is = was ^ (uint8_t)(1u << random64() % 8);
-        assert_int_equal(pwrite(fd, &is, 1, (off_t)at), 1);
+        uint8_t    was = flip(fd, at);
         sgi_status status = sgi_verify(path, 2, NULL, NULL, &err);
         if (status == SGI_OK)
             fail_msg("byte %llu can be anything", (unsigned long long)at);
@@ -322,7 +235,7 @@ static void every_flipped_byte_is_named(void **state)
         assert_non_null(strstr(err.message, "flipped.sgi"));
         if (n % FLIPS_LOADED == 0)
             loads_right_or_not_at_all(path, &file);
-        assert_int_equal(pwrite(fd, &was, 1, (off_t)at), 1);
+        put_back(fd, at, was);
     }
     close(fd);
     is_ok(sgi_verify(path, 0, NULL, NULL, &err));
@@ -430,6 +343,5 @@ int main(void)
         cmocka_unit_test(every_flipped_byte_is_named),          cmocka_unit_test(a_file_that_is_cut_is_named),
         cmocka_unit_test(a_canceled_one_leaves_what_was_there), cmocka_unit_test(what_makes_no_sense_is_refused),
     };
-    err.struct_size = sizeof err;
-    return cmocka_run_group_tests_name("pack", tests, make_folders, remove_folders);
+    return cmocka_run_group_tests_name("pack", tests, pack_set_up, pack_tear_down);
 }

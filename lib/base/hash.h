@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* XXH3 with seed 0, of 64 bits and of 128, compiled into the library: the distribution's build runs at a third of the speed. */
+/* XXH3 with seed 0, of 64 bits and of 128, compiled into the library: the distribution's build runs at a third of the
+ * speed. */
 #ifndef SGI_BASE_HASH_H
 #define SGI_BASE_HASH_H
 

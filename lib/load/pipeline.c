@@ -13,8 +13,6 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/text.h"
-#include "codec/codec.h"
 
 enum {
     HOT_PER_MILLE = 900, /* of a file in the page cache: from here on it is read from there */
@@ -27,7 +25,7 @@ enum {
 /* Of an image that is sent on: large enough that a copy's price is nothing, small enough that a cancel is soon. */
 #define IMAGE_BLOCK_BYTES SGI__PIN_BYTES
 
-static void begin(struct pipeline *p, uint32_t step)
+void sgi__pipeline_begun(struct pipeline *p, uint32_t step)
 {
     if (p->report.steps[step].start_ns == 0)
         p->report.steps[step].start_ns = sgi__clock_now_ns();
@@ -40,7 +38,7 @@ void sgi__pipeline_spent(struct pipeline *p, uint32_t step, uint64_t since)
     p->report.steps[step].ns += sgi__clock_now_ns() - since;
 }
 
-static struct sgi__on_disk file_of(const struct pipeline *p, uint32_t file)
+struct sgi__on_disk sgi__pipeline_file(const struct pipeline *p, uint32_t file)
 {
     return sgi__manifest_on_disk(p->load->spec.manifest, file);
 }
@@ -52,7 +50,7 @@ static bool is_packed(const struct pipeline *p)
 
 /* ---- files ---- */
 
-static void close_part(struct pipeline *p, struct open_part *part)
+void sgi__pipeline_close(struct pipeline *p, struct open_part *part)
 {
     sgi__io_file_close(&part->file);
     part->open = false;
@@ -64,7 +62,7 @@ static void close_one_at_rest(struct pipeline *p)
 {
     for (;; p->rest_at = (p->rest_at + 1) % sgi__manifest_disk_count(p->load->spec.manifest))
         if (p->parts[p->rest_at].open && p->parts[p->rest_at].reads == 0) {
-            close_part(p, &p->parts[p->rest_at]);
+            sgi__pipeline_close(p, &p->parts[p->rest_at]);
             return;
         }
 }
@@ -72,7 +70,7 @@ static void close_one_at_rest(struct pipeline *p)
 static sgi_status open_part(struct pipeline *p, uint32_t number, sgi_error *err)
 {
     struct open_part       *part = &p->parts[number];
-    struct sgi__on_disk     file = file_of(p, number);
+    struct sgi__on_disk     file = sgi__pipeline_file(p, number);
     const struct sgi__part *layout = is_packed(p) ? NULL : &p->load->spec.layout->parts[number];
     uint64_t from = layout ? layout->data_offset : 0, bytes = layout ? layout->data_bytes : file.id->bytes;
     uint64_t since = sgi__clock_now_ns();
@@ -95,9 +93,9 @@ static sgi_status open_part(struct pipeline *p, uint32_t number, sgi_error *err)
 }
 
 /* The last chunk of a part is there: was it the same file all the time? */
-static sgi_status check_part(struct pipeline *p, uint32_t number, sgi_error *err)
+sgi_status sgi__pipeline_check(struct pipeline *p, uint32_t number, sgi_error *err)
 {
-    struct sgi__on_disk file = file_of(p, number);
+    struct sgi__on_disk file = sgi__pipeline_file(p, number);
     sgi_status          st = sgi__io_file_check(&p->parts[number].file, file.path, file.id, err);
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_READ);
 }
@@ -134,7 +132,7 @@ sgi_status sgi__pipeline_canceled(const struct pipeline *p, sgi_error *err)
 
 /* ---- chunks ---- */
 
-static void free_slot(struct pipeline *p, struct slot *s)
+void sgi__slot_free(struct pipeline *p, struct slot *s)
 {
     if (s->buffer)
         sgi__staging_give(p->load->spec.staging, s->buffer);
@@ -144,70 +142,17 @@ static void free_slot(struct pipeline *p, struct slot *s)
 }
 
 /* Where a chunk's first byte is to land. */
-static uint8_t *home(const struct pipeline *p, const struct slot *s)
+uint8_t *sgi__slot_home(const struct pipeline *p, const struct slot *s)
 {
     return s->buffer ? s->buffer->at : p->load->spec.image->parts[s->chunk->part]->base + s->chunk->dst;
 }
 
 /* Reads in flight are counted by file; those into an image also by its memory. */
-static void count_read(struct pipeline *p, const struct sgi__chunk *c, int more)
+void sgi__slot_reads(struct pipeline *p, const struct sgi__chunk *c, int more)
 {
     p->parts[c->file].reads += (uint32_t)more;
     if (p->load->spec.image)
         p->load->spec.image->parts[c->part]->reads += (uint32_t)more;
-}
-
-/* A stored chunk whose bytes are to be used as they are, where they are to be. */
-static bool stays(const struct pipeline *p, const struct sgi__chunk *c)
-{
-    return c->stored->codec == SGI__CODEC_RAW && c->pieces == 1 && c->skip == 0 &&
-           !p->load->spec.layout->parts[c->part].realigned;
-}
-
-/* Memory of a slot's own. */
-static sgi_status own_memory(const struct pipeline *p, void **memory, sgi_error *err)
-{
-    if (*memory)
-        return SGI_OK;
-    return sgi__error_step(err, sgi__scratch_new(p->slot_bytes, memory, err), SGI_STEP_MEMORY);
-}
-
-static void submit_stored(struct pipeline *p, struct slot *s)
-{
-    const struct sgi__stored_chunk *c = s->chunk->stored;
-    const struct open_part         *part = &p->parts[c->file];
-
-    s->read = (struct sgi__read){ .file = &part->file,
-                                  .path = file_of(p, c->file).path,
-                                  .offset = c->at,
-                                  .dst = stays(p, s->chunk) ? home(p, s) : s->stored,
-                                  .bytes = part->direct || !p->load->spec.manifest->packed->plain
-                                               ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN)
-                                               : c->stored_bytes, /* past the end of a plain file there is nothing */
-                                  .direct = part->direct,
-                                  .user = s };
-    begin(p, SGI_STEP_READ);
-    count_read(p, s->chunk, 1);
-    sgi__reader_submit(p->reader, &s->read);
-}
-
-static sgi_status start_stored(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer,
-                               sgi_error *err)
-{
-    struct slot *s = p->free_slots;
-
-    p->free_slots = s->next;
-    s->chunk = c;
-    s->buffer = buffer;
-    s->again = false;
-    sgi_status st = stays(p, c) ? SGI_OK : own_memory(p, &s->stored, err);
-    if (st == SGI_OK && (c->pieces > 1 || c->skip > 0))
-        st = own_memory(p, &s->raw, err);
-    if (st == SGI_OK)
-        submit_stored(p, s);
-    else
-        free_slot(p, s);
-    return st;
 }
 
 static void start_read(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer)
@@ -219,7 +164,7 @@ static void start_read(struct pipeline *p, const struct sgi__chunk *c, struct sg
     p->free_slots = s->next;
     s->chunk = c;
     s->buffer = buffer;
-    uint8_t *dst = home(p, s);
+    uint8_t *dst = sgi__slot_home(p, s);
     if (c->bounce) {
         dst = (uint8_t *)p->bounce + (size_t)(s - p->slots) * SGI__PLACE_ALIGN;
         offset = sgi__align_down(c->offset, SGI__PLACE_ALIGN);
@@ -228,14 +173,14 @@ static void start_read(struct pipeline *p, const struct sgi__chunk *c, struct sg
     if (part->direct)
         bytes = sgi__align_up(bytes, SGI__PLACE_ALIGN); /* to the end of the last block; there is room for it */
     s->read = (struct sgi__read){ .file = &part->file,
-                                  .path = file_of(p, c->file).path,
+                                  .path = sgi__pipeline_file(p, c->file).path,
                                   .offset = offset,
                                   .dst = dst,
                                   .bytes = bytes,
                                   .direct = part->direct,
                                   .user = s };
-    begin(p, SGI_STEP_READ);
-    count_read(p, c, 1);
+    sgi__pipeline_begun(p, SGI_STEP_READ);
+    sgi__slot_reads(p, c, 1);
     sgi__reader_submit(p->reader, &s->read);
 }
 
@@ -249,12 +194,12 @@ static struct slot *take_back(struct pipeline *p, sgi_status *status, sgi_error 
         return NULL;
     struct slot *s = read->user;
     if (!s->chunk->stored) /* that one's memory is still used */
-        count_read(p, s->chunk, -1);
+        sgi__slot_reads(p, s->chunk, -1);
     return s;
 }
 
 /* The header's tail came along with the first block. */
-static void count_done(struct pipeline *p, const struct sgi__chunk *c)
+void sgi__pipeline_count(struct pipeline *p, const struct sgi__chunk *c)
 {
     uint64_t data_offset = p->load->spec.layout->parts[c->part].data_offset;
     atomic_fetch_add(&p->load->done_bytes, c->offset < data_offset ? c->bytes - (data_offset - c->offset) : c->bytes);
@@ -264,11 +209,11 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
 {
     const struct sgi__chunk *c = s->chunk;
     struct sgi__buffer      *buffer = s->buffer;
-    const uint8_t           *bytes = home(p, s);
+    const uint8_t           *bytes = sgi__slot_home(p, s);
 
     if (c->bounce) {
         uint64_t since = sgi__clock_now_ns(), skip = c->offset % SGI__PLACE_ALIGN;
-        memcpy(home(p, s), (uint8_t *)s->read.dst + skip, c->bytes);
+        memcpy(sgi__slot_home(p, s), (uint8_t *)s->read.dst + skip, c->bytes);
         p->report.bounced_bytes += c->bytes;
         sgi__pipeline_spent(p, SGI_STEP_COPY, since);
     } else if (p->load->spec.layout->parts[c->part].realigned) {
@@ -277,20 +222,20 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
     struct open_part *part = &p->parts[c->part];
     sgi_status        st = SGI_OK;
     if (part->chunks_left == 1) /* first, so that whoever has waited for every tensor knows it too */
-        st = check_part(p, c->part, err);
+        st = sgi__pipeline_check(p, c->part, err);
     if (st == SGI_OK) {
         s->buffer = NULL;
         st = sgi__arrived(p, c, bytes, buffer, err);
     }
     if (st == SGI_OK && --part->chunks_left == 0)
-        close_part(p, part);
-    count_done(p, c);
+        sgi__pipeline_close(p, part);
+    sgi__pipeline_count(p, c);
     return st;
 }
 
 /* Nothing else would end the wait for a buffer: copies of ours that end; what hashes hold, for they may wait for bytes
  * that are to be read into it; or others' loads. */
-static sgi_status wait_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err)
+sgi_status sgi__pipeline_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err)
 {
     struct sgi__staging *staging = p->load->spec.staging;
     sgi_status           st = p->waiting_first < p->waiting_end ? sgi__arrivals_send(p, err) : SGI_OK;
@@ -302,172 +247,6 @@ static sgi_status wait_buffer(struct pipeline *p, struct sgi__buffer **buffer_ou
             return sgi__staging_take_wait(staging, &p->load->canceled, buffer_out, err);
         st = sgi__upload_recycle(&p->upload, err);
     }
-    return st;
-}
-
-/* ---- stored chunks ---- */
-
-/* On the thread that has decoded it: the loader goes on with it. */
-static void decoded(struct sgi__decode_job *job)
-{
-    struct slot     *s = job->user;
-    struct pipeline *p = s->pipeline;
-
-    pthread_mutex_lock(&p->mutex);
-    s->next = p->decoded;
-    p->decoded = s;
-    pthread_cond_signal(&p->some_decoded);
-    sgi__reader_wake(p->reader); /* under the mutex: the loader does not close it before it has taken this one */
-    pthread_mutex_unlock(&p->mutex);
-}
-
-static void start_decoding(struct pipeline *p, struct slot *s)
-{
-    const struct sgi__chunk *c = s->chunk;
-
-    s->pipeline = p;
-    s->job = (struct sgi__decode_job){ .chunk = c->stored,
-                                       .stored = s->read.dst,
-                                       .padded = !p->load->spec.manifest->packed->plain,
-                                       .raw = c->pieces > 1 || c->skip > 0 ? s->raw : home(p, s),
-                                       .done = decoded,
-                                       .user = s };
-    p->decoding++;
-    sgi__decode_submit(p->load->spec.decoding, &s->job);
-}
-
-/* NULL: none is done. Waits for one if asked to. */
-static struct slot *take_decoded(struct pipeline *p, bool wait)
-{
-    struct slot *s;
-
-    if (p->decoding == 0)
-        return NULL;
-    pthread_mutex_lock(&p->mutex);
-    while (!(s = p->decoded) && wait)
-        pthread_cond_wait(&p->some_decoded, &p->mutex);
-    if (s) {
-        p->decoded = s->next;
-        p->decoding--;
-    }
-    pthread_mutex_unlock(&p->mutex);
-    return s;
-}
-
-static void count_job(struct pipeline *p, const struct sgi__decode_job *job)
-{
-    struct sgi__report *r = &p->report;
-
-    if (r->steps[SGI_STEP_VERIFY].start_ns == 0)
-        r->steps[SGI_STEP_VERIFY].start_ns = job->start_ns;
-    r->steps[SGI_STEP_VERIFY].ns += job->verify_ns;
-    if (job->chunk->codec != SGI__CODEC_RAW && r->steps[SGI_STEP_DECODE].start_ns == 0)
-        r->steps[SGI_STEP_DECODE].start_ns = job->start_ns + job->verify_ns;
-    if (job->chunk->codec != SGI__CODEC_RAW)
-        r->steps[SGI_STEP_DECODE].ns += job->decode_ns;
-    p->decode_cpu_ns += job->cpu_ns;
-}
-
-/* What was wrong may be in the cache, or have come about on the way: once more, past it. */
-static void read_again(struct pipeline *p)
-{
-    while (p->again && !sgi__reader_full(p->reader)) {
-        struct slot                    *s = p->again;
-        const struct sgi__stored_chunk *c = s->chunk->stored;
-        struct open_part               *part = &p->parts[c->file];
-        bool                            direct = part->direct;
-
-        p->again = s->next;
-        s->again = true;
-        p->report.reread_bytes += c->stored_bytes;
-        sgi__rate_charge(p->load->spec.rate, c->stored_bytes);
-        sgi__io_file_uncache(&part->file, c->at, sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN));
-        count_read(p, s->chunk, -1);
-        part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN;
-        submit_stored(p, s);
-        part->direct = direct;
-    }
-}
-
-static sgi_status refuse_stored(struct pipeline *p, const struct slot *s, sgi_error *err)
-{
-    const struct sgi__manifest     *m = p->load->spec.manifest;
-    const struct sgi__stored_chunk *c = s->chunk->stored;
-    struct sgi__shown               path, name;
-    uint64_t                        tensor = sgi__chunk_first(m, s->chunk);
-    struct sgi__chunk_part          part;
-
-    if (!sgi__chunk_part(m, s->chunk, tensor, &part))
-        tensor = m->tensors_count;
-    sgi__error(err, SGI_E_CHECK, "%s: chunk %llu at offset %llu is damaged: %s; it holds %s%s%s",
-               sgi__show_path(&path, file_of(p, c->file).path), (unsigned long long)(c - m->packed->chunks),
-               (unsigned long long)c->at, s->job.wrong, tensor < m->tensors_count ? "tensor '" : "no tensor",
-               tensor < m->tensors_count ? sgi__show_name(&name, m->tensors[tensor].name) : "",
-               tensor < m->tensors_count ? "'" : "");
-    return sgi__error_step(err, SGI_E_CHECK, s->job.is_broken ? SGI_STEP_DECODE : SGI_STEP_VERIFY);
-}
-
-/* More than a buffer takes: through several, one after the other. */
-static sgi_status arrive_in_pieces(struct pipeline *p, struct slot *s, sgi_error *err)
-{
-    const struct sgi__chunk *c = s->chunk;
-    const uint8_t           *from = (const uint8_t *)s->raw + c->skip;
-    sgi_status               st = SGI_OK;
-
-    for (uint32_t n = 0; n < c->pieces && st == SGI_OK; n++) {
-        struct sgi__buffer *buffer = NULL;
-        if (p->upload.begun)
-            st = sgi__error_step(err, sgi__upload_recycle(&p->upload, err), SGI_STEP_COPY);
-        if (st == SGI_OK && !(buffer = sgi__staging_take(p->load->spec.staging)))
-            st = sgi__error_step(err, wait_buffer(p, &buffer, err), SGI_STEP_MEMORY);
-        if (st != SGI_OK)
-            break;
-        memcpy(buffer->at, from, c[n].bytes);
-        from += c[n].bytes;
-        st = sgi__arrived(p, &c[n], buffer->at, buffer, err);
-        count_done(p, &c[n]);
-    }
-    return st;
-}
-
-static sgi_status arrive(struct pipeline *p, struct slot *s, sgi_error *err)
-{
-    const struct sgi__chunk *c = s->chunk;
-    struct sgi__buffer      *buffer = s->buffer;
-    uint8_t                 *bytes = home(p, s);
-
-    if (c->skip > 0)
-        memcpy(bytes, (const uint8_t *)s->raw + c->skip, c->bytes);
-    s->buffer = NULL;
-    sgi_status st = sgi__arrived(p, c, bytes, buffer, err);
-    count_done(p, c);
-    return st;
-}
-
-/* One that has been decoded; the slot is free after it, unless it is read again. */
-static sgi_status finish_stored(struct pipeline *p, struct slot *s, sgi_error *err)
-{
-    const struct sgi__chunk *c = s->chunk;
-    struct open_part        *part = &p->parts[c->file];
-    sgi_status               st = SGI_OK;
-
-    count_job(p, &s->job);
-    if (s->job.wrong && !s->job.is_broken && !s->again) {
-        s->next = p->again;
-        p->again = s;
-        return SGI_OK;
-    }
-    count_read(p, c, -1);
-    p->report.stored_bytes += c->stored->stored_bytes;
-    if (s->job.wrong)
-        st = refuse_stored(p, s, err);
-    if (st == SGI_OK && part->chunks_left == 1)
-        st = check_part(p, c->file, err);
-    if (st == SGI_OK)
-        st = c->pieces > 1 ? arrive_in_pieces(p, s, err) : arrive(p, s, err);
-    if (st == SGI_OK && --part->chunks_left == 0)
-        close_part(p, part);
-    free_slot(p, s);
     return st;
 }
 
@@ -556,7 +335,7 @@ static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffe
         if (st == SGI_OK && !(*buffer_out = sgi__staging_take(p->load->spec.staging))) {
             *there_out = idle;
             if (idle)
-                st = wait_buffer(p, buffer_out, err);
+                st = sgi__pipeline_buffer(p, buffer_out, err);
         }
     }
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_MEMORY);
@@ -577,7 +356,7 @@ static sgi_status submit_some(struct pipeline *p, sgi_error *err)
         if (st == SGI_OK && may_read(p, c->stored ? c->stored->stored_bytes : c->bytes)) {
             if (!c->stored)
                 start_read(p, c, buffer);
-            else if ((st = start_stored(p, c, buffer, err)) != SGI_OK)
+            else if ((st = sgi__stored_start(p, c, buffer, err)) != SGI_OK)
                 return st;
             p->next += c->stored ? c->pieces : 1;
             sgi__touch_submitted(p->touch, p->next);
@@ -601,14 +380,14 @@ static sgi_status take_read(struct pipeline *p, sgi_error *err)
     note_landed(p, s->read.want);
     sgi__rate_charge(p->load->spec.rate, s->read.lost_bytes);
     if (st == SGI_OK && s->chunk->stored) {
-        start_decoding(p, s);
+        sgi__stored_decode(p, s);
         return SGI_OK;
     }
     if (st == SGI_OK)
         st = finish_read(p, s, err);
     if (s->chunk->stored)
-        count_read(p, s->chunk, -1);
-    free_slot(p, s);
+        sgi__slot_reads(p, s->chunk, -1);
+    sgi__slot_free(p, s);
     return st;
 }
 
@@ -617,12 +396,12 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
     while (p->next < p->plan->chunks_count || sgi__reader_in_flight(p->reader) > 0 || p->decoding > 0 || p->again) {
         if (sgi__load_canceled(p->load))
             return sgi__pipeline_canceled(p, err);
-        read_again(p);
+        sgi__stored_read_again(p);
         sgi_status   st = submit_some(p, err);
         bool         reads = sgi__reader_in_flight(p->reader) > 0;
-        struct slot *s = st == SGI_OK ? take_decoded(p, !reads) : NULL;
+        struct slot *s = st == SGI_OK ? sgi__stored_take(p, !reads) : NULL;
         if (s)
-            st = finish_stored(p, s, err);
+            st = sgi__stored_finish(p, s, err);
         else if (st == SGI_OK && reads)
             st = take_read(p, err);
         if (st != SGI_OK)
@@ -639,14 +418,14 @@ static void close_reader(struct pipeline *p)
 
     if (!p->reader)
         return;
-    while ((decoded = take_decoded(p, true))) {
-        count_read(p, decoded->chunk, -1);
-        free_slot(p, decoded);
+    while ((decoded = sgi__stored_take(p, true))) {
+        sgi__slot_reads(p, decoded->chunk, -1);
+        sgi__slot_free(p, decoded);
     }
     while ((decoded = p->again)) {
         p->again = decoded->next;
-        count_read(p, decoded->chunk, -1);
-        free_slot(p, decoded);
+        sgi__slot_reads(p, decoded->chunk, -1);
+        sgi__slot_free(p, decoded);
     }
     if (sgi__reader_in_flight(p->reader) > 0)
         sgi__reader_cancel(p->reader);
@@ -654,9 +433,9 @@ static void close_reader(struct pipeline *p)
         sgi_status   st;
         struct slot *s = take_back(p, &st, NULL);
         if (s && s->chunk->stored)
-            count_read(p, s->chunk, -1);
+            sgi__slot_reads(p, s->chunk, -1);
         if (s)
-            free_slot(p, s);
+            sgi__slot_free(p, s);
     }
     pthread_mutex_lock(&p->load->mutex);
     p->load->reader = NULL;
@@ -718,7 +497,7 @@ static sgi_status set_up(struct pipeline *p, sgi_error *err)
         bounce |= c->bounce;
     }
     for (uint32_t n = p->slots_count; n-- > 0;)
-        free_slot(p, &p->slots[n]);
+        sgi__slot_free(p, &p->slots[n]);
     if (!bounce)
         return SGI_OK;
     return sgi__error_step(err, sgi__scratch_new(spec->depth_max * SGI__PLACE_ALIGN, &p->bounce, err), SGI_STEP_MEMORY);
@@ -739,7 +518,7 @@ static void take_down(struct pipeline *p)
     p->report.cpu_ns += touch.cpu_ns;
     for (uint32_t n = 0; p->parts && n < sgi__manifest_disk_count(spec->manifest); n++)
         if (p->parts[n].open)
-            close_part(p, &p->parts[n]);
+            sgi__pipeline_close(p, &p->parts[n]);
     for (uint32_t n = 0; p->slots && n < p->slots_count; n++) {
         if (p->slots[n].stored)
             sgi__scratch_free(p->slots[n].stored, p->slot_bytes);
@@ -805,7 +584,7 @@ static sgi_status run_image(struct pipeline *p, sgi_error *err)
     for (uint64_t n = 0; n < p->plan->chunks_count && st == SGI_OK; n++) {
         const struct sgi__chunk *c = &p->plan->chunks[n];
         st = sgi__load_canceled(p->load) ? sgi__pipeline_canceled(p, err) : sgi__arrivals_pass(p, c, err);
-        count_done(p, c);
+        sgi__pipeline_count(p, c);
     }
     return st;
 }

@@ -69,6 +69,32 @@ struct pipeline {
 void       sgi__pipeline_spent(struct pipeline *p, uint32_t step, uint64_t since);
 sgi_status sgi__pipeline_canceled(const struct pipeline *p, sgi_error *err);
 
+void                sgi__pipeline_begun(struct pipeline *p, uint32_t step); /* unless it has before */
+struct sgi__on_disk sgi__pipeline_file(const struct pipeline *p, uint32_t file);
+/* The last chunk of a file is there: was it the same file all the time? */
+sgi_status sgi__pipeline_check(struct pipeline *p, uint32_t number, sgi_error *err);
+void       sgi__pipeline_close(struct pipeline *p, struct open_part *part);
+void       sgi__pipeline_count(struct pipeline *p, const struct sgi__chunk *c); /* for the progress */
+/* Waits for a buffer, where nothing else would end the wait. */
+sgi_status sgi__pipeline_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err);
+
+uint8_t *sgi__slot_home(const struct pipeline *p, const struct slot *s); /* where its chunk's first byte is to land */
+void     sgi__slot_free(struct pipeline *p, struct slot *s);
+/* Reads in flight, and decoding, are counted by file; those into an image also by its memory. */
+void sgi__slot_reads(struct pipeline *p, const struct sgi__chunk *c, int more);
+
+/* stored.c */
+/* Starts to read a chunk that is stored; there is a free slot. `buffer` goes with it. */
+sgi_status sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer,
+                             sgi_error *err);
+/* It has been read. */
+void sgi__stored_decode(struct pipeline *p, struct slot *s);
+/* One that has been decoded; NULL: none. Waits for one, while there is any, if asked to. */
+struct slot *sgi__stored_take(struct pipeline *p, bool wait);
+/* What came of it. The slot is free after this, or is to be read again. */
+sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err);
+void       sgi__stored_read_again(struct pipeline *p); /* what is to be, as far as the reader has room */
+
 /* arrivals.c */
 sgi_status sgi__arrivals_init(struct pipeline *p, sgi_error *err);
 void       sgi__arrivals_fini(struct pipeline *p); /* nothing is on its way any more */

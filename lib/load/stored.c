@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Chunks that are stored: read like any other, then checked and decoded on threads that all loads share, then they have
- * landed. On the thread of the loader, but for what says that it is. One that stays as it is stored is read to its place;
- * the others are read into their slot's memory and decoded to their place; and where that is smaller, or holds something
- * else that the chunk begins with, into the slot's memory too.
+ * landed. On the thread of the loader, but for what says that it is. One that stays as it is stored is read to its
+ * place. The others are read into their slot's memory and decoded to their place; where that is smaller, or holds
+ * something else that the chunk begins with, into the slot's memory too.
  */
 #include <string.h>
 

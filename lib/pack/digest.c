@@ -15,7 +15,7 @@
 #include "io/io.h"
 #include "io/output.h"
 #include "io/regular.h"
-#include "pack/chunk.h"
+#include "load/chunk_reader.h"
 #include "pack/pack.h"
 #include "pack/workers.h"
 

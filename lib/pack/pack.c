@@ -21,7 +21,7 @@
 #include "io/output.h"
 #include "io/regular.h"
 #include "pack/choose.h"
-#include "pack/chunk.h"
+#include "load/chunk_reader.h"
 #include "pack/equal.h"
 #include "pack/lay.h"
 #include "pack/workers.h"

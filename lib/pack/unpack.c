@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "io/output.h"
-#include "pack/chunk.h"
+#include "load/chunk_reader.h"
 #include "pack/lay.h"
 #include "pack/pack.h"
 #include "pack/workers.h"

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/text.h"
-#include "pack/chunk.h"
+#include "load/chunk_reader.h"
 #include "pack/pack.h"
 #include "pack/workers.h"
 

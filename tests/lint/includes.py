@@ -19,7 +19,7 @@ ALLOWED = {
     "device": {"base"},
     "observe": {"base"},
     "load": {"base", "model", "codec", "io", "device", "observe"},
-    "pack": {"base", "model", "format", "codec", "io"},
+    "pack": {"base", "model", "format", "codec", "io", "load"},
     "place": {"base", "model", "io", "device", "observe", "load"},
     "runtime": BELOW,
     "top": BELOW | {"runtime"},

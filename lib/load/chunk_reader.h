@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stored chunks of a packed model, read and decoded one at a time, for those who do not load it. One thread's. */
-#ifndef SGI_PACK_CHUNK_H
-#define SGI_PACK_CHUNK_H
+/* Stored chunks of a model, read and decoded one at a time, for those who do not load it. One thread's. */
+#ifndef SGI_LOAD_CHUNK_READER_H
+#define SGI_LOAD_CHUNK_READER_H
 
 #include "codec/codec.h"
 #include "model/manifest.h"
@@ -27,6 +27,10 @@ sgi_status sgi__chunk_read(struct sgi__chunk_reader *r, const struct sgi__stored
 /* Is that what the chunk was made from? Its digest says so. SGI_E_CHECK. */
 sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const void *raw,
                               sgi_error *err);
+
+/* [offset, offset + bytes) of a part, however it is stored; of a plain file too. As the above, and SGI_E_CHANGED. */
+sgi_status sgi__part_read(const struct sgi__manifest *m, uint32_t part, uint64_t offset, void *dst, uint64_t bytes,
+                          sgi_error *err);
 
 /* All of it from an open file. SGI_E_IO naming `path`. */
 sgi_status sgi__pread_all(int fd, const char *path, void *to, size_t bytes, uint64_t offset, sgi_error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pack/chunk.h"
+#include "load/chunk_reader.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -173,4 +173,61 @@ sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__s
     if (digest[0] != c->digest[0] || digest[1] != c->digest[1])
         return bad(m, c, "it does not become what was packed", err);
     return SGI_OK;
+}
+
+/* ---- some bytes of a part ---- */
+
+static sgi_status read_plain(const struct sgi__file *f, uint64_t offset, void *dst, uint64_t bytes, sgi_error *err)
+{
+    struct stat st;
+    int         fd;
+
+    sgi_status status = sgi__io_regular_open(f->path, &fd, &st, err);
+    if (status != SGI_OK)
+        return status;
+    struct sgi__file_id id = sgi__io_id(&st);
+    status = sgi__io_id_compare(f->path, &f->id, &id, err);
+    if (status == SGI_OK)
+        status = sgi__pread_all(fd, f->path, dst, (size_t)bytes, offset, err);
+    close(fd);
+    return status;
+}
+
+static sgi_status read_stored(struct sgi__chunk_reader *r, uint32_t part, uint64_t offset, uint8_t *dst, uint64_t bytes,
+                              uint8_t *raw, sgi_error *err)
+{
+    const struct sgi__packed *p = r->m->packed;
+    sgi_status                st = SGI_OK;
+
+    for (uint64_t n = 0; n < p->chunks_count && st == SGI_OK; n++) {
+        const struct sgi__stored_chunk *c = &p->chunks[n];
+        uint64_t                        end = c->offset + c->bytes;
+        if (c->part != part || c->offset >= offset + bytes || end <= offset)
+            continue;
+        uint64_t from = c->offset > offset ? c->offset : offset;
+        uint64_t to = end < offset + bytes ? end : offset + bytes;
+        st = sgi__chunk_read(r, c, raw, err);
+        if (st == SGI_OK)
+            memcpy(dst + (from - offset), raw + (from - c->offset), (size_t)(to - from));
+    }
+    return st;
+}
+
+sgi_status sgi__part_read(const struct sgi__manifest *m, uint32_t part, uint64_t offset, void *dst, uint64_t bytes,
+                          sgi_error *err)
+{
+    struct sgi__chunk_reader *r = NULL;
+    uint8_t                  *raw;
+
+    if (!m->packed)
+        return read_plain(&m->files[part], offset, dst, bytes, err);
+    sgi_status st = sgi__chunk_reader_open(m, &r, err);
+    if (st != SGI_OK)
+        return st;
+    raw = sgi__alloc(SGI__PACK_CHUNK_BYTES_MAX);
+    st = raw ? read_stored(r, part, offset, dst, bytes, raw, err)
+             : sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
+    sgi__free(raw);
+    sgi__chunk_reader_close(r);
+    return st;
 }

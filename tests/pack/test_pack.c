@@ -174,6 +174,7 @@ static void what_a_base_has_is_not_stored_again(void **state)
     sgi_pack_options_init(&options, sizeof options);
     options.codec = SGI_PACK_RAW;
     options.level = 2;
+    test_file_free(&base);
     test_file_make(&base, &folder, "base.safetensors", 0, parts, 4);
     is_ok(sgi_pack(base.path, base_path, &options, NULL, &err));
     is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_CHANGED, "base.sgi");

@@ -153,6 +153,7 @@ static void nothing_is_lost(void **state)
                 there_and_back(&c, SGI__CODEC_PLANES, widths[w], raw, sizes[n]);
             }
             there_and_back(&c, SGI__CODEC_ZSTD, 0, raw, sizes[n]);
+            free(raw);
         }
         close_coders(&c);
     }

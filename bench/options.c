@@ -54,14 +54,14 @@ static const char *placeholder(const struct bench_option *o)
 /* As it may be written on the command line. */
 static void put_default(const struct bench_option *o)
 {
-    static const char letters[] = "KMGT";
-    uint64_t          value = *(uint64_t *)o->value;
-    size_t            unit = 0;
-    while (o->kind == OPTION_BYTES && unit < sizeof letters - 1 && value % 1024 == 0) {
+    static const char *const units[] = { "", "K", "M", "G", "T" };
+    uint64_t                 value = *(uint64_t *)o->value;
+    size_t                   unit = 0;
+    while (o->kind == OPTION_BYTES && unit + 1 < sizeof units / sizeof *units && value % 1024 == 0) {
         value /= 1024;
         unit++;
     }
-    printf(" (default %" PRIu64 "%.*s)", value, unit ? 1 : 0, unit ? &letters[unit - 1] : "");
+    printf(" (default %" PRIu64 "%s)", value, units[unit]);
 }
 
 static void put_help(const struct bench_command *command, const struct bench_option *options, size_t count)

@@ -133,6 +133,18 @@ const struct scenario scenario_failures[] = {
       .models = { { .units = 4, .engine = true } },
       .steps = { HOLD(START, 0), ACQUIRE(1, 0), CANCEL(1), ENDED(1, SGI_E_CANCELED, START), STATE(0, STOPPING),
                  ACQUIRE(2, 0), WAITS(2), LET_GO(START, 0), GRANTED(2), LOADS(0, 1) } },
+
+    { .name = "a context that two wait for does not open",
+      .devices = { 12, 0 },
+      .models = { { .units = 3, .idle_ms = NOW, .instances = 2, .engine = true, .prepare = true },
+                  { .units = 3, .hang_ms = 700, .leases_max = 1, .instances = 2 } },
+      .steps = { FAIL(CONTEXT, 0), HOLD(CONTEXT, 0), ACQUIRE(1, 0), ACQUIRE(2, 1), LET_GO(CONTEXT, 0),
+                 ENDED(1, SGI_E_DEVICE, CONTEXT), ENDED(2, SGI_E_DEVICE, CONTEXT) } },
+    { .name = "a context that two of weights alone wait for does not open",
+      .devices = { 12, 0 },
+      .models = { { .units = 3 }, { .units = 3 } },
+      .steps = { FAIL(CONTEXT, 0), HOLD(CONTEXT, 0), ACQUIRE(1, 0), ACQUIRE(2, 1), LET_GO(CONTEXT, 0),
+                 ENDED(1, SGI_E_DEVICE, CONTEXT), ENDED(2, SGI_E_DEVICE, CONTEXT) } },
 };
 
 const uint32_t scenario_failures_count = sizeof scenario_failures / sizeof *scenario_failures;

@@ -151,8 +151,10 @@ static void try_it(struct real *x, const struct step *step)
     sgi_lease           lease = 0;
     sgi_error           none = SGI_ERROR_INIT;
 
+    pthread_mutex_lock(&x->mutex); /* somebody may be canceling it */
     w->step = *step;
     w->asked = true;
+    pthread_mutex_unlock(&x->mutex);
     sgi_status st = sgi_model_try_acquire(x->rt, x->models[step->model].id, &o, &lease);
     ended(w, st, lease, &none);
 }

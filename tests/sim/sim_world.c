@@ -348,12 +348,13 @@ static void start_load(struct sim *s, struct world_op *op)
  * a start that hangs does not listen. */
 static void cancel_load(struct sim *s, uint64_t instance)
 {
-    struct world_op *load = find_op(s, SGI__ACT_START_LOAD, instance);
-    struct world_op *start = find_op(s, SGI__ACT_START_ENGINE, instance);
-
+    struct world_op             *load = find_op(s, SGI__ACT_START_LOAD, instance);
+    struct world_op             *start = find_op(s, SGI__ACT_START_ENGINE, instance);
     const struct world_instance *i = sim__get(&s->instances, instance);
+    /* A host's has gone on from a gate that will not open, and fails with that in its turn. */
+    bool fails = s->host && i->own && load && !load->at_gate && s->devices[i->device].gate == FAILED;
 
-    if (load && !(s->host && load->action.tier == SGI_TIER_DRAM && !i->own)) {
+    if (load && !fails && !(s->host && load->action.tier == SGI_TIER_DRAM && !i->own)) {
         share_leave(s, load);
         unschedule(s, load);
         load->at_gate = false;

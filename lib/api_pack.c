@@ -31,8 +31,8 @@ static sgi_status check_call(const char *function, const char *path, uint32_t jo
     return SGI_OK;
 }
 
-sgi_status sgi_pack(const char *source, const char *path, const sgi_pack_options *options, sgi_pack_report *report_out,
-                    sgi_error *err)
+sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const char *path,
+                    const sgi_pack_options *options, sgi_pack_report *report_out, sgi_error *err)
 {
     sgi_pack_options o = { .struct_size = sizeof o };
     sgi_pack_report  report = { .struct_size = sizeof report };
@@ -44,8 +44,8 @@ sgi_status sgi_pack(const char *source, const char *path, const sgi_pack_options
     sgi_status st = check_call(__func__, path, o.jobs, err);
     if (st != SGI_OK)
         return st;
-    if (!source || !*source)
-        return missing(__func__, "source", err);
+    if (!sources || sources_count == 0)
+        return missing(__func__, "sources", err);
     if (o.codec > SGI_PACK_PLANES)
         return sgi__error(err, SGI_E_INVALID, "sgi_pack: codec: there is no number %u", o.codec);
     if (o.level > SGI__CODEC_LEVEL_MAX)
@@ -53,7 +53,7 @@ sgi_status sgi_pack(const char *source, const char *path, const sgi_pack_options
                           (int)SGI__CODEC_LEVEL_MAX);
     if (o.order_count > 0 && !o.order)
         return missing(__func__, "order", err);
-    st = sgi__pack(source, path, &o, &report, err);
+    st = sgi__pack(sources, sources_count, path, &o, &report, err);
     if (st == SGI_OK && report_out)
         sgi__sized_out(report_out, &report, sizeof report);
     return st;

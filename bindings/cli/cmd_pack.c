@@ -99,7 +99,7 @@ static void put_json(struct output *out, const char *path, const sgi_pack_report
     put_line_end(out);
 }
 
-static int pack(struct output *out, const char *source, const char *path, sgi_pack_options *o, bool json)
+static int pack(struct output *out, char **sources, int count, const char *path, sgi_pack_options *o, bool json)
 {
     struct progress bar;
     sgi_pack_report report = { .struct_size = sizeof report };
@@ -108,10 +108,10 @@ static int pack(struct output *out, const char *source, const char *path, sgi_pa
     progress_begin(&bar);
     o->progress = draw;
     o->user = &bar;
-    sgi_status st = sgi_pack(source, path, o, &report, &err);
+    sgi_status st = sgi_pack((const char *const *)sources, (uint32_t)count, path, o, &report, &err);
     progress_clear(&bar);
     if (st != SGI_OK)
-        return failure_status(source, st, &err);
+        return failure_status(sources[0], st, &err);
     if (json)
         put_json(out, path, &report);
     else
@@ -144,16 +144,15 @@ static int run(struct output *out, int argc, char **argv)
             return EXIT_USAGE;
     if (option != OPTIONS_END)
         return option == OPTIONS_DONE ? EXIT_GOOD : EXIT_USAGE;
-    const char *source = operand_path(&command_pack, argc, argv);
-    if (!source)
-        return EXIT_USAGE;
+    if (optind == argc)
+        return usage_error(&command_pack, "which model? A PATH is missing");
     if (!path || !*path)
         return usage_error(&command_pack, "where to? -o FILE is missing");
     int code = order_path ? order_read(order_path, &order) : EXIT_GOOD;
     o.order = (const char *const *)order.list;
     o.order_count = order.count;
     if (code == EXIT_GOOD)
-        code = pack(out, source, path, &o, json);
+        code = pack(out, argv + optind, argc - optind, path, &o, json);
     names_free(&order);
     return code;
 }
@@ -162,7 +161,7 @@ const struct command command_pack = {
     .name = "pack",
     .summary = "a model as one file, checked and compressed: sgi pack PATH -o FILE",
     .help =
-        "sgi pack PATH -o FILE.sgi [--codec auto|raw|zstd|planes] [--level N] [--jobs N] [--order FILE]\n"
+        "sgi pack PATH... -o FILE.sgi [--codec auto|raw|zstd|planes] [--level N] [--jobs N] [--order FILE]\n"
         "         [--base OTHER.sgi] [--json]\n"
         "\n"
         "Packs a model (PATH as for sgi inspect) into one file that is loaded like it: in chunks that are checked,\n"

@@ -64,7 +64,8 @@ typedef struct sgi_pack_report {
 /**
  * Pack a model into one file, which appears at `path` whole or not at all, instead of what was there before.
  *
- * @param source   a model file, a folder, an index of shards, the first of several files: as for registering
+ * @param sources  one: a model file, a folder, an index of shards, the first of several files, as for registering; or
+ *                 the safetensors files of one model, each by its path
  * @param path     of the packed file
  * @param options  NULL for defaults; read only during this call
  * @param report_out  NULL: not wanted
@@ -74,8 +75,8 @@ typedef struct sgi_pack_report {
  *         writes there) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
  * Threads: any. Blocks: for all of it. Memory: a few MiB a thread, whatever the model's size.
  */
-SGI_API sgi_status sgi_pack(const char *source, const char *path, const sgi_pack_options *options,
-                            sgi_pack_report *report_out, sgi_error *err);
+SGI_API sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const char *path,
+                            const sgi_pack_options *options, sgi_pack_report *report_out, sgi_error *err);
 
 /**
  * Read a packed file to its last byte and compare each chunk with its checks, those in its base too; or a model's files

@@ -30,7 +30,9 @@
 #define BUFFER_BYTES ((size_t)SGI__PACK_CHUNK_BYTES)
 
 struct packing {
-    const char              *source, *path;
+    const char *const       *paths; /* of the sources */
+    uint32_t                 paths_count;
+    const char              *path;
     sgi_pack_options         options;
     struct sgi__manifest    *m, *base; /* base: NULL, there is none */
     struct sgi__pack_source *sources;
@@ -231,7 +233,7 @@ static sgi_status compare(struct packing *p, struct packer *w, const struct sgi_
         st = read_raw(p, w, there, err);
     if (st == SGI_OK && memcmp(w->raw, raw, c->bytes) != 0)
         st = sgi__error(err, SGI_E_CHECK, "%s has parts that differ and have one digest: this cannot be packed",
-                        p->source);
+                        p->paths[0]);
     return st;
 }
 
@@ -317,7 +319,7 @@ static sgi_status find_order(const struct packing *p, uint64_t **order_out, sgi_
         int64_t     at = name ? sgi__manifest_find(p->m, name) : -1;
         if (at < 0) {
             sgi__free(order);
-            return sgi__error(err, SGI_E_NOT_FOUND, "%s has no tensor '%s'", p->source,
+            return sgi__error(err, SGI_E_NOT_FOUND, "%s has no tensor '%s'", p->paths[0],
                               sgi__show_name(&shown, name ? name : ""));
         }
         order[n] = (uint64_t)at;
@@ -406,9 +408,9 @@ static sgi_status open_all(struct packing *p, sgi_error *err)
     struct sgi__shown                 shown;
     uint64_t                         *order = NULL;
 
-    sgi_status st = sgi__format_open(&fs, p->source, &options, &p->m, err);
+    sgi_status st = sgi__format_open_several(&fs, p->paths, p->paths_count, &options, &p->m, err);
     if (st == SGI_OK && sgi__manifest_is_packed(p->m))
-        st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: is packed already", sgi__show_path(&shown, p->source));
+        st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: is packed already", sgi__show_path(&shown, p->paths[0]));
     if (st == SGI_OK)
         st = find_order(p, &order, err);
     if (st == SGI_OK)
@@ -514,10 +516,10 @@ static sgi_status pack_all(struct packing *p, sgi_error *err)
     return st == SGI_OK ? write_manifest(p, err) : st;
 }
 
-sgi_status sgi__pack(const char *source, const char *path, const sgi_pack_options *options, sgi_pack_report *report_out,
-                     sgi_error *err)
+sgi_status sgi__pack(const char *const *sources, uint32_t sources_count, const char *path,
+                     const sgi_pack_options *options, sgi_pack_report *report_out, sgi_error *err)
 {
-    struct packing p = { .source = source, .path = path, .options = *options };
+    struct packing p = { .paths = sources, .paths_count = sources_count, .path = path, .options = *options };
 
     if (p.options.level == 0)
         p.options.level = SGI__CODEC_LEVEL_MIN;

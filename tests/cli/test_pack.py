@@ -78,6 +78,14 @@ class Pack(Case):
     def test_shards_and_their_index(self):
         self.check(models.sharded(self.folder), "sharded.sgi")
 
+    def test_several_files(self):
+        one = models.single(self.folder, "one.safetensors", tensors=[("a", "BF16", [300, 300])])
+        two = models.single(self.folder, "two.safetensors", tensors=[("b", "F32", [77, 300])])
+        self.good("pack", one.path, two.path, "-o", self.path("both.sgi"))
+        found = json.loads(self.good("inspect", self.path("both.sgi"), "--json").out)
+        self.assertEqual([f["name"] for f in found["files"]], ["one.safetensors", "two.safetensors"])
+        self.failed(["pack", one.path, self.path("nowhere"), "-o", self.path("x.sgi")], "nowhere")
+
     def test_gguf(self):
         self.check(models.gguf(self.folder), "gguf.sgi")
         self.check(models.gguf_split(self.folder), "split.sgi")
@@ -156,7 +164,7 @@ class Pack(Case):
                             ([model.path, "-o", "x", "--codec", "lz4"], "--codec is one of"),
                             ([model.path, "-o", "x", "--level", "0"], "--level takes"),
                             ([model.path, "-o", "x", "--jobs", "many"], "--jobs takes"),
-                            ([model.path, "more", "-o", "x"], "one PATH")):
+                            ([model.path, "-o", ""], "-o FILE is missing")):
             done = sgi("pack", *argv)
             self.assertEqual(done.code, 2, done)
             self.assertIn(cause, done.err)

@@ -51,7 +51,7 @@ static char                     packed[512], sums[512];
 
 static sgi_status pack(void)
 {
-    return sgi_pack(file.path, packed, NULL, NULL, &err);
+    return pack_one(file.path, packed, NULL, NULL);
 }
 
 static sgi_status unpack(void)

@@ -36,8 +36,9 @@ static void check_pack(struct world *w, const char *path)
     options.base = one_in(w, 4) ? path : one_in(w, 8) ? fuzz_api_path(below(w, PATHS)) : NULL;
     options.progress = one_of_two(w) ? stop_some : NULL;
     options.user = &left;
-    bool       no_options = one_in(w, 4);
-    sgi_status st = sgi_pack(fuzz_api_path(below(w, PATHS)), path, no_options ? NULL : &options, report, err_of(w));
+    bool        no_options = one_in(w, 4);
+    const char *sources[] = { fuzz_api_path(below(w, PATHS)), fuzz_api_path(below(w, PATHS)) };
+    sgi_status  st = sgi_pack(sources, one_in(w, 4) ? 2 : 1, path, no_options ? NULL : &options, report, err_of(w));
     ONE_OF(w, st, PACK_FAILED, SGI_E_NOT_FOUND);
     if (out_end(&o, sizeof *report, st) && o.size >= sizeof *report)
         CHECK(report->chunks == report->chunks_raw + report->chunks_zstd + report->chunks_planes);

@@ -93,6 +93,11 @@ size_t count_files(const struct test_folder *where)
     return count;
 }
 
+sgi_status pack_one(const char *source, const char *path, const sgi_pack_options *options, sgi_pack_report *report)
+{
+    return sgi_pack(&source, 1, path, options, report, &err);
+}
+
 uint8_t flip(int fd, uint64_t at)
 {
     uint8_t was, is;

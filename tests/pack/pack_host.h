@@ -15,6 +15,8 @@ int pack_tear_down(void **state);
 
 const char *in(const struct test_folder *where, const char *name); /* good for the next three too */
 
+sgi_status pack_one(const char *source, const char *path, const sgi_pack_options *options, sgi_pack_report *report);
+
 void is_ok(sgi_status st); /* `err` says why not */
 void is_error(sgi_status st, sgi_status expected, const char *names);
 

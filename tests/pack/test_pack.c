@@ -24,7 +24,7 @@ static const char *pack(const struct test_file *file, const char *name, const sg
 {
     const char *path = in(&folder, name);
     report->struct_size = sizeof *report;
-    is_ok(sgi_pack(file->path, path, options, report, &err));
+    is_ok(pack_one(file->path, path, options, report));
     return path;
 }
 
@@ -112,7 +112,7 @@ static void wished_tensors_come_first(void **state)
     has_bytes(in(&out, "model.safetensors"), file.data, file.bytes);
     loads_the_same(path, &file);
     options.order = wrong;
-    is_error(sgi_pack(file.path, path, &options, NULL, &err), SGI_E_NOT_FOUND, "nobody");
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_NOT_FOUND, "nobody");
     is_ok(sgi_verify(path, 0, NULL, NULL, &err)); /* the one from before */
     test_file_free(&file);
 }
@@ -176,7 +176,7 @@ static void what_a_base_has_is_not_stored_again(void **state)
     options.level = 2;
     test_file_free(&base);
     test_file_make(&base, &folder, "base.safetensors", 0, parts, 4);
-    is_ok(sgi_pack(base.path, base_path, &options, NULL, &err));
+    is_ok(pack_one(base.path, base_path, &options, NULL));
     is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_CHANGED, "base.sgi");
     assert_int_equal(unlink(base_path), 0);
     is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_IO, "base.sgi");
@@ -285,7 +285,7 @@ static void a_canceled_one_leaves_what_was_there(void **state)
     options.progress = stop_soon;
     options.user = &calls;
     options.jobs = 1;
-    is_error(sgi_pack(file.path, path, &options, NULL, &err), SGI_E_CANCELED, "canceled");
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_CANCELED, "canceled");
     assert_int_equal(count_files(&folder), files);
     is_ok(sgi_verify(path, 0, NULL, NULL, &err));
     calls = 1;
@@ -303,46 +303,75 @@ static void what_makes_no_sense_is_refused(void **state)
     (void)state;
     test_file_make(&file, &folder, "model.safetensors", 0, some, SOME);
     snprintf(path, sizeof path, "%s", pack(&file, "good.sgi", NULL, &report));
-    is_error(sgi_pack(in(&folder, "nowhere"), path, NULL, NULL, &err), SGI_E_IO, "nowhere");
-    is_error(sgi_pack(file.path, folder.path, NULL, NULL, &err), SGI_E_INVALID, "a folder");
-    is_error(sgi_pack(file.path, in(&folder, "no/such/folder.sgi"), NULL, NULL, &err), SGI_E_IO, "no/such");
-    is_error(sgi_pack(file.path, file.path, NULL, NULL, &err), SGI_E_INVALID, "packed itself");
+    is_error(pack_one(in(&folder, "nowhere"), path, NULL, NULL), SGI_E_IO, "nowhere");
+    is_error(pack_one(file.path, folder.path, NULL, NULL), SGI_E_INVALID, "a folder");
+    is_error(pack_one(file.path, in(&folder, "no/such/folder.sgi"), NULL, NULL), SGI_E_IO, "no/such");
+    is_error(pack_one(file.path, file.path, NULL, NULL), SGI_E_INVALID, "packed itself");
     has_bytes(file.path, file.data, file.bytes);
-    is_error(sgi_pack(path, in(&folder, "again.sgi"), NULL, NULL, &err), SGI_E_UNSUPPORTED, "packed already");
+    is_error(pack_one(path, in(&folder, "again.sgi"), NULL, NULL), SGI_E_UNSUPPORTED, "packed already");
     is_error(sgi_verify(file.path, 0, NULL, NULL, &err), SGI_E_UNSUPPORTED, "not a packed one");
     is_error(sgi_unpack(path, in(&folder, "nowhere"), 0, NULL, NULL, &err), SGI_E_IO, "nowhere");
     sgi_pack_options_init(&options, sizeof options);
     options.base = file.path;
-    is_error(sgi_pack(file.path, path, &options, NULL, &err), SGI_E_UNSUPPORTED, "not a packed one");
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_UNSUPPORTED, "not a packed one");
     options.base = path;
-    is_error(sgi_pack(file.path, path, &options, NULL, &err), SGI_E_INVALID, "the base");
-    is_ok(sgi_pack(file.path, in(&folder, "based.sgi"), &options, NULL, &err));
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "the base");
+    is_ok(pack_one(file.path, in(&folder, "based.sgi"), &options, NULL));
     options.base = in(&folder, "based.sgi");
-    is_error(sgi_pack(file.path, in(&folder, "third.sgi"), &options, NULL, &err), SGI_E_UNSUPPORTED,
-             "has a base itself");
+    is_error(pack_one(file.path, in(&folder, "third.sgi"), &options, NULL), SGI_E_UNSUPPORTED, "has a base itself");
     options = (sgi_pack_options){ .struct_size = sizeof options, .codec = 9 };
-    is_error(sgi_pack(file.path, path, &options, NULL, &err), SGI_E_INVALID, "codec");
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "codec");
     options = (sgi_pack_options){ .struct_size = sizeof options, .level = 20 };
-    is_error(sgi_pack(file.path, path, &options, NULL, &err), SGI_E_INVALID, "level");
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "level");
     options = (sgi_pack_options){ .struct_size = sizeof options, .jobs = 257 };
-    is_error(sgi_pack(file.path, path, &options, NULL, &err), SGI_E_INVALID, "jobs");
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "jobs");
     options = (sgi_pack_options){ .struct_size = 0 };
-    is_error(sgi_pack(file.path, path, &options, NULL, &err), SGI_E_INVALID, "sgi_pack_options");
-    is_error(sgi_pack(NULL, path, NULL, NULL, &err), SGI_E_INVALID, "source");
-    is_error(sgi_pack(file.path, NULL, NULL, NULL, &err), SGI_E_INVALID, "path");
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "sgi_pack_options");
+    is_error(pack_one(NULL, path, NULL, NULL), SGI_E_INVALID, "path number 0");
+    is_error(sgi_pack(NULL, 1, path, NULL, NULL, &err), SGI_E_INVALID, "sources");
+    is_error(pack_one(file.path, NULL, NULL, NULL), SGI_E_INVALID, "path");
     is_error(sgi_verify("", 0, NULL, NULL, &err), SGI_E_INVALID, "path");
     is_error(sgi_unpack(path, NULL, 0, NULL, NULL, &err), SGI_E_INVALID, "folder");
     is_ok(sgi_verify(path, 0, NULL, NULL, &err));
     test_file_free(&file);
 }
 
+static void several_files_are_one_model(void **state)
+{
+    static const struct test_tensor first[] = { { "a", KIB(700) } }, second[] = { { "b", KIB(900) } };
+    struct test_file                files[2];
+    sgi_runtime_config              config = host_config();
+    char                            packed[512];
+
+    (void)state;
+    test_file_make(&files[0], &folder, "one.safetensors", 0, first, 1);
+    test_file_make(&files[1], &folder, "two.safetensors", 0, second, 1);
+    const char *const paths[] = { files[0].path, files[1].path }, *const twice[] = { files[0].path, files[0].path };
+    snprintf(packed, sizeof packed, "%s", in(&folder, "both.sgi"));
+    is_ok(sgi_pack(paths, 2, packed, NULL, NULL, &err));
+    is_ok(sgi_unpack(packed, out.path, 0, NULL, NULL, &err));
+    has_bytes(in(&out, "one.safetensors"), files[0].data, files[0].bytes);
+    has_bytes(in(&out, "two.safetensors"), files[1].data, files[1].bytes);
+    sgi_runtime *rt = host_open(&config);
+    sgi_model    model = host_add(rt, "m", packed, NULL);
+    sgi_lease    lease = host_acquire(rt, model);
+    host_release(rt, lease);
+    host_close(rt);
+    is_error(sgi_pack(twice, 2, packed, NULL, NULL, &err), SGI_E_FORMAT, "two of the files are named");
+    const char *const kinds[] = { files[0].path, packed };
+    is_error(sgi_pack(kinds, 2, in(&folder, "no.sgi"), NULL, NULL, &err), SGI_E_FORMAT, "no safetensors file");
+    test_file_free(&files[0]);
+    test_file_free(&files[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_model_comes_back_and_loads),         cmocka_unit_test(wished_tensors_come_first),
-        cmocka_unit_test(equal_parts_are_stored_once),          cmocka_unit_test(what_a_base_has_is_not_stored_again),
-        cmocka_unit_test(every_flipped_byte_is_named),          cmocka_unit_test(a_file_that_is_cut_is_named),
-        cmocka_unit_test(a_canceled_one_leaves_what_was_there), cmocka_unit_test(what_makes_no_sense_is_refused),
+        cmocka_unit_test(a_model_comes_back_and_loads),        cmocka_unit_test(several_files_are_one_model),
+        cmocka_unit_test(wished_tensors_come_first),           cmocka_unit_test(equal_parts_are_stored_once),
+        cmocka_unit_test(what_a_base_has_is_not_stored_again), cmocka_unit_test(every_flipped_byte_is_named),
+        cmocka_unit_test(a_file_that_is_cut_is_named),         cmocka_unit_test(a_canceled_one_leaves_what_was_there),
+        cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests_name("pack", tests, pack_set_up, pack_tear_down);
 }

@@ -127,7 +127,7 @@ quietly()
 # Headers and libraries, wherever they came from.
 libraries_are_here()
 {
-    pkg-config --exists 'jansson >= 2.13' 'liburing >= 2.2' cmocka &&
+    pkg-config --exists 'jansson >= 2.13' 'libzstd >= 1.4' 'liburing >= 2.2' cmocka &&
         echo '#include <xxhash.h>' | cc -E -x c - >/dev/null 2>&1
 }
 
@@ -139,7 +139,7 @@ set_up_packages()
     need_command ninja ninja-build
     need_command pkg-config pkg-config
     need_command python3 python3
-    libraries_are_here || need_apt libc6-dev libjansson-dev libxxhash-dev liburing-dev libcmocka-dev
+    libraries_are_here || need_apt libc6-dev libjansson-dev libxxhash-dev libzstd-dev liburing-dev libcmocka-dev
 }
 
 # Somebody may have configured build/release without them.

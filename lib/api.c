@@ -148,7 +148,7 @@ static uint64_t sum_bytes(const struct sgi__manifest *m, bool files)
 {
     uint64_t sum = 0;
     for (uint32_t n = 0; files && n < m->files_count; n++)
-        sum += m->files[n].id.bytes;
+        sum += m->files[n].bytes;
     for (uint64_t n = 0; !files && n < m->tensors_count; n++)
         sum += m->tensors[n].bytes;
     return sum;
@@ -248,7 +248,7 @@ sgi_status sgi_model_part_at(sgi_runtime *rt, sgi_model model, uint32_t part, sg
         if (st == SGI_OK) {
             const struct sgi__part *p = &r->layout->parts[part];
             sgi_model_part          full = { .path = r->manifest->files[part].path,
-                                             .file_bytes = r->manifest->files[part].id.bytes,
+                                             .file_bytes = r->manifest->files[part].bytes,
                                              .data_offset = p->data_offset,
                                              .prefix_bytes = p->prefix_bytes,
                                              .image_bytes = p->region_bytes };

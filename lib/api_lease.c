@@ -228,6 +228,7 @@ sgi_status sgi_lease_timing(sgi_runtime *rt, sgi_lease lease, sgi_timing *timing
         t.bounced_bytes = report.bounced_bytes;
         t.reread_bytes = report.reread_bytes;
         t.limited_ns = report.limited_ns;
+        t.read_bytes = report.stored_bytes;
         t.direct = report.direct;
         memcpy(t.engine, report.engine, sizeof t.engine);
     }

@@ -108,7 +108,7 @@ set_up_packages()
     need_command cmake cmake
     need_command ninja ninja-build
     need_command pkg-config pkg-config
-    need_apt libc6-dev libjansson-dev libxxhash-dev libcmocka-dev liburing-dev
+    need_apt libc6-dev libjansson-dev libxxhash-dev libzstd-dev libcmocka-dev liburing-dev
     if ((full)) && [[ " ${suites[*]} " == *" release "* ]]; then # for lint
         need_command clang clang
         need_command clang-format clang-format

@@ -106,17 +106,33 @@ static int bad_option(const struct command *command, int kind, char **argv)
         usage_error(command, "%s needs a value", given);
     else if (optopt == 0)
         usage_error(command, "there is no option %s", given);
-    else if (optopt == OPTION_HELP || optopt >= OPTION_FIRST)
+    else if (optopt == OPTION_HELP || optopt >= OPTION_FIRST || strchr(given, '='))
         usage_error(command, "%.*s takes no value", (int)strcspn(given, "="), given);
     else
         usage_error(command, "there is no option -%c", optopt);
     return OPTIONS_BAD;
 }
 
+/* The letters among the codes of a table, as getopt wants them. */
+static void letters_of(const struct option *table, char *letters, size_t room)
+{
+    size_t used = 0;
+    letters[used++] = ':';
+    for (; table->name && used + 3 < room; table++)
+        if (table->val > 0 && table->val < OPTION_FIRST) {
+            letters[used++] = (char)table->val;
+            if (table->has_arg == required_argument)
+                letters[used++] = ':';
+        }
+    letters[used] = '\0';
+}
+
 int option_next(struct output *out, const struct command *command, int argc, char **argv, const struct option *table)
 {
+    char letters[16];
+    letters_of(table, letters, sizeof letters);
     opterr = 0;
-    int kind = getopt_long(argc, argv, ":h", table, NULL);
+    int kind = getopt_long(argc, argv, letters, table, NULL);
     if (kind == ':' || kind == '?')
         return bad_option(command, kind, argv);
     if (kind != OPTION_HELP)

@@ -20,9 +20,10 @@ struct command {
     int (*run)(struct output *out, int argc, char **argv);
 };
 
-extern const struct command command_inspect, command_load, command_features;
+extern const struct command command_inspect, command_load, command_features, command_pack, command_verify,
+    command_unpack, command_digest;
 
-/* Codes of long options begin here, out of the way of letters; --help has the same in every command. */
+/* Codes of options without a letter begin here, out of the way of letters; --help has the same in every command. */
 enum { OPTION_FIRST = 256, OPTION_HELP = 'h' };
 
 /* The code of the next option, or one of these. Options and operands may be mixed. */

@@ -86,6 +86,9 @@ void report_run(struct output *out, const struct load_run *run)
     if (t->bounced_bytes)
         output_format(out, "    %s were copied in memory: the file's layout left no other way\n",
                       size_text(t->bounced_bytes).text);
+    if (t->read_bytes > 0 && t->read_bytes < t->bytes)
+        output_format(out, "    %s were read, %.3f of what they became\n", size_text(t->read_bytes).text,
+                      (double)t->read_bytes / (double)t->bytes);
     if (t->reread_bytes)
         output_format(out, "    %s were read again after a failed check\n", size_text(t->reread_bytes).text);
     if (t->limited_ns)
@@ -202,6 +205,7 @@ void report_json(struct output *out, const struct load_options *options, sgi_run
     }
     field_string(out, "direct", direct_name(t->direct));
     field_u64(out, "bounced_bytes", t->bounced_bytes);
+    field_u64(out, "read_bytes", t->read_bytes);
     field_u64(out, "reread_bytes", t->reread_bytes);
     field_decimal(out, "limited_ms", ms(t->limited_ns));
     field_u64(out, "kept_bytes", run->kept_bytes);

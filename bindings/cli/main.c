@@ -14,7 +14,8 @@
 #include "command.h"
 #include "warnings.h"
 
-static const struct command *const commands[] = { &command_inspect, &command_load, &command_features };
+static const struct command *const commands[] = { &command_inspect, &command_load,   &command_pack,    &command_verify,
+                                                  &command_unpack,  &command_digest, &command_features };
 enum { COMMANDS_COUNT = sizeof commands / sizeof *commands };
 
 static const struct command *find(const char *name)

@@ -101,18 +101,6 @@ __attribute__((format(printf, 2, 3))) static int refuse(struct reader *r, const 
     return -1;
 }
 
-int64_t gguf_source_pread(void *user, void *dst, size_t bytes, uint64_t offset)
-{
-    ssize_t n;
-
-    if (offset > (uint64_t)INT64_MAX)
-        return -EINVAL;
-    do
-        n = pread(*(const int *)user, dst, bytes, (off_t)offset);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : n;
-}
-
 static int read_exact(struct reader *r, void *dst, uint64_t bytes, uint64_t offset)
 {
     uint8_t *to = dst;

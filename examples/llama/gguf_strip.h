@@ -52,7 +52,4 @@ int gguf_strip_measure(const struct gguf_source *src, struct gguf_strip_size *ou
  */
 int gguf_strip_fill(const struct gguf_source *src, void *dst, uint64_t bytes, char *err, size_t err_bytes);
 
-/* A read_at for a file descriptor; `user` points to the int. */
-int64_t gguf_source_pread(void *user, void *dst, size_t bytes, uint64_t offset);
-
 #endif

@@ -5,7 +5,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
@@ -14,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "gguf_strip.h"
@@ -87,15 +87,36 @@ static void set_up_llama(void)
 
 /* ----------------------------------------------------------------------------------------------------------- prefix */
 
-static int open_part(const sgi_source *source, uint32_t part, struct gguf_source *src, int *fd, sgi_error *err)
+/* Of a part, whatever kind of file the model is in. */
+struct header {
+    uint8_t *bytes;
+    uint64_t count;
+};
+
+static int64_t read_header(void *user, void *dst, size_t bytes, uint64_t offset)
 {
-    *fd = open(source->files[part].path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0) {
-        llama_refuse(err, SGI_E_IO, "open %s: %s", source->files[part].path, strerror(errno));
-        return -1;
-    }
-    *src = (struct gguf_source){ .read_at = gguf_source_pread, .user = fd, .bytes = source->files[part].bytes };
-    return 0;
+    const struct header *h = user;
+
+    size_t here = offset >= h->count ? 0 : bytes < h->count - offset ? bytes : (size_t)(h->count - offset);
+
+    memcpy(dst, h->bytes + (here > 0 ? offset : 0), here);
+    memset((uint8_t *)dst + here, 0, bytes - here); /* of tensors, which nobody looks at */
+    return (int64_t)bytes;
+}
+
+/* free(h->bytes) after it. */
+static sgi_status load_header(const sgi_source *source, uint32_t part, struct header *h, struct gguf_source *src,
+                              sgi_error *err)
+{
+    h->count = source->files[part].data_offset;
+    h->bytes = malloc(h->count + 1);
+    if (h->bytes == NULL)
+        return llama_refuse(err, SGI_E_NO_MEMORY, "no memory for the header of %s", source->files[part].path);
+    *src = (struct gguf_source){ .read_at = read_header, .user = h, .bytes = source->files[part].bytes };
+    sgi_status st = sgi_source_read(source, part, 0, h->bytes, h->count, err);
+    if (st != SGI_OK)
+        free(h->bytes);
+    return st;
 }
 
 static sgi_status engine_prefix_bytes(void *user, const sgi_source *source, uint32_t part, uint64_t *bytes,
@@ -103,8 +124,8 @@ static sgi_status engine_prefix_bytes(void *user, const sgi_source *source, uint
 {
     struct gguf_source     src;
     struct gguf_strip_size size;
+    struct header          header;
     char                   reason[sizeof err->message];
-    int                    fd, rc;
 
     (void)user;
     if (strcmp(source->format, "gguf") != 0)
@@ -112,10 +133,11 @@ static sgi_status engine_prefix_bytes(void *user, const sgi_source *source, uint
     if (source->files_count > PARTS_MAX)
         return llama_refuse(err, SGI_E_UNSUPPORTED, "the model has %u files, at most %d are supported",
                             source->files_count, PARTS_MAX);
-    if (open_part(source, part, &src, &fd, err) < 0)
-        return SGI_E_IO;
-    rc = gguf_strip_measure(&src, &size, reason, sizeof reason);
-    close(fd);
+    sgi_status st = load_header(source, part, &header, &src, err);
+    if (st != SGI_OK)
+        return st;
+    int rc = gguf_strip_measure(&src, &size, reason, sizeof reason);
+    free(header.bytes);
     if (rc < 0)
         return llama_refuse(err, SGI_E_FORMAT, "%s: %s", source->files[part].path, reason);
     if (size.alignment > PAGE_BYTES)
@@ -129,30 +151,72 @@ static sgi_status engine_prefix_fill(void *user, const sgi_source *source, uint3
                                      sgi_error *err)
 {
     struct gguf_source src;
+    struct header      header;
     char               reason[sizeof err->message];
-    int                fd, rc;
 
     (void)user;
-    if (open_part(source, part, &src, &fd, err) < 0)
-        return SGI_E_IO;
-    rc = gguf_strip_fill(&src, dst, bytes, reason, sizeof reason);
-    close(fd);
+    sgi_status st = load_header(source, part, &header, &src, err);
+    if (st != SGI_OK)
+        return st;
+    int rc = gguf_strip_fill(&src, dst, bytes, reason, sizeof reason);
+    free(header.bytes);
     return rc < 0 ? llama_refuse(err, SGI_E_FORMAT, "%s: %s", source->files[part].path, reason) : SGI_OK;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- prepare */
 
-static struct llama_model *load_vocabulary(const sgi_source *source)
+/* A file of a header and nothing behind it but its length: the vocabulary is in the header. -1: `err` says why. */
+static int header_file(const sgi_source *source, uint32_t part, sgi_error *err)
+{
+    struct gguf_source src;
+    struct header      header;
+    int                fd = memfd_create("header", MFD_CLOEXEC);
+
+    if (fd < 0 || load_header(source, part, &header, &src, err) != SGI_OK) {
+        if (fd < 0)
+            llama_refuse(err, SGI_E_SYSTEM, "memfd_create: %s", strerror(errno));
+        else
+            close(fd);
+        return -1;
+    }
+    bool written = pwrite(fd, header.bytes, header.count, 0) == (ssize_t)header.count &&
+                   ftruncate(fd, (off_t)source->files[part].bytes) == 0;
+    free(header.bytes);
+    if (written)
+        return fd;
+    llama_refuse(err, SGI_E_SYSTEM, "writing the header of %s to memory: %s", source->files[part].path,
+                 strerror(errno));
+    close(fd);
+    return -1;
+}
+
+static struct llama_model *load_vocabulary(const sgi_source *source, sgi_error *err)
 {
     struct llama_model_params params = llama_model_default_params();
+    struct llama_model       *model = NULL;
+    char                      names[PARTS_MAX][32];
     const char               *paths[PARTS_MAX];
+    int                       fds[PARTS_MAX];
+    uint32_t                  parts = 0;
 
     params.vocab_only = true;
-    if (source->files_count == 1)
-        return llama_model_load_from_file(source->files[0].path, params);
-    for (uint32_t i = 0; i < source->files_count; i++)
-        paths[i] = source->files[i].path;
-    return llama_model_load_from_splits(paths, source->files_count, params);
+    for (; parts < source->files_count; parts++) {
+        fds[parts] = header_file(source, parts, err);
+        if (fds[parts] < 0)
+            break;
+        snprintf(names[parts], sizeof names[parts], "/proc/self/fd/%d", fds[parts]);
+        paths[parts] = names[parts];
+    }
+    if (parts == source->files_count) {
+        model = parts == 1 ? llama_model_load_from_file(paths[0], params)
+                           : llama_model_load_from_splits(paths, parts, params);
+        if (model == NULL)
+            llama_refuse(err, SGI_E_FORMAT, "llama.cpp cannot read the vocabulary of %s: %s", source->files[0].path,
+                         llama_words("it does not say why"));
+    }
+    while (parts > 0)
+        close(fds[--parts]);
+    return model;
 }
 
 /* llama.cpp has no Jinja in its library: it recognises templates, and says so only when one is applied. */
@@ -192,11 +256,10 @@ static sgi_status engine_prepare(void *user, const sgi_source *source, void **pr
 
     llama_words_clear();
     p->files_count = source->files_count;
-    p->vocab_model = load_vocabulary(source);
+    p->vocab_model = load_vocabulary(source, err);
     if (p->vocab_model == NULL) {
         free(p);
-        return llama_refuse(err, SGI_E_FORMAT, "llama.cpp cannot read the vocabulary of %s: %s", source->files[0].path,
-                            llama_words("it does not say why"));
+        return err->code;
     }
     p->vocab = llama_model_get_vocab(p->vocab_model);
     if (!llama_model_has_decoder(p->vocab_model) || llama_model_has_encoder(p->vocab_model)) {

@@ -28,7 +28,7 @@ extern "C" {
 
 /** One source file of a model. */
 typedef struct sgi_source_file {
-    const char *path;        /**< resolved */
+    const char *path;        /**< resolved; of a packed model that of the packed file */
     uint64_t    bytes;
     uint64_t    data_offset; /**< where tensor data begins; its header is what stands before */
 } sgi_source_file;
@@ -48,6 +48,18 @@ typedef struct sgi_source {
 SGI_API sgi_status sgi_source_tensor_at(const sgi_source *source, uint64_t index, sgi_tensor *tensor_out);
 /** Likewise. */
 SGI_API sgi_status sgi_source_tensor_find(const sgi_source *source, const char *name, sgi_tensor *tensor_out);
+
+/**
+ * Bytes of a source file, its header above all: of a packed model it has to be read so, for `path` leads to a file of
+ * another kind. They are checked where there are checks.
+ *
+ * @param offset, bytes  within files[file].bytes
+ * @return SGI_OK · SGI_E_INVALID (not within it) · SGI_E_NOT_FOUND (no such file) · SGI_E_IO, SGI_E_DENIED ·
+ *         SGI_E_CHANGED · SGI_E_CHECK · SGI_E_NO_MEMORY
+ * Threads: any. Blocks: for the read.
+ */
+SGI_API sgi_status sgi_source_read(const sgi_source *source, uint32_t file, uint64_t offset, void *dst, uint64_t bytes,
+                                   sgi_error *err);
 
 typedef struct sgi_stage sgi_stage; /**< an instance; valid from `start` to the end of `stop`, in `call` too */
 typedef struct sgi_reply sgi_reply; /**< where a call's pieces go; valid during its `call` */

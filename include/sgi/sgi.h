@@ -547,13 +547,19 @@ typedef struct sgi_model_state {
 /** Threads: any. Blocks: never. Touches no idle timer. SGI_OK · SGI_E_STALE · SGI_E_INVALID. */
 SGI_API sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *state_out);
 
-/** One source file of a model, and its part of the image. The path lives until the model is unregistered. */
+/**
+ * One source file of a model, and its part of the image. The path lives until the model is unregistered.
+ *
+ * Of a packed model (sgi/pack.h): one of the files it was made from, as it is in memory, where `path` is that of the
+ * packed file. GGUF is in memory as it was; the tensors of safetensors are moved apart, so that each lies at a multiple
+ * of 256, and data_offset and sgi_tensor.file_offset say where they are then.
+ */
 typedef struct sgi_model_part {
     uint32_t    struct_size;
     uint32_t    reserved0;
     const char *path;         /**< resolved */
     uint64_t    file_bytes;
-    uint64_t    data_offset;  /**< where tensor data begins in the file */
+    uint64_t    data_offset;  /**< where tensor data begins in it */
     uint64_t    prefix_bytes; /**< as in sgi_image */
     uint64_t    image_bytes;  /**< memory the part takes */
 } sgi_model_part;
@@ -948,6 +954,7 @@ typedef struct sgi_timing {
     char      engine[16];     /**< what read the files: "uring", "threads"; "peer": another device had it; or "" */
     sgi_phase phases[16];     /**< by step: SGI_STEP_QUEUE, SGI_STEP_SOURCE, ... */
     uint64_t  limited_ns;     /**< of load_ns: reads were held back by read_bytes_per_s_max */
+    uint64_t  read_bytes;     /**< that were read for those: fewer than `bytes` where the model is packed */
 } sgi_timing;
 
 /** SGI_OK · SGI_E_STALE · SGI_E_INVALID · SGI_E_BUSY (EARLY, still loading). Threads: any. Blocks: never. */

@@ -10,6 +10,11 @@ if(NOT SGI_JANSSON_FOUND)
   message(FATAL_ERROR "jansson 2.13 or newer is missing (Debian: libjansson-dev)")
 endif()
 
+pkg_check_modules(SGI_ZSTD QUIET IMPORTED_TARGET libzstd>=1.4)
+if(NOT SGI_ZSTD_FOUND)
+  message(FATAL_ERROR "libzstd 1.4 or newer is missing (Debian: libzstd-dev)")
+endif()
+
 # Headers only: hashing is compiled in with XXH_INLINE_ALL.
 find_path(SGI_XXHASH_INCLUDE_DIR xxhash.h)
 if(NOT SGI_XXHASH_INCLUDE_DIR)

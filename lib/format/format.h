@@ -8,7 +8,8 @@
 #include "model/manifest.h"
 
 enum {
-    SGI__FORMAT_METADATA = 1u << 0 /* keep arrays and long strings too */
+    SGI__FORMAT_METADATA = 1u << 0, /* keep arrays and long strings too */
+    SGI__FORMAT_UNCHECKED = 1u << 1 /* leave out checks that lie beside files */
 };
 
 /* Limits beside those of the manifest. */
@@ -57,6 +58,13 @@ struct sgi__format_options {
  */
 sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const struct sgi__format_options *options,
                             struct sgi__manifest **manifest_out, sgi_error *err);
+
+/* The safetensors files of one model, each by its path; one path is as above. The metadata are those of all files;
+ * where two give one key, the first file counts. SGI_E_FORMAT where they are of another kind or two have one name;
+ * SGI_E_INVALID for none, or a path that is missing. */
+sgi_status sgi__format_open_several(const struct sgi__fs *fs, const char *const *paths, uint32_t paths_count,
+                                    const struct sgi__format_options *options, struct sgi__manifest **manifest_out,
+                                    sgi_error *err);
 
 /*
  * The manifest as the JSON object, or the text, that sgi_inspect() promises.

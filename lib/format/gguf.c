@@ -161,8 +161,8 @@ static void place_tensors(struct sgi__gguf *g)
     struct sgi__manifest *m = g->source->parse->m;
     struct sgi__file     *file = &m->files[g->file];
     uint64_t              begin = sgi__align_up(sgi__source_at(g->source), g->alignment);
-    if (m->tensors_count == g->tensor_first && begin > file->id.bytes)
-        begin = file->id.bytes;
+    if (m->tensors_count == g->tensor_first && begin > file->bytes)
+        begin = file->bytes;
     file->data_offset = begin;
     file->alignment = g->alignment;
     for (uint64_t i = g->tensor_first; i < m->tensors_count; i++)
@@ -185,9 +185,9 @@ static sgi_status check_layout(const struct sgi__manifest *m, const struct sgi__
                                     sgi__show_name(&shown, tensor->name));
         end = sgi__align_up(tensor->offset + tensor->bytes, file->alignment);
     }
-    if (file->id.bytes <= end)
+    if (file->bytes <= end)
         return SGI_OK;
-    uint64_t behind = file->id.bytes - end;
+    uint64_t behind = file->bytes - end;
     if (!tensor)
         return sgi__refuse_path(file->asked, err, "%llu bytes follow a header without tensors",
                                 (unsigned long long)behind);

@@ -5,8 +5,11 @@
 
 #include "base/alloc.h"
 #include "base/bytes.h"
+#include "base/text.h"
 #include "format/folder.h"
+#include "format/pack.h"
 #include "format/shard.h"
+#include "format/sums.h"
 
 enum { SNIFF_BYTES = 8 };
 
@@ -26,6 +29,8 @@ static sgi_status read_source(struct sgi__source *s, sgi_error *err)
     sgi_status  st = sgi__source_peek(s, bytes, &begin, err);
     if (st != SGI_OK)
         return st;
+    if (sgi__pack_begins(begin, bytes))
+        return sgi__pack_read(s, err);
     if (bytes >= 4 && memcmp(begin, "GGUF", 4) == 0)
         return sgi__gguf_read(s, err);
     if (looks_like_json(begin, bytes))
@@ -80,10 +85,8 @@ static sgi_status check_folders(struct sgi__parse *p, sgi_error *err)
     return SGI_OK;
 }
 
-sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const struct sgi__format_options *options,
-                            struct sgi__manifest **manifest_out, sgi_error *err)
+static struct sgi__parse parse_of(const struct sgi__fs *fs, const struct sgi__format_options *options)
 {
-    enum sgi__fs_kind kind;
     struct sgi__parse p = { .fs = fs };
     if (options) {
         p.flags = options->flags;
@@ -91,7 +94,15 @@ sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const st
         p.folders = options->folders;
         p.folders_count = options->folders_count;
     }
-    sgi_status st = check_folders(&p, err);
+    return p;
+}
+
+sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const struct sgi__format_options *options,
+                            struct sgi__manifest **manifest_out, sgi_error *err)
+{
+    enum sgi__fs_kind kind;
+    struct sgi__parse p = parse_of(fs, options);
+    sgi_status        st = check_folders(&p, err);
     if (st == SGI_OK)
         st = fs->kind(fs->user, path, &kind, err);
     if (st != SGI_OK)
@@ -100,6 +111,75 @@ sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const st
     if (!p.m)
         return sgi__no_memory(path, err);
     st = kind == SGI__FS_FOLDER ? open_folder(&p, path, err) : open_file(&p, path, err);
+    if (st == SGI_OK && !p.m->packed && !(p.flags & SGI__FORMAT_UNCHECKED))
+        st = sgi__sums_read(&p, err);
+    if (st == SGI_OK)
+        *manifest_out = p.m;
+    else
+        sgi__manifest_free(p.m);
+    return st;
+}
+
+/* ---- several files, each by its path ---- */
+
+static sgi_status add_one(struct sgi__parse *p, const char *path, sgi_error *err)
+{
+    struct sgi__source s;
+    const void        *begin;
+
+    sgi_status st = sgi__source_open(p, path, &s, err);
+    if (st != SGI_OK)
+        return st;
+    size_t bytes = s.id.bytes < SNIFF_BYTES ? (size_t)s.id.bytes : SNIFF_BYTES;
+    st = sgi__source_peek(&s, bytes, &begin, err);
+    if (st == SGI_OK && (bytes < SNIFF_BYTES || sgi__pack_begins(begin, bytes) || memcmp(begin, "GGUF", 4) == 0 ||
+                         looks_like_json(begin, bytes)))
+        st = sgi__refuse(&s, err, "no safetensors file, as each of several files of one model has to be");
+    if (st == SGI_OK)
+        st = sgi__safetensors_add(&s, err);
+    sgi__source_close(&s);
+    return st;
+}
+
+static sgi_status check_names(const struct sgi__manifest *m, sgi_error *err)
+{
+    struct sgi__names names = { .list = NULL };
+    struct sgi__shown shown;
+    bool              added = true;
+
+    for (uint32_t n = 0; n < m->files_count && added; n++)
+        added = sgi__names_add(&names, m->files[n].name);
+    sgi_status  st = added && sgi__names_sort(&names) ? SGI_OK : sgi__no_memory(m->files[0].asked, err);
+    const char *twice = st == SGI_OK ? sgi__names_twice(&names) : NULL;
+    if (twice)
+        st = sgi__refuse_path(m->files[0].asked, err, "two of the files are named '%s'", sgi__show_name(&shown, twice));
+    sgi__names_free(&names);
+    return st;
+}
+
+sgi_status sgi__format_open_several(const struct sgi__fs *fs, const char *const *paths, uint32_t paths_count,
+                                    const struct sgi__format_options *options, struct sgi__manifest **manifest_out,
+                                    sgi_error *err)
+{
+    struct sgi__parse p = parse_of(fs, options);
+    sgi_status        st = SGI_OK;
+
+    for (uint32_t n = 0; n < paths_count || paths_count == 0; n++)
+        if (paths_count == 0 || !paths[n] || !*paths[n])
+            return sgi__error(err, SGI_E_INVALID, "path number %u is missing", n);
+    if (paths_count == 1)
+        return sgi__format_open(fs, paths[0], options, manifest_out, err);
+    p.m = sgi__manifest_new();
+    if (!p.m)
+        return sgi__no_memory(paths[0], err);
+    for (uint32_t n = 0; n < paths_count && st == SGI_OK; n++)
+        st = add_one(&p, paths[n], err);
+    if (st == SGI_OK)
+        st = check_names(p.m, err);
+    if (st == SGI_OK)
+        st = sgi__manifest_finish(p.m, err);
+    if (st == SGI_OK)
+        st = sgi__safetensors_check(p.m, err);
     if (st == SGI_OK)
         *manifest_out = p.m;
     else

@@ -333,7 +333,7 @@ static sgi_status check_file(const struct sgi__manifest *m, const struct sgi__fi
                                     sgi__show_name(&shown, tensor->name));
         expected = tensor->offset + tensor->bytes;
     }
-    uint64_t behind = file->id.bytes - expected;
+    uint64_t behind = file->bytes - expected;
     if (behind > 0 && tensor)
         return sgi__refuse_path(file->asked, err, "%llu bytes follow the last tensor, '%s'", (unsigned long long)behind,
                                 sgi__show_name(&shown, tensor->name));

@@ -115,7 +115,7 @@ static void put_file(struct sgi__output *o, const struct sgi__file *file)
     sgi__output_text(o, ", \"path\": ");
     put_text(o, file->path);
     sgi__output_text(o, ", \"bytes\": ");
-    sgi__output_u64(o, file->id.bytes);
+    sgi__output_u64(o, file->bytes);
     sgi__output_text(o, ", \"data_offset\": ");
     sgi__output_u64(o, file->data_offset);
     sgi__output_text(o, "}");

@@ -129,7 +129,7 @@ sgi_status sgi__format_write_text(const struct sgi__manifest *m, sgi_write_fn wr
     put_summary(&o, m);
     for (uint32_t i = 0; i < m->files_count && !o.stopped; i++)
         put(&o, "  %u  %s  %" PRIu64 " bytes, data at %" PRIu64 "\n", i, sgi__show_path(&shown, m->files[i].path),
-            m->files[i].id.bytes, m->files[i].data_offset);
+            m->files[i].bytes, m->files[i].data_offset);
     if (m->metadata_count > 0)
         sgi__output_text(&o, "\nmetadata\n");
     for (uint64_t i = 0; i < m->metadata_count && !o.stopped; i++) {

@@ -20,7 +20,7 @@ static sgi_status lay_part(const struct sgi__file *file, uint64_t wanted_prefix,
     uint64_t lead = file->data_offset % SGI__PLACE_ALIGN;
 
     part->data_offset = file->data_offset;
-    part->data_bytes = file->id.bytes - file->data_offset;
+    part->data_bytes = file->bytes - file->data_offset;
     part->realigned = part->data_bytes > 0 && file->data_offset % DATA_ALIGN != 0;
     part->engine_prefix = wanted_prefix > 0;
     if (part->realigned)

@@ -13,6 +13,7 @@
 
 #include "device/image.h"
 #include "io/io.h"
+#include "load/decode.h"
 #include "load/layout.h"
 #include "load/pins.h"
 #include "load/rate.h"
@@ -44,6 +45,7 @@ struct sgi__load_spec {
     uint32_t                     depth, depth_max; /* reads in flight: at first, and at most if that is faster */
     struct sgi__share           *share;            /* of the disk, with the other loads; NULL: it is alone */
     struct sgi__rate            *rate;             /* the limit on all of them together; NULL: none */
+    struct sgi__decoding        *decoding;         /* for packed models */
     int32_t                      priority;
     /* NULL: no prefixes */
     sgi_status (*prefix_fill)(void *user, uint32_t part, void *dst, uint64_t bytes, sgi_error *err);
@@ -57,7 +59,8 @@ struct sgi__report {
     } steps[SGI_STEP_COUNT];
     uint64_t load_start_ns, load_end_ns;
     uint64_t bytes, cpu_ns, bounced_bytes, reread_bytes;
-    uint64_t limited_ns; /* reads were held back for the limit on the rate */
+    uint64_t stored_bytes; /* that were read for those; the same where nothing is packed */
+    uint64_t limited_ns;   /* reads were held back for the limit on the rate */
     uint32_t tier, direct;
     char     engine[16];
 };

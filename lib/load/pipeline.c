@@ -19,10 +19,13 @@ enum {
     FILES_OPEN_MAX = 96  /* at once: more than there can be reads in flight, so that one of them is at rest */
 };
 
+/* Of all slots of a load of a packed model, before and after decoding. */
+#define DECODE_BYTES_MAX (UINT64_C(128) << 20)
+
 /* Of an image that is sent on: large enough that a copy's price is nothing, small enough that a cancel is soon. */
 #define IMAGE_BLOCK_BYTES SGI__PIN_BYTES
 
-static void begin(struct pipeline *p, uint32_t step)
+void sgi__pipeline_begun(struct pipeline *p, uint32_t step)
 {
     if (p->report.steps[step].start_ns == 0)
         p->report.steps[step].start_ns = sgi__clock_now_ns();
@@ -35,14 +38,19 @@ void sgi__pipeline_spent(struct pipeline *p, uint32_t step, uint64_t since)
     p->report.steps[step].ns += sgi__clock_now_ns() - since;
 }
 
-static const struct sgi__file *file_of(const struct pipeline *p, uint32_t part)
+struct sgi__on_disk sgi__pipeline_file(const struct pipeline *p, uint32_t file)
 {
-    return &p->load->spec.manifest->files[part];
+    return sgi__manifest_on_disk(p->load->spec.manifest, file);
+}
+
+static bool is_packed(const struct pipeline *p)
+{
+    return p->load->spec.manifest->packed != NULL;
 }
 
 /* ---- files ---- */
 
-static void close_part(struct pipeline *p, struct open_part *part)
+void sgi__pipeline_close(struct pipeline *p, struct open_part *part)
 {
     sgi__io_file_close(&part->file);
     part->open = false;
@@ -52,9 +60,9 @@ static void close_part(struct pipeline *p, struct open_part *part)
 /* Opening it again compares its identity again, so closing one in the middle loses nothing. */
 static void close_one_at_rest(struct pipeline *p)
 {
-    for (;; p->rest_at = (p->rest_at + 1) % p->load->spec.layout->parts_count)
+    for (;; p->rest_at = (p->rest_at + 1) % sgi__manifest_disk_count(p->load->spec.manifest))
         if (p->parts[p->rest_at].open && p->parts[p->rest_at].reads == 0) {
-            close_part(p, &p->parts[p->rest_at]);
+            sgi__pipeline_close(p, &p->parts[p->rest_at]);
             return;
         }
 }
@@ -62,31 +70,33 @@ static void close_one_at_rest(struct pipeline *p)
 static sgi_status open_part(struct pipeline *p, uint32_t number, sgi_error *err)
 {
     struct open_part       *part = &p->parts[number];
-    const struct sgi__file *file = file_of(p, number);
-    const struct sgi__part *layout = &p->load->spec.layout->parts[number];
-    uint64_t                since = sgi__clock_now_ns();
+    struct sgi__on_disk     file = sgi__pipeline_file(p, number);
+    const struct sgi__part *layout = is_packed(p) ? NULL : &p->load->spec.layout->parts[number];
+    uint64_t from = layout ? layout->data_offset : 0, bytes = layout ? layout->data_bytes : file.id->bytes;
+    uint64_t since = sgi__clock_now_ns();
+    bool     realigned = layout && layout->realigned;
 
     if (part->open)
         return SGI_OK;
     if (p->files_open == FILES_OPEN_MAX)
         close_one_at_rest(p);
-    sgi_status st = sgi__io_file_open(file->path, &file->id, !layout->realigned, &part->file, err);
+    sgi_status st = sgi__io_file_open(file.path, file.id, !realigned, &part->file, err);
     if (st != SGI_OK)
         return sgi__error_step(err, st, SGI_STEP_OPEN);
     part->open = true;
     p->files_open++;
-    part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN && !layout->realigned &&
-                   sgi__io_file_cached(&part->file, layout->data_offset, layout->data_bytes) < HOT_PER_MILLE;
+    part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN && !realigned &&
+                   sgi__io_file_cached(&part->file, from, bytes) < HOT_PER_MILLE;
     p->report.direct |= part->direct ? 1u : 2u;
     sgi__pipeline_spent(p, SGI_STEP_OPEN, since);
     return SGI_OK;
 }
 
 /* The last chunk of a part is there: was it the same file all the time? */
-static sgi_status check_part(struct pipeline *p, uint32_t number, sgi_error *err)
+sgi_status sgi__pipeline_check(struct pipeline *p, uint32_t number, sgi_error *err)
 {
-    const struct sgi__file *file = file_of(p, number);
-    sgi_status              st = sgi__io_file_check(&p->parts[number].file, file->path, &file->id, err);
+    struct sgi__on_disk file = sgi__pipeline_file(p, number);
+    sgi_status          st = sgi__io_file_check(&p->parts[number].file, file.path, file.id, err);
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_READ);
 }
 
@@ -95,7 +105,7 @@ static sgi_status check_part(struct pipeline *p, uint32_t number, sgi_error *err
 static sgi_status open_reader(struct pipeline *p, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &p->load->spec;
-    const struct sgi__io_engine *engine = p->parts[p->plan->chunks[0].part].direct ? spec->engine : spec->hot_engine;
+    const struct sgi__io_engine *engine = p->parts[p->plan->chunks[0].file].direct ? spec->engine : spec->hot_engine;
     struct sgi__reader          *reader;
     uint64_t                     since = sgi__clock_now_ns(), chunks = p->plan->chunks_count;
     uint32_t                     depth = chunks < spec->depth_max ? (uint32_t)chunks : spec->depth_max;
@@ -122,16 +132,25 @@ sgi_status sgi__pipeline_canceled(const struct pipeline *p, sgi_error *err)
 
 /* ---- chunks ---- */
 
+void sgi__slot_free(struct pipeline *p, struct slot *s)
+{
+    if (s->buffer)
+        sgi__staging_give(p->load->spec.staging, s->buffer);
+    s->buffer = NULL;
+    s->next = p->free_slots;
+    p->free_slots = s;
+}
+
 /* Where a chunk's first byte is to land. */
-static uint8_t *home(const struct pipeline *p, const struct slot *s)
+uint8_t *sgi__slot_home(const struct pipeline *p, const struct slot *s)
 {
     return s->buffer ? s->buffer->at : p->load->spec.image->parts[s->chunk->part]->base + s->chunk->dst;
 }
 
 /* Reads in flight are counted by file; those into an image also by its memory. */
-static void count_read(struct pipeline *p, const struct sgi__chunk *c, int more)
+void sgi__slot_reads(struct pipeline *p, const struct sgi__chunk *c, int more)
 {
-    p->parts[c->part].reads += (uint32_t)more;
+    p->parts[c->file].reads += (uint32_t)more;
     if (p->load->spec.image)
         p->load->spec.image->parts[c->part]->reads += (uint32_t)more;
 }
@@ -139,13 +158,13 @@ static void count_read(struct pipeline *p, const struct sgi__chunk *c, int more)
 static void start_read(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer)
 {
     struct slot            *s = p->free_slots;
-    const struct open_part *part = &p->parts[c->part];
+    const struct open_part *part = &p->parts[c->file];
     uint64_t                offset = c->offset, bytes = c->bytes;
 
     p->free_slots = s->next;
     s->chunk = c;
     s->buffer = buffer;
-    uint8_t *dst = home(p, s);
+    uint8_t *dst = sgi__slot_home(p, s);
     if (c->bounce) {
         dst = (uint8_t *)p->bounce + (size_t)(s - p->slots) * SGI__PLACE_ALIGN;
         offset = sgi__align_down(c->offset, SGI__PLACE_ALIGN);
@@ -154,14 +173,14 @@ static void start_read(struct pipeline *p, const struct sgi__chunk *c, struct sg
     if (part->direct)
         bytes = sgi__align_up(bytes, SGI__PLACE_ALIGN); /* to the end of the last block; there is room for it */
     s->read = (struct sgi__read){ .file = &part->file,
-                                  .path = file_of(p, c->part)->path,
+                                  .path = sgi__pipeline_file(p, c->file).path,
                                   .offset = offset,
                                   .dst = dst,
                                   .bytes = bytes,
                                   .direct = part->direct,
                                   .user = s };
-    begin(p, SGI_STEP_READ);
-    count_read(p, c, 1);
+    sgi__pipeline_begun(p, SGI_STEP_READ);
+    sgi__slot_reads(p, c, 1);
     sgi__reader_submit(p->reader, &s->read);
 }
 
@@ -174,12 +193,13 @@ static struct slot *take_back(struct pipeline *p, sgi_status *status, sgi_error 
     if (!read)
         return NULL;
     struct slot *s = read->user;
-    count_read(p, s->chunk, -1);
+    if (!s->chunk->stored) /* that one's memory is still used */
+        sgi__slot_reads(p, s->chunk, -1);
     return s;
 }
 
 /* The header's tail came along with the first block. */
-static void count_done(struct pipeline *p, const struct sgi__chunk *c)
+void sgi__pipeline_count(struct pipeline *p, const struct sgi__chunk *c)
 {
     uint64_t data_offset = p->load->spec.layout->parts[c->part].data_offset;
     atomic_fetch_add(&p->load->done_bytes, c->offset < data_offset ? c->bytes - (data_offset - c->offset) : c->bytes);
@@ -189,11 +209,11 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
 {
     const struct sgi__chunk *c = s->chunk;
     struct sgi__buffer      *buffer = s->buffer;
-    const uint8_t           *bytes = home(p, s);
+    const uint8_t           *bytes = sgi__slot_home(p, s);
 
     if (c->bounce) {
         uint64_t since = sgi__clock_now_ns(), skip = c->offset % SGI__PLACE_ALIGN;
-        memcpy(home(p, s), (uint8_t *)s->read.dst + skip, c->bytes);
+        memcpy(sgi__slot_home(p, s), (uint8_t *)s->read.dst + skip, c->bytes);
         p->report.bounced_bytes += c->bytes;
         sgi__pipeline_spent(p, SGI_STEP_COPY, since);
     } else if (p->load->spec.layout->parts[c->part].realigned) {
@@ -202,24 +222,32 @@ static sgi_status finish_read(struct pipeline *p, struct slot *s, sgi_error *err
     struct open_part *part = &p->parts[c->part];
     sgi_status        st = SGI_OK;
     if (part->chunks_left == 1) /* first, so that whoever has waited for every tensor knows it too */
-        st = check_part(p, c->part, err);
+        st = sgi__pipeline_check(p, c->part, err);
     if (st == SGI_OK) {
         s->buffer = NULL;
         st = sgi__arrived(p, c, bytes, buffer, err);
     }
     if (st == SGI_OK && --part->chunks_left == 0)
-        close_part(p, part);
-    count_done(p, c);
+        sgi__pipeline_close(p, part);
+    sgi__pipeline_count(p, c);
     return st;
 }
 
-static void free_slot(struct pipeline *p, struct slot *s)
+/* Nothing else would end the wait for a buffer: copies of ours that end; what hashes hold, for they may wait for bytes
+ * that are to be read into it; or others' loads. */
+sgi_status sgi__pipeline_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err)
 {
-    if (s->buffer)
-        sgi__staging_give(p->load->spec.staging, s->buffer);
-    s->buffer = NULL;
-    s->next = p->free_slots;
-    p->free_slots = s;
+    struct sgi__staging *staging = p->load->spec.staging;
+    sgi_status           st = p->waiting_first < p->waiting_end ? sgi__arrivals_send(p, err) : SGI_OK;
+
+    while (st == SGI_OK && !(*buffer_out = sgi__staging_take(staging))) {
+        if (sgi__upload_wait_one(&p->upload, &st, err))
+            continue;
+        if (!sgi__verify_give_up(&p->verify))
+            return sgi__staging_take_wait(staging, &p->load->canceled, buffer_out, err);
+        st = sgi__upload_recycle(&p->upload, err);
+    }
+    return st;
 }
 
 /* ---- beside other loads ---- */
@@ -276,7 +304,8 @@ static bool may_read(struct pipeline *p, uint64_t bytes)
     if (!sgi__rate_take(load->spec.rate, &load->turn, bytes, false)) {
         if (p->held_ns == 0)
             p->held_ns = sgi__clock_now_ns();
-        if (sgi__reader_in_flight(p->reader) > 0 || !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
+        if (sgi__reader_in_flight(p->reader) > 0 || p->decoding > 0 ||
+            !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
             return false;
     }
     if (p->held_ns > 0)
@@ -285,31 +314,16 @@ static bool may_read(struct pipeline *p, uint64_t bytes)
     return true;
 }
 
-/* Nothing else would end the wait for a buffer: copies of ours that end; what hashes hold, for they may wait for bytes
- * that are to be read into it; or others' loads. */
-static sgi_status wait_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err)
-{
-    struct sgi__staging *staging = p->load->spec.staging;
-    sgi_status           st = p->waiting_first < p->waiting_end ? sgi__arrivals_send(p, err) : SGI_OK;
-
-    while (st == SGI_OK && !(*buffer_out = sgi__staging_take(staging))) {
-        if (sgi__upload_wait_one(&p->upload, &st, err))
-            continue;
-        if (!sgi__verify_give_up(&p->verify))
-            return sgi__staging_take_wait(staging, &p->load->canceled, buffer_out, err);
-        st = sgi__upload_recycle(&p->upload, err);
-    }
-    return st;
-}
-
 /* Memory for the next chunk to land in; *there_out: there is some. Waits only when nothing else would end the wait. */
 static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffer_out, bool *there_out, sgi_error *err)
 {
-    bool       idle = sgi__reader_in_flight(p->reader) == 0;
+    bool       idle = sgi__reader_in_flight(p->reader) == 0 && p->decoding == 0;
     sgi_status st = SGI_OK;
 
     *buffer_out = NULL;
     *there_out = true;
+    if (!p->load->spec.image && p->plan->chunks[p->next].pieces > 1) /* it has a slot's, and then buffers */
+        return SGI_OK;
     if (p->load->spec.image) {
         if (sgi__touch_ready(p->touch, p->next))
             return SGI_OK;
@@ -322,7 +336,7 @@ static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffe
         if (st == SGI_OK && !(*buffer_out = sgi__staging_take(p->load->spec.staging))) {
             *there_out = idle;
             if (idle)
-                st = wait_buffer(p, buffer_out, err);
+                st = sgi__pipeline_buffer(p, buffer_out, err);
         }
     }
     return st == SGI_OK ? st : sgi__error_step(err, st, SGI_STEP_MEMORY);
@@ -331,7 +345,7 @@ static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffe
 /* Submits what can be submitted now. */
 static sgi_status submit_some(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count && sgi__reader_in_flight(p->reader) < reads_max(p)) {
+    while (p->next < p->plan->chunks_count && p->free_slots && sgi__reader_in_flight(p->reader) < reads_max(p)) {
         const struct sgi__chunk *c = &p->plan->chunks[p->next];
         struct sgi__buffer      *buffer;
         bool                     there;
@@ -339,10 +353,13 @@ static sgi_status submit_some(struct pipeline *p, sgi_error *err)
         sgi_status st = memory_for_next(p, &buffer, &there, err);
         if (st != SGI_OK || !there)
             return st;
-        st = open_part(p, c->part, err);
-        if (st == SGI_OK && may_read(p, c->bytes)) {
-            start_read(p, c, buffer);
-            p->next++;
+        st = open_part(p, c->file, err);
+        if (st == SGI_OK && may_read(p, c->stored ? c->stored->stored_bytes : c->bytes)) {
+            if (!c->stored)
+                start_read(p, c, buffer);
+            else if ((st = sgi__stored_start(p, c, buffer, err)) != SGI_OK)
+                return st;
+            p->next += c->stored ? c->pieces : 1;
             sgi__touch_submitted(p->touch, p->next);
             continue;
         }
@@ -353,22 +370,41 @@ static sgi_status submit_some(struct pipeline *p, sgi_error *err)
     return SGI_OK;
 }
 
+/* One read that is back, if there is one before somebody wakes us. */
+static sgi_status take_read(struct pipeline *p, sgi_error *err)
+{
+    sgi_status   st;
+    struct slot *s = take_back(p, &st, err);
+
+    if (!s)
+        return SGI_OK;
+    note_landed(p, s->read.want);
+    sgi__rate_charge(p->load->spec.rate, s->read.lost_bytes);
+    if (st == SGI_OK && s->chunk->stored) {
+        sgi__stored_decode(p, s);
+        return SGI_OK;
+    }
+    if (st == SGI_OK)
+        st = finish_read(p, s, err);
+    if (s->chunk->stored)
+        sgi__slot_reads(p, s->chunk, -1);
+    sgi__slot_free(p, s);
+    return st;
+}
+
 static sgi_status read_all(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count || sgi__reader_in_flight(p->reader) > 0) {
+    while (p->next < p->plan->chunks_count || sgi__reader_in_flight(p->reader) > 0 || p->decoding > 0 || p->again) {
         if (sgi__load_canceled(p->load))
             return sgi__pipeline_canceled(p, err);
-        sgi_status st = submit_some(p, err);
-        if (st != SGI_OK)
-            return st;
-        struct slot *s = take_back(p, &st, err);
-        if (!s)
-            continue;
-        note_landed(p, s->chunk->bytes);
-        sgi__rate_charge(p->load->spec.rate, s->read.lost_bytes);
-        if (st == SGI_OK)
-            st = finish_read(p, s, err);
-        free_slot(p, s);
+        sgi__stored_read_again(p);
+        sgi_status   st = submit_some(p, err);
+        bool         reads = sgi__reader_in_flight(p->reader) > 0;
+        struct slot *s = st == SGI_OK ? sgi__stored_take(p, !reads) : NULL;
+        if (s)
+            st = sgi__stored_finish(p, s, err);
+        else if (st == SGI_OK && reads)
+            st = take_read(p, err);
         if (st != SGI_OK)
             return sgi__error_step(err, st, SGI_STEP_READ);
     }
@@ -379,15 +415,28 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
 /* After this no read touches any memory any more. */
 static void close_reader(struct pipeline *p)
 {
+    struct slot *decoded;
+
     if (!p->reader)
         return;
+    while ((decoded = sgi__stored_take(p, true))) {
+        sgi__slot_reads(p, decoded->chunk, -1);
+        sgi__slot_free(p, decoded);
+    }
+    while ((decoded = p->again)) {
+        p->again = decoded->next;
+        sgi__slot_reads(p, decoded->chunk, -1);
+        sgi__slot_free(p, decoded);
+    }
     if (sgi__reader_in_flight(p->reader) > 0)
         sgi__reader_cancel(p->reader);
     while (sgi__reader_in_flight(p->reader) > 0) {
         sgi_status   st;
         struct slot *s = take_back(p, &st, NULL);
+        if (s && s->chunk->stored)
+            sgi__slot_reads(p, s->chunk, -1);
         if (s)
-            free_slot(p, s);
+            sgi__slot_free(p, s);
     }
     pthread_mutex_lock(&p->load->mutex);
     p->load->reader = NULL;
@@ -397,29 +446,59 @@ static void close_reader(struct pipeline *p)
 
 /* ---- one run ---- */
 
+static sgi_status make_plan(struct pipeline *p, sgi_error *err)
+{
+    const struct sgi__load_spec *spec = &p->load->spec;
+
+    if (is_packed(p) && !spec->from_image && !spec->from_arena)
+        return sgi__plan_new_packed(spec->manifest, spec->layout, spec->image ? UINT64_MAX : spec->block_bytes,
+                                    spec->order, spec->order_count, &p->plan, err);
+    return sgi__plan_new(spec->manifest, spec->layout, spec->from_image ? IMAGE_BLOCK_BYTES : spec->block_bytes,
+                         spec->order, spec->order_count, &p->plan, err);
+}
+
+/* As many as are read at once; of a packed model so many more as are decoded meanwhile, as far as their memory goes. */
+static void count_slots(struct pipeline *p)
+{
+    uint64_t largest = 0, slots = p->load->spec.depth_max;
+
+    for (uint64_t n = 0; n < p->plan->chunks_count; n++) {
+        const struct sgi__stored_chunk *c = p->plan->chunks[n].stored;
+        if (c && c->bytes > largest)
+            largest = c->bytes;
+    }
+    p->slot_bytes = sgi__align_up(largest, SGI__PLACE_ALIGN);
+    if (largest > 0) {
+        slots += 2 * (uint64_t)sgi__decoding_threads_max(p->load->spec.decoding);
+        if (slots > DECODE_BYTES_MAX / p->slot_bytes)
+            slots = DECODE_BYTES_MAX / p->slot_bytes;
+    }
+    p->slots_count = (uint32_t)slots;
+}
+
 static sgi_status set_up(struct pipeline *p, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &p->load->spec;
     bool                         bounce = false;
 
-    sgi_status st = sgi__plan_new(spec->manifest, spec->layout,
-                                  spec->from_image ? IMAGE_BLOCK_BYTES : spec->block_bytes, spec->order,
-                                  spec->order_count, &p->plan, err);
+    sgi_status st = make_plan(p, err);
     if (st == SGI_OK)
         st = sgi__arrivals_init(p, err);
     if (st != SGI_OK || spec->from_image || spec->from_arena)
         return st;
-    p->parts = sgi__alloc_zero(spec->layout->parts_count, sizeof *p->parts);
-    p->slots = sgi__alloc_zero(spec->depth_max, sizeof *p->slots);
+    count_slots(p);
+    p->parts = sgi__alloc_zero(sgi__manifest_disk_count(spec->manifest), sizeof *p->parts);
+    p->slots = sgi__alloc_zero(p->slots_count, sizeof *p->slots);
     if (!p->parts || !p->slots)
         return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for its load", spec->name);
     sgi__depth_init(&p->depth, spec->depth, spec->depth_max);
     for (uint64_t n = 0; n < p->plan->chunks_count; n++) {
-        p->parts[p->plan->chunks[n].part].chunks_left++;
-        bounce |= p->plan->chunks[n].bounce;
+        const struct sgi__chunk *c = &p->plan->chunks[n];
+        p->parts[c->file].chunks_left += !c->stored || c->pieces > 0;
+        bounce |= c->bounce;
     }
-    for (uint32_t n = spec->depth_max; n-- > 0;)
-        free_slot(p, &p->slots[n]);
+    for (uint32_t n = p->slots_count; n-- > 0;)
+        sgi__slot_free(p, &p->slots[n]);
     if (!bounce)
         return SGI_OK;
     return sgi__error_step(err, sgi__scratch_new(spec->depth_max * SGI__PLACE_ALIGN, &p->bounce, err), SGI_STEP_MEMORY);
@@ -438,9 +517,15 @@ static void take_down(struct pipeline *p)
     p->report.steps[SGI_STEP_MEMORY].start_ns = touch.start_ns;
     p->report.steps[SGI_STEP_MEMORY].ns = touch.busy_ns;
     p->report.cpu_ns += touch.cpu_ns;
-    for (uint32_t n = 0; p->parts && n < spec->layout->parts_count; n++)
+    for (uint32_t n = 0; p->parts && n < sgi__manifest_disk_count(spec->manifest); n++)
         if (p->parts[n].open)
-            close_part(p, &p->parts[n]);
+            sgi__pipeline_close(p, &p->parts[n]);
+    for (uint32_t n = 0; p->slots && n < p->slots_count; n++) {
+        if (p->slots[n].stored)
+            sgi__scratch_free(p->slots[n].stored, p->slot_bytes);
+        if (p->slots[n].raw)
+            sgi__scratch_free(p->slots[n].raw, p->slot_bytes);
+    }
     if (p->bounce)
         sgi__scratch_free(p->bounce, spec->depth_max * SGI__PLACE_ALIGN);
     sgi__arrivals_fini(p);
@@ -457,6 +542,8 @@ static void publish(struct pipeline *p, sgi_status st)
 
     p->report.load_end_ns = sgi__clock_now_ns();
     p->report.bytes = atomic_load(&load->done_bytes);
+    if (!is_packed(p))
+        p->report.stored_bytes = p->report.bytes;
     p->report.direct = direct[p->report.direct];
     p->report.tier = spec->from_image ? SGI_TIER_DRAM : SGI_TIER_DISK;
     for (uint32_t n = 0; st == SGI_OK && spec->image && n < spec->layout->parts_count; n++)
@@ -478,7 +565,7 @@ static sgi_status run_files(struct pipeline *p, sgi_error *err)
         p->ahead = sgi__staging_go_ahead(p->load->spec.staging, p->load->spec.layout->device_bytes);
     if (st != SGI_OK || p->plan->chunks_count == 0)
         return st;
-    st = open_part(p, p->plan->chunks[0].part, err);
+    st = open_part(p, p->plan->chunks[0].file, err);
     if (st == SGI_OK)
         st = open_reader(p, err);
     if (st != SGI_OK)
@@ -498,7 +585,7 @@ static sgi_status run_image(struct pipeline *p, sgi_error *err)
     for (uint64_t n = 0; n < p->plan->chunks_count && st == SGI_OK; n++) {
         const struct sgi__chunk *c = &p->plan->chunks[n];
         st = sgi__load_canceled(p->load) ? sgi__pipeline_canceled(p, err) : sgi__arrivals_pass(p, c, err);
-        count_done(p, c);
+        sgi__pipeline_count(p, c);
     }
     return st;
 }
@@ -514,6 +601,11 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
     struct pipeline p = { .load = load };
     uint64_t        cpu = sgi__clock_thread_cpu_ns();
 
+    pthread_mutex_init(&p.mutex, NULL);
+    pthread_cond_init(&p.some_decoded, NULL);
+    if (is_packed(&p))
+        sgi__decoding_join(load->spec.decoding);
+
     p.report.load_start_ns = sgi__clock_now_ns();
     sgi_status st = set_up(&p, err);
     if (st == SGI_OK)
@@ -524,6 +616,11 @@ sgi_status sgi__load_run(struct sgi__load *load, sgi_error *err)
         st = sgi__arrivals_end(&p, err);
     p.report.cpu_ns = sgi__clock_thread_cpu_ns() - cpu;
     take_down(&p);
+    p.report.cpu_ns += p.decode_cpu_ns;
+    if (is_packed(&p))
+        sgi__decoding_leave(load->spec.decoding);
+    pthread_cond_destroy(&p.some_decoded);
+    pthread_mutex_destroy(&p.mutex);
     publish(&p, st);
     if (st != SGI_OK) {
         sgi__error_step(err, st, SGI_STEP_READ);

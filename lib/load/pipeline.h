@@ -13,8 +13,13 @@
 struct slot {
     struct sgi__read         read;
     const struct sgi__chunk *chunk;
-    struct sgi__buffer      *buffer; /* what it is read into; NULL: the image */
-    struct slot             *next;   /* free */
+    struct sgi__buffer      *buffer; /* where it is to land; NULL: in the image */
+    struct slot             *next;   /* free, or decoded */
+    /* Of a packed model: */
+    struct sgi__decode_job job;
+    struct pipeline       *pipeline;
+    void                  *stored, *raw; /* memory for a chunk before it is decoded, and after; NULL: not needed yet */
+    bool                   again;        /* it has been read before */
 };
 
 /* A part's file: open from its first chunk to its last, or for a while at a time when a wished order visits many. */
@@ -45,16 +50,50 @@ struct pipeline {
     struct sgi__touch  *touch;
     struct sgi__ahead  *ahead;
     struct sgi__reader *reader;
-    struct slot        *slots, *free_slots;
+    struct slot        *slots, *free_slots, *again; /* again: to be read once more */
     struct sgi__depth   depth;
-    void               *bounce;  /* a page for each slot, if the plan needs any */
-    uint64_t            next;    /* chunk */
-    uint64_t            held_ns; /* since when the limit holds it back; 0: it does not */
-    struct sgi__report  report;  /* published at the end */
+    void               *bounce; /* a page for each slot, if the plan needs any */
+    uint32_t            slots_count;
+    uint32_t            decoding;   /* slots whose chunks are being decoded */
+    uint64_t            slot_bytes; /* of a slot's `stored` and `raw` */
+    uint64_t            next;       /* chunk */
+    uint64_t            held_ns;    /* since when the limit holds it back; 0: it does not */
+    struct sgi__report  report;     /* published at the end */
+
+    pthread_mutex_t mutex;
+    pthread_cond_t  some_decoded;
+    struct slot    *decoded; /* under the mutex: those that are done */
+    uint64_t        decode_cpu_ns;
 };
 
 void       sgi__pipeline_spent(struct pipeline *p, uint32_t step, uint64_t since);
 sgi_status sgi__pipeline_canceled(const struct pipeline *p, sgi_error *err);
+
+void                sgi__pipeline_begun(struct pipeline *p, uint32_t step); /* unless it has before */
+struct sgi__on_disk sgi__pipeline_file(const struct pipeline *p, uint32_t file);
+/* The last chunk of a file is there: was it the same file all the time? */
+sgi_status sgi__pipeline_check(struct pipeline *p, uint32_t number, sgi_error *err);
+void       sgi__pipeline_close(struct pipeline *p, struct open_part *part);
+void       sgi__pipeline_count(struct pipeline *p, const struct sgi__chunk *c); /* for the progress */
+/* Waits for a buffer, where nothing else would end the wait. */
+sgi_status sgi__pipeline_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err);
+
+uint8_t *sgi__slot_home(const struct pipeline *p, const struct slot *s); /* where its chunk's first byte is to land */
+void     sgi__slot_free(struct pipeline *p, struct slot *s);
+/* Reads in flight, and decoding, are counted by file; those into an image also by its memory. */
+void sgi__slot_reads(struct pipeline *p, const struct sgi__chunk *c, int more);
+
+/* stored.c */
+/* Starts to read a chunk that is stored; there is a free slot. `buffer` goes with it. */
+sgi_status sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer,
+                             sgi_error *err);
+/* It has been read. */
+void sgi__stored_decode(struct pipeline *p, struct slot *s);
+/* One that has been decoded; NULL: none. Waits for one, while there is any, if asked to. */
+struct slot *sgi__stored_take(struct pipeline *p, bool wait);
+/* What came of it. The slot is free after this, or is to be read again. */
+sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err);
+void       sgi__stored_read_again(struct pipeline *p); /* what is to be, as far as the reader has room */
 
 /* arrivals.c */
 sgi_status sgi__arrivals_init(struct pipeline *p, sgi_error *err);

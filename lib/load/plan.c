@@ -32,6 +32,7 @@ static uint64_t cut_part(const struct sgi__part *part, uint32_t number, uint64_t
                                                  .dst = part->prefix_bytes + at - part->data_offset,
                                                  .bytes = stop - at,
                                                  .part = number,
+                                                 .file = number,
                                                  .bounce = bounce,
                                                  .unaligned = part->realigned };
         count++;

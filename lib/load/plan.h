@@ -7,12 +7,17 @@
 #include "load/layout.h"
 
 struct sgi__chunk {
-    uint64_t offset; /* in the file */
-    uint64_t dst;    /* in the part */
+    uint64_t offset; /* in the file; of a packed model, in the part */
+    uint64_t dst;    /* in the part's memory */
     uint64_t bytes;  /* of the file */
     uint32_t part;
+    uint32_t file;      /* that it is read from: the part's, or one of the pack's */
     bool     bounce;    /* shares its block with the engine's prefix: read aside, then copied */
     bool     unaligned; /* realigned part: only through the page cache */
+    /* Of a packed model: what it is stored in, which becomes `pieces` chunks from this one on, and what of it is before
+     * the first of them. Of the others of these `pieces` is 0. */
+    const struct sgi__stored_chunk *stored;
+    uint32_t                        pieces, skip;
 };
 
 struct sgi__plan {
@@ -20,10 +25,14 @@ struct sgi__plan {
     uint64_t           chunks_count;
 };
 
-/* A window of the plan on the fly would do too, but a chunk costs 40 bytes for each 2 MiB: 20 MiB for a terabyte.
+/* A window of the plan on the fly would do too, but a chunk costs 64 bytes for each 2 MiB: 32 MiB for a terabyte.
  * order: indices of tensors wished first, NULL: none. SGI_E_NO_MEMORY. */
 sgi_status sgi__plan_new(const struct sgi__manifest *m, const struct sgi__layout *layout, uint64_t block_bytes,
                          const uint64_t *order, uint64_t order_count, struct sgi__plan **plan_out, sgi_error *err);
+/* Of a packed model, in the order it is stored in, cut into pieces of `piece_bytes` where a stored chunk has more. */
+sgi_status sgi__plan_new_packed(const struct sgi__manifest *m, const struct sgi__layout *layout, uint64_t piece_bytes,
+                                const uint64_t *order, uint64_t order_count, struct sgi__plan **plan_out,
+                                sgi_error *err);
 void       sgi__plan_free(struct sgi__plan *plan);
 
 /* What of a tensor lies in a chunk: offsets in the file. An empty tensor has nothing in any. */

@@ -2,7 +2,7 @@
 #include "load/read_back.h"
 
 #include "device/image.h"
-#include "load/hash.h"
+#include "base/hash.h"
 
 #define BLOCK_BYTES (UINT64_C(2) << 20)
 

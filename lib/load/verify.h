@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#include "load/hash.h"
+#include "base/hash.h"
 
 enum { SGI__VERIFY_OPEN_MAX = 64, SGI__VERIFY_PIECES_MAX = 80 };
 

@@ -138,7 +138,7 @@ sgi_status sgi__manifest_add_file(struct sgi__manifest *m, const char *asked, co
     sgi_status st = grow(&m->files, &m->files_room, m->files_count, 1, sizeof *m->files, err);
     if (st != SGI_OK)
         return st;
-    struct sgi__file file = { .id = *id };
+    struct sgi__file file = { .id = *id, .bytes = id->bytes };
     file.path = sgi__manifest_text(m, resolved, strlen(resolved));
     file.asked = sgi__manifest_text(m, asked, strlen(asked));
     if (!file.path || !file.asked)
@@ -255,8 +255,8 @@ static sgi_status check_places(struct sgi__manifest *m, sgi_error *err)
             before = NULL;
         if (file->tensor_count++ == 0)
             file->tensor_first = i;
-        if (tensor->offset < file->data_offset || tensor->offset > file->id.bytes ||
-            tensor->bytes > file->id.bytes - tensor->offset)
+        if (tensor->offset < file->data_offset || tensor->offset > file->bytes ||
+            tensor->bytes > file->bytes - tensor->offset)
             return sgi__error(err, SGI_E_FORMAT, "%s: tensor '%s' is not within the file's data",
                               sgi__show_path(&path, file->asked), sgi__show_name(&name, tensor->name));
         if (tensor->bytes == 0)
@@ -324,4 +324,24 @@ int64_t sgi__manifest_find(const struct sgi__manifest *m, const char *name)
             high = middle;
     }
     return -1;
+}
+
+bool sgi__manifest_is_packed(const struct sgi__manifest *m)
+{
+    return m->packed && !m->packed->plain;
+}
+
+uint32_t sgi__manifest_disk_count(const struct sgi__manifest *m)
+{
+    return m->packed ? m->packed->files_count : m->files_count;
+}
+
+struct sgi__on_disk sgi__manifest_on_disk(const struct sgi__manifest *m, uint32_t index)
+{
+    if (m->packed) {
+        const struct sgi__pack_file *f = &m->packed->files[index];
+        return (struct sgi__on_disk){ .path = f->path, .asked = f->asked, .id = &f->id };
+    }
+    const struct sgi__file *f = &m->files[index];
+    return (struct sgi__on_disk){ .path = f->path, .asked = f->asked, .id = &f->id };
 }

@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-#include "base/fs.h"
+#include "model/packed.h"
 
 enum {
     SGI__FILES_MAX = 4096, /* shards of one model */
@@ -33,12 +33,14 @@ struct sgi__tensor {
     uint64_t    shape_at; /* first dimension, in manifest.shapes */
 };
 
-/* All three texts are in the manifest's text. */
+/* All three texts are in the manifest's text. Of a packed model: a part of it, with the path and identity of the packed
+ * file and the name of the file it was made from. */
 struct sgi__file {
     const char         *path;  /* resolved; what loads open */
     const char         *asked; /* the path before symbolic links were followed; what messages name */
     const char         *name;  /* last component of `asked`, for people and JSON */
     struct sgi__file_id id;
+    uint64_t            bytes;                      /* of the part; where it is a file of its own, that file's */
     uint64_t            data_offset;                /* tensors stand at or after it */
     uint64_t            alignment;                  /* and at multiples of this, where the format has one; else 0 */
     uint64_t            tensor_first, tensor_count; /* its tensors in manifest.tensors */
@@ -89,6 +91,8 @@ struct sgi__manifest {
     uint64_t             *shapes;
     struct sgi__metadata *metadata;
     uint64_t              metadata_count;
+    const char           *index;   /* the path of an index of shards; NULL: none */
+    struct sgi__packed   *packed;  /* in the text; NULL: parts are files */
     uint64_t             *by_name; /* tensor indices sorted by name, for the binary search */
     struct sgi__block    *text;    /* chunks of strings and values, freed together */
 
@@ -121,6 +125,16 @@ sgi_status sgi__manifest_add_metadata(struct sgi__manifest *m, const char *key, 
  * within their files, not overlapping. An empty tensor overlaps nothing. SGI_E_FORMAT naming the tensor and the
  * file; SGI_E_NO_MEMORY. */
 sgi_status sgi__manifest_finish(struct sgi__manifest *m, sgi_error *err);
+
+bool sgi__manifest_is_packed(const struct sgi__manifest *m); /* in one file: parts are not files */
+
+/* The files that loads open: one for each part, or those of the pack. */
+struct sgi__on_disk {
+    const char                *path, *asked; /* resolved, and as messages name it */
+    const struct sgi__file_id *id;
+};
+uint32_t            sgi__manifest_disk_count(const struct sgi__manifest *m);
+struct sgi__on_disk sgi__manifest_on_disk(const struct sgi__manifest *m, uint32_t index);
 
 /* Index of a tensor, or -1. */
 int64_t sgi__manifest_find(const struct sgi__manifest *m, const char *name);

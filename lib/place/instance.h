@@ -103,6 +103,7 @@ enum { BUCKETS = 1024 };
 struct sgi__place {
     struct sgi__place_config  config;
     struct sgi__pool         *pool;
+    struct sgi__decoding     *decoding;
     struct sgi__pool         *context_pool; /* nobody who waits for a context keeps its opening from a thread */
     struct sgi__image_memory *memory;
     struct sgi__share         share; /* of the disk, by the loads that run */

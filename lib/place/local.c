@@ -151,8 +151,10 @@ static void work_check(struct job *job, sgi_error *err)
 {
     const struct sgi__manifest *m = job->model->spec.manifest;
     uint64_t                    since = sgi__clock_now_ns();
-    for (uint32_t n = 0; n < m->files_count && job->event.status == SGI_OK; n++)
-        job->event.status = sgi__io_path_check(m->files[n].path, &m->files[n].id, err);
+    for (uint32_t n = 0; n < sgi__manifest_disk_count(m) && job->event.status == SGI_OK; n++) {
+        struct sgi__on_disk file = sgi__manifest_on_disk(m, n);
+        job->event.status = sgi__io_path_check(file.path, file.id, err);
+    }
     pthread_mutex_lock(&job->place->mutex);
     job->model->check_begin_ns = since;
     job->model->check_ns = sgi__clock_now_ns() - since;
@@ -180,13 +182,14 @@ static uint64_t spare_bytes(struct sgi__place *p)
 
 static uint32_t threads(struct sgi__place *p)
 {
-    return sgi__pool_threads(p->pool) + sgi__pool_threads(p->context_pool);
+    return sgi__pool_threads(p->pool) + sgi__pool_threads(p->context_pool) + sgi__decoding_threads(p->decoding);
 }
 
 static void close_place(struct sgi__place *p)
 {
     sgi__pool_free(p->pool); /* the last job may still be on its way out */
     sgi__pool_free(p->context_pool);
+    sgi__decoding_free(p->decoding);
     for (uint32_t n = 0; n < BUCKETS; n++)
         assert(!p->models[n] && !p->instances[n]);
     sgi__image_memory_free(p->memory);
@@ -211,8 +214,9 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
     sgi__share_init(&p->share);
     p->pool = sgi__pool_new("sgi-work", config->threads_max);
     p->context_pool = sgi__pool_new("sgi-context", config->devices_count);
+    p->decoding = sgi__decoding_new(0);
     p->memory = sgi__image_memory_new(config->spare_bytes_max);
-    sgi_status st = p->pool && p->context_pool && p->memory
+    sgi_status st = p->pool && p->context_pool && p->decoding && p->memory
                         ? sgi__contexts_init(p, err)
                         : sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     if (st != SGI_OK) {

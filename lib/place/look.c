@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "load/hash.h"
+#include "base/hash.h"
 #include "load/read_back.h"
 #include "place/instance.h"
 

@@ -36,6 +36,7 @@ static void load_spec(struct sgi__place *p, struct place_instance *i, struct sgi
                                      .depth_max = p->config.depth_max,
                                      .share = &p->share,
                                      .rate = p->config.rate,
+                                     .decoding = p->decoding,
                                      .prefix_fill = sgi__prefix_fill,
                                      .prefix_user = i->model };
 }

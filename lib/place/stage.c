@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/sized.h"
+#include "load/chunk_reader.h"
 #include "model/describe.h"
 #include "place/instance.h"
 
@@ -23,6 +24,22 @@ sgi_status sgi_source_tensor_find(const sgi_source *source, const char *name, sg
         return SGI_E_INVALID;
     int64_t index = sgi__manifest_find(source->library, name);
     return index < 0 ? SGI_E_NOT_FOUND : sgi_source_tensor_at(source, (uint64_t)index, tensor_out);
+}
+
+sgi_status sgi_source_read(const sgi_source *source, uint32_t file, uint64_t offset, void *dst, uint64_t bytes,
+                           sgi_error *err)
+{
+    if (!source || !source->library || (!dst && bytes > 0))
+        return sgi__error(err, SGI_E_INVALID, "sgi_source_read: %s",
+                          !source || !source->library ? "source is none of ours" : "dst is NULL");
+    if (file >= source->files_count)
+        return sgi__error(err, SGI_E_NOT_FOUND, "sgi_source_read: model '%s' has %u files, and no number %u",
+                          source->name, source->files_count, file);
+    uint64_t all = source->files[file].bytes;
+    if (offset > all || bytes > all - offset)
+        return sgi__error(err, SGI_E_INVALID, "sgi_source_read: file %u of model '%s' ends at %llu", file, source->name,
+                          (unsigned long long)all);
+    return bytes > 0 ? sgi__part_read(source->library, file, offset, dst, bytes, err) : SGI_OK;
 }
 
 const sgi_source *sgi_stage_source(sgi_stage *stage)

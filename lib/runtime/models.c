@@ -154,7 +154,7 @@ static sgi_status make_source(struct record *r, sgi_error *err)
         return out_of_memory(r, err);
     for (uint32_t n = 0; n < m->files_count; n++)
         files[n] = (sgi_source_file){ .path = m->files[n].path,
-                                      .bytes = m->files[n].id.bytes,
+                                      .bytes = m->files[n].bytes,
                                       .data_offset = m->files[n].data_offset };
     r->source = (sgi_source){ .struct_size = sizeof r->source,
                               .files_count = m->files_count,

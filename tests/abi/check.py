@@ -19,7 +19,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 INCLUDE = os.path.join(ROOT, "include")
-HEADERS = ("status.h", "sgi.h", "ext.h")
+HEADERS = ("status.h", "sgi.h", "ext.h", "pack.h")
 LAYOUT = os.path.join(HERE, "layout.txt")
 
 
@@ -95,7 +95,7 @@ def constants(text):
 
 
 def program():
-    lines = ["#include <inttypes.h>", "#include <stdio.h>", "#include <sgi/ext.h>",
+    lines = ["#include <inttypes.h>", "#include <stdio.h>", "#include <sgi/ext.h>", "#include <sgi/pack.h>",
              "#define CONSTANT(name, number, text) printf(\"%s = %\" PRId64 \"\\n\", #name, (int64_t)(name));",
              "int main(void)", "{"]
     for name in HEADERS:

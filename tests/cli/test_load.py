@@ -14,7 +14,7 @@ from command import Case, digests, features, file_system, main
 STEPS = {"queue", "source", "context", "memory", "open", "read", "verify", "decode", "copy", "prefix", "prepare",
          "start"}
 NUMBERS = {"repetition", "bytes", "load_ms", "total_ms", "gib_s", "cpu_ms", "process_cpu_ms", "bounced_bytes",
-           "reread_bytes", "limited_ms", "kept_bytes", "residue_bytes"}
+           "read_bytes", "reread_bytes", "limited_ms", "kept_bytes", "residue_bytes"}
 TEXTS = {"path", "engine", "device", "tier", "direct"}
 
 

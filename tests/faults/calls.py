@@ -25,6 +25,7 @@ ELSEWHERE = {
     "memfd_create": "SGI__FAULT_MEMFD",
     "pthread_create": "SGI__FAULT_THREAD",
     "dlopen dlsym": "unit/test_cuda.c: no driver, one that lacks a function; conformance/test_device.c without NVML",
+    "ZSTD_compress2 ZSTD_decompressDCtx": "unit/test_codec.c: what gets no smaller, and what is damaged",
     "json_loadb": "formats/test_format_faults.c: every allocation of jansson",
 }
 
@@ -46,6 +47,9 @@ NEVER = {
     "pthread_cond_wait pthread_condattr_destroy pthread_condattr_init pthread_condattr_setclock pthread_join "
     "pthread_mutex_destroy pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_self "
     "pthread_setname_np pthread_sigmask sigfillset": "plain ones need nothing on Linux that could be missing",
+    "ZSTD_CCtx_setParameter ZSTD_freeCCtx ZSTD_freeDCtx ZSTD_isError": "with constants that it knows; its own memory",
+    "__sched_cpucount sched_getaffinity": "how many threads are worth it: one, where that is not to be had",
+    "unlinkat": "takes away what was left: a failure leaves it to the next",
     "memchr memcmp memcpy memmove memset qsort snprintf strchr strcmp strcspn strerror_r strlen strncmp strnlen "
     "strpbrk strrchr strspn strstr strtod strtol strtoul strtoull vsnprintf": "work on memory that is there",
     "__assert_fail __errno_location __cpu_model __tls_get_addr __stack_chk_fail "

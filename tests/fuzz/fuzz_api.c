@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct {
     bool               made;
-    struct test_folder folder;
+    struct test_folder folder, made_here;
     struct test_file   small, large, odd, broken;
     struct test_shards shards;
     char               nothing[sizeof((struct test_folder *)0)->path + 16];
@@ -28,6 +28,7 @@ static void remove_files(void)
     test_file_free(&files.broken);
     test_shards_free(&files.shards);
     test_folder_remove(&files.folder);
+    test_folder_remove(&files.made_here);
 }
 
 static void *return_at_once(void *user)
@@ -53,6 +54,7 @@ static void make_files(void)
     files.made = true;
     start_a_thread();
     test_folder_make(&files.folder);
+    test_folder_make(&files.made_here);
     test_file_make_one(&files.small, &files.folder, "small", 5000);
     test_file_make(&files.large, &files.folder, "large", 0, large, 3);
     test_file_make(&files.odd, &files.folder, "odd", 3, odd, 2);
@@ -69,6 +71,11 @@ const char *fuzz_api_path(uint32_t n)
     const char *const paths[PATHS] = { files.small.path,  files.large.path,  files.odd.path, files.shards.path,
                                        files.broken.path, files.folder.path, files.nothing };
     return paths[n % PATHS];
+}
+
+const char *fuzz_api_folder(void)
+{
+    return files.made_here.path;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -128,10 +128,12 @@ void took_completion(struct world *w, const sgi_completion *c);
 /* Each does one thing that the input names. w->rt is NULL where that was the runtime's end. */
 void fuzz_api_models(struct world *w); /* models, requests, the runtime itself */
 void fuzz_api_leases(struct world *w); /* leases, calls, what is observed */
+void fuzz_api_pack(struct world *w);   /* packs and checks */
 void fuzz_api_asks(struct world *w);   /* estimates, and what the library says without a runtime */
 
 /* Paths of the models there are: made once, for all inputs. */
 enum { PATHS = 7 };
 const char *fuzz_api_path(uint32_t n);
+const char *fuzz_api_folder(void); /* for what is made meanwhile */
 
 #endif

@@ -168,7 +168,7 @@ static void step_init(struct world *w)
 void fuzz_api_asks(struct world *w)
 {
     static void (*const steps[])(struct world *) = {
-        step_estimate, step_estimate, step_names, step_feature, step_log, step_init, step_estimate,
+        step_estimate, step_estimate, step_names, step_feature, step_log, step_init, step_estimate, fuzz_api_pack,
     };
     steps[below(w, sizeof steps / sizeof *steps)](w);
 }

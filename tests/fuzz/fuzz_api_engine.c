@@ -12,6 +12,24 @@ static sgi_status (*own_call)(void *, void *, const void *, size_t, sgi_reply *,
 
 enum { FILES_MAX = 4 };
 
+/* Of the last file some bytes of its header; the file may have changed since. */
+static void check_reads(const sgi_source *source)
+{
+    uint32_t   last = source->files_count - 1;
+    uint64_t   all = source->files[last].bytes;
+    char       bytes[16];
+    sgi_error  err = SGI_ERROR_INIT;
+    sgi_status st = sgi_source_read(source, last, 0, bytes, sizeof bytes, &err);
+
+    CHECK(st == SGI_OK || st == SGI_E_IO || st == SGI_E_CHANGED || st == SGI_E_CHECK || st == SGI_E_DENIED);
+    CHECK(sgi_source_read(source, last, all, NULL, 0, NULL) == SGI_OK);
+    CHECK(sgi_source_read(source, last, all - 1, bytes, 2, NULL) == SGI_E_INVALID);
+    CHECK(sgi_source_read(source, last, UINT64_MAX, bytes, 2, NULL) == SGI_E_INVALID);
+    CHECK(sgi_source_read(source, last, 0, NULL, 1, NULL) == SGI_E_INVALID);
+    CHECK(sgi_source_read(source, last + 1, 0, bytes, 1, NULL) == SGI_E_NOT_FOUND);
+    CHECK(sgi_source_read(NULL, 0, 0, bytes, 1, NULL) == SGI_E_INVALID);
+}
+
 static void ask_source(const sgi_source *source)
 {
     sgi_tensor t = { .struct_size = sizeof t }, same = { .struct_size = sizeof same }, unset = { .struct_size = 0 };
@@ -33,6 +51,7 @@ static void ask_source(const sgi_source *source)
     CHECK(sgi_source_tensor_find(source, "\xff nobody \n", &t) == SGI_E_NOT_FOUND);
     CHECK(sgi_source_tensor_find(source, NULL, &t) == SGI_E_INVALID);
     CHECK(sgi_source_tensor_find(NULL, "w", &t) == SGI_E_INVALID);
+    check_reads(source);
 }
 
 /* What is wrong is said, with its reason, and at once: nothing has to have arrived for it. */

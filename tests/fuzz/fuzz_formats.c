@@ -26,7 +26,7 @@ static void check_tensor(const struct sgi__manifest *m, uint64_t index)
     const struct sgi__file *file = &m->files[tensor->file];
     CHECK(tensor->rank <= SGI_RANK_MAX);
     CHECK(tensor->offset >= file->data_offset);
-    CHECK(tensor->offset <= file->id.bytes && tensor->bytes <= file->id.bytes - tensor->offset);
+    CHECK(tensor->offset <= file->bytes && tensor->bytes <= file->bytes - tensor->offset);
     CHECK(index >= file->tensor_first && index - file->tensor_first < file->tensor_count);
     CHECK(sgi__manifest_find(m, tensor->name) == (int64_t)index);
     CHECK(sgi__utf8_valid(tensor->name, strlen(tensor->name)));
@@ -74,6 +74,27 @@ static void check_output(const struct sgi__manifest *m)
     free(text);
 }
 
+/* Each byte of each part is in one chunk, and all of it in its file. */
+static void check_stored(const struct sgi__manifest *m)
+{
+    const struct sgi__packed *p = m->packed;
+    uint64_t                  bytes = 0;
+
+    for (uint32_t n = 0; n < m->files_count; n++)
+        bytes += m->files[n].bytes;
+    for (uint64_t n = 0; n < p->chunks_count; n++) {
+        const struct sgi__stored_chunk *c = &p->chunks[n];
+        CHECK(c->file < p->files_count && c->part < m->files_count);
+        CHECK(c->offset % 4096 == 0 && c->offset + c->bytes <= m->files[c->part].bytes);
+        CHECK(c->at % 4096 == 0 && c->at + c->stored_bytes <= p->files[c->file].id.bytes);
+        CHECK(c->bytes > 0 && c->stored_bytes > 0 && c->stored_bytes <= c->bytes);
+        bytes -= c->bytes;
+    }
+    CHECK(bytes == 0);
+    for (uint32_t n = 0; n < sgi__manifest_disk_count(m); n++)
+        CHECK(sgi__manifest_on_disk(m, n).path && sgi__manifest_on_disk(m, n).asked);
+}
+
 static sgi_status open_one(struct fs_memory *fs, const char *path, const char *folder, uint32_t flags)
 {
     struct sgi__format_options options = { .flags = flags, .folders = &folder, .folders_count = folder != NULL };
@@ -84,7 +105,8 @@ static sgi_status open_one(struct fs_memory *fs, const char *path, const char *f
     CHECK(err.code == st);
     CHECK((st == SGI_OK) == (m != NULL));
     if (st != SGI_OK) {
-        CHECK(st == SGI_E_FORMAT || st == SGI_E_IO);
+        CHECK(st == SGI_E_FORMAT || st == SGI_E_IO || st == SGI_E_CHECK || st == SGI_E_CHANGED ||
+              st == SGI_E_UNSUPPORTED);
         CHECK((err.message[0] == '/' || strncmp(err.message, "...", 3) == 0) && /* the end of a long path */
               strstr(err.message, ": ") && !strchr(err.message, '\n'));
         return st;
@@ -92,6 +114,8 @@ static sgi_status open_one(struct fs_memory *fs, const char *path, const char *f
     for (uint64_t i = 0; i < m->tensors_count; i++)
         check_tensor(m, i);
     check_output(m);
+    if (m->packed)
+        check_stored(m);
     sgi__manifest_free(m);
     return st;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the four fuzz targets of lib/format share. */
+/* What the fuzz targets of lib/format share. */
 #ifndef TESTS_FUZZ_FUZZ_FORMATS_H
 #define TESTS_FUZZ_FUZZ_FORMATS_H
 

@@ -48,7 +48,7 @@ not()
 quietly cmake --install "$build" --prefix "$work/first"
 mv "$work/first" "$prefix" # whatever remembers where it was installed breaks here
 libdir=$(dirname "$(find "$prefix" -name 'libsgi.so')")
-for file in include/sgi/sgi.h include/sgi/ext.h include/sgi/status.h include/sgi/version.h; do
+for file in include/sgi/sgi.h include/sgi/ext.h include/sgi/pack.h include/sgi/status.h include/sgi/version.h; do
     [[ -f $prefix/$file ]] || { echo "not installed: $file" >&2 && exit 1; }
 done
 

@@ -8,16 +8,18 @@ from source import Report, code, files, read
 
 # module (a folder of lib/) -> the modules whose headers it may include, beside its own. "top": the files right in lib/.
 # base < model < {format, core, load}; base < {io, device, observe} < load < place; runtime and the top see all of them.
-BELOW = {"base", "model", "format", "core", "io", "device", "observe", "load", "place"}
+BELOW = {"base", "model", "format", "core", "codec", "io", "device", "observe", "load", "place", "pack"}
 ALLOWED = {
     "base": set(),
     "model": {"base"},
     "format": {"base", "model"},
+    "codec": {"base"},
     "core": {"base", "model"},
     "io": {"base"},
     "device": {"base"},
     "observe": {"base"},
-    "load": {"base", "model", "io", "device", "observe"},
+    "load": {"base", "model", "codec", "io", "device", "observe"},
+    "pack": {"base", "model", "format", "codec", "io", "load"},
     "place": {"base", "model", "io", "device", "observe", "load"},
     "runtime": BELOW,
     "top": BELOW | {"runtime"},

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -153,6 +154,52 @@ WRAP(int, fstat64, int fd, struct stat *st)
     return __real_fstat64(fd, st);
 }
 
+WRAP(int, flock, int fd, int operation)
+{
+    FAIL(CALL_FLOCK, -1);
+    return __real_flock(fd, operation);
+}
+
+WRAP(int, fstatat64, int folder, const char *path, struct stat *st, int flags)
+{
+    FAIL(CALL_FSTATAT, -1);
+    return __real_fstatat64(folder, path, st, flags);
+}
+
+WRAP(int, fsync, int fd)
+{
+    FAIL(CALL_FSYNC, -1);
+    return __real_fsync(fd);
+}
+
+WRAP(int, linkat, int from_folder, const char *from, int to_folder, const char *to, int flags)
+{
+    FAIL(CALL_LINKAT, -1);
+    return __real_linkat(from_folder, from, to_folder, to, flags);
+}
+
+WRAP(int, openat64, int folder, const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = va_arg(args, mode_t);
+    va_end(args);
+    FAIL(CALL_OPENAT, -1);
+    return __real_openat64(folder, path, flags, mode);
+}
+
+WRAP(ssize_t, pwrite64, int fd, const void *from, size_t bytes, off_t offset)
+{
+    FAIL(CALL_PWRITE, -1);
+    return __real_pwrite64(fd, from, bytes, offset);
+}
+
+WRAP(int, renameat, int from_folder, const char *from, int to_folder, const char *to)
+{
+    FAIL(CALL_RENAMEAT, -1);
+    return __real_renameat(from_folder, from, to_folder, to);
+}
+
 WRAP(int, ftruncate64, int fd, off_t bytes)
 {
     FAIL(CALL_FTRUNCATE, -1);
@@ -271,3 +318,13 @@ WRAP(int, io_uring_submit_and_wait, struct io_uring *ring, unsigned wait_for)
 }
 
 #endif
+
+WRAP(void *, ZSTD_createCCtx, void)
+{
+    return passes(CALL_ZSTD_ENCODER) ? NULL : __real_ZSTD_createCCtx();
+}
+
+WRAP(void *, ZSTD_createDCtx, void)
+{
+    return passes(CALL_ZSTD_DECODER) ? NULL : __real_ZSTD_createDCtx();
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* hash.c again for processors with AVX2: the build compiles this file with -mavx2, and xxhash picks its code by
  * that. */
-#include "load/hash.h"
+#include "base/hash.h"
 
 #if defined(__x86_64__)
 
@@ -21,6 +21,11 @@ void sgi__hash_begin_avx2(void *state)
 void sgi__hash_more_avx2(void *state, const void *data, size_t bytes)
 {
     XXH3_64bits_update(state, data, bytes);
+}
+
+void sgi__hash128_more_avx2(void *state, const void *data, size_t bytes)
+{
+    XXH3_128bits_update(state, data, bytes);
 }
 
 #else

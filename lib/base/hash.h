@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* XXH3-64 with seed 0, compiled into the library: the distribution's build runs at a third of the speed. */
-#ifndef SGI_LOAD_HASH_H
-#define SGI_LOAD_HASH_H
+/* XXH3 with seed 0, of 64 bits and of 128, compiled into the library: the distribution's build runs at a third of the
+ * speed. */
+#ifndef SGI_BASE_HASH_H
+#define SGI_BASE_HASH_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,5 +20,13 @@ void     sgi__hash_more(struct sgi__hash_state *state, const void *data, size_t 
 uint64_t sgi__hash_so_far(const struct sgi__hash_state *state);
 void     sgi__hash_begin_avx2(void *state);
 void     sgi__hash_more_avx2(void *state, const void *data, size_t bytes);
+
+/* Of 128 bits, low half first, where equal means to be the same and not only to be whole. The state is of one kind or
+ * the other from its beginning. */
+void sgi__hash128(const void *data, size_t bytes, uint64_t *halves_out);
+void sgi__hash128_begin(struct sgi__hash_state *state);
+void sgi__hash128_more(struct sgi__hash_state *state, const void *data, size_t bytes);
+void sgi__hash128_so_far(const struct sgi__hash_state *state, uint64_t *halves_out);
+void sgi__hash128_more_avx2(void *state, const void *data, size_t bytes);
 
 #endif

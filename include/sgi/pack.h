@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Packed models: one file, NAME.sgi, that holds every byte of the files it was made from, in chunks that are checked
+ * and, where it gains, compressed without loss. It is registered, inspected and loaded like any model file, often
+ * faster than the files it was made from. lib/format/PACK.md has its layout.
+ *
+ * None of this needs a runtime. Every function here works on several threads of its own while it blocks, and leaves
+ * none.
+ */
+#ifndef SGI_PACK_H
+#define SGI_PACK_H
+
+#include <sgi/sgi.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * Told every now and then how far it is, and once at its end. Returns 0 to go on, anything else to stop: the call
+ * ends with SGI_E_CANCELED and leaves nothing. On the thread that called, under no lock.
+ */
+typedef int (*sgi_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
+
+/** How chunks are stored, for sgi_pack_options.codec. */
+enum {
+    SGI_PACK_AUTO = 0,  /**< each as is smallest, and as it is where that gains less than a few per cent */
+    SGI_PACK_RAW = 1,   /**< as they are: checked, not compressed */
+    SGI_PACK_ZSTD = 2,  /**< zstd, where it gains anything */
+    SGI_PACK_PLANES = 3 /**< floats taken apart by their bytes, where it gains anything; what is no float: zstd */
+};
+
+/** Zeroed is what most want; sgi_pack_options_init() does that. */
+typedef struct sgi_pack_options {
+    uint32_t           struct_size;
+    uint32_t           codec;       /**< SGI_PACK_* */
+    uint32_t           level;       /**< of zstd, 1 (fast, the default) to 19. 0: 1 */
+    uint32_t           jobs;        /**< threads, at most 256. 0: one for each core */
+    const char *const *order;       /**< names of tensors to be stored, and so to be loaded, first. NULL: none */
+    uint64_t           order_count;
+    const char        *base;        /**< a packed model: chunks that it has are not stored again. NULL: none.
+                                         To be kept beside the packed file, under its name */
+    sgi_progress_fn    progress;    /**< NULL: none */
+    void              *user;        /**< of `progress` */
+} sgi_pack_options;
+
+/** `bytes` is sizeof(sgi_pack_options). SGI_OK · SGI_E_INVALID. Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_pack_options_init(sgi_pack_options *options, uint32_t bytes);
+
+/** What became of it. */
+typedef struct sgi_pack_report {
+    uint32_t struct_size;
+    uint32_t reserved0;
+    uint64_t source_bytes; /**< of the files that were packed */
+    uint64_t packed_bytes; /**< of the packed file */
+    uint64_t chunks;       /**< by how they are stored: */
+    uint64_t chunks_raw;
+    uint64_t chunks_zstd;
+    uint64_t chunks_planes;
+    uint64_t twice_bytes; /**< of chunks that the model has more than once, stored once */
+    uint64_t base_bytes;  /**< of chunks that are in the base */
+} sgi_pack_report;
+
+/**
+ * Pack a model into one file, which appears at `path` whole or not at all, instead of what was there before.
+ *
+ * @param sources  one: a model file, a folder, an index of shards, the first of several files, as for registering; or
+ *                 the safetensors files of one model, each by its path
+ * @param path     of the packed file
+ * @param options  NULL for defaults; read only during this call
+ * @param report_out  NULL: not wanted
+ * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED (of the source or the base) · SGI_E_CHANGED (a source changed
+ *         meanwhile) · SGI_E_NOT_FOUND (a name in `order`) · SGI_E_CHECK (the base is damaged) ·
+ *         SGI_E_UNSUPPORTED (the source is a packed file, the base has a base) · SGI_E_BUSY (another process
+ *         writes there) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ * Threads: any. Blocks: for all of it. Memory: a few MiB a thread, whatever the model's size.
+ */
+SGI_API sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const char *path,
+                            const sgi_pack_options *options, sgi_pack_report *report_out, sgi_error *err);
+
+/**
+ * Read a packed file to its last byte and compare each chunk with its checks, those in its base too; or a model's files
+ * with the checks beside them.
+ *
+ * @param jobs      threads, at most 256. 0: one for each core
+ * @param progress  NULL: none
+ * @return SGI_OK · SGI_E_CHECK (err names the first bad chunk and what it holds) · SGI_E_IO, SGI_E_FORMAT,
+ *         SGI_E_DENIED · SGI_E_UNSUPPORTED (there are no checks, or of a newer library) · SGI_E_CHANGED (the base is
+ *         another) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ * Threads: any. Blocks: for all of it.
+ */
+SGI_API sgi_status sgi_verify(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err);
+
+/**
+ * Give back the files that a packed file was made from, byte for byte, under their names.
+ *
+ * Each appears whole or not at all. A file of that name is replaced; others in the folder stay as they are.
+ *
+ * @param folder  where they go; it is there
+ * @return as sgi_verify() · SGI_E_BUSY (another process writes there). On failure the files that were done before stay
+ * Threads: any. Blocks: for all of it.
+ */
+SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
+                              sgi_error *err);
+
+/**
+ * Write a check for each part of a model's files, beside each of them, as FILE.sgisum. Where these are, every load
+ * compares what it reads with them: a bad chunk is read once more, past the page cache, then refused by name. They are
+ * for files of exactly this size and header; a file that becomes another needs others, and is refused until then.
+ *
+ * @param path  a model file, a folder, an index of shards, the first of several files: as for registering
+ * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (a packed file has its checks in it) ·
+ *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_BUSY (another process writes there) · SGI_E_CANCELED ·
+ *         SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks that were there before stay
+ * Threads: any. Blocks: for all of it.
+ */
+SGI_API sgi_status sgi_digest(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

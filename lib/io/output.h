@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file that is there whole or not at all: written without a name where the file system can do that, synced, and then
+ * put in its place by one rename. A process that is killed on the way leaves the file that was there before; at worst a
+ * hidden one beside it, which the next to write there takes away.
+ */
+#ifndef SGI_IO_OUTPUT_H
+#define SGI_IO_OUTPUT_H
+
+#include <stdbool.h>
+
+#include "base/fs.h"
+
+struct sgi__io_output {
+    int   fd, folder_fd;
+    char *path;       /* as it was asked for, for messages */
+    char *name;       /* in the folder */
+    char  hidden[32]; /* the name on the way */
+    bool  is_hidden;  /* it has that now */
+};
+
+/* SGI_E_INVALID where something other than a regular file is there; SGI_E_BUSY where another process writes it;
+ * SGI_E_DENIED, SGI_E_IO, SGI_E_NO_MEMORY. */
+sgi_status sgi__io_output_open(const char *path, struct sgi__io_output *o, sgi_error *err);
+/* Any thread. All of it, or SGI_E_IO. */
+sgi_status sgi__io_output_write(const struct sgi__io_output *o, const void *from, size_t bytes, uint64_t offset,
+                                sgi_error *err);
+/* What has been written, again. */
+sgi_status sgi__io_output_read(const struct sgi__io_output *o, void *to, size_t bytes, uint64_t offset, sgi_error *err);
+/* On the disk and in its place; closed, whatever comes of it. */
+sgi_status sgi__io_output_commit(struct sgi__io_output *o, sgi_error *err);
+void       sgi__io_output_discard(struct sgi__io_output *o); /* nothing is left of it. Also after a failed open */
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Chunks that are stored: read like any other, then checked and decoded on threads that all loads share, then they have
+ * landed. On the thread of the loader, but for what says that it is. One that stays as it is stored is read to its
+ * place. The others are read into their slot's memory and decoded to their place; where that is smaller, or holds
+ * something else that the chunk begins with, into the slot's memory too.
+ */
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "codec/codec.h"
+#include "load/pipeline.h"
+
+/* A stored chunk whose bytes are to be used as they are, where they are to be. */
+static bool stays(const struct pipeline *p, const struct sgi__chunk *c)
+{
+    return c->stored->codec == SGI__CODEC_RAW && c->pieces == 1 && c->skip == 0 &&
+           !p->load->spec.layout->parts[c->part].realigned;
+}
+
+/* Memory of a slot's own. */
+static sgi_status own_memory(const struct pipeline *p, void **memory, sgi_error *err)
+{
+    if (*memory)
+        return SGI_OK;
+    return sgi__error_step(err, sgi__scratch_new(p->slot_bytes, memory, err), SGI_STEP_MEMORY);
+}
+
+static void submit_stored(struct pipeline *p, struct slot *s)
+{
+    const struct sgi__stored_chunk *c = s->chunk->stored;
+    const struct open_part         *part = &p->parts[c->file];
+
+    s->read = (struct sgi__read){ .file = &part->file,
+                                  .path = sgi__pipeline_file(p, c->file).path,
+                                  .offset = c->at,
+                                  .dst = stays(p, s->chunk) ? sgi__slot_home(p, s) : s->stored,
+                                  .bytes = part->direct || !p->load->spec.manifest->packed->plain
+                                               ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN)
+                                               : c->stored_bytes, /* past the end of a plain file there is nothing */
+                                  .direct = part->direct,
+                                  .user = s };
+    sgi__pipeline_begun(p, SGI_STEP_READ);
+    sgi__slot_reads(p, s->chunk, 1);
+    sgi__reader_submit(p->reader, &s->read);
+}
+
+sgi_status sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer, sgi_error *err)
+{
+    struct slot *s = p->free_slots;
+
+    p->free_slots = s->next;
+    s->chunk = c;
+    s->buffer = buffer;
+    s->again = false;
+    sgi_status st = stays(p, c) ? SGI_OK : own_memory(p, &s->stored, err);
+    if (st == SGI_OK && (c->pieces > 1 || c->skip > 0))
+        st = own_memory(p, &s->raw, err);
+    if (st == SGI_OK)
+        submit_stored(p, s);
+    else
+        sgi__slot_free(p, s);
+    return st;
+}
+
+/* ---- decoded ---- */
+
+/* On the thread that has decoded it: the loader goes on with it. */
+static void decoded(struct sgi__decode_job *job)
+{
+    struct slot     *s = job->user;
+    struct pipeline *p = s->pipeline;
+
+    pthread_mutex_lock(&p->mutex);
+    s->next = p->decoded;
+    p->decoded = s;
+    pthread_cond_signal(&p->some_decoded);
+    sgi__reader_wake(p->reader); /* under the mutex: the loader does not close it before it has taken this one */
+    pthread_mutex_unlock(&p->mutex);
+}
+
+void sgi__stored_decode(struct pipeline *p, struct slot *s)
+{
+    const struct sgi__chunk *c = s->chunk;
+
+    s->pipeline = p;
+    s->job = (struct sgi__decode_job){ .chunk = c->stored,
+                                       .stored = s->read.dst,
+                                       .padded = !p->load->spec.manifest->packed->plain,
+                                       .raw = c->pieces > 1 || c->skip > 0 ? s->raw : sgi__slot_home(p, s),
+                                       .done = decoded,
+                                       .user = s };
+    p->decoding++;
+    sgi__decode_submit(p->load->spec.decoding, &s->job);
+}
+
+/* NULL: none is done. Waits for one if asked to. */
+struct slot *sgi__stored_take(struct pipeline *p, bool wait)
+{
+    struct slot *s;
+
+    if (p->decoding == 0)
+        return NULL;
+    pthread_mutex_lock(&p->mutex);
+    while (!(s = p->decoded) && wait)
+        pthread_cond_wait(&p->some_decoded, &p->mutex);
+    if (s) {
+        p->decoded = s->next;
+        p->decoding--;
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return s;
+}
+
+static void count_job(struct pipeline *p, const struct sgi__decode_job *job)
+{
+    struct sgi__report *r = &p->report;
+
+    if (r->steps[SGI_STEP_VERIFY].start_ns == 0)
+        r->steps[SGI_STEP_VERIFY].start_ns = job->start_ns;
+    r->steps[SGI_STEP_VERIFY].ns += job->verify_ns;
+    if (job->chunk->codec != SGI__CODEC_RAW && r->steps[SGI_STEP_DECODE].start_ns == 0)
+        r->steps[SGI_STEP_DECODE].start_ns = job->start_ns + job->verify_ns;
+    if (job->chunk->codec != SGI__CODEC_RAW)
+        r->steps[SGI_STEP_DECODE].ns += job->decode_ns;
+    p->decode_cpu_ns += job->cpu_ns;
+}
+
+/* ---- and arrived, or read again ---- */
+
+/* What was wrong may be in the cache, or have come about on the way: once more, past it. */
+void sgi__stored_read_again(struct pipeline *p)
+{
+    while (p->again && !sgi__reader_full(p->reader)) {
+        struct slot                    *s = p->again;
+        const struct sgi__stored_chunk *c = s->chunk->stored;
+        struct open_part               *part = &p->parts[c->file];
+        bool                            direct = part->direct;
+
+        p->again = s->next;
+        s->again = true;
+        p->report.reread_bytes += c->stored_bytes;
+        sgi__rate_charge(p->load->spec.rate, c->stored_bytes);
+        sgi__io_file_uncache(&part->file, c->at, sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN));
+        sgi__slot_reads(p, s->chunk, -1);
+        part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN;
+        submit_stored(p, s);
+        part->direct = direct;
+    }
+}
+
+static sgi_status refuse_stored(struct pipeline *p, const struct slot *s, sgi_error *err)
+{
+    const struct sgi__manifest     *m = p->load->spec.manifest;
+    const struct sgi__stored_chunk *c = s->chunk->stored;
+    struct sgi__shown               path, name;
+    uint64_t                        tensor = sgi__chunk_first(m, s->chunk);
+    struct sgi__chunk_part          part;
+
+    if (!sgi__chunk_part(m, s->chunk, tensor, &part))
+        tensor = m->tensors_count;
+    sgi__error(err, SGI_E_CHECK, "%s: chunk %llu at offset %llu is damaged: %s; it holds %s%s%s",
+               sgi__show_path(&path, sgi__pipeline_file(p, c->file).path), (unsigned long long)(c - m->packed->chunks),
+               (unsigned long long)c->at, s->job.wrong, tensor < m->tensors_count ? "tensor '" : "no tensor",
+               tensor < m->tensors_count ? sgi__show_name(&name, m->tensors[tensor].name) : "",
+               tensor < m->tensors_count ? "'" : "");
+    return sgi__error_step(err, SGI_E_CHECK, s->job.is_broken ? SGI_STEP_DECODE : SGI_STEP_VERIFY);
+}
+
+/* More than a buffer takes: through several, one after the other. */
+static sgi_status arrive_in_pieces(struct pipeline *p, struct slot *s, sgi_error *err)
+{
+    const struct sgi__chunk *c = s->chunk;
+    const uint8_t           *from = (const uint8_t *)s->raw + c->skip;
+    sgi_status               st = SGI_OK;
+
+    for (uint32_t n = 0; n < c->pieces && st == SGI_OK; n++) {
+        struct sgi__buffer *buffer = NULL;
+        if (p->upload.begun)
+            st = sgi__error_step(err, sgi__upload_recycle(&p->upload, err), SGI_STEP_COPY);
+        if (st == SGI_OK && !(buffer = sgi__staging_take(p->load->spec.staging)))
+            st = sgi__error_step(err, sgi__pipeline_buffer(p, &buffer, err), SGI_STEP_MEMORY);
+        if (st != SGI_OK)
+            break;
+        memcpy(buffer->at, from, c[n].bytes);
+        from += c[n].bytes;
+        st = sgi__arrived(p, &c[n], buffer->at, buffer, err);
+        sgi__pipeline_count(p, &c[n]);
+    }
+    return st;
+}
+
+static sgi_status arrive(struct pipeline *p, struct slot *s, sgi_error *err)
+{
+    const struct sgi__chunk *c = s->chunk;
+    struct sgi__buffer      *buffer = s->buffer;
+    uint8_t                 *bytes = sgi__slot_home(p, s);
+
+    if (c->skip > 0)
+        memcpy(bytes, (const uint8_t *)s->raw + c->skip, c->bytes);
+    s->buffer = NULL;
+    sgi_status st = sgi__arrived(p, c, bytes, buffer, err);
+    sgi__pipeline_count(p, c);
+    return st;
+}
+
+/* One that has been decoded; the slot is free after it, unless it is read again. */
+sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err)
+{
+    const struct sgi__chunk *c = s->chunk;
+    struct open_part        *part = &p->parts[c->file];
+    sgi_status               st = SGI_OK;
+
+    count_job(p, &s->job);
+    if (s->job.wrong && !s->job.is_broken && !s->again) {
+        s->next = p->again;
+        p->again = s;
+        return SGI_OK;
+    }
+    sgi__slot_reads(p, c, -1);
+    p->report.stored_bytes += c->stored->stored_bytes;
+    if (s->job.wrong)
+        st = refuse_stored(p, s, err);
+    if (st == SGI_OK && part->chunks_left == 1)
+        st = sgi__pipeline_check(p, c->file, err);
+    if (st == SGI_OK)
+        st = c->pieces > 1 ? arrive_in_pieces(p, s, err) : arrive(p, s, err);
+    if (st == SGI_OK && --part->chunks_left == 0)
+        sgi__pipeline_close(p, part);
+    sgi__slot_free(p, s);
+    return st;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Checks beside files: each file by several threads, one file after the other. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "format/format.h"
+#include "format/sums.h"
+#include "io/io.h"
+#include "io/output.h"
+#include "io/regular.h"
+#include "load/chunk_reader.h"
+#include "pack/pack.h"
+#include "pack/workers.h"
+
+struct digesting {
+    const struct sgi__file *file;
+    uint8_t                *table; /* a u64 for each chunk, each written by whoever has the chunk */
+    sgi_progress_fn         progress;
+    void                   *user;
+    uint64_t                bytes_before, bytes; /* of the files before; of all */
+};
+
+struct digester {
+    int      fd;
+    uint8_t *bytes;
+};
+
+static sgi_status no_memory(sgi_error *err)
+{
+    return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to make checks");
+}
+
+static sgi_status open_file(const struct sgi__file *f, int *fd_out, sgi_error *err)
+{
+    struct stat st;
+
+    sgi_status status = sgi__io_regular_open(f->path, fd_out, &st, err);
+    if (status != SGI_OK)
+        return status;
+    struct sgi__file_id id = sgi__io_id(&st);
+    return sgi__io_id_compare(f->path, &f->id, &id, err);
+}
+
+static void end_digester(void *user, void *mine)
+{
+    struct digester *d = mine;
+
+    (void)user;
+    if (d->fd >= 0)
+        close(d->fd);
+    sgi__free(d->bytes);
+    sgi__free(d);
+}
+
+static sgi_status begin_digester(void *user, void **mine_out, sgi_error *err)
+{
+    const struct digesting *p = user;
+    struct digester        *d = sgi__alloc_zero(1, sizeof *d);
+
+    if (!d)
+        return no_memory(err);
+    *mine_out = d;
+    d->fd = -1;
+    d->bytes = sgi__alloc(SGI__SUMS_CHUNK_BYTES);
+    return d->bytes ? open_file(p->file, &d->fd, err) : no_memory(err);
+}
+
+static sgi_status digest_chunk(void *user, void *mine, struct sgi__workers *w, uint64_t number, sgi_error *err)
+{
+    struct digesting *p = user;
+    struct digester  *d = mine;
+    uint64_t          at = number * SGI__SUMS_CHUNK_BYTES, left = p->file->bytes - at;
+    size_t            bytes = left < SGI__SUMS_CHUNK_BYTES ? (size_t)left : SGI__SUMS_CHUNK_BYTES;
+
+    sgi_status st = sgi__pread_all(d->fd, p->file->path, d->bytes, bytes, at, err);
+    if (st != SGI_OK)
+        return st;
+    uint64_t hash = sgi__hash(d->bytes, bytes);
+    for (unsigned n = 0; n < 8; n++)
+        p->table[number * 8 + n] = (uint8_t)(hash >> (8 * n));
+    sgi__workers_done(w, bytes);
+    return SGI_OK;
+}
+
+static int tell(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct digesting *p = user;
+
+    (void)total_bytes;
+    return p->progress(p->user, p->bytes_before + done_bytes, p->bytes);
+}
+
+static sgi_status hash_header(const struct sgi__file *f, uint64_t *hash_out, sgi_error *err)
+{
+    struct sgi__hash_state hash;
+    uint8_t               *bytes = sgi__alloc(SGI__SUMS_CHUNK_BYTES);
+    int                    fd = -1;
+    sgi_status             st = bytes ? open_file(f, &fd, err) : no_memory(err);
+
+    sgi__hash_begin(&hash);
+    for (uint64_t at = 0; at < f->data_offset && st == SGI_OK; at += SGI__SUMS_CHUNK_BYTES) {
+        uint64_t left = f->data_offset - at;
+        size_t   count = left < SGI__SUMS_CHUNK_BYTES ? (size_t)left : SGI__SUMS_CHUNK_BYTES;
+        st = sgi__pread_all(fd, f->path, bytes, count, at, err);
+        if (st == SGI_OK)
+            sgi__hash_more(&hash, bytes, count);
+    }
+    if (fd >= 0)
+        close(fd);
+    sgi__free(bytes);
+    *hash_out = sgi__hash_so_far(&hash);
+    return st;
+}
+
+static sgi_status write_sums(const struct sgi__file *f, const struct sgi__sums *sums, const uint8_t *table,
+                             uint64_t count, sgi_error *err)
+{
+    struct sgi__io_output output;
+    size_t                bytes = (size_t)count * 8 + SGI__SUMS_HEAD_BYTES, path_bytes = strlen(f->asked);
+    uint8_t              *all = sgi__alloc(bytes);
+    char                 *path = sgi__alloc(path_bytes + sizeof SGI__SUMS_SUFFIX);
+    sgi_status            st = all && path ? SGI_OK : no_memory(err);
+
+    if (st == SGI_OK) {
+        memcpy(path, f->asked, path_bytes);
+        memcpy(path + path_bytes, SGI__SUMS_SUFFIX, sizeof SGI__SUMS_SUFFIX);
+        sgi__sums_put(sums, table, count, all);
+        st = sgi__io_output_open(path, &output, err);
+        if (st == SGI_OK)
+            st = sgi__io_output_write(&output, all, bytes, 0, err);
+        if (st == SGI_OK)
+            st = sgi__io_output_commit(&output, err);
+        else
+            sgi__io_output_discard(&output);
+    }
+    sgi__free(all);
+    sgi__free(path);
+    return st;
+}
+
+static sgi_status digest_file(struct digesting *p, uint32_t jobs, sgi_error *err)
+{
+    struct sgi__sums sums = { .chunk_bytes = SGI__SUMS_CHUNK_BYTES,
+                              .file_bytes = p->file->bytes,
+                              .header_bytes = p->file->data_offset };
+    struct sgi__work work = { .jobs = sgi__pack_jobs(jobs),
+                              .count = sgi__sums_count(p->file->bytes, SGI__SUMS_CHUNK_BYTES),
+                              .bytes = p->file->bytes,
+                              .user = p,
+                              .begin = begin_digester,
+                              .each = digest_chunk,
+                              .end = end_digester,
+                              .progress = p->progress ? tell : NULL,
+                              .progress_user = p };
+
+    p->table = sgi__alloc_zero((size_t)work.count + 1, 8);
+    if (!p->table)
+        return no_memory(err);
+    sgi_status st = sgi__workers_run(&work, err);
+    if (st == SGI_OK)
+        st = hash_header(p->file, &sums.header_check, err);
+    if (st == SGI_OK) /* nothing that was written meanwhile is said to be right */
+        st = sgi__io_path_check(p->file->path, &p->file->id, err);
+    if (st == SGI_OK)
+        st = write_sums(p->file, &sums, p->table, work.count, err);
+    sgi__free(p->table);
+    p->bytes_before += work.bytes;
+    return st;
+}
+
+sgi_status sgi__digest(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err)
+{
+    static const struct sgi__fs_posix everywhere;
+    struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
+    struct sgi__format_options        options = { .flags = SGI__FORMAT_UNCHECKED };
+    struct digesting                  p = { .progress = progress, .user = user };
+    struct sgi__manifest             *m;
+    struct sgi__shown                 shown;
+
+    sgi_status st = sgi__format_open(&fs, path, &options, &m, err);
+    if (st != SGI_OK)
+        return st;
+    if (m->packed)
+        st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: a packed file, which has its checks in it",
+                        sgi__show_path(&shown, path));
+    for (uint32_t n = 0; n < m->files_count; n++)
+        p.bytes += m->files[n].bytes;
+    for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {
+        p.file = &m->files[n];
+        st = digest_file(&p, jobs, err);
+    }
+    sgi__manifest_free(m);
+    return st;
+}

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Packing: each worker takes the next chunk, reads its bytes, encodes them, waits for its turn to know where they are
+ * to be stored, and writes them there. So chunks lie in their order, and what is in memory is two buffers a worker.
+ */
+#include "pack/pack.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "format/format.h"
+#include "format/pack.h"
+#include "io/io.h"
+#include "io/output.h"
+#include "io/regular.h"
+#include "pack/choose.h"
+#include "load/chunk_reader.h"
+#include "pack/equal.h"
+#include "pack/lay.h"
+#include "pack/workers.h"
+
+/* Of a chunk, with what fills its last page; those of a base may have been made elsewhere. */
+#define BUFFER_BYTES ((size_t)SGI__PACK_CHUNK_BYTES)
+
+struct packing {
+    const char *const       *paths; /* of the sources */
+    uint32_t                 paths_count;
+    const char              *path;
+    sgi_pack_options         options;
+    struct sgi__manifest    *m, *base; /* base: NULL, there is none */
+    struct sgi__pack_source *sources;
+    struct sgi__io_output    output;
+    struct sgi__equal        in_base, here;
+    sgi_pack_report          report;
+
+    /* Of whose turn it is. */
+    uint64_t               at;         /* where the next chunk is stored */
+    struct sgi__hash_state file;       /* of the source whose bytes come by, as far as they have */
+    uint64_t               file_bytes; /* of it */
+    bool                   in_order;   /* they come by in their order */
+};
+
+/* A thread's own. */
+struct packer {
+    struct sgi__encoder      *encoder;
+    struct sgi__chunk_reader *base;
+    uint8_t                  *raw, *stored;
+    int                       fd; /* of the source it read last */
+    uint32_t                  part;
+};
+
+static sgi_status no_memory(sgi_error *err)
+{
+    return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to pack a model");
+}
+
+/* ---- bytes of the sources ---- */
+
+static sgi_status open_source(struct packing *p, struct packer *w, uint32_t part, sgi_error *err)
+{
+    const struct sgi__pack_source *s = &p->sources[part];
+    struct stat                    st;
+
+    if (w->fd >= 0 && w->part == part)
+        return SGI_OK;
+    if (w->fd >= 0)
+        close(w->fd);
+    w->fd = -1;
+    sgi_status status = sgi__io_regular_open(s->path, &w->fd, &st, err);
+    if (status != SGI_OK)
+        return status;
+    w->part = part;
+    struct sgi__file_id id = sgi__io_id(&st);
+    return sgi__io_id_compare(s->path, &s->id, &id, err);
+}
+
+/* What of [from, to) of the part is [at, at + bytes), which stands at `source` in its file: read to its place. */
+static sgi_status read_piece(const struct packing *p, struct packer *w, const struct sgi__stored_chunk *c, uint64_t at,
+                             uint64_t bytes, uint64_t source, sgi_error *err)
+{
+    uint64_t from = at > c->offset ? at : c->offset, end = c->offset + c->bytes;
+    uint64_t to = at + bytes < end ? at + bytes : end;
+
+    if (from >= to)
+        return SGI_OK;
+    return sgi__pread_all(w->fd, p->sources[c->part].path, w->raw + (from - c->offset), (size_t)(to - from),
+                          source + (from - at), err);
+}
+
+static sgi_status read_raw(const struct packing *p, struct packer *w, const struct sgi__stored_chunk *c, sgi_error *err)
+{
+    const struct sgi__manifest    *m = p->m;
+    const struct sgi__file        *f = &m->files[c->part];
+    const struct sgi__packed_part *part = &m->packed->parts[c->part];
+    uint64_t                       end = f->tensor_first + f->tensor_count;
+
+    if (part->exact)
+        return read_piece(p, w, c, 0, f->bytes, 0, err);
+    memset(w->raw, 0, c->bytes);
+    sgi_status st = read_piece(p, w, c, 0, part->source_data_offset, 0, err);
+    for (uint64_t n = sgi__pack_first_tensor(m, c);
+         st == SGI_OK && n < end && m->tensors[n].offset < c->offset + c->bytes; n++)
+        st = read_piece(p, w, c, m->tensors[n].offset, m->tensors[n].bytes, m->packed->source_offsets[n], err);
+    return st;
+}
+
+/* ---- a file's digest, as its bytes come by ---- */
+
+/* Those of [at, at + bytes) of the part that are in the chunk. */
+static void hash_piece(struct packing *p, const struct sgi__stored_chunk *c, const uint8_t *raw, uint64_t at,
+                       uint64_t bytes)
+{
+    uint64_t from = at > c->offset ? at : c->offset, end = c->offset + c->bytes;
+    uint64_t to = at + bytes < end ? at + bytes : end;
+
+    if (from >= to)
+        return;
+    sgi__hash128_more(&p->file, raw + (from - c->offset), (size_t)(to - from));
+    p->file_bytes += to - from;
+}
+
+static void hash_source(struct packing *p, const struct sgi__stored_chunk *c, const uint8_t *raw)
+{
+    const struct sgi__file  *f = &p->m->files[c->part];
+    struct sgi__packed_part *part = &p->m->packed->parts[c->part];
+
+    if (c->offset == 0) {
+        sgi__hash128_begin(&p->file);
+        p->file_bytes = 0;
+    }
+    if (part->exact) {
+        hash_piece(p, c, raw, 0, f->bytes);
+    } else {
+        hash_piece(p, c, raw, 0, part->source_data_offset);
+        for (uint64_t n = sgi__pack_first_tensor(p->m, c);
+             n < f->tensor_first + f->tensor_count && p->m->tensors[n].offset < c->offset + c->bytes; n++)
+            hash_piece(p, c, raw, p->m->tensors[n].offset, p->m->tensors[n].bytes);
+    }
+    if (p->file_bytes == part->source_bytes)
+        sgi__hash128_so_far(&p->file, part->digest);
+}
+
+/* ---- one chunk ---- */
+
+/* Is it in the base? The digest says so; its bytes have to, too. */
+static sgi_status look_in_base(struct packing *p, struct packer *w, struct sgi__stored_chunk *c, bool *found_out,
+                               sgi_error *err)
+{
+    const struct sgi__stored_chunk *there = p->base ? sgi__equal_find(&p->in_base, c) : NULL;
+
+    *found_out = false;
+    if (!there)
+        return SGI_OK;
+    sgi_status st = sgi__chunk_read(w->base, there, w->stored, err);
+    if (st != SGI_OK || memcmp(w->stored, w->raw, c->bytes) != 0)
+        return st;
+    c->at = there->at;
+    c->stored_bytes = there->stored_bytes;
+    c->codec = there->codec;
+    c->width = there->width;
+    c->check = there->check;
+    c->file = SGI__PACK_BASE;
+    *found_out = true;
+    return SGI_OK;
+}
+
+static void encode(const struct packing *p, struct packer *w, struct sgi__stored_chunk *c)
+{
+    struct sgi__choice choice = sgi__choose(w->encoder, p->options.codec, sgi__pack_width(p->m, c), w->raw, c->bytes,
+                                            w->stored);
+
+    c->codec = (uint8_t)choice.codec;
+    c->width = (uint8_t)choice.width;
+    c->stored_bytes = (uint32_t)choice.stored_bytes;
+    c->file = SGI__PACK_ITSELF;
+    if (choice.codec == SGI__CODEC_RAW) { /* the buffers change their names */
+        uint8_t *raw = w->raw;
+        w->raw = w->stored;
+        w->stored = raw;
+    }
+    memset(w->stored + c->stored_bytes, 0, (size_t)(sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN) - c->stored_bytes));
+    c->check = sgi__hash(w->stored, c->stored_bytes);
+}
+
+static void count(struct packing *p, const struct sgi__stored_chunk *c, bool twice)
+{
+    uint64_t *const by_codec[] = { &p->report.chunks_raw, &p->report.chunks_zstd, &p->report.chunks_planes };
+
+    p->report.chunks++;
+    ++*by_codec[c->codec];
+    if (c->file == SGI__PACK_BASE)
+        p->report.base_bytes += c->bytes;
+    else if (twice)
+        p->report.twice_bytes += c->bytes;
+}
+
+/* In its turn: where it goes. One that is there, or on its way there, and like it; NULL: it is the first. */
+static const struct sgi__stored_chunk *place(struct packing *p, struct sgi__stored_chunk *c)
+{
+    const struct sgi__stored_chunk *there = c->file == SGI__PACK_ITSELF ? sgi__equal_find(&p->here, c) : NULL;
+
+    if (there && (there->stored_bytes != c->stored_bytes || there->check != c->check || there->codec != c->codec ||
+                  there->width != c->width))
+        there = NULL; /* of floats of another width, say: encoded in another way */
+    if (there) {
+        c->at = there->at;
+    } else if (c->file == SGI__PACK_ITSELF) {
+        c->at = p->at;
+        p->at += sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN);
+        sgi__equal_add(&p->here, c);
+    }
+    count(p, c, there != NULL);
+    return there;
+}
+
+/* Two chunks are stored once because their digests say that they are equal: are they? `raw` is one of the buffers. */
+static sgi_status compare(struct packing *p, struct packer *w, const struct sgi__stored_chunk *c, uint8_t *raw,
+                          const struct sgi__stored_chunk *there, sgi_error *err)
+{
+    uint8_t *other = raw == w->raw ? w->stored : w->raw;
+
+    w->raw = other;
+    w->stored = raw;
+    sgi_status st = open_source(p, w, there->part, err);
+    if (st == SGI_OK)
+        st = read_raw(p, w, there, err);
+    if (st == SGI_OK && memcmp(w->raw, raw, c->bytes) != 0)
+        st = sgi__error(err, SGI_E_CHECK, "%s has parts that differ and have one digest: this cannot be packed",
+                        p->paths[0]);
+    return st;
+}
+
+static sgi_status pack_chunk(void *user, void *mine, struct sgi__workers *workers, uint64_t number, sgi_error *err)
+{
+    struct packing           *p = user;
+    struct packer            *w = mine;
+    struct sgi__stored_chunk *c = &p->m->packed->chunks[number];
+    uint8_t                  *raw;
+    bool                      in_base = false;
+
+    sgi_status st = open_source(p, w, c->part, err);
+    if (st == SGI_OK)
+        st = read_raw(p, w, c, err);
+    if (st != SGI_OK)
+        return st;
+    sgi__hash128(w->raw, c->bytes, c->digest);
+    st = look_in_base(p, w, c, &in_base, err);
+    if (st != SGI_OK)
+        return st;
+    raw = w->raw;
+    if (!in_base)
+        encode(p, w, c);
+    if (!sgi__workers_turn(workers, number))
+        return sgi__error(err, SGI_E_CANCELED, "canceled");
+    const struct sgi__stored_chunk *there = place(p, c);
+    if (p->in_order)
+        hash_source(p, c, raw);
+    sgi__workers_turn_over(workers);
+    if (there)
+        st = compare(p, w, c, raw, there, err);
+    else if (!in_base)
+        st = sgi__io_output_write(&p->output, w->stored, (size_t)sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN), c->at,
+                                  err);
+    sgi__workers_done(workers, c->bytes);
+    return st;
+}
+
+/* ---- a thread ---- */
+
+static void end_packer(void *user, void *mine)
+{
+    struct packer *w = mine;
+
+    (void)user;
+    if (w->fd >= 0)
+        close(w->fd);
+    sgi__encoder_free(w->encoder);
+    sgi__chunk_reader_close(w->base);
+    sgi__free(w->raw);
+    sgi__free(w->stored);
+    sgi__free(w);
+}
+
+static sgi_status begin_packer(void *user, void **mine_out, sgi_error *err)
+{
+    struct packing *p = user;
+    struct packer  *w = sgi__alloc_zero(1, sizeof *w);
+
+    if (!w)
+        return no_memory(err);
+    *mine_out = w;
+    w->fd = -1;
+    w->raw = sgi__alloc(p->base ? SGI__PACK_CHUNK_BYTES_MAX : BUFFER_BYTES);
+    w->stored = sgi__alloc(p->base ? SGI__PACK_CHUNK_BYTES_MAX : BUFFER_BYTES);
+    sgi_status st = w->raw && w->stored ? sgi__encoder_new((int)p->options.level, &w->encoder, err) : no_memory(err);
+    if (st == SGI_OK && p->base)
+        st = sgi__chunk_reader_open(p->base, &w->base, err);
+    return st;
+}
+
+/* ---- before and after ---- */
+
+static sgi_status find_order(const struct packing *p, uint64_t **order_out, sgi_error *err)
+{
+    struct sgi__shown shown;
+    uint64_t         *order = sgi__alloc_zero((size_t)p->options.order_count + 1, sizeof *order);
+
+    if (!order)
+        return no_memory(err);
+    for (uint64_t n = 0; n < p->options.order_count; n++) {
+        const char *name = p->options.order[n];
+        int64_t     at = name ? sgi__manifest_find(p->m, name) : -1;
+        if (at < 0) {
+            sgi__free(order);
+            return sgi__error(err, SGI_E_NOT_FOUND, "%s has no tensor '%s'", p->paths[0],
+                              sgi__show_name(&shown, name ? name : ""));
+        }
+        order[n] = (uint64_t)at;
+    }
+    *order_out = order;
+    return SGI_OK;
+}
+
+/* The index of shards is a file of the model too. */
+static sgi_status take_index(struct packing *p, sgi_error *err)
+{
+    struct sgi__packed       *packed = p->m->packed;
+    struct sgi__packed_other *other;
+    struct stat               st;
+    int                       fd;
+
+    if (!p->m->index)
+        return SGI_OK;
+    sgi_status status = sgi__io_regular_open(p->m->index, &fd, &st, err);
+    if (status != SGI_OK)
+        return status;
+    uint64_t bytes = (uint64_t)st.st_size;
+    void    *content = NULL;
+    other = packed->others = sgi__manifest_alloc(p->m, sizeof *packed->others);
+    if (!other || bytes > SGI__SAFETENSORS_HEADER_MAX || !(content = sgi__manifest_alloc(p->m, bytes + 1)))
+        status = no_memory(err);
+    else
+        status = sgi__pread_all(fd, p->m->index, content, (size_t)bytes, 0, err);
+    close(fd);
+    if (status != SGI_OK)
+        return status;
+    const char *slash = strrchr(p->m->index, '/');
+    *other = (struct sgi__packed_other){ .name = slash ? slash + 1 : p->m->index, .content = content, .bytes = bytes };
+    packed->others_count = 1;
+    return SGI_OK;
+}
+
+static sgi_status open_base(struct packing *p, sgi_error *err)
+{
+    struct sgi__packed *packed = p->m->packed;
+    const char         *slash;
+
+    if (!p->options.base)
+        return SGI_OK;
+    sgi_status st = sgi__pack_open(p->options.base, true, &p->base, err);
+    if (st != SGI_OK)
+        return st;
+    if (p->base->packed->base_name)
+        return sgi__error(err, SGI_E_UNSUPPORTED, "%s: has a base itself (%s), so it cannot be one", p->options.base,
+                          p->base->packed->base_name);
+    if (!sgi__equal_init(&p->in_base, p->base->packed->chunks_count))
+        return no_memory(err);
+    for (uint64_t n = 0; n < p->base->packed->chunks_count; n++)
+        sgi__equal_add(&p->in_base, &p->base->packed->chunks[n]);
+    slash = strrchr(p->options.base, '/');
+    packed->base_name = slash ? slash + 1 : p->options.base;
+    packed->files[SGI__PACK_BASE] = p->base->packed->files[SGI__PACK_ITSELF];
+    return SGI_OK;
+}
+
+/* It must not take the place of what it is made from. */
+static sgi_status check_output(const struct packing *p, sgi_error *err)
+{
+    struct sgi__shown shown;
+    struct stat       st;
+
+    if (stat(p->path, &st) != 0)
+        return SGI_OK;
+    struct sgi__file_id id = sgi__io_id(&st);
+    for (uint32_t n = 0; n <= p->m->files_count; n++) {
+        const struct sgi__file_id *other = n < p->m->files_count ? &p->sources[n].id
+                                           : p->base             ? &p->base->packed->files[SGI__PACK_ITSELF].id
+                                                                 : NULL;
+        if (other && other->device == id.device && other->inode == id.inode)
+            return sgi__error(err, SGI_E_INVALID, "%s: is packed itself, or the base, so it cannot be replaced by it",
+                              sgi__show_path(&shown, p->path));
+    }
+    return SGI_OK;
+}
+
+static sgi_status open_all(struct packing *p, sgi_error *err)
+{
+    static const struct sgi__fs_posix everywhere;
+    struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
+    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA | SGI__FORMAT_UNCHECKED };
+    struct sgi__shown                 shown;
+    uint64_t                         *order = NULL;
+
+    sgi_status st = sgi__format_open_several(&fs, p->paths, p->paths_count, &options, &p->m, err);
+    if (st == SGI_OK && sgi__manifest_is_packed(p->m))
+        st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: is packed already", sgi__show_path(&shown, p->paths[0]));
+    if (st == SGI_OK)
+        st = find_order(p, &order, err);
+    if (st == SGI_OK)
+        st = sgi__pack_lay(p->m, order, p->options.order_count, &p->sources, err);
+    sgi__free(order);
+    if (st == SGI_OK)
+        st = take_index(p, err);
+    if (st == SGI_OK)
+        st = open_base(p, err);
+    if (st == SGI_OK)
+        st = check_output(p, err);
+    if (st == SGI_OK && !sgi__equal_init(&p->here, p->m->packed->chunks_count))
+        st = no_memory(err);
+    return st;
+}
+
+/* The files are still those that were opened; and, where their bytes did not come by in order, what their digest is. */
+static sgi_status check_sources(struct packing *p, sgi_error *err)
+{
+    sgi_status st = SGI_OK;
+
+    for (uint32_t n = 0; n < p->m->files_count && st == SGI_OK; n++)
+        st = sgi__io_path_check(p->sources[n].path, &p->sources[n].id, err);
+    return st;
+}
+
+static sgi_status digest_source(struct packing *p, uint32_t part, uint8_t *buffer, sgi_error *err)
+{
+    struct sgi__packed_part *packed = &p->m->packed->parts[part];
+    struct packer            w = { .fd = -1 };
+    struct sgi__hash_state   hash;
+
+    sgi_status st = open_source(p, &w, part, err);
+    sgi__hash128_begin(&hash);
+    for (uint64_t at = 0; at < packed->source_bytes && st == SGI_OK; at += SGI__PACK_CHUNK_BYTES) {
+        uint64_t left = packed->source_bytes - at;
+        size_t   bytes = left < SGI__PACK_CHUNK_BYTES ? (size_t)left : SGI__PACK_CHUNK_BYTES;
+        st = sgi__pread_all(w.fd, p->sources[part].path, buffer, bytes, at, err);
+        if (st == SGI_OK)
+            sgi__hash128_more(&hash, buffer, bytes);
+    }
+    if (w.fd >= 0)
+        close(w.fd);
+    if (st == SGI_OK)
+        sgi__hash128_so_far(&hash, packed->digest);
+    return st;
+}
+
+static sgi_status digest_sources(struct packing *p, sgi_error *err)
+{
+    uint8_t   *buffer = sgi__alloc(SGI__PACK_CHUNK_BYTES);
+    sgi_status st = buffer ? SGI_OK : no_memory(err);
+
+    for (uint32_t n = 0; n < p->m->files_count && st == SGI_OK; n++)
+        st = digest_source(p, n, buffer, err);
+    sgi__free(buffer);
+    return st;
+}
+
+static sgi_status write_manifest(struct packing *p, sgi_error *err)
+{
+    uint8_t               head_bytes[SGI__PACK_HEAD_BYTES], *bytes;
+    size_t                count;
+    struct sgi__pack_head head = { .manifest_at = p->at, .based = p->m->packed->base_name != NULL };
+
+    sgi_status st = sgi__pack_manifest_put(p->m, SGI__PACK_CHUNK_BYTES, &bytes, &count, err);
+    if (st != SGI_OK)
+        return st;
+    head.manifest_bytes = count;
+    head.manifest_check = sgi__hash(bytes, count);
+    head.bytes = p->at + count;
+    sgi__pack_head_put(&head, head_bytes);
+    st = sgi__io_output_write(&p->output, bytes, count, p->at, err);
+    if (st == SGI_OK)
+        st = sgi__io_output_write(&p->output, head_bytes, sizeof head_bytes, 0, err);
+    sgi__free(bytes);
+    p->report.packed_bytes = head.bytes;
+    return st;
+}
+
+static sgi_status pack_all(struct packing *p, sgi_error *err)
+{
+    struct sgi__work work = { .jobs = sgi__pack_jobs(p->options.jobs),
+                              .count = p->m->packed->chunks_count,
+                              .user = p,
+                              .begin = begin_packer,
+                              .each = pack_chunk,
+                              .end = end_packer,
+                              .progress = p->options.progress,
+                              .progress_user = p->options.user };
+
+    for (uint32_t n = 0; n < p->m->files_count; n++) {
+        work.bytes += p->m->files[n].bytes;
+        p->report.source_bytes += p->m->packed->parts[n].source_bytes;
+    }
+    p->at = SGI__PACK_HEAD_BYTES;
+    p->in_order = p->options.order_count == 0;
+    sgi_status st = sgi__workers_run(&work, err);
+    if (st == SGI_OK && !p->in_order)
+        st = digest_sources(p, err);
+    if (st == SGI_OK)
+        st = check_sources(p, err);
+    return st == SGI_OK ? write_manifest(p, err) : st;
+}
+
+sgi_status sgi__pack(const char *const *sources, uint32_t sources_count, const char *path,
+                     const sgi_pack_options *options, sgi_pack_report *report_out, sgi_error *err)
+{
+    struct packing p = { .paths = sources, .paths_count = sources_count, .path = path, .options = *options };
+
+    if (p.options.level == 0)
+        p.options.level = SGI__CODEC_LEVEL_MIN;
+    sgi_status st = open_all(&p, err);
+    if (st == SGI_OK) {
+        st = sgi__io_output_open(path, &p.output, err);
+        if (st == SGI_OK)
+            st = pack_all(&p, err);
+        if (st == SGI_OK)
+            st = sgi__io_output_commit(&p.output, err);
+        else
+            sgi__io_output_discard(&p.output);
+    }
+    if (st == SGI_OK)
+        *report_out = p.report;
+    sgi__equal_fini(&p.in_base);
+    sgi__equal_fini(&p.here);
+    sgi__manifest_free(p.base);
+    sgi__manifest_free(p.m);
+    return st;
+}

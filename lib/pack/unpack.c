@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files that a packed model was made from: one after the other, each by several threads. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "io/output.h"
+#include "load/chunk_reader.h"
+#include "pack/lay.h"
+#include "pack/pack.h"
+#include "pack/workers.h"
+
+struct unpacking {
+    struct sgi__manifest            *m;
+    uint32_t                         part;
+    const struct sgi__stored_chunk **chunks; /* of the part */
+    struct sgi__io_output            output;
+    sgi_progress_fn                  progress;
+    void                            *user;
+    uint64_t                         bytes_before, bytes; /* of the parts before; of all */
+};
+
+struct unpacker {
+    struct sgi__chunk_reader *reader;
+    uint8_t                  *raw;
+};
+
+static sgi_status no_memory(sgi_error *err)
+{
+    return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to unpack a model");
+}
+
+static void end_unpacker(void *user, void *mine)
+{
+    struct unpacker *u = mine;
+
+    (void)user;
+    sgi__chunk_reader_close(u->reader);
+    sgi__free(u->raw);
+    sgi__free(u);
+}
+
+static sgi_status begin_unpacker(void *user, void **mine_out, sgi_error *err)
+{
+    struct unpacking *p = user;
+    struct unpacker  *u = sgi__alloc_zero(1, sizeof *u);
+
+    if (!u)
+        return no_memory(err);
+    *mine_out = u;
+    u->raw = sgi__alloc(SGI__PACK_CHUNK_BYTES_MAX);
+    return u->raw ? sgi__chunk_reader_open(p->m, &u->reader, err) : no_memory(err);
+}
+
+/* What of [at, at + bytes) of the part is in the chunk, to where it stands in the file. */
+static sgi_status write_piece(const struct unpacking *p, const struct sgi__stored_chunk *c, const uint8_t *raw,
+                              uint64_t at, uint64_t bytes, uint64_t source, sgi_error *err)
+{
+    uint64_t from = at > c->offset ? at : c->offset, end = c->offset + c->bytes;
+    uint64_t to = at + bytes < end ? at + bytes : end;
+
+    if (from >= to)
+        return SGI_OK;
+    return sgi__io_output_write(&p->output, raw + (from - c->offset), (size_t)(to - from), source + (from - at), err);
+}
+
+static sgi_status write_raw(const struct unpacking *p, const struct sgi__stored_chunk *c, const uint8_t *raw,
+                            sgi_error *err)
+{
+    const struct sgi__manifest    *m = p->m;
+    const struct sgi__file        *f = &m->files[c->part];
+    const struct sgi__packed_part *part = &m->packed->parts[c->part];
+    uint64_t                       end = f->tensor_first + f->tensor_count;
+
+    if (part->exact)
+        return write_piece(p, c, raw, 0, f->bytes, 0, err);
+    sgi_status st = write_piece(p, c, raw, 0, part->source_data_offset, 0, err);
+    for (uint64_t n = sgi__pack_first_tensor(m, c);
+         st == SGI_OK && n < end && m->tensors[n].offset < c->offset + c->bytes; n++)
+        st = write_piece(p, c, raw, m->tensors[n].offset, m->tensors[n].bytes, m->packed->source_offsets[n], err);
+    return st;
+}
+
+static sgi_status unpack_chunk(void *user, void *mine, struct sgi__workers *w, uint64_t number, sgi_error *err)
+{
+    struct unpacking               *p = user;
+    struct unpacker                *u = mine;
+    const struct sgi__stored_chunk *c = p->chunks[number];
+
+    sgi_status st = sgi__chunk_read(u->reader, c, u->raw, err);
+    if (st == SGI_OK)
+        st = sgi__chunk_compare(p->m, c, u->raw, err);
+    if (st == SGI_OK)
+        st = write_raw(p, c, u->raw, err);
+    sgi__workers_done(w, c->bytes);
+    return st;
+}
+
+static int tell(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct unpacking *p = user;
+
+    (void)total_bytes;
+    return p->progress(p->user, p->bytes_before + done_bytes, p->bytes);
+}
+
+/* ---- one file ---- */
+
+/* It is what was packed: its own digest says so, whatever chunks it came in. */
+static sgi_status check_file(const struct unpacking *p, sgi_error *err)
+{
+    const struct sgi__packed_part *part = &p->m->packed->parts[p->part];
+    struct sgi__hash_state         hash;
+    struct sgi__shown              shown;
+    uint64_t                       digest[2];
+    uint8_t                       *buffer = sgi__alloc(SGI__PACK_CHUNK_BYTES);
+    sgi_status                     st = buffer ? SGI_OK : no_memory(err);
+
+    sgi__hash128_begin(&hash);
+    for (uint64_t at = 0; at < part->source_bytes && st == SGI_OK; at += SGI__PACK_CHUNK_BYTES) {
+        uint64_t left = part->source_bytes - at;
+        size_t   bytes = left < SGI__PACK_CHUNK_BYTES ? (size_t)left : SGI__PACK_CHUNK_BYTES;
+        st = sgi__io_output_read(&p->output, buffer, bytes, at, err);
+        if (st == SGI_OK)
+            sgi__hash128_more(&hash, buffer, bytes);
+    }
+    sgi__free(buffer);
+    if (st != SGI_OK)
+        return st;
+    sgi__hash128_so_far(&hash, digest);
+    if (digest[0] != part->digest[0] || digest[1] != part->digest[1])
+        return sgi__error(err, SGI_E_CHECK, "%s: '%s' does not become the file that was packed",
+                          sgi__show_path(&shown, p->m->packed->files[0].asked), p->m->files[p->part].name);
+    return SGI_OK;
+}
+
+static uint64_t chunks_of(const struct unpacking *p)
+{
+    uint64_t count = 0;
+
+    for (uint64_t n = 0; n < p->m->packed->chunks_count; n++)
+        if (p->m->packed->chunks[n].part == p->part)
+            p->chunks[count++] = &p->m->packed->chunks[n];
+    return count;
+}
+
+static char *path_in(const char *folder, const char *name)
+{
+    size_t bytes = strlen(folder) + strlen(name) + 2;
+    char  *path = sgi__alloc(bytes);
+    if (path)
+        snprintf(path, bytes, "%s/%s", folder, name);
+    return path;
+}
+
+static sgi_status open_in(struct sgi__io_output *output, const char *folder, const char *name, sgi_error *err)
+{
+    char      *path = path_in(folder, name);
+    sgi_status st = path ? sgi__io_output_open(path, output, err) : no_memory(err);
+    if (path && st != SGI_OK)
+        sgi__io_output_discard(output);
+    sgi__free(path);
+    return st;
+}
+
+static sgi_status unpack_part(struct unpacking *p, const char *folder, uint32_t jobs, sgi_error *err)
+{
+    struct sgi__work work = { .jobs = sgi__pack_jobs(jobs),
+                              .count = chunks_of(p),
+                              .bytes = p->m->files[p->part].bytes,
+                              .user = p,
+                              .begin = begin_unpacker,
+                              .each = unpack_chunk,
+                              .end = end_unpacker,
+                              .progress = p->progress ? tell : NULL,
+                              .progress_user = p };
+
+    sgi_status st = open_in(&p->output, folder, p->m->files[p->part].name, err);
+    if (st != SGI_OK)
+        return st;
+    st = sgi__workers_run(&work, err);
+    if (st == SGI_OK)
+        st = check_file(p, err);
+    p->bytes_before += work.bytes;
+    if (st == SGI_OK)
+        return sgi__io_output_commit(&p->output, err);
+    sgi__io_output_discard(&p->output);
+    return st;
+}
+
+static sgi_status unpack_other(const struct sgi__packed_other *other, const char *folder, sgi_error *err)
+{
+    struct sgi__io_output output;
+
+    sgi_status st = open_in(&output, folder, other->name, err);
+    if (st != SGI_OK)
+        return st;
+    st = sgi__io_output_write(&output, other->content, (size_t)other->bytes, 0, err);
+    if (st == SGI_OK)
+        return sgi__io_output_commit(&output, err);
+    sgi__io_output_discard(&output);
+    return st;
+}
+
+sgi_status sgi__unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
+                       sgi_error *err)
+{
+    struct unpacking p = { .progress = progress, .user = user };
+
+    sgi_status st = sgi__pack_open(path, true, &p.m, err);
+    if (st != SGI_OK)
+        return st;
+    for (uint32_t n = 0; n < p.m->files_count; n++)
+        p.bytes += p.m->files[n].bytes;
+    p.chunks = sgi__alloc_zero((size_t)p.m->packed->chunks_count + 1, sizeof(void *));
+    if (!p.chunks)
+        st = no_memory(err);
+    for (; p.part < p.m->files_count && st == SGI_OK; p.part++)
+        st = unpack_part(&p, folder, jobs, err);
+    for (uint32_t n = 0; n < p.m->packed->others_count && st == SGI_OK; n++)
+        st = unpack_other(&p.m->packed->others[n], folder, err);
+    sgi__free(p.chunks);
+    sgi__manifest_free(p.m);
+    return st;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every stored chunk read, checked, decoded, and compared with the digest of what it should become. */
+#include <inttypes.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "load/chunk_reader.h"
+#include "pack/pack.h"
+#include "pack/workers.h"
+
+struct verifier {
+    struct sgi__chunk_reader *reader;
+    uint8_t                  *raw;
+};
+
+static void end_verifier(void *user, void *mine)
+{
+    struct verifier *v = mine;
+
+    (void)user;
+    sgi__chunk_reader_close(v->reader);
+    sgi__free(v->raw);
+    sgi__free(v);
+}
+
+static sgi_status begin_verifier(void *user, void **mine_out, sgi_error *err)
+{
+    const struct sgi__manifest *m = user;
+    struct verifier            *v = sgi__alloc_zero(1, sizeof *v);
+
+    if (!v)
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to verify a packed model");
+    *mine_out = v;
+    v->raw = sgi__alloc(SGI__PACK_CHUNK_BYTES_MAX);
+    return v->raw ? sgi__chunk_reader_open(m, &v->reader, err)
+                  : sgi__error(err, SGI_E_NO_MEMORY, "out of memory to verify a packed model");
+}
+
+static sgi_status verify_chunk(void *user, void *mine, struct sgi__workers *w, uint64_t number, sgi_error *err)
+{
+    const struct sgi__manifest     *m = user;
+    struct verifier                *v = mine;
+    const struct sgi__stored_chunk *c = &m->packed->chunks[number];
+
+    sgi_status st = sgi__chunk_read(v->reader, c, v->raw, err);
+    if (st == SGI_OK)
+        st = sgi__chunk_compare(m, c, v->raw, err);
+    sgi__workers_done(w, c->bytes);
+    return st;
+}
+
+sgi_status sgi__pack_verify(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err)
+{
+    struct sgi__manifest *m;
+    struct sgi__work      work = { .jobs = sgi__pack_jobs(jobs),
+                                   .begin = begin_verifier,
+                                   .each = verify_chunk,
+                                   .end = end_verifier,
+                                   .progress = progress,
+                                   .progress_user = user };
+
+    sgi_status st = sgi__pack_open(path, false, &m, err);
+    if (st != SGI_OK)
+        return st;
+    work.user = m;
+    work.count = m->packed->chunks_count;
+    for (uint32_t n = 0; n < m->files_count; n++)
+        work.bytes += m->files[n].bytes;
+    st = sgi__workers_run(&work, err);
+    sgi__manifest_free(m);
+    return st;
+}

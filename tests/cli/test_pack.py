@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sgi pack`, `verify`, `unpack`, and what the other commands make of a packed file."""
+
+import filecmp
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import models
+from command import SGI, Case, digests, main, sgi
+
+
+def shapes(seed):
+    """Tensors of any dtype and shape, some of them empty or without a dimension, few large."""
+    rng = random.Random(seed)
+    tensors = []
+    for n in range(rng.randrange(1, 30)):
+        rank = rng.randrange(0, 5)
+        shape = [rng.choice((0, 1, 2, 3, 7, 64, 129)) for _ in range(rank)]
+        if n % 9 == 0:
+            shape = [rng.choice((511, 1024, 3000)), 257]
+        if models.elements(shape) > 4 << 20:
+            shape = shape[:2]
+        tensors.append((f"t.{n}", rng.choice(list(models.DTYPE_BYTES)), shape))
+    return tensors
+
+
+class Pack(Case):
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def pack(self, source, name, *argv):
+        done = self.good("pack", source, "-o", self.path(name), "--json", *argv)
+        report = json.loads(done.out)
+        self.assertEqual(report["path"], self.path(name))
+        self.assertEqual(report["packed_bytes"], os.path.getsize(self.path(name)))
+        return report
+
+    def check(self, model, name, *argv):
+        """There and back, and what is said and loaded on the way."""
+        report = self.pack(model.path, name, *argv)
+        self.assertEqual(report["source_bytes"], sum(os.path.getsize(f) for f in model.files))
+        self.assertEqual(self.good("verify", self.path(name)).out, f"{self.path(name)}: good\n")
+        back = self.path(name + ".back")
+        os.mkdir(back)
+        self.good("unpack", self.path(name), "-o", back)
+        root = model.path if os.path.isdir(model.path) else os.path.dirname(model.files[0])
+        expected = [os.path.basename(f) for f in model.files]
+        expected += [f for f in os.listdir(root) if f.endswith(".index.json") and os.path.isdir(model.path)]
+        self.assertEqual(sorted(os.listdir(back)), sorted(expected))
+        for file in expected:
+            self.assertTrue(filecmp.cmp(os.path.join(root, file), os.path.join(back, file), shallow=False), file)
+        found = json.loads(self.good("inspect", self.path(name), "--json").out)
+        self.assertEqual(found["format"], model.kind)
+        self.assertEqual(found["metadata"], model.metadata)
+        plain = [(t["name"], t["dtype"], t["shape"], t["file"], t["bytes"]) for t in model.tensors]
+        self.assertEqual(sorted((t["name"], t["dtype"], t["shape"], t["file"], t["bytes"]) for t in found["tensors"]),
+                         sorted(plain))
+        loaded = self.good("load", self.path(name), "--digest", "--json").lines()[0]
+        self.assertEqual({t["name"]: t["xxh3"] for t in loaded["tensors"]}, digests(model))
+
+    def test_any_tensors(self):
+        for seed in range(8):
+            model = models.single(self.folder, f"any{seed}.safetensors", tensors=shapes(seed),
+                                  metadata={"a": "b"} if seed % 2 else None)
+            self.check(model, f"any{seed}.sgi", "--codec", ("auto", "raw", "zstd", "planes")[seed % 4], "--jobs",
+                       str(1 + seed % 3))
+
+    def test_no_tensors(self):
+        self.check(models.single(self.folder, "none.safetensors", tensors=[]), "none.sgi")
+
+    def test_data_at_an_odd_address(self):
+        self.check(models.single(self.folder, "unpadded.safetensors", pad_to=1, metadata={"x": "yz"}), "unpadded.sgi")
+
+    def test_shards_and_their_index(self):
+        self.check(models.sharded(self.folder), "sharded.sgi")
+
+    def test_several_files(self):
+        one = models.single(self.folder, "one.safetensors", tensors=[("a", "BF16", [300, 300])])
+        two = models.single(self.folder, "two.safetensors", tensors=[("b", "F32", [77, 300])])
+        self.good("pack", one.path, two.path, "-o", self.path("both.sgi"))
+        found = json.loads(self.good("inspect", self.path("both.sgi"), "--json").out)
+        self.assertEqual([f["name"] for f in found["files"]], ["one.safetensors", "two.safetensors"])
+        self.failed(["pack", one.path, self.path("nowhere"), "-o", self.path("x.sgi")], "nowhere")
+
+    def test_gguf(self):
+        self.check(models.gguf(self.folder), "gguf.sgi")
+        self.check(models.gguf_split(self.folder), "split.sgi")
+
+    def test_what_is_said(self):
+        model = models.single(self.folder, "said.safetensors", tensors=[("w", "BF16", [1000, 999])])
+        out = self.good("pack", model.path, "-o", self.path("said.sgi")).out
+        self.assertRegex(out, r"said\.sgi: [0-9.]+ MiB of 1\.9 MiB \([01]\.[0-9]{3}\)\nchunks: ")
+
+    def test_an_order(self):
+        model = models.single(self.folder, "order.safetensors", tensors=[(f"t{n}", "U8", [300000]) for n in range(9)])
+        order = models.write(self.path("order.txt"), b"t7\nt2\n")
+        self.check(model, "order.sgi", "--order", order)
+        self.failed(["pack", model.path, "-o", self.path("x.sgi"), "--order",
+                     models.write(self.path("wrong.txt"), b"t7\nnobody\n")], "no tensor 'nobody'")
+        self.assertFalse(os.path.exists(self.path("x.sgi")))
+
+    def test_a_base(self):
+        tensors = [(f"t{n}", "BF16", [500, 600]) for n in range(20)]
+        base = models.single(self.folder, "base.safetensors", tensors=tensors)
+        self.pack(base.path, "base.sgi")
+        with open(base.path, "rb") as f:
+            content = bytearray(f.read())
+        for n in (3, 11):
+            at = base.tensors[n]["offset"]
+            content[at:at + 600000] = models.content(f"other{n}", 600000)
+        tuned = models.single(self.folder, "tuned.safetensors", tensors=tensors)
+        models.write(tuned.path, bytes(content))
+        report = self.pack(tuned.path, "tuned.sgi", "--base", self.path("base.sgi"))
+        self.assertLess(report["packed_bytes"], 0.12 * report["source_bytes"])
+        self.check(tuned, "tuned.sgi", "--base", self.path("base.sgi"))
+        os.rename(self.path("base.sgi"), self.path("elsewhere.sgi"))
+        for command in (["load"], ["verify"], ["inspect"]):
+            self.failed([*command, self.path("tuned.sgi")], "base.sgi: .*tuned.sgi asks for it")
+        other = os.path.join(self.folder, "other")
+        os.mkdir(other)
+        os.rename(self.path("elsewhere.sgi"), os.path.join(other, "base.sgi"))
+        self.good("load", self.path("tuned.sgi"), "--folder", other)
+
+    def test_a_damaged_chunk_is_never_loaded(self):
+        model = models.single(self.folder, "bad.safetensors", tensors=[("first", "U8", [5000000]), ("w", "U8", [9])])
+        self.pack(model.path, "bad.sgi")
+        with open(self.path("bad.sgi"), "r+b") as f:
+            f.seek(3 << 20)
+            byte = f.read(1)
+            f.seek(3 << 20)
+            f.write(bytes([byte[0] ^ 4]))
+        for command in (["load"], ["verify"]):
+            self.failed([*command, self.path("bad.sgi")],
+                        "bad.sgi: chunk [0-9]+ at offset [0-9]+ is damaged: it does not match its check; it holds "
+                        "tensor 'first'")
+
+    def test_killed(self):
+        """At any moment: what was there before is there after, or what was to come; and nothing beside it."""
+        model = models.single(self.folder, "killed.safetensors", tensors=[("w", "BF16", [4000, 2500])])
+        folder = os.path.join(self.folder, "kill")
+        os.mkdir(folder)
+        path = os.path.join(folder, "killed.sgi")
+        begin = time.monotonic()
+        self.good("pack", model.path, "-o", path, "--codec", "raw")
+        takes = time.monotonic() - begin
+        rng = random.Random(7)
+        for _ in range(25):
+            with subprocess.Popen([SGI, "pack", model.path, "-o", path], stdout=subprocess.DEVNULL) as process:
+                time.sleep(rng.random() * takes * 1.5)
+                process.send_signal(signal.SIGKILL)
+            self.good("verify", path)
+            self.assertLessEqual(len(os.listdir(folder)), 2, os.listdir(folder))
+        self.good("pack", model.path, "-o", path)
+        self.assertEqual(os.listdir(folder), ["killed.sgi"])
+
+    def test_wrong_usage(self):
+        model = models.single(self.folder, "usage.safetensors")
+        for argv, cause in (([], "which model"), ([model.path], "-o FILE is missing"),
+                            ([model.path, "-o"], "-o needs a value"),
+                            ([model.path, "-o", "x", "--codec", "lz4"], "--codec is one of"),
+                            ([model.path, "-o", "x", "--level", "0"], "--level takes"),
+                            ([model.path, "-o", "x", "--jobs", "many"], "--jobs takes"),
+                            ([model.path, "-o", ""], "-o FILE is missing")):
+            done = sgi("pack", *argv)
+            self.assertEqual(done.code, 2, done)
+            self.assertIn(cause, done.err)
+        self.assertEqual(sgi("unpack", model.path).code, 2)
+        self.assertEqual(sgi("verify").code, 2)
+        self.failed(["verify", model.path], "not a packed one")
+        self.failed(["unpack", model.path, "-o", self.folder], "not a packed one")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Packing, unpacking and making checks while the system fails, at the first passing, the second, and so on until it is
+ * not met any more: it says so, leaves what was there before as it was, and nothing else; and afterwards it works.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fault.h"
+#include "faults/ledger.h"
+#include "pack/pack_host.h"
+#include "support/calls.h"
+
+enum { NTH_MAX = 400 };
+
+static const struct {
+    const char    *name;
+    enum test_call call;     /* CALL_COUNT: a point of base/fault.h, */
+    int            os_errno; /* this one */
+} faults[] = {
+    { "open", CALL_OPEN, EMFILE },
+    { "openat", CALL_OPENAT, EMFILE },
+    { "openat, no O_TMPFILE", CALL_OPENAT, EOPNOTSUPP },
+    { "fstat", CALL_FSTAT, EIO },
+    { "fstatat", CALL_FSTATAT, EIO },
+    { "pread", CALL_PREAD, EIO },
+    { "pwrite", CALL_PWRITE, ENOSPC },
+    { "fsync", CALL_FSYNC, EIO },
+    { "linkat", CALL_LINKAT, EPERM },
+    { "renameat", CALL_RENAMEAT, EACCES },
+    { "flock", CALL_FLOCK, ENOLCK },
+    { "stat", CALL_STAT, EIO },
+    { "encoder", CALL_ZSTD_ENCODER, 1 },
+    { "decoder", CALL_ZSTD_DECODER, 1 },
+    { "allocation", CALL_COUNT, SGI__FAULT_ALLOC },
+    { "thread", CALL_COUNT, SGI__FAULT_THREAD },
+};
+enum { FAULTS = sizeof faults / sizeof *faults };
+
+static const struct test_tensor some[] = { { "a", MIB(3) + 5 }, { "b", 77 } };
+static struct test_file         file;
+static char                     packed[512], sums[512];
+
+static sgi_status pack(void)
+{
+    return pack_one(file.path, packed, NULL, NULL);
+}
+
+static sgi_status unpack(void)
+{
+    return sgi_unpack(packed, out.path, 2, NULL, NULL, &err);
+}
+
+static sgi_status verify(void)
+{
+    return sgi_verify(packed, 2, NULL, NULL, &err);
+}
+
+static sgi_status digest(void)
+{
+    return sgi_digest(file.path, 2, NULL, NULL, &err);
+}
+
+static const struct {
+    const char *name;
+    sgi_status (*run)(void);
+} deeds[] = { { "pack", pack }, { "unpack", unpack }, { "verify", verify }, { "digest", digest } };
+
+static void arm(size_t fault, uint64_t nth)
+{
+    if (faults[fault].call == CALL_COUNT)
+        sgi__fault_plan((enum sgi__fault_point)faults[fault].os_errno, nth, 1, EAGAIN);
+    else
+        test_call_fail(faults[fault].call, nth, 1, faults[fault].os_errno);
+}
+
+static bool disarm(size_t fault, uint64_t nth)
+{
+    bool met = faults[fault].call == CALL_COUNT
+                   ? sgi__fault_passed((enum sgi__fault_point)faults[fault].os_errno) >= nth
+                   : test_call_passed(faults[fault].call) >= nth;
+    sgi__fault_clear();
+    test_calls_clear();
+    return met;
+}
+
+/* What was there is there, whichever of the two it is; and nothing but that. */
+static void nothing_is_left(size_t files_here, size_t files_out, const char *what)
+{
+    if (sgi_verify(packed, 0, NULL, NULL, &err) != SGI_OK)
+        fail_msg("%s: %s", what, err.message);
+    if (count_files(&folder) != files_here || count_files(&out) != files_out)
+        fail_msg("%s leaves a file behind", what);
+    has_bytes(in(&out, "m.safetensors"), file.data, file.bytes);
+}
+
+static void deed_with(size_t deed, size_t fault)
+{
+    size_t files_here = count_files(&folder), files_out = count_files(&out);
+    bool   met = true;
+
+    for (uint64_t nth = 1; met; nth++) {
+        char          what[96];
+        struct ledger before = ledger_take();
+        assert_true(nth < NTH_MAX);
+        arm(fault, nth);
+        err.message[0] = '\0';
+        sgi_status st = deeds[deed].run();
+        met = disarm(fault, nth);
+        snprintf(what, sizeof what, "%s, with number %llu of %s failing", deeds[deed].name, (unsigned long long)nth,
+                 faults[fault].name);
+        if (st != SGI_OK && (!met || !err.message[0] || err.code != st))
+            fail_msg("%s: %s '%s'", what, sgi_status_name(st), err.message);
+        ledger_compare(&before, what);
+        nothing_is_left(files_here, files_out, what);
+    }
+    is_ok(deeds[deed].run());
+}
+
+static void whatever_fails_is_told_and_leaves_nothing(void **state)
+{
+    (void)state;
+    test_file_make(&file, &folder, "m.safetensors", 0, some, 2);
+    snprintf(packed, sizeof packed, "%s", in(&folder, "m.sgi"));
+    snprintf(sums, sizeof sums, "%s.sgisum", file.path);
+    is_ok(pack());
+    is_ok(unpack());
+    is_ok(digest());
+    for (size_t deed = 0; deed < sizeof deeds / sizeof *deeds; deed++)
+        for (size_t fault = 0; fault < FAULTS; fault++)
+            deed_with(deed, fault);
+    assert_int_equal(unlink(sums), 0);
+    test_file_free(&file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whatever_fails_is_told_and_leaves_nothing),
+    };
+    return cmocka_run_group_tests_name("faults_pack", tests, pack_set_up, pack_tear_down);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What tests of packs and checks share. */
+#ifndef TESTS_PACK_PACK_HOST_H
+#define TESTS_PACK_PACK_HOST_H
+
+#include <sgi/pack.h>
+
+#include "support/host.h"
+
+extern struct test_folder folder, out; /* out: for what is unpacked */
+extern sgi_error          err;
+
+int pack_set_up(void **state);
+int pack_tear_down(void **state);
+
+const char *in(const struct test_folder *where, const char *name); /* good for the next three too */
+
+sgi_status pack_one(const char *source, const char *path, const sgi_pack_options *options, sgi_pack_report *report);
+
+void is_ok(sgi_status st); /* `err` says why not */
+void is_error(sgi_status st, sgi_status expected, const char *names);
+
+uint64_t random64(void); /* the same in every run */
+
+void   has_bytes(const char *path, const uint8_t *bytes, size_t count);
+size_t count_files(const struct test_folder *where);
+
+/* One bit of the byte at `at` of an open file; what it was. */
+uint8_t flip(int fd, uint64_t at);
+void    put_back(int fd, uint64_t at, uint8_t was);
+
+#endif

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packed models: the same bytes again, whichever way they are read, and a word for every byte that is not. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <sgi/pack.h>
+
+#include "pack_host.h"
+
+enum { FLIPS = 3000, FLIPS_LOADED = 10 };
+
+static const char *pack(const struct test_file *file, const char *name, const sgi_pack_options *options,
+                        sgi_pack_report *report)
+{
+    const char *path = in(&folder, name);
+    report->struct_size = sizeof *report;
+    is_ok(pack_one(file->path, path, options, report));
+    return path;
+}
+
+/* Bytes as weights have them: what is packed of them gets less. */
+static void make_floats(struct test_file *file)
+{
+    for (size_t n = file->data_offset; n + 1 < file->bytes; n += 2)
+        file->data[n + 1] = (uint8_t)(0x3b + random64() % 3);
+    test_file_write(file);
+}
+
+/* ---- the same bytes ---- */
+
+static const struct test_tensor some[] = {
+    { "small", 100 },        { "none", 0 },       { "large", MIB(5) + 4096 * 3 + 10 },
+    { "odd", KIB(300) + 1 }, { "page", KIB(64) }, { "last", 3 }
+};
+enum { SOME = sizeof some / sizeof *some };
+
+static void loads_the_same(const char *path, const struct test_file *file)
+{
+    sgi_runtime_config config = host_config();
+    sgi_runtime       *rt = host_open(&config);
+    sgi_model          model = host_add(rt, "m", path, NULL);
+    sgi_lease          lease = host_acquire(rt, model);
+
+    for (uint32_t n = 0; n < SOME; n++) {
+        sgi_tensor tensor = { .struct_size = sizeof tensor };
+        uint64_t   plain = 0, at = file->data_offset;
+        assert_int_equal(sgi_model_tensor_find(rt, model, some[n].name, &tensor), SGI_OK);
+        for (; strcmp(some[plain].name, some[n].name) != 0; plain++)
+            at += some[plain].bytes;
+        sgi_view view = host_tensor(rt, lease, tensor.index);
+        assert_int_equal(view.bytes, some[n].bytes);
+        if (view.bytes > 0)
+            assert_memory_equal(view.data, file->data + at, view.bytes);
+        if (view.bytes > 0)
+            assert_int_equal((uintptr_t)view.data % 256, 0);
+    }
+    host_release(rt, lease);
+    host_close(rt);
+}
+
+static void a_model_comes_back_and_loads(void **state)
+{
+    static const uint32_t codecs[] = { SGI_PACK_AUTO, SGI_PACK_RAW, SGI_PACK_ZSTD, SGI_PACK_PLANES };
+    struct test_file      file;
+    sgi_pack_options      options;
+    sgi_pack_report       report = { 0 };
+
+    (void)state;
+    test_file_make(&file, &folder, "model.safetensors", 0, some, SOME);
+    make_floats(&file);
+    for (size_t n = 0; n < sizeof codecs / sizeof *codecs; n++) {
+        sgi_pack_options_init(&options, sizeof options);
+        options.codec = codecs[n];
+        options.jobs = (uint32_t)n + 1;
+        const char *path = pack(&file, "model.sgi", &options, &report);
+        assert_int_equal(report.source_bytes, file.bytes);
+        assert_true(codecs[n] == SGI_PACK_RAW || report.packed_bytes < file.bytes);
+        assert_int_equal(report.chunks, report.chunks_raw + report.chunks_zstd + report.chunks_planes);
+        is_ok(sgi_verify(path, 2, NULL, NULL, &err));
+        is_ok(sgi_unpack(path, out.path, 2, NULL, NULL, &err));
+        has_bytes(in(&out, "model.safetensors"), file.data, file.bytes);
+        loads_the_same(path, &file);
+    }
+    test_file_free(&file);
+}
+
+static void wished_tensors_come_first(void **state)
+{
+    static const char *const order[] = { "page", "small" }, *const wrong[] = { "page", "nobody" };
+    struct test_file file;
+    sgi_pack_options options;
+    sgi_pack_report  report = { 0 };
+
+    (void)state;
+    test_file_make(&file, &folder, "model.safetensors", 0, some, SOME);
+    sgi_pack_options_init(&options, sizeof options);
+    options.order = order;
+    options.order_count = 2;
+    const char *path = pack(&file, "ordered.sgi", &options, &report);
+    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
+    has_bytes(in(&out, "model.safetensors"), file.data, file.bytes);
+    loads_the_same(path, &file);
+    options.order = wrong;
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_NOT_FOUND, "nobody");
+    is_ok(sgi_verify(path, 0, NULL, NULL, &err)); /* the one from before */
+    test_file_free(&file);
+}
+
+static void equal_parts_are_stored_once(void **state)
+{
+    static const struct test_tensor twins[] = { { "a", MIB(3) }, { "b", MIB(3) } };
+    struct test_file                file;
+    sgi_pack_report                 report = { 0 };
+
+    (void)state;
+    test_file_make(&file, &folder, "twins.safetensors", 0, twins, 2);
+    memcpy(file.data + file.data_offset + MIB(3), file.data + file.data_offset, MIB(3));
+    test_file_write(&file);
+    const char *path = pack(&file, "twins.sgi", NULL, &report);
+    assert_int_equal(report.twice_bytes, MIB(3));
+    assert_true(report.packed_bytes < MIB(3) + KIB(64));
+    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
+    has_bytes(in(&out, "twins.safetensors"), file.data, file.bytes);
+    test_file_free(&file);
+}
+
+/* ---- a base ---- */
+
+static void what_a_base_has_is_not_stored_again(void **state)
+{
+    static const struct test_tensor parts[] = { { "a", MIB(1) }, { "b", MIB(1) }, { "c", MIB(1) }, { "d", KIB(300) } };
+    struct test_file                base, tuned;
+    sgi_pack_options                options;
+    sgi_pack_report                 report = { 0 };
+    char                            base_path[512], path[512];
+
+    (void)state;
+    test_file_make(&base, &folder, "base.safetensors", 0, parts, 4);
+    test_file_make(&tuned, &folder, "tuned.safetensors", 0, parts, 4);
+    memcpy(tuned.data, base.data, base.bytes);
+    for (size_t n = 0; n < KIB(300); n += 100)
+        tuned.data[tuned.bytes - 1 - n] ^= 1; /* of "d" */
+    test_file_write(&tuned);
+    snprintf(base_path, sizeof base_path, "%s", pack(&base, "base.sgi", NULL, &report));
+    sgi_pack_options_init(&options, sizeof options);
+    options.base = base_path;
+    snprintf(path, sizeof path, "%s", pack(&tuned, "tuned.sgi", &options, &report));
+    assert_true(report.base_bytes >= MIB(3) && report.packed_bytes < KIB(400));
+    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
+    has_bytes(in(&out, "tuned.safetensors"), tuned.data, tuned.bytes);
+
+    /* Damaged: named as what it is. */
+    int     fd = open(base_path, O_RDWR | O_CLOEXEC);
+    uint8_t was = flip(fd, 3 * 4096);
+    is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_CHECK, "base.sgi");
+    put_back(fd, 3 * 4096, was);
+    close(fd);
+    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+
+    /* Another, and none. */
+    sgi_pack_options_init(&options, sizeof options);
+    options.codec = SGI_PACK_RAW;
+    options.level = 2;
+    test_file_free(&base);
+    test_file_make(&base, &folder, "base.safetensors", 0, parts, 4);
+    is_ok(pack_one(base.path, base_path, &options, NULL));
+    is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_CHANGED, "base.sgi");
+    assert_int_equal(unlink(base_path), 0);
+    is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_IO, "base.sgi");
+    assert_non_null(strstr(err.message, "tuned.sgi asks for it"));
+    test_file_free(&base);
+    test_file_free(&tuned);
+}
+
+/* ---- bytes that are not what they were ---- */
+
+/* Refused, or right. */
+static void loads_right_or_not_at_all(const char *path, const struct test_file *file)
+{
+    sgi_runtime_config config = host_config();
+    sgi_runtime       *rt = host_open(&config);
+    sgi_model_config   mc = host_model("m", path, NULL);
+    sgi_model          model;
+    sgi_lease          lease;
+
+    if (sgi_model_register(rt, &mc, &model, &err) == SGI_OK &&
+        sgi_model_acquire_wait(rt, model, NULL, &lease, &err) == SGI_OK) {
+        sgi_tensor tensor = { .struct_size = sizeof tensor };
+        assert_int_equal(sgi_model_tensor_find(rt, model, "large", &tensor), SGI_OK);
+        sgi_view view = host_tensor(rt, lease, tensor.index);
+        assert_memory_equal(view.data, file->data + file->data_offset + 100, view.bytes);
+        host_release(rt, lease);
+    } else {
+        assert_non_null(strstr(err.message, "flipped.sgi"));
+    }
+    host_close(rt);
+}
+
+static void every_flipped_byte_is_named(void **state)
+{
+    struct test_file file;
+    sgi_pack_report  report = { 0 };
+    struct stat      st;
+
+    (void)state;
+    test_file_make(&file, &folder, "model.safetensors", 0, some, SOME);
+    make_floats(&file);
+    const char *path = pack(&file, "flipped.sgi", NULL, &report);
+    int         fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    for (int n = 0; n < FLIPS; n++) {
+        uint64_t bytes = (uint64_t)st.st_size, at = random64() % bytes;
+        if (n % 3 == 0) /* the manifest, which is the smallest part */
+            at = bytes - 1 - random64() % 1500;
+        if (n % 3 == 1)
+            at = random64() % 4096;
+        uint8_t    was = flip(fd, at);
+        sgi_status status = sgi_verify(path, 2, NULL, NULL, &err);
+        if (status == SGI_OK)
+            fail_msg("byte %llu can be anything", (unsigned long long)at);
+        assert_true(status == SGI_E_CHECK || status == SGI_E_FORMAT || status == SGI_E_UNSUPPORTED);
+        assert_non_null(strstr(err.message, "flipped.sgi"));
+        if (n % FLIPS_LOADED == 0)
+            loads_right_or_not_at_all(path, &file);
+        put_back(fd, at, was);
+    }
+    close(fd);
+    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    test_file_free(&file);
+}
+
+static void a_file_that_is_cut_is_named(void **state)
+{
+    struct test_file file;
+    sgi_pack_report  report = { 0 };
+    struct stat      st;
+
+    (void)state;
+    test_file_make(&file, &folder, "model.safetensors", 0, some, SOME);
+    for (int n = 0; n < 40; n++) {
+        const char *path = pack(&file, "cut.sgi", NULL, &report);
+        assert_int_equal(stat(path, &st), 0);
+        off_t to = n < 2 ? n * 8 : (off_t)(random64() % (uint64_t)st.st_size);
+        assert_int_equal(truncate(path, to), 0);
+        assert_int_not_equal(sgi_verify(path, 0, NULL, NULL, &err), SGI_OK);
+        assert_non_null(strstr(err.message, "cut.sgi"));
+    }
+    test_file_free(&file);
+}
+
+/* ---- what it leaves ---- */
+
+static int stop_soon(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    (void)done_bytes, (void)total_bytes;
+    return --*(int *)user <= 0;
+}
+
+static void a_canceled_one_leaves_what_was_there(void **state)
+{
+    struct test_file file;
+    sgi_pack_options options;
+    sgi_pack_report  report = { 0 };
+    int              calls = 1;
+
+    (void)state;
+    test_file_make(&file, &folder, "model.safetensors", 0, some, SOME);
+    const char *path = pack(&file, "kept.sgi", NULL, &report);
+    size_t      files = count_files(&folder);
+    sgi_pack_options_init(&options, sizeof options);
+    options.progress = stop_soon;
+    options.user = &calls;
+    options.jobs = 1;
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_CANCELED, "canceled");
+    assert_int_equal(count_files(&folder), files);
+    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    calls = 1;
+    is_error(sgi_unpack(path, out.path, 1, stop_soon, &calls, &err), SGI_E_CANCELED, "canceled");
+    test_file_free(&file);
+}
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+    struct test_file file;
+    sgi_pack_options options;
+    sgi_pack_report  report = { 0 };
+    char             path[512];
+
+    (void)state;
+    test_file_make(&file, &folder, "model.safetensors", 0, some, SOME);
+    snprintf(path, sizeof path, "%s", pack(&file, "good.sgi", NULL, &report));
+    is_error(pack_one(in(&folder, "nowhere"), path, NULL, NULL), SGI_E_IO, "nowhere");
+    is_error(pack_one(file.path, folder.path, NULL, NULL), SGI_E_INVALID, "a folder");
+    is_error(pack_one(file.path, in(&folder, "no/such/folder.sgi"), NULL, NULL), SGI_E_IO, "no/such");
+    is_error(pack_one(file.path, file.path, NULL, NULL), SGI_E_INVALID, "packed itself");
+    has_bytes(file.path, file.data, file.bytes);
+    is_error(pack_one(path, in(&folder, "again.sgi"), NULL, NULL), SGI_E_UNSUPPORTED, "packed already");
+    is_error(sgi_verify(file.path, 0, NULL, NULL, &err), SGI_E_UNSUPPORTED, "not a packed one");
+    is_error(sgi_unpack(path, in(&folder, "nowhere"), 0, NULL, NULL, &err), SGI_E_IO, "nowhere");
+    sgi_pack_options_init(&options, sizeof options);
+    options.base = file.path;
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_UNSUPPORTED, "not a packed one");
+    options.base = path;
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "the base");
+    is_ok(pack_one(file.path, in(&folder, "based.sgi"), &options, NULL));
+    options.base = in(&folder, "based.sgi");
+    is_error(pack_one(file.path, in(&folder, "third.sgi"), &options, NULL), SGI_E_UNSUPPORTED, "has a base itself");
+    options = (sgi_pack_options){ .struct_size = sizeof options, .codec = 9 };
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "codec");
+    options = (sgi_pack_options){ .struct_size = sizeof options, .level = 20 };
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "level");
+    options = (sgi_pack_options){ .struct_size = sizeof options, .jobs = 257 };
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "jobs");
+    options = (sgi_pack_options){ .struct_size = 0 };
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "sgi_pack_options");
+    is_error(pack_one(NULL, path, NULL, NULL), SGI_E_INVALID, "path number 0");
+    is_error(sgi_pack(NULL, 1, path, NULL, NULL, &err), SGI_E_INVALID, "sources");
+    is_error(pack_one(file.path, NULL, NULL, NULL), SGI_E_INVALID, "path");
+    is_error(sgi_verify("", 0, NULL, NULL, &err), SGI_E_INVALID, "path");
+    is_error(sgi_unpack(path, NULL, 0, NULL, NULL, &err), SGI_E_INVALID, "folder");
+    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    test_file_free(&file);
+}
+
+static void several_files_are_one_model(void **state)
+{
+    static const struct test_tensor first[] = { { "a", KIB(700) } }, second[] = { { "b", KIB(900) } };
+    struct test_file                files[2];
+    sgi_runtime_config              config = host_config();
+    char                            packed[512];
+
+    (void)state;
+    test_file_make(&files[0], &folder, "one.safetensors", 0, first, 1);
+    test_file_make(&files[1], &folder, "two.safetensors", 0, second, 1);
+    const char *const paths[] = { files[0].path, files[1].path }, *const twice[] = { files[0].path, files[0].path };
+    snprintf(packed, sizeof packed, "%s", in(&folder, "both.sgi"));
+    is_ok(sgi_pack(paths, 2, packed, NULL, NULL, &err));
+    is_ok(sgi_unpack(packed, out.path, 0, NULL, NULL, &err));
+    has_bytes(in(&out, "one.safetensors"), files[0].data, files[0].bytes);
+    has_bytes(in(&out, "two.safetensors"), files[1].data, files[1].bytes);
+    sgi_runtime *rt = host_open(&config);
+    sgi_model    model = host_add(rt, "m", packed, NULL);
+    sgi_lease    lease = host_acquire(rt, model);
+    host_release(rt, lease);
+    host_close(rt);
+    is_error(sgi_pack(twice, 2, packed, NULL, NULL, &err), SGI_E_FORMAT, "two of the files are named");
+    const char *const kinds[] = { files[0].path, packed };
+    is_error(sgi_pack(kinds, 2, in(&folder, "no.sgi"), NULL, NULL, &err), SGI_E_FORMAT, "no safetensors file");
+    test_file_free(&files[0]);
+    test_file_free(&files[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_model_comes_back_and_loads),        cmocka_unit_test(several_files_are_one_model),
+        cmocka_unit_test(wished_tensors_come_first),           cmocka_unit_test(equal_parts_are_stored_once),
+        cmocka_unit_test(what_a_base_has_is_not_stored_again), cmocka_unit_test(every_flipped_byte_is_named),
+        cmocka_unit_test(a_file_that_is_cut_is_named),         cmocka_unit_test(a_canceled_one_leaves_what_was_there),
+        cmocka_unit_test(what_makes_no_sense_is_refused),
+    };
+    return cmocka_run_group_tests_name("pack", tests, pack_set_up, pack_tear_down);
+}

@@ -304,8 +304,8 @@ static bool may_read(struct pipeline *p, uint64_t bytes)
     if (!sgi__rate_take(load->spec.rate, &load->turn, bytes, false)) {
         if (p->held_ns == 0)
             p->held_ns = sgi__clock_now_ns();
-        if (sgi__reader_in_flight(p->reader) > 0 || p->decoding > 0 ||
-            !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
+        /* What is being decoded can wait as long: that is milliseconds. */
+        if (sgi__reader_in_flight(p->reader) > 0 || !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
             return false;
     }
     if (p->held_ns > 0)

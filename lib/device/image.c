@@ -392,6 +392,11 @@ sgi_status sgi__scratch_new(uint64_t bytes, void **memory_out, sgi_error *err)
     return SGI_OK;
 }
 
+void sgi__scratch_is_large(void *memory, uint64_t bytes)
+{
+    madvise(memory, bytes, MADV_HUGEPAGE); /* refused where huge pages are off: then it is slower, not wrong */
+}
+
 void sgi__scratch_free(void *memory, uint64_t bytes)
 {
     munmap(memory, bytes);

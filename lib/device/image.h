@@ -62,6 +62,7 @@ sgi_status sgi__region_share(struct sgi__region *region, int *fd_out, sgi_error 
 
 /* Anonymous zeroed memory for engines: page-aligned. */
 sgi_status sgi__scratch_new(uint64_t bytes, void **memory_out, sgi_error *err);
+void       sgi__scratch_is_large(void *memory, uint64_t bytes); /* of huge pages, if the system has them */
 void       sgi__scratch_free(void *memory, uint64_t bytes);
 
 #endif

@@ -21,6 +21,7 @@ enum {
 
 /* Of all slots of a load of a packed model, before and after decoding. */
 #define DECODE_BYTES_MAX (UINT64_C(128) << 20)
+#define HUGE_PAGE_BYTES  (UINT64_C(2) << 20)
 
 /* Of an image that is sent on: large enough that a copy's price is nothing, small enough that a cancel is soon. */
 #define IMAGE_BLOCK_BYTES SGI__PIN_BYTES
@@ -357,8 +358,8 @@ static sgi_status submit_some(struct pipeline *p, sgi_error *err)
         if (st == SGI_OK && may_read(p, c->stored ? c->stored->stored_bytes : c->bytes)) {
             if (!c->stored)
                 start_read(p, c, buffer);
-            else if ((st = sgi__stored_start(p, c, buffer, err)) != SGI_OK)
-                return st;
+            else
+                sgi__stored_start(p, c, buffer);
             p->next += c->stored ? c->pieces : 1;
             sgi__touch_submitted(p->touch, p->next);
             continue;
@@ -467,13 +468,37 @@ static void count_slots(struct pipeline *p)
         if (c && c->bytes > largest)
             largest = c->bytes;
     }
-    p->slot_bytes = sgi__align_up(largest, SGI__PLACE_ALIGN);
+    p->slot_bytes = sgi__align_up(largest, largest < HUGE_PAGE_BYTES / 2 ? SGI__PLACE_ALIGN : HUGE_PAGE_BYTES);
     if (largest > 0) {
         slots += 2 * (uint64_t)sgi__decoding_threads_max(p->load->spec.decoding);
         if (slots > DECODE_BYTES_MAX / p->slot_bytes)
             slots = DECODE_BYTES_MAX / p->slot_bytes;
     }
     p->slots_count = (uint32_t)slots;
+}
+
+static uint64_t slot_memory_bytes(const struct pipeline *p)
+{
+    return 2 * p->slots_count * p->slot_bytes + HUGE_PAGE_BYTES;
+}
+
+/* Of large pages: what is read into it, hashed and decoded goes through once, and that costs less there. What a load
+ * does not need of it is never there. */
+static sgi_status make_slot_memory(struct pipeline *p, sgi_error *err)
+{
+    if (p->slot_bytes == 0)
+        return SGI_OK;
+    sgi_status st = sgi__scratch_new(slot_memory_bytes(p), &p->slot_memory, err);
+    if (st != SGI_OK)
+        return sgi__error_step(err, st, SGI_STEP_MEMORY);
+    uint8_t *at = p->slot_memory;
+    sgi__scratch_is_large(at, slot_memory_bytes(p));
+    at += sgi__align_up((uintptr_t)at, HUGE_PAGE_BYTES) - (uintptr_t)at;
+    for (uint32_t n = 0; n < p->slots_count; n++, at += 2 * p->slot_bytes) {
+        p->slots[n].stored = at;
+        p->slots[n].raw = at + p->slot_bytes;
+    }
+    return SGI_OK;
 }
 
 static sgi_status set_up(struct pipeline *p, sgi_error *err)
@@ -491,6 +516,9 @@ static sgi_status set_up(struct pipeline *p, sgi_error *err)
     p->slots = sgi__alloc_zero(p->slots_count, sizeof *p->slots);
     if (!p->parts || !p->slots)
         return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory for its load", spec->name);
+    st = make_slot_memory(p, err);
+    if (st != SGI_OK)
+        return st;
     sgi__depth_init(&p->depth, spec->depth, spec->depth_max);
     for (uint64_t n = 0; n < p->plan->chunks_count; n++) {
         const struct sgi__chunk *c = &p->plan->chunks[n];
@@ -520,12 +548,8 @@ static void take_down(struct pipeline *p)
     for (uint32_t n = 0; p->parts && n < sgi__manifest_disk_count(spec->manifest); n++)
         if (p->parts[n].open)
             sgi__pipeline_close(p, &p->parts[n]);
-    for (uint32_t n = 0; p->slots && n < p->slots_count; n++) {
-        if (p->slots[n].stored)
-            sgi__scratch_free(p->slots[n].stored, p->slot_bytes);
-        if (p->slots[n].raw)
-            sgi__scratch_free(p->slots[n].raw, p->slot_bytes);
-    }
+    if (p->slot_memory)
+        sgi__scratch_free(p->slot_memory, slot_memory_bytes(p));
     if (p->bounce)
         sgi__scratch_free(p->bounce, spec->depth_max * SGI__PLACE_ALIGN);
     sgi__arrivals_fini(p);

@@ -18,7 +18,7 @@ struct slot {
     /* Of a packed model: */
     struct sgi__decode_job job;
     struct pipeline       *pipeline;
-    void                  *stored, *raw; /* memory for a chunk before it is decoded, and after; NULL: not needed yet */
+    uint8_t               *stored, *raw; /* memory for a chunk before it is decoded, and after */
     bool                   again;        /* it has been read before */
 };
 
@@ -54,11 +54,12 @@ struct pipeline {
     struct sgi__depth   depth;
     void               *bounce; /* a page for each slot, if the plan needs any */
     uint32_t            slots_count;
-    uint32_t            decoding;   /* slots whose chunks are being decoded */
-    uint64_t            slot_bytes; /* of a slot's `stored` and `raw` */
-    uint64_t            next;       /* chunk */
-    uint64_t            held_ns;    /* since when the limit holds it back; 0: it does not */
-    struct sgi__report  report;     /* published at the end */
+    uint32_t            decoding;    /* slots whose chunks are being decoded */
+    uint64_t            slot_bytes;  /* of a slot's `stored` and `raw`, */
+    void               *slot_memory; /* in here; NULL: nothing is stored in chunks */
+    uint64_t            next;        /* chunk */
+    uint64_t            held_ns;     /* since when the limit holds it back; 0: it does not */
+    struct sgi__report  report;      /* published at the end */
 
     pthread_mutex_t mutex;
     pthread_cond_t  some_decoded;
@@ -85,8 +86,7 @@ void sgi__slot_reads(struct pipeline *p, const struct sgi__chunk *c, int more);
 
 /* stored.c */
 /* Starts to read a chunk that is stored; there is a free slot. `buffer` goes with it. */
-sgi_status sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer,
-                             sgi_error *err);
+void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer);
 /* It has been read. */
 void sgi__stored_decode(struct pipeline *p, struct slot *s);
 /* One that has been decoded; NULL: none. Waits for one, while there is any, if asked to. */

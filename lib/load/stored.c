@@ -20,14 +20,6 @@ static bool stays(const struct pipeline *p, const struct sgi__chunk *c)
            !p->load->spec.layout->parts[c->part].realigned;
 }
 
-/* Memory of a slot's own. */
-static sgi_status own_memory(const struct pipeline *p, void **memory, sgi_error *err)
-{
-    if (*memory)
-        return SGI_OK;
-    return sgi__error_step(err, sgi__scratch_new(p->slot_bytes, memory, err), SGI_STEP_MEMORY);
-}
-
 static void submit_stored(struct pipeline *p, struct slot *s)
 {
     const struct sgi__stored_chunk *c = s->chunk->stored;
@@ -47,7 +39,7 @@ static void submit_stored(struct pipeline *p, struct slot *s)
     sgi__reader_submit(p->reader, &s->read);
 }
 
-sgi_status sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer, sgi_error *err)
+void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer)
 {
     struct slot *s = p->free_slots;
 
@@ -55,14 +47,7 @@ sgi_status sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, str
     s->chunk = c;
     s->buffer = buffer;
     s->again = false;
-    sgi_status st = stays(p, c) ? SGI_OK : own_memory(p, &s->stored, err);
-    if (st == SGI_OK && (c->pieces > 1 || c->skip > 0))
-        st = own_memory(p, &s->raw, err);
-    if (st == SGI_OK)
-        submit_stored(p, s);
-    else
-        sgi__slot_free(p, s);
-    return st;
+    submit_stored(p, s);
 }
 
 /* ---- decoded ---- */
@@ -173,7 +158,7 @@ static sgi_status refuse_stored(struct pipeline *p, const struct slot *s, sgi_er
 static sgi_status arrive_in_pieces(struct pipeline *p, struct slot *s, sgi_error *err)
 {
     const struct sgi__chunk *c = s->chunk;
-    const uint8_t           *from = (const uint8_t *)s->raw + c->skip;
+    const uint8_t           *from = s->raw + c->skip;
     sgi_status               st = SGI_OK;
 
     for (uint32_t n = 0; n < c->pieces && st == SGI_OK; n++) {
@@ -199,7 +184,7 @@ static sgi_status arrive(struct pipeline *p, struct slot *s, sgi_error *err)
     uint8_t                 *bytes = sgi__slot_home(p, s);
 
     if (c->skip > 0)
-        memcpy(bytes, (const uint8_t *)s->raw + c->skip, c->bytes);
+        memcpy(bytes, s->raw + c->skip, c->bytes);
     s->buffer = NULL;
     sgi_status st = sgi__arrived(p, c, bytes, buffer, err);
     sgi__pipeline_count(p, c);

@@ -3,9 +3,12 @@
  * */
 #include "cuda_host.h"
 
+#include <sgi/pack.h>
+
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct test_tensor tensors[] = {
     { "a", KIB(300) }, { "none", 0 }, { "b", MIB(1) + 5 }, { "c", 77 }, { "d", 1000 }, { "e", 4 }, { "f", MIB(3) },
@@ -486,6 +489,50 @@ static void a_large_model_passes_through_buffers(void **state)
     test_file_free(&large);
 }
 
+/* Decoded to the copy that stays, to a buffer, and by way of several; checks beside a plain file likewise. */
+static void stored_chunks_pass_however_they_must(void **state)
+{
+    static const uint32_t blocks[] = { 0, KIB(64) };
+    struct test_file      plain;
+    char                  path[340];
+
+    (void)state;
+    test_file_make_one(&plain, &cuda_folder, "stored.safetensors", MIB(5) + 123);
+    for (size_t n = plain.data_offset; n < plain.bytes; n += 2)
+        plain.data[n] = 0x3c; /* so that it is not stored as it is */
+    test_file_write(&plain);
+    for (int way = 0; way < 8; way++) {
+        struct fixture     f;
+        sgi_runtime_config config = cuda_config("cuda:0", 0);
+        const char        *source = plain.path;
+        bool               packed = way & 1;
+
+        config.read_block_bytes = blocks[way >> 1 & 1];
+        config.dram_bytes_max = way & 4 ? MIB(64) : 0;
+        if (packed)
+            snprintf(path, sizeof path, "%s/stored.sgi", cuda_folder.path);
+        else
+            snprintf(path, sizeof path, "%s", plain.path);
+        assert_int_equal(packed ? sgi_pack(&source, 1, path, NULL, NULL, NULL) : sgi_digest(path, 1, NULL, NULL, NULL),
+                         SGI_OK);
+        cuda_open(&f, &config);
+        sgi_model model = host_add(f.rt, "m", path, NULL);
+        for (int round = 0; round < 2; round++) { /* the second from DRAM, if there is any */
+            sgi_lease lease = host_acquire(f.rt, model);
+            uint64_t  digest = 0;
+            assert_int_equal(sgi_lease_tensor_digest(f.rt, lease, 0, &digest, &f.err), SGI_OK);
+            assert_int_equal(digest, test_xxh3(plain.data + plain.data_offset, plain.bytes - plain.data_offset));
+            assert_true(!packed || round > 0 || host_timing(f.rt, lease).read_bytes < MIB(4));
+            host_release(f.rt, lease);
+            cuda_wait_zero(&f, 0);
+        }
+        cuda_close(&f);
+        snprintf(path, sizeof path, "%s/stored.safetensors.sgisum", cuda_folder.path);
+        assert_true(packed || unlink(path) == 0);
+    }
+    test_file_free(&plain);
+}
+
 /* ---- contexts ---- */
 
 static void a_context_of_others_is_shared_and_stays(void **state)
@@ -547,6 +594,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup(nobody_goes_while_he_is_copied_from, cuda_clear),
         cmocka_unit_test_setup(a_start_that_waits_for_a_residence_can_be_given_up, cuda_clear),
         cmocka_unit_test_setup(a_large_model_passes_through_buffers, cuda_clear),
+        cmocka_unit_test_setup(stored_chunks_pass_however_they_must, cuda_clear),
         cmocka_unit_test_setup(a_context_of_others_is_shared_and_stays, cuda_clear),
         cmocka_unit_test_setup(a_context_that_does_not_open_is_told, cuda_clear),
         cmocka_unit_test_prestate(models_come_and_go_beside_each_other, one),

@@ -143,7 +143,9 @@ enum {
  * Describe a model file (or a folder, an index of shards, the first of several files) without registering it.
  *
  * The JSON has `format`, `files`, `tensors` ([{name, dtype, shape, file, offset, bytes}], offset within its
- * file) and `metadata`, with names and shape order as the format's own Python reader gives them.
+ * file) and `metadata`, with names and shape order as the format's own Python reader gives them. A packed model has
+ * `packed` too ({bytes, chunks, planes, zstd, raw, base, base_bytes}), files with checks beside them `checks` ({chunks,
+ * checked}).
  *
  * @return SGI_OK · SGI_E_IO · SGI_E_FORMAT · SGI_E_DENIED (access was refused) · SGI_E_CANCELED (`write` stopped
  *         it) · SGI_E_INVALID (unknown flags)

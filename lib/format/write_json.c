@@ -155,6 +155,37 @@ static void put_close(struct sgi__output *o, uint64_t count, const char *close)
     sgi__output_text(o, close);
 }
 
+static void put_number(struct sgi__output *o, const char *key, uint64_t value)
+{
+    sgi__output_text(o, key);
+    sgi__output_u64(o, value);
+}
+
+static void put_stored(struct sgi__output *o, const struct sgi__packed *p)
+{
+    struct sgi__stored_summary s;
+
+    sgi__stored_summary(p, &s);
+    if (p->plain) {
+        put_number(o, ",\n  \"checks\": {\"chunks\": ", p->chunks_count);
+        put_number(o, ", \"checked\": ", p->chunks_count - s.unchecked);
+        sgi__output_text(o, "}");
+        return;
+    }
+    put_number(o, ",\n  \"packed\": {\"bytes\": ", p->files[SGI__PACK_ITSELF].id.bytes);
+    put_number(o, ", \"chunks\": ", p->chunks_count);
+    put_number(o, ", \"planes\": ", s.chunks[2]);
+    put_number(o, ", \"zstd\": ", s.chunks[1]);
+    put_number(o, ", \"raw\": ", s.chunks[0]);
+    sgi__output_text(o, ", \"base\": ");
+    if (p->base_name)
+        put_text(o, p->base_name);
+    else
+        sgi__output_text(o, "null");
+    put_number(o, ", \"base_bytes\": ", s.base_bytes);
+    sgi__output_text(o, "}");
+}
+
 sgi_status sgi__format_write_json(const struct sgi__manifest *m, sgi_write_fn write, void *user, sgi_error *err)
 {
     struct sgi__output o;
@@ -185,6 +216,8 @@ sgi_status sgi__format_write_json(const struct sgi__manifest *m, sgi_write_fn wr
         put_value(&o, &m->metadata[i].value);
     }
     put_close(&o, m->metadata_count, "}");
+    if (m->packed)
+        put_stored(&o, m->packed);
     sgi__output_text(&o, "\n}\n");
     return sgi__output_end(&o, err);
 }

@@ -120,6 +120,27 @@ static void put_summary(struct sgi__output *o, const struct sgi__manifest *m)
     put(o, " in %u file%s\n", m->files_count, m->files_count == 1 ? "" : "s");
 }
 
+static void put_stored(struct sgi__output *o, const struct sgi__packed *p)
+{
+    struct sgi__stored_summary s;
+    struct sgi__shown          shown;
+
+    sgi__stored_summary(p, &s);
+    if (p->plain) {
+        put(o, "  checks: %" PRIu64 " of %" PRIu64 " chunks\n", p->chunks_count - s.unchecked, p->chunks_count);
+        return;
+    }
+    sgi__output_text(o, "  packed: ");
+    put_size(o, p->files[SGI__PACK_ITSELF].id.bytes);
+    put(o, " in %" PRIu64 " chunks: %" PRIu64 " planes, %" PRIu64 " zstd, %" PRIu64 " raw\n", p->chunks_count,
+        s.chunks[2], s.chunks[1], s.chunks[0]);
+    if (!p->base_name)
+        return;
+    sgi__output_text(o, "  ");
+    put_size(o, s.base_bytes);
+    put(o, " of it in the base %s\n", sgi__show_name(&shown, p->base_name));
+}
+
 sgi_status sgi__format_write_text(const struct sgi__manifest *m, sgi_write_fn write, void *user, sgi_error *err)
 {
     struct sgi__output o;
@@ -130,6 +151,8 @@ sgi_status sgi__format_write_text(const struct sgi__manifest *m, sgi_write_fn wr
     for (uint32_t i = 0; i < m->files_count && !o.stopped; i++)
         put(&o, "  %u  %s  %" PRIu64 " bytes, data at %" PRIu64 "\n", i, sgi__show_path(&shown, m->files[i].path),
             m->files[i].bytes, m->files[i].data_offset);
+    if (m->packed)
+        put_stored(&o, m->packed);
     if (m->metadata_count > 0)
         sgi__output_text(&o, "\nmetadata\n");
     for (uint64_t i = 0; i < m->metadata_count && !o.stopped; i++) {

@@ -345,3 +345,15 @@ struct sgi__on_disk sgi__manifest_on_disk(const struct sgi__manifest *m, uint32_
     const struct sgi__file *f = &m->files[index];
     return (struct sgi__on_disk){ .path = f->path, .asked = f->asked, .id = &f->id };
 }
+
+void sgi__stored_summary(const struct sgi__packed *packed, struct sgi__stored_summary *summary_out)
+{
+    *summary_out = (struct sgi__stored_summary){ .unchecked = 0 };
+    for (uint64_t n = 0; n < packed->chunks_count; n++) {
+        const struct sgi__stored_chunk *c = &packed->chunks[n];
+        if (c->codec < sizeof summary_out->chunks / sizeof *summary_out->chunks)
+            summary_out->chunks[c->codec]++;
+        summary_out->unchecked += c->unchecked;
+        summary_out->base_bytes += packed->plain || c->file != SGI__PACK_BASE ? 0 : c->bytes;
+    }
+}

@@ -74,4 +74,12 @@ struct sgi__packed {
     uint64_t                  chunks_count;
 };
 
+/* Chunks by how they are stored. */
+struct sgi__stored_summary {
+    uint64_t chunks[3]; /* raw, zstd, planes */
+    uint64_t unchecked;
+    uint64_t base_bytes; /* of the parts, that the base has */
+};
+void sgi__stored_summary(const struct sgi__packed *packed, struct sgi__stored_summary *summary_out);
+
 #endif

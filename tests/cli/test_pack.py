@@ -55,6 +55,11 @@ class Pack(Case):
             self.assertTrue(filecmp.cmp(os.path.join(root, file), os.path.join(back, file), shallow=False), file)
         found = json.loads(self.good("inspect", self.path(name), "--json").out)
         self.assertEqual(found["format"], model.kind)
+        self.assertEqual(found["packed"], {"bytes": report["packed_bytes"], "chunks": report["chunks"],
+                                           "planes": report["chunks_planes"], "zstd": report["chunks_zstd"],
+                                           "raw": report["chunks_raw"], "base": "base.sgi" if "--base" in argv else None,
+                                           "base_bytes": report["base_bytes"]})
+        self.assertRegex(self.good("inspect", self.path(name)).out, f"packed: .* in {report['chunks']} chunks: ")
         self.assertEqual(found["metadata"], model.metadata)
         plain = [(t["name"], t["dtype"], t["shape"], t["file"], t["bytes"]) for t in model.tensors]
         self.assertEqual(sorted((t["name"], t["dtype"], t["shape"], t["file"], t["bytes"]) for t in found["tensors"]),
@@ -137,6 +142,22 @@ class Pack(Case):
             self.failed([*command, self.path("bad.sgi")],
                         "bad.sgi: chunk [0-9]+ at offset [0-9]+ is damaged: it does not match its check; it holds "
                         "tensor 'first'")
+
+    def test_checks_beside_a_file(self):
+        model = models.single(self.folder, "checked.safetensors", tensors=[("w", "U8", [5000000])])
+        self.assertNotIn("checks", json.loads(self.good("inspect", model.path, "--json").out))
+        self.good("digest", model.path)
+        self.assertEqual(json.loads(self.good("inspect", model.path, "--json").out)["checks"],
+                         {"chunks": 3, "checked": 3})
+        self.assertIn("checks: 3 of 3 chunks\n", self.good("inspect", model.path).out)
+        self.good("verify", model.path)
+        loaded = self.good("load", model.path, "--digest", "--json").lines()[0]
+        self.assertEqual({t["name"]: t["xxh3"] for t in loaded["tensors"]}, digests(model))
+        with open(model.path, "r+b") as f:
+            f.seek(3000000)
+            f.write(b"?!")
+        for command in (["load"], ["verify"]):
+            self.failed([*command, model.path], "checked.safetensors: chunk 1 at offset 2097152 is damaged: .*'w'")
 
     def test_killed(self):
         """At any moment: what was there before is there after, or what was to come; and nothing beside it."""

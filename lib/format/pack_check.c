@@ -181,8 +181,10 @@ static sgi_status check_chunks(const char *path, const struct sgi__manifest *m, 
 {
     size_t       count = (size_t)m->packed->chunks_count;
     const void **items = sgi__realloc_array(NULL, count + 1, 2 * sizeof *items);
-    sgi_status   st = items ? SGI_OK : sgi__no_memory(path, err);
+    sgi_status   st = SGI_OK;
 
+    if (!items)
+        return sgi__no_memory(path, err);
     for (size_t n = 0; n < count && st == SGI_OK; n++) {
         st = check_chunk(path, m, &m->packed->chunks[n], manifest_at, err);
         items[n] = &m->packed->chunks[n];
@@ -238,12 +240,14 @@ static sgi_status look_at_base(struct sgi__source *base, const struct sgi__pack_
     struct sgi__shown     shown, other;
     const void           *view;
 
-    sgi_status st = base->id.bytes < SGI__PACK_HEAD_BYTES ? sgi__refuse(base, err, "too short for a packed file")
-                                                          : sgi__source_view(base, SGI__PACK_HEAD_BYTES, &view, err);
-    if (st == SGI_OK && !sgi__pack_begins(view, SGI__PACK_HEAD_BYTES))
-        st = sgi__refuse(base, err, "no packed file");
-    if (st == SGI_OK)
-        st = sgi__pack_head_take(base->path, view, &head, err);
+    if (base->id.bytes < SGI__PACK_HEAD_BYTES)
+        return sgi__refuse(base, err, "too short for a packed file");
+    sgi_status st = sgi__source_view(base, SGI__PACK_HEAD_BYTES, &view, err);
+    if (st != SGI_OK)
+        return st;
+    if (!sgi__pack_begins(view, SGI__PACK_HEAD_BYTES))
+        return sgi__refuse(base, err, "no packed file");
+    st = sgi__pack_head_take(base->path, view, &head, err);
     if (st != SGI_OK)
         return st;
     if (base->id.bytes != expected->id.bytes || head.manifest_check != expected->check)

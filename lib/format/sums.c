@@ -240,16 +240,18 @@ sgi_status sgi__sums_read(struct sgi__parse *p, sgi_error *err)
 {
     struct sgi__manifest *m = p->m;
     struct found         *found = sgi__alloc_zero(m->files_count, sizeof *found);
-    sgi_status            st = found ? SGI_OK : sgi__no_memory(m->files[0].asked, err);
+    sgi_status            st = SGI_OK;
     bool                  any = false;
 
+    if (!found)
+        return sgi__no_memory(m->files[0].asked, err);
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {
         st = look(p, &m->files[n], &found[n], err);
         any = any || found[n].table;
     }
     if (st == SGI_OK && any)
         st = store(m, found, err);
-    for (uint32_t n = 0; found && n < m->files_count; n++)
+    for (uint32_t n = 0; n < m->files_count; n++)
         sgi__free(found[n].table);
     sgi__free(found);
     return st;

@@ -35,6 +35,12 @@ sgi_status sgi__pread_all(int fd, const char *path, void *to, size_t bytes, uint
     return SGI_OK;
 }
 
+static sgi_status no_memory(sgi_error *err)
+{
+    sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
+    return SGI_E_NO_MEMORY;
+}
+
 /* ---- open ---- */
 
 static sgi_status open_file(struct sgi__chunk_reader *r, uint32_t number, int *fd_out, sgi_error *err)
@@ -65,12 +71,11 @@ sgi_status sgi__chunk_reader_open(const struct sgi__manifest *m, struct sgi__chu
 {
     struct sgi__chunk_reader *r = sgi__alloc_zero(1, sizeof *r);
     if (!r)
-        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
+        return no_memory(err);
     r->m = m;
     r->open[0].fd = r->open[1].fd = -1;
     r->stored = sgi__alloc(SGI__PACK_CHUNK_BYTES_MAX);
-    sgi_status st = r->stored ? sgi__decoder_new(&r->decoder, err)
-                              : sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
+    sgi_status st = r->stored ? sgi__decoder_new(&r->decoder, err) : no_memory(err);
     if (st == SGI_OK)
         *reader_out = r;
     else
@@ -225,8 +230,7 @@ sgi_status sgi__part_read(const struct sgi__manifest *m, uint32_t part, uint64_t
     if (st != SGI_OK)
         return st;
     raw = sgi__alloc(SGI__PACK_CHUNK_BYTES_MAX);
-    st = raw ? read_stored(r, part, offset, dst, bytes, raw, err)
-             : sgi__error(err, SGI_E_NO_MEMORY, "out of memory to read a packed model");
+    st = raw ? read_stored(r, part, offset, dst, bytes, raw, err) : no_memory(err);
     sgi__free(raw);
     sgi__chunk_reader_close(r);
     return st;

@@ -479,7 +479,7 @@ static void count_slots(struct pipeline *p)
 
 static uint64_t slot_memory_bytes(const struct pipeline *p)
 {
-    return 2 * p->slots_count * p->slot_bytes + HUGE_PAGE_BYTES;
+    return p->slots_count * (2 * p->slot_bytes) + HUGE_PAGE_BYTES;
 }
 
 /* Of large pages: what is read into it, hashed and decoded goes through once, and that costs less there. What a load

@@ -6,8 +6,9 @@
 
 static sgi_status no_memory(const struct sgi__manifest *m, sgi_error *err)
 {
-    return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for a plan of %llu chunks",
-                      (unsigned long long)m->packed->chunks_count);
+    sgi__error(err, SGI_E_NO_MEMORY, "out of memory for a plan of %llu chunks",
+               (unsigned long long)m->packed->chunks_count);
+    return SGI_E_NO_MEMORY;
 }
 
 /* ---- the order ---- */

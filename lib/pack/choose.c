@@ -10,6 +10,9 @@ enum {
     WORTH_PERCENT = 5,
 };
 
+/* Of all of them together. */
+#define SAMPLED ((size_t)SAMPLES * SAMPLE_BYTES)
+
 struct kind {
     uint32_t codec, width;
 };
@@ -30,7 +33,7 @@ static uint64_t try_kind(struct sgi__encoder *encoder, struct kind kind, const u
         size_t made = sgi__encode(encoder, kind.codec, kind.width, raw + at, SAMPLE_BYTES, scratch, SAMPLE_BYTES);
         sum += made ? made : SAMPLE_BYTES;
     }
-    return sum < SAMPLES * SAMPLE_BYTES ? sum : UINT64_MAX;
+    return sum < SAMPLED ? sum : UINT64_MAX;
 }
 
 /* What may gain, the likelier first. */
@@ -61,7 +64,7 @@ struct sgi__choice sgi__choose(struct sgi__encoder *encoder, uint32_t wanted, ui
     if (count == 0)
         return none;
     best = kinds[0];
-    if (bytes >= 2 * SAMPLES * SAMPLE_BYTES) {
+    if (bytes >= 2 * SAMPLED) {
         for (size_t n = 0; n < count; n++) {
             uint64_t made = try_kind(encoder, kinds[n], raw, bytes, stored);
             if (made < least) {
@@ -69,7 +72,7 @@ struct sgi__choice sgi__choose(struct sgi__encoder *encoder, uint32_t wanted, ui
                 best = kinds[n];
             }
         }
-        if (least >= worth(SAMPLES * SAMPLE_BYTES, wanted))
+        if (least >= worth(SAMPLED, wanted))
             return none;
     } else if (count > 1 && width == 0) {
         best = kinds[1]; /* text, and the like */

@@ -34,7 +34,8 @@ struct digester {
 
 static sgi_status no_memory(sgi_error *err)
 {
-    return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to make checks");
+    sgi__error(err, SGI_E_NO_MEMORY, "out of memory to make checks");
+    return SGI_E_NO_MEMORY;
 }
 
 static sgi_status open_file(const struct sgi__file *f, int *fd_out, sgi_error *err)

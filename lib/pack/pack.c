@@ -58,7 +58,8 @@ struct packer {
 
 static sgi_status no_memory(sgi_error *err)
 {
-    return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to pack a model");
+    sgi__error(err, SGI_E_NO_MEMORY, "out of memory to pack a model");
+    return SGI_E_NO_MEMORY;
 }
 
 /* ---- bytes of the sources ---- */

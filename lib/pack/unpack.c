@@ -30,7 +30,8 @@ struct unpacker {
 
 static sgi_status no_memory(sgi_error *err)
 {
-    return sgi__error(err, SGI_E_NO_MEMORY, "out of memory to unpack a model");
+    sgi__error(err, SGI_E_NO_MEMORY, "out of memory to unpack a model");
+    return SGI_E_NO_MEMORY;
 }
 
 static void end_unpacker(void *user, void *mine)

@@ -57,7 +57,8 @@ class Pack(Case):
         self.assertEqual(found["format"], model.kind)
         self.assertEqual(found["packed"], {"bytes": report["packed_bytes"], "chunks": report["chunks"],
                                            "planes": report["chunks_planes"], "zstd": report["chunks_zstd"],
-                                           "raw": report["chunks_raw"], "base": "base.sgi" if "--base" in argv else None,
+                                           "raw": report["chunks_raw"],
+                                           "base": "base.sgi" if "--base" in argv else None,
                                            "base_bytes": report["base_bytes"]})
         self.assertRegex(self.good("inspect", self.path(name)).out, f"packed: .* in {report['chunks']} chunks: ")
         self.assertEqual(found["metadata"], model.metadata)

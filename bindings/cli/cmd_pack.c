@@ -9,12 +9,6 @@
 
 enum { OPTION_CODEC = OPTION_FIRST, OPTION_LEVEL, OPTION_JOBS, OPTION_ORDER, OPTION_BASE, OPTION_JSON };
 
-static int draw(void *user, uint64_t done_bytes, uint64_t total_bytes)
-{
-    progress_draw(user, done_bytes, total_bytes);
-    return 0;
-}
-
 static bool codec_parse(const char *text, uint32_t *codec_out)
 {
     static const char *const names[] = {
@@ -106,7 +100,7 @@ static int pack(struct output *out, char **sources, int count, const char *path,
     sgi_error       err = { .struct_size = sizeof err };
 
     progress_begin(&bar);
-    o->progress = draw;
+    o->progress = progress_told;
     o->user = &bar;
     sgi_status st = sgi_pack((const char *const *)sources, (uint32_t)count, path, o, &report, &err);
     progress_clear(&bar);

@@ -6,12 +6,6 @@
 
 enum { OPTION_JOBS = OPTION_FIRST };
 
-static int draw(void *user, uint64_t done_bytes, uint64_t total_bytes)
-{
-    progress_draw(user, done_bytes, total_bytes);
-    return 0;
-}
-
 static int run(struct output *out, int argc, char **argv)
 {
     static const struct option table[] = {
@@ -39,7 +33,7 @@ static int run(struct output *out, int argc, char **argv)
     if (!folder || !*folder)
         return usage_error(&command_unpack, "where to? -o FOLDER is missing");
     progress_begin(&bar);
-    sgi_status st = sgi_unpack(path, folder, (uint32_t)jobs, draw, &bar, &err);
+    sgi_status st = sgi_unpack(path, folder, (uint32_t)jobs, progress_told, &bar, &err);
     progress_clear(&bar);
     return st == SGI_OK ? EXIT_GOOD : failure_status(path, st, &err);
 }

@@ -88,3 +88,9 @@ void progress_clear(struct progress *p)
     output_flush(&line);
     p->drawn = false;
 }
+
+int progress_told(void *user, uint64_t done, uint64_t total)
+{
+    progress_draw(user, done, total);
+    return 0;
+}

@@ -16,6 +16,8 @@ struct progress {
 
 void progress_begin(struct progress *p);
 void progress_draw(struct progress *p, uint64_t done, uint64_t total);
+/* progress_draw() as an sgi_progress_fn: `user` is the bar. Never stops anything. */
+int  progress_told(void *user, uint64_t done, uint64_t total);
 void progress_clear(struct progress *p);
 
 #endif

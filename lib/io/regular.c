@@ -143,3 +143,20 @@ sgi_status sgi__io_id_compare(const char *path, const struct sgi__file_id *expec
     return sgi__error(err, SGI_E_CHANGED, "%s has changed%s%s%s", sgi__io_path_shown(path), inode, size,
                       modified ? ", mtime" : "");
 }
+
+sgi_status sgi__io_regular_open_same(const char *path, const struct sgi__file_id *expected, int *fd_out, sgi_error *err)
+{
+    struct stat st;
+    int         fd;
+
+    sgi_status status = sgi__io_regular_open(path, &fd, &st, err);
+    if (status != SGI_OK)
+        return status;
+    struct sgi__file_id id = sgi__io_id(&st);
+    status = sgi__io_id_compare(path, expected, &id, err);
+    if (status == SGI_OK)
+        *fd_out = fd;
+    else
+        close(fd);
+    return status;
+}

@@ -11,6 +11,9 @@
 
 /* SGI_E_IO naming what is wrong, SGI_E_DENIED where access is refused. The descriptor is O_CLOEXEC and blocking. */
 sgi_status sgi__io_regular_open(const char *path, int *fd_out, struct stat *st_out, sgi_error *err);
+/* Likewise, and it is still the one that was seen before: SGI_E_CHANGED. */
+sgi_status sgi__io_regular_open_same(const char *path, const struct sgi__file_id *expected, int *fd_out,
+                                     sgi_error *err);
 /* The same questions without opening: stat, symbolic links followed. */
 sgi_status sgi__io_regular_stat(const char *path, struct stat *st_out, sgi_error *err);
 

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "io/regular.h"
+#include "load/decode.h"
 
 sgi_status sgi__pread_all(int fd, const char *path, void *to, size_t bytes, uint64_t offset, sgi_error *err)
 {
@@ -46,7 +47,6 @@ static sgi_status no_memory(sgi_error *err)
 static sgi_status open_file(struct sgi__chunk_reader *r, uint32_t number, int *fd_out, sgi_error *err)
 {
     struct sgi__on_disk file = sgi__manifest_on_disk(r->m, number);
-    struct stat         st;
     int                *fd = &r->open[number % 2].fd;
 
     if (*fd >= 0 && r->open[number % 2].file != number) {
@@ -54,14 +54,10 @@ static sgi_status open_file(struct sgi__chunk_reader *r, uint32_t number, int *f
         *fd = -1;
     }
     if (*fd < 0) {
-        sgi_status status = sgi__io_regular_open(file.path, fd, &st, err);
-        if (status != SGI_OK)
-            return status;
+        sgi_status st = sgi__io_regular_open_same(file.path, file.id, fd, err);
+        if (st != SGI_OK)
+            return st;
         r->open[number % 2].file = number;
-        struct sgi__file_id id = sgi__io_id(&st);
-        status = sgi__io_id_compare(file.path, file.id, &id, err);
-        if (status != SGI_OK)
-            return status;
     }
     *fd_out = *fd;
     return SGI_OK;
@@ -117,8 +113,8 @@ static void name_tensors(const struct sgi__manifest *m, const struct sgi__stored
         snprintf(text + used, room - used, " and %" PRIu64 " more", count - 1);
 }
 
-static sgi_status bad(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const char *what,
-                      sgi_error *err)
+sgi_status sgi__chunk_refuse(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const char *what,
+                             sgi_error *err)
 {
     struct sgi__shown shown;
     char              tensors[96];
@@ -127,16 +123,6 @@ static sgi_status bad(const struct sgi__manifest *m, const struct sgi__stored_ch
     return sgi__error(err, SGI_E_CHECK, "%s: chunk %" PRIu64 " at offset %" PRIu64 " is damaged: %s; it holds %s",
                       sgi__show_path(&shown, m->packed->files[c->file].asked), (uint64_t)(c - m->packed->chunks), c->at,
                       what, tensors);
-}
-
-static const char *wrong_in(const uint8_t *stored, const struct sgi__stored_chunk *c, uint64_t bytes)
-{
-    if (!c->unchecked && sgi__hash(stored, c->stored_bytes) != c->check)
-        return "it does not match its check";
-    for (uint64_t n = c->stored_bytes; n < bytes; n++)
-        if (stored[n] != 0)
-            return "what fills its last page is not zero";
-    return NULL;
 }
 
 sgi_status sgi__chunk_read(struct sgi__chunk_reader *r, const struct sgi__stored_chunk *c, void *raw, sgi_error *err)
@@ -152,19 +138,17 @@ sgi_status sgi__chunk_read(struct sgi__chunk_reader *r, const struct sgi__stored
             posix_fadvise(fd, (off_t)c->at, (off_t)bytes, POSIX_FADV_DONTNEED);
         st = sgi__pread_all(fd, file->path, r->stored, (size_t)bytes, c->at, err);
         if (st == SGI_OK)
-            wrong = wrong_in(r->stored, c, bytes);
+            wrong = sgi__stored_wrong(c, r->stored, !r->m->packed->plain);
         if (!wrong)
             break;
     }
     if (st != SGI_OK)
         return st;
-    if (!wrong && c->codec == SGI__CODEC_RAW && c->stored_bytes != c->bytes)
-        wrong = "it has not the length that it should have";
     if (!wrong && c->codec == SGI__CODEC_RAW)
-        memcpy(raw, r->stored, c->bytes);
+        wrong = sgi__stored_take_raw(c, r->stored, raw);
     else if (!wrong)
         wrong = sgi__decode(r->decoder, c->codec, c->width, r->stored, c->stored_bytes, raw, c->bytes);
-    return wrong ? bad(r->m, c, wrong, err) : SGI_OK;
+    return wrong ? sgi__chunk_refuse(r->m, c, wrong, err) : SGI_OK;
 }
 
 sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const void *raw,
@@ -176,7 +160,7 @@ sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__s
         return SGI_OK;
     sgi__hash128(raw, c->bytes, digest);
     if (digest[0] != c->digest[0] || digest[1] != c->digest[1])
-        return bad(m, c, "it does not become what was packed", err);
+        return sgi__chunk_refuse(m, c, "it does not become what was packed", err);
     return SGI_OK;
 }
 
@@ -184,18 +168,14 @@ sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__s
 
 static sgi_status read_plain(const struct sgi__file *f, uint64_t offset, void *dst, uint64_t bytes, sgi_error *err)
 {
-    struct stat st;
-    int         fd;
+    int        fd;
+    sgi_status st = sgi__io_regular_open_same(f->path, &f->id, &fd, err);
 
-    sgi_status status = sgi__io_regular_open(f->path, &fd, &st, err);
-    if (status != SGI_OK)
-        return status;
-    struct sgi__file_id id = sgi__io_id(&st);
-    status = sgi__io_id_compare(f->path, &f->id, &id, err);
-    if (status == SGI_OK)
-        status = sgi__pread_all(fd, f->path, dst, (size_t)bytes, offset, err);
+    if (st != SGI_OK)
+        return st;
+    st = sgi__pread_all(fd, f->path, dst, (size_t)bytes, offset, err);
     close(fd);
-    return status;
+    return st;
 }
 
 static sgi_status read_stored(struct sgi__chunk_reader *r, uint32_t part, uint64_t offset, uint8_t *dst, uint64_t bytes,

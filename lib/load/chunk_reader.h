@@ -28,6 +28,10 @@ sgi_status sgi__chunk_read(struct sgi__chunk_reader *r, const struct sgi__stored
 sgi_status sgi__chunk_compare(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const void *raw,
                               sgi_error *err);
 
+/* SGI_E_CHECK: which chunk is damaged, how (the end of a sentence), and what it holds. */
+sgi_status sgi__chunk_refuse(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const char *what,
+                             sgi_error *err);
+
 /* [offset, offset + bytes) of a part, however it is stored; of a plain file too. As the above, and SGI_E_CHANGED. */
 sgi_status sgi__part_read(const struct sgi__manifest *m, uint32_t part, uint64_t offset, void *dst, uint64_t bytes,
                           sgi_error *err);

@@ -109,34 +109,39 @@ static void give(struct sgi__decoding *d, struct sgi__decoder *decoder)
         sgi__decoder_free(decoder);
 }
 
-/* ---- a job ---- */
+/* ---- a chunk ---- */
 
-static const char *check(const struct sgi__decode_job *job)
+const char *sgi__stored_wrong(const struct sgi__stored_chunk *c, const uint8_t *stored, bool padded)
 {
-    const struct sgi__stored_chunk *c = job->chunk;
-    uint64_t end = job->padded ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN) : c->stored_bytes;
+    uint64_t end = padded ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN) : c->stored_bytes;
 
     if (c->unchecked)
         return NULL;
-    if (sgi__hash(job->stored, c->stored_bytes) != c->check)
+    if (sgi__hash(stored, c->stored_bytes) != c->check)
         return "it does not match its check";
     for (uint64_t n = c->stored_bytes; n < end; n++)
-        if (job->stored[n] != 0)
+        if (stored[n] != 0)
             return "what fills its last page is not zero";
     return NULL;
 }
+
+const char *sgi__stored_take_raw(const struct sgi__stored_chunk *c, const uint8_t *stored, uint8_t *raw)
+{
+    if (c->stored_bytes != c->bytes)
+        return "it has not the length that it should have";
+    if (raw != stored)
+        memcpy(raw, stored, c->bytes);
+    return NULL;
+}
+
+/* ---- a job ---- */
 
 static const char *decode(struct sgi__decode_job *job)
 {
     const struct sgi__stored_chunk *c = job->chunk;
 
-    if (c->codec == SGI__CODEC_RAW) {
-        if (c->stored_bytes != c->bytes)
-            return "it has not the length that it should have";
-        if (job->raw != job->stored)
-            memcpy(job->raw, job->stored, c->bytes);
-        return NULL;
-    }
+    if (c->codec == SGI__CODEC_RAW)
+        return sgi__stored_take_raw(c, job->stored, job->raw);
     struct sgi__decoder *decoder = take(job->decoding);
     if (!decoder)
         return "there is no memory to decode it";
@@ -151,7 +156,7 @@ static void run(struct sgi__job *pool_job)
     uint64_t                cpu = sgi__clock_thread_cpu_ns();
 
     job->start_ns = sgi__clock_now_ns();
-    job->wrong = check(job);
+    job->wrong = sgi__stored_wrong(job->chunk, job->stored, job->padded);
     uint64_t verified = sgi__clock_now_ns();
     job->verify_ns = verified - job->start_ns;
     job->is_broken = false;

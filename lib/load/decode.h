@@ -43,4 +43,8 @@ struct sgi__decode_job {
 /* Never fails: where no thread is to be had it is done here and now. */
 void sgi__decode_submit(struct sgi__decoding *d, struct sgi__decode_job *job);
 
+/* The same without a job. NULL, or what is wrong: of its check, and of a raw one that is copied to `raw`. */
+const char *sgi__stored_wrong(const struct sgi__stored_chunk *c, const uint8_t *stored, bool padded);
+const char *sgi__stored_take_raw(const struct sgi__stored_chunk *c, const uint8_t *stored, uint8_t *raw);
+
 #endif

@@ -9,8 +9,8 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "base/text.h"
 #include "codec/codec.h"
+#include "load/chunk_reader.h"
 #include "load/pipeline.h"
 
 /* A stored chunk whose bytes are to be used as they are, where they are to be. */
@@ -136,24 +136,6 @@ void sgi__stored_read_again(struct pipeline *p)
     }
 }
 
-static sgi_status refuse_stored(struct pipeline *p, const struct slot *s, sgi_error *err)
-{
-    const struct sgi__manifest     *m = p->load->spec.manifest;
-    const struct sgi__stored_chunk *c = s->chunk->stored;
-    struct sgi__shown               path, name;
-    uint64_t                        tensor = sgi__chunk_first(m, s->chunk);
-    struct sgi__chunk_part          part;
-
-    if (!sgi__chunk_part(m, s->chunk, tensor, &part))
-        tensor = m->tensors_count;
-    sgi__error(err, SGI_E_CHECK, "%s: chunk %llu at offset %llu is damaged: %s; it holds %s%s%s",
-               sgi__show_path(&path, sgi__pipeline_file(p, c->file).path), (unsigned long long)(c - m->packed->chunks),
-               (unsigned long long)c->at, s->job.wrong, tensor < m->tensors_count ? "tensor '" : "no tensor",
-               tensor < m->tensors_count ? sgi__show_name(&name, m->tensors[tensor].name) : "",
-               tensor < m->tensors_count ? "'" : "");
-    return sgi__error_step(err, SGI_E_CHECK, s->job.is_broken ? SGI_STEP_DECODE : SGI_STEP_VERIFY);
-}
-
 /* More than a buffer takes: through several, one after the other. */
 static sgi_status arrive_in_pieces(struct pipeline *p, struct slot *s, sgi_error *err)
 {
@@ -207,7 +189,8 @@ sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err
     sgi__slot_reads(p, c, -1);
     p->report.stored_bytes += c->stored->stored_bytes;
     if (s->job.wrong)
-        st = refuse_stored(p, s, err);
+        st = sgi__error_step(err, sgi__chunk_refuse(p->load->spec.manifest, c->stored, s->job.wrong, err),
+                             s->job.is_broken ? SGI_STEP_DECODE : SGI_STEP_VERIFY);
     if (st == SGI_OK && part->chunks_left == 1)
         st = sgi__pipeline_check(p, c->file, err);
     if (st == SGI_OK)

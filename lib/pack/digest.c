@@ -40,13 +40,7 @@ static sgi_status no_memory(sgi_error *err)
 
 static sgi_status open_file(const struct sgi__file *f, int *fd_out, sgi_error *err)
 {
-    struct stat st;
-
-    sgi_status status = sgi__io_regular_open(f->path, fd_out, &st, err);
-    if (status != SGI_OK)
-        return status;
-    struct sgi__file_id id = sgi__io_id(&st);
-    return sgi__io_id_compare(f->path, &f->id, &id, err);
+    return sgi__io_regular_open_same(f->path, &f->id, fd_out, err);
 }
 
 static void end_digester(void *user, void *mine)

@@ -66,20 +66,13 @@ static sgi_status no_memory(sgi_error *err)
 
 static sgi_status open_source(struct packing *p, struct packer *w, uint32_t part, sgi_error *err)
 {
-    const struct sgi__pack_source *s = &p->sources[part];
-    struct stat                    st;
-
     if (w->fd >= 0 && w->part == part)
         return SGI_OK;
     if (w->fd >= 0)
         close(w->fd);
     w->fd = -1;
-    sgi_status status = sgi__io_regular_open(s->path, &w->fd, &st, err);
-    if (status != SGI_OK)
-        return status;
     w->part = part;
-    struct sgi__file_id id = sgi__io_id(&st);
-    return sgi__io_id_compare(s->path, &s->id, &id, err);
+    return sgi__io_regular_open_same(p->sources[part].path, &p->sources[part].id, &w->fd, err);
 }
 
 /* What of [from, to) of the part is [at, at + bytes), which stands at `source` in its file: read to its place. */

@@ -33,6 +33,10 @@ sgi_status sgi__plan_new(const struct sgi__manifest *m, const struct sgi__layout
 sgi_status sgi__plan_new_packed(const struct sgi__manifest *m, const struct sgi__layout *layout, uint64_t piece_bytes,
                                 const uint64_t *order, uint64_t order_count, struct sgi__plan **plan_out,
                                 sgi_error *err);
+/* Stored chunks with something of these tensors first, in the tensors' order, then the others as they are stored.
+ * `list` has room for all of them. SGI_E_NO_MEMORY. */
+sgi_status sgi__stored_order(const struct sgi__manifest *m, const uint64_t *order, uint64_t order_count,
+                             const struct sgi__stored_chunk **list, sgi_error *err);
 void       sgi__plan_free(struct sgi__plan *plan);
 
 /* What of a tensor lies in a chunk: offsets in the file. An empty tensor has nothing in any. */

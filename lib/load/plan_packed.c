@@ -36,9 +36,8 @@ static uint64_t first_of(const void *const *sorted, uint64_t count, const struct
     return low;
 }
 
-/* Those of the wished tensors, then the others as they are stored. */
-static sgi_status wish(const struct sgi__manifest *m, const uint64_t *order, uint64_t order_count, const void **list,
-                       sgi_error *err)
+sgi_status sgi__stored_order(const struct sgi__manifest *m, const uint64_t *order, uint64_t order_count,
+                             const struct sgi__stored_chunk **list, sgi_error *err)
 {
     const struct sgi__packed *p = m->packed;
     uint64_t                  count = p->chunks_count, used = 0;
@@ -104,15 +103,15 @@ sgi_status sgi__plan_new_packed(const struct sgi__manifest *m, const struct sgi_
                                 const uint64_t *order, uint64_t order_count, struct sgi__plan **plan_out,
                                 sgi_error *err)
 {
-    uint64_t          stored = m->packed->chunks_count, count = 0;
-    struct sgi__plan *plan = sgi__alloc_zero(1, sizeof *plan);
-    const void      **list = sgi__realloc_array(NULL, (size_t)stored + 1, sizeof *list);
-    sgi_status        st = plan && list ? SGI_OK : no_memory(m, err);
+    uint64_t                         stored = m->packed->chunks_count, count = 0;
+    struct sgi__plan                *plan = sgi__alloc_zero(1, sizeof *plan);
+    const struct sgi__stored_chunk **list = sgi__realloc_array(NULL, (size_t)stored + 1, sizeof *list);
+    sgi_status                       st = plan && list ? SGI_OK : no_memory(m, err);
 
     for (uint64_t n = 0; n < stored && st == SGI_OK; n++)
         list[n] = &m->packed->chunks[n];
     if (st == SGI_OK && order_count > 0)
-        st = wish(m, order, order_count, list, err);
+        st = sgi__stored_order(m, order, order_count, list, err);
     for (uint64_t n = 0; n < stored && st == SGI_OK; n++)
         count += cut(layout, list[n], piece_bytes, NULL);
     if (st == SGI_OK && !(plan->chunks = sgi__alloc_zero((size_t)count + 1, sizeof *plan->chunks)))

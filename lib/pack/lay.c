@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "load/plan.h"
 
 /* A tensor of so many bytes has chunks of its own, so that it is cut alike in every model that has it. */
 #define ANCHOR_BYTES (UINT64_C(256) << 10)
@@ -141,51 +142,23 @@ static sgi_status cut_parts(struct sgi__manifest *m, sgi_error *err)
 
 /* ---- order ---- */
 
-static bool holds(const struct sgi__stored_chunk *c, const struct sgi__tensor *t)
-{
-    return c->part == t->file && c->offset < t->offset + t->bytes && t->offset < c->offset + c->bytes;
-}
-
-/* The first chunk that may hold some of a tensor: they are by part and offset. */
-static uint64_t first_of(const struct sgi__packed *p, const struct sgi__tensor *t)
-{
-    uint64_t low = 0, high = p->chunks_count;
-    while (low < high) {
-        uint64_t                        middle = low + (high - low) / 2;
-        const struct sgi__stored_chunk *c = &p->chunks[middle];
-        if (c->part < t->file || (c->part == t->file && c->offset + c->bytes <= t->offset))
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static sgi_status put_first(struct sgi__manifest *m, const uint64_t *order, uint64_t order_count, sgi_error *err)
 {
-    struct sgi__packed       *p = m->packed;
-    struct sgi__stored_chunk *sorted = room_for(m, p->chunks_count, sizeof *sorted);
-    uint8_t                  *taken = sgi__alloc_zero((size_t)p->chunks_count + 1, 1);
-    uint64_t                  count = 0;
+    struct sgi__packed              *p = m->packed;
+    struct sgi__stored_chunk        *sorted = room_for(m, p->chunks_count, sizeof *sorted);
+    const struct sgi__stored_chunk **list = sgi__realloc_array(NULL, (size_t)p->chunks_count + 1, sizeof *list);
+    sgi_status                       st = SGI_OK;
 
-    if (!sorted || !taken) {
-        sgi__free(taken);
-        return no_memory(err);
-    }
-    for (uint64_t n = 0; n < order_count; n++) {
-        const struct sgi__tensor *t = &m->tensors[order[n]];
-        for (uint64_t c = first_of(p, t); c < p->chunks_count && holds(&p->chunks[c], t); c++)
-            if (!taken[c]) {
-                taken[c] = 1;
-                sorted[count++] = p->chunks[c];
-            }
-    }
-    for (uint64_t c = 0; c < p->chunks_count; c++)
-        if (!taken[c])
-            sorted[count++] = p->chunks[c];
-    sgi__free(taken);
-    p->chunks = sorted;
-    return SGI_OK;
+    if (!sorted || !list)
+        st = no_memory(err);
+    if (st == SGI_OK)
+        st = sgi__stored_order(m, order, order_count, list, err);
+    for (uint64_t n = 0; n < p->chunks_count && st == SGI_OK; n++)
+        sorted[n] = *list[n];
+    if (st == SGI_OK)
+        p->chunks = sorted;
+    sgi__free(list);
+    return st;
 }
 
 sgi_status sgi__pack_lay(struct sgi__manifest *m, const uint64_t *order, uint64_t order_count,
@@ -213,19 +186,45 @@ static uint32_t width_of(const struct sgi__tensor *t)
     return 0;
 }
 
-uint64_t sgi__pack_first_tensor(const struct sgi__manifest *m, const struct sgi__stored_chunk *c)
+/* What of [at, at + bytes) of the part, which stands at `source` in its file, is in the chunk. */
+static bool piece_of(const struct sgi__stored_chunk *c, uint64_t at, uint64_t bytes, uint64_t source,
+                     struct sgi__pack_piece *piece_out)
 {
-    const struct sgi__file *f = &m->files[c->part];
-    uint64_t                low = f->tensor_first, high = low + f->tensor_count;
+    uint64_t from = at > c->offset ? at : c->offset, end = c->offset + c->bytes;
+    uint64_t to = at + bytes < end ? at + bytes : end;
 
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        if (m->tensors[middle].offset + m->tensors[middle].bytes <= c->offset)
-            low = middle + 1;
-        else
-            high = middle;
+    if (from >= to)
+        return false;
+    piece_out->at = (size_t)(from - c->offset);
+    piece_out->bytes = (size_t)(to - from);
+    piece_out->source = source + (from - at);
+    return true;
+}
+
+static uint64_t first_tensor(const struct sgi__manifest *m, const struct sgi__stored_chunk *c)
+{
+    return sgi__chunk_first(m, &(struct sgi__chunk){ .part = c->part, .offset = c->offset });
+}
+
+bool sgi__pack_piece(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, struct sgi__pack_walk *walk,
+                     struct sgi__pack_piece *piece_out)
+{
+    const struct sgi__file        *f = &m->files[c->part];
+    const struct sgi__packed_part *part = &m->packed->parts[c->part];
+    uint64_t                       end = f->tensor_first + f->tensor_count;
+
+    if (!walk->begun) {
+        walk->begun = true;
+        walk->tensor = part->exact ? end : first_tensor(m, c);
+        if (piece_of(c, 0, part->exact ? f->bytes : part->source_data_offset, 0, piece_out))
+            return true;
     }
-    return low;
+    while (walk->tensor < end && m->tensors[walk->tensor].offset < c->offset + c->bytes) {
+        const struct sgi__tensor *t = &m->tensors[walk->tensor];
+        if (piece_of(c, t->offset, t->bytes, m->packed->source_offsets[walk->tensor++], piece_out))
+            return true;
+    }
+    return false;
 }
 
 uint32_t sgi__pack_width(const struct sgi__manifest *m, const struct sgi__stored_chunk *c)
@@ -234,8 +233,7 @@ uint32_t sgi__pack_width(const struct sgi__manifest *m, const struct sgi__stored
     uint64_t                by_width[5] = { 0 }, end = c->offset + c->bytes;
     uint32_t                most = 0;
 
-    for (uint64_t n = sgi__pack_first_tensor(m, c); n < f->tensor_first + f->tensor_count && m->tensors[n].offset < end;
-         n++) {
+    for (uint64_t n = first_tensor(m, c); n < f->tensor_first + f->tensor_count && m->tensors[n].offset < end; n++) {
         const struct sgi__tensor *t = &m->tensors[n];
         uint64_t                  from = t->offset > c->offset ? t->offset : c->offset;
         uint64_t                  to = t->offset + t->bytes < end ? t->offset + t->bytes : end;

@@ -17,8 +17,18 @@ struct sgi__pack_source {
 sgi_status sgi__pack_lay(struct sgi__manifest *m, const uint64_t *order, uint64_t order_count,
                          struct sgi__pack_source **sources_out, sgi_error *err);
 
-/* The first tensor that ends behind where the chunk begins: what it holds begins with it. Or the end of its part's. */
-uint64_t sgi__pack_first_tensor(const struct sgi__manifest *m, const struct sgi__stored_chunk *c);
+/* Bytes of a chunk that are bytes of the file it comes from; what is between them is zero, and of no file. */
+struct sgi__pack_piece {
+    size_t   at, bytes; /* in the chunk */
+    uint64_t source;    /* in the file */
+};
+struct sgi__pack_walk { /* zeroed at first */
+    bool     begun;
+    uint64_t tensor; /* the next */
+};
+/* The next piece of the chunk; false: there is none. */
+bool sgi__pack_piece(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, struct sgi__pack_walk *walk,
+                     struct sgi__pack_piece *piece_out);
 
 /* Bytes of an element of the floats that most of a chunk is, 0 where it is something else. */
 uint32_t sgi__pack_width(const struct sgi__manifest *m, const struct sgi__stored_chunk *c);

@@ -75,67 +75,33 @@ static sgi_status open_source(struct packing *p, struct packer *w, uint32_t part
     return sgi__io_regular_open_same(p->sources[part].path, &p->sources[part].id, &w->fd, err);
 }
 
-/* What of [from, to) of the part is [at, at + bytes), which stands at `source` in its file: read to its place. */
-static sgi_status read_piece(const struct packing *p, struct packer *w, const struct sgi__stored_chunk *c, uint64_t at,
-                             uint64_t bytes, uint64_t source, sgi_error *err)
-{
-    uint64_t from = at > c->offset ? at : c->offset, end = c->offset + c->bytes;
-    uint64_t to = at + bytes < end ? at + bytes : end;
-
-    if (from >= to)
-        return SGI_OK;
-    return sgi__pread_all(w->fd, p->sources[c->part].path, w->raw + (from - c->offset), (size_t)(to - from),
-                          source + (from - at), err);
-}
-
 static sgi_status read_raw(const struct packing *p, struct packer *w, const struct sgi__stored_chunk *c, sgi_error *err)
 {
-    const struct sgi__manifest    *m = p->m;
-    const struct sgi__file        *f = &m->files[c->part];
-    const struct sgi__packed_part *part = &m->packed->parts[c->part];
-    uint64_t                       end = f->tensor_first + f->tensor_count;
+    struct sgi__pack_walk  walk = { .begun = false };
+    struct sgi__pack_piece piece;
+    sgi_status             st = SGI_OK;
 
-    if (part->exact)
-        return read_piece(p, w, c, 0, f->bytes, 0, err);
-    memset(w->raw, 0, c->bytes);
-    sgi_status st = read_piece(p, w, c, 0, part->source_data_offset, 0, err);
-    for (uint64_t n = sgi__pack_first_tensor(m, c);
-         st == SGI_OK && n < end && m->tensors[n].offset < c->offset + c->bytes; n++)
-        st = read_piece(p, w, c, m->tensors[n].offset, m->tensors[n].bytes, m->packed->source_offsets[n], err);
+    if (!p->m->packed->parts[c->part].exact)
+        memset(w->raw, 0, c->bytes);
+    while (st == SGI_OK && sgi__pack_piece(p->m, c, &walk, &piece))
+        st = sgi__pread_all(w->fd, p->sources[c->part].path, w->raw + piece.at, piece.bytes, piece.source, err);
     return st;
 }
 
-/* ---- a file's digest, as its bytes come by ---- */
-
-/* Those of [at, at + bytes) of the part that are in the chunk. */
-static void hash_piece(struct packing *p, const struct sgi__stored_chunk *c, const uint8_t *raw, uint64_t at,
-                       uint64_t bytes)
-{
-    uint64_t from = at > c->offset ? at : c->offset, end = c->offset + c->bytes;
-    uint64_t to = at + bytes < end ? at + bytes : end;
-
-    if (from >= to)
-        return;
-    sgi__hash128_more(&p->file, raw + (from - c->offset), (size_t)(to - from));
-    p->file_bytes += to - from;
-}
-
+/* A file's digest, as its bytes come by. */
 static void hash_source(struct packing *p, const struct sgi__stored_chunk *c, const uint8_t *raw)
 {
-    const struct sgi__file  *f = &p->m->files[c->part];
     struct sgi__packed_part *part = &p->m->packed->parts[c->part];
+    struct sgi__pack_walk    walk = { .begun = false };
+    struct sgi__pack_piece   piece;
 
     if (c->offset == 0) {
         sgi__hash128_begin(&p->file);
         p->file_bytes = 0;
     }
-    if (part->exact) {
-        hash_piece(p, c, raw, 0, f->bytes);
-    } else {
-        hash_piece(p, c, raw, 0, part->source_data_offset);
-        for (uint64_t n = sgi__pack_first_tensor(p->m, c);
-             n < f->tensor_first + f->tensor_count && p->m->tensors[n].offset < c->offset + c->bytes; n++)
-            hash_piece(p, c, raw, p->m->tensors[n].offset, p->m->tensors[n].bytes);
+    while (sgi__pack_piece(p->m, c, &walk, &piece)) {
+        sgi__hash128_more(&p->file, raw + piece.at, piece.bytes);
+        p->file_bytes += piece.bytes;
     }
     if (p->file_bytes == part->source_bytes)
         sgi__hash128_so_far(&p->file, part->digest);

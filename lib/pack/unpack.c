@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The files that a packed model was made from: one after the other, each by several threads. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "format/shard.h"
 #include "io/output.h"
 #include "load/chunk_reader.h"
 #include "pack/lay.h"
@@ -56,32 +56,15 @@ static sgi_status begin_unpacker(void *user, void **mine_out, sgi_error *err)
     return u->raw ? sgi__chunk_reader_open(p->m, &u->reader, err) : no_memory(err);
 }
 
-/* What of [at, at + bytes) of the part is in the chunk, to where it stands in the file. */
-static sgi_status write_piece(const struct unpacking *p, const struct sgi__stored_chunk *c, const uint8_t *raw,
-                              uint64_t at, uint64_t bytes, uint64_t source, sgi_error *err)
-{
-    uint64_t from = at > c->offset ? at : c->offset, end = c->offset + c->bytes;
-    uint64_t to = at + bytes < end ? at + bytes : end;
-
-    if (from >= to)
-        return SGI_OK;
-    return sgi__io_output_write(&p->output, raw + (from - c->offset), (size_t)(to - from), source + (from - at), err);
-}
-
 static sgi_status write_raw(const struct unpacking *p, const struct sgi__stored_chunk *c, const uint8_t *raw,
                             sgi_error *err)
 {
-    const struct sgi__manifest    *m = p->m;
-    const struct sgi__file        *f = &m->files[c->part];
-    const struct sgi__packed_part *part = &m->packed->parts[c->part];
-    uint64_t                       end = f->tensor_first + f->tensor_count;
+    struct sgi__pack_walk  walk = { .begun = false };
+    struct sgi__pack_piece piece;
+    sgi_status             st = SGI_OK;
 
-    if (part->exact)
-        return write_piece(p, c, raw, 0, f->bytes, 0, err);
-    sgi_status st = write_piece(p, c, raw, 0, part->source_data_offset, 0, err);
-    for (uint64_t n = sgi__pack_first_tensor(m, c);
-         st == SGI_OK && n < end && m->tensors[n].offset < c->offset + c->bytes; n++)
-        st = write_piece(p, c, raw, m->tensors[n].offset, m->tensors[n].bytes, m->packed->source_offsets[n], err);
+    while (st == SGI_OK && sgi__pack_piece(p->m, c, &walk, &piece))
+        st = sgi__io_output_write(&p->output, raw + piece.at, piece.bytes, piece.source, err);
     return st;
 }
 
@@ -148,18 +131,9 @@ static uint64_t chunks_of(const struct unpacking *p)
     return count;
 }
 
-static char *path_in(const char *folder, const char *name)
-{
-    size_t bytes = strlen(folder) + strlen(name) + 2;
-    char  *path = sgi__alloc(bytes);
-    if (path)
-        snprintf(path, bytes, "%s/%s", folder, name);
-    return path;
-}
-
 static sgi_status open_in(struct sgi__io_output *output, const char *folder, const char *name, sgi_error *err)
 {
-    char      *path = path_in(folder, name);
+    char      *path = sgi__path_join(folder, name);
     sgi_status st = path ? sgi__io_output_open(path, output, err) : no_memory(err);
     if (path && st != SGI_OK)
         sgi__io_output_discard(output);

@@ -146,8 +146,8 @@ sgi_status sgi__io_id_compare(const char *path, const struct sgi__file_id *expec
 
 sgi_status sgi__io_regular_open_same(const char *path, const struct sgi__file_id *expected, int *fd_out, sgi_error *err)
 {
-    struct stat st;
-    int         fd;
+    struct stat st = { .st_size = 0 };
+    int         fd = -1;
 
     sgi_status status = sgi__io_regular_open(path, &fd, &st, err);
     if (status != SGI_OK)

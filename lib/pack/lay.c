@@ -147,12 +147,12 @@ static sgi_status put_first(struct sgi__manifest *m, const uint64_t *order, uint
     struct sgi__packed              *p = m->packed;
     struct sgi__stored_chunk        *sorted = room_for(m, p->chunks_count, sizeof *sorted);
     const struct sgi__stored_chunk **list = sgi__realloc_array(NULL, (size_t)p->chunks_count + 1, sizeof *list);
-    sgi_status                       st = SGI_OK;
 
-    if (!sorted || !list)
-        st = no_memory(err);
-    if (st == SGI_OK)
-        st = sgi__stored_order(m, order, order_count, list, err);
+    if (!sorted || !list) {
+        sgi__free(list);
+        return no_memory(err);
+    }
+    sgi_status st = sgi__stored_order(m, order, order_count, list, err);
     for (uint64_t n = 0; n < p->chunks_count && st == SGI_OK; n++)
         sorted[n] = *list[n];
     if (st == SGI_OK)

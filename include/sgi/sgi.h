@@ -411,6 +411,19 @@ enum {
 /** Tiers, from far to near. */
 enum { SGI_TIER_DISK = 0, SGI_TIER_DRAM = 1, SGI_TIER_DEVICE = 2 };
 
+/**
+ * How a model stays in DRAM. Unpacked it is an image: on a host device a start from there is a mapping, on a GPU one
+ * copy. Packed it is as its files store it (a packed model's chunks, or a plain one's bytes in chunks): a start decodes
+ * or copies them, on all cores, and chunks that several models have in common are there once, however many those are.
+ * That they are equal is found by comparing bytes, never by a digest alone.
+ */
+enum {
+    SGI_RESIDENCE_AUTO = 0,     /**< unpacked. Of what is read for a GPU or by a prefetch: packed, if that is an eighth
+                                     smaller at least and others would have to go for the whole of it */
+    SGI_RESIDENCE_UNPACKED = 1,
+    SGI_RESIDENCE_PACKED = 2    /**< always; on a host device too a load leaves it in DRAM, beside the image */
+};
+
 /** An expected hash of one tensor's bytes as they stand in the file. */
 typedef struct sgi_tensor_check {
     const char *name;
@@ -449,7 +462,7 @@ typedef struct sgi_model_config {
     uint32_t    folders_count;   /**< at most 64 */
     uint32_t    instances_max;   /**< instances at once. 0: 1; at most 16, and never more than devices */
     uint32_t    devices_mask;    /**< where it may run: bit n for device number n. 0: on all of them */
-    uint32_t    reserved0;
+    uint32_t    residence;       /**< SGI_RESIDENCE_AUTO, ...: how it stays in DRAM */
 } sgi_model_config;
 
 /** Like sgi_runtime_config_init(). */

@@ -78,6 +78,7 @@ sgi_status sgi__core_model_add(struct sgi__core *core, const struct sgi__core_mo
     if (m->config.device_bytes == 0)
         m->config.device_bytes = config->image_bytes;
     core->instances_max += instances;
+    core->may_share |= config->packed_bytes > 0;
     m->engine_bytes = config->engine_bytes;
     sgi__timer_init(&m->hang, TIMER_MODEL_HANG, m);
     sgi__timer_init(&m->more, TIMER_MODEL_MORE, m);
@@ -140,9 +141,10 @@ uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, 
         action.tier = i->tier;
         action.priority = i->priority;
         action.keep = kind == SGI__ACT_START_LOAD && i->fills;
+        action.packed = i->packs && (action.keep || i->to_dram);
         if (i->state != ST_QUEUED) {
             action.device = i->device;
-            action.bytes = sgi__image_on(m, sgi__core_device(core, i->device));
+            action.bytes = sgi__image_of(i, sgi__core_device(core, i->device));
         }
     }
     put_action(core, &action);
@@ -635,7 +637,7 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
     case SGI__EV_DROPPED:
         if (!m->op_drop || m->op_drop != event->op)
             return false;
-        sgi__residence_dropped(core, now, m);
+        sgi__residence_dropped(core, now, m, event->shared_bytes);
         break;
     default:
         return false;

@@ -47,12 +47,14 @@ struct sgi__core_config {
 struct sgi__core_model_config {
     uint64_t image_bytes;
     uint64_t device_bytes; /* of the image on a device with memory of its own; 0: as image_bytes */
+    uint64_t packed_bytes; /* of the model as it is stored: what a packed residence takes; 0: there is no such */
     uint64_t engine_bytes;
     uint64_t idle_ns;       /* SGI__NEVER: no timer */
     uint64_t hang_ns;       /* SGI__NEVER: no limit */
     uint32_t leases_max;    /* of an instance; UINT32_MAX: no limit */
     uint32_t instances_max; /* each on a device of its own, so no more than there are of these; 0: 1 */
     uint32_t devices_mask;  /* of the devices it may be on: bit n for number n; 0: all */
+    uint32_t residence;     /* SGI_RESIDENCE_*: which of the two it is */
     bool     has_engine, has_prepare;
     bool     has_prefix; /* its engine fills a part of the image beside each load from disk */
 };
@@ -116,15 +118,16 @@ enum sgi__core_event_kind {
     SGI__EV_CONTEXT_BACK,   /* no op */
     SGI__EV_RESERVED,       /* status */
     SGI__EV_LOADED,         /* status: every byte of the files is there and verified, or which step failed. After a
-                               START_LOAD with `keep`: bytes of the copy in DRAM; 0, or a failure: there is none */
+                               START_LOAD with `keep`: bytes of the copy in DRAM; 0, or a failure: there is none.
+                               shared_bytes: of them, that others had there already */
     SGI__EV_PREFIX_FILLED,  /* status */
     SGI__EV_ENGINE_STARTED, /* status */
     SGI__EV_ENGINE_STOPPED,
     SGI__EV_PREPARED, /* status, bytes */
     SGI__EV_DISCARDED,
-    SGI__EV_FREED, /* bytes: residue that could not be given back */
-    SGI__EV_KEPT,  /* the image is a residence now; status not OK: it was freed instead */
-    SGI__EV_DROPPED,
+    SGI__EV_FREED,      /* bytes: residue that could not be given back */
+    SGI__EV_KEPT,       /* there is a residence now; status not OK: it was freed instead. shared_bytes as for LOADED */
+    SGI__EV_DROPPED,    /* shared_bytes: of it, that stay, for others */
     SGI__EV_FOREIGN,    /* no op: bytes on `device` are taken by others. Answers LOOK, and may come at any time */
     SGI__EV_PLACE_DIED, /* no op: the place and all it held are gone */
     SGI__EV_PLACE_UP,   /* no op */
@@ -138,7 +141,7 @@ struct sgi__core_event {
     uint64_t                  op;
     sgi_model                 model;
     uint64_t                  instance; /* 0 where there is none */
-    uint64_t                  bytes;
+    uint64_t                  bytes, shared_bytes;
 };
 
 /* Returns false when the event was dropped as stale. */
@@ -204,9 +207,10 @@ enum sgi__core_action_kind {
     SGI__ACT_CHECK_SOURCE,
     SGI__ACT_OPEN_CONTEXT,
     SGI__ACT_CLOSE_CONTEXT,
-    SGI__ACT_RESERVE,     /* instance, device (-1: DRAM), tier the bytes will come from, bytes of the image there. From
-                             DRAM to a device with memory of its own the residence stays, and is read until LOADED */
-    SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it; keep: a copy of the image
+    SGI__ACT_RESERVE,     /* instance, device (-1: DRAM, and packed or not), tier the bytes will come from, bytes there.
+                             From DRAM to a device with memory of its own the residence stays, and is read until LOADED;
+                             a packed one to any device */
+    SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it; keep: a copy, packed or not,
                              stays in DRAM as the model's residence. On a device with memory of its own the context may
                              be on its way still: the load, and the engine's start, wait for it where they need it */
     SGI__ACT_FILL_PREFIX, /* instance: the engine's part of its image, beside the load */
@@ -218,7 +222,7 @@ enum sgi__core_action_kind {
     SGI__ACT_START_ENGINE,
     SGI__ACT_STOP_ENGINE,
     SGI__ACT_FREE,        /* the instance's image and engine memory */
-    SGI__ACT_KEEP,        /* the image becomes the model's DRAM residence; engine memory is freed */
+    SGI__ACT_KEEP,        /* the image, or what was read to be packed, becomes the residence; engine memory is freed */
     SGI__ACT_DROP,        /* free the model's DRAM residence */
     SGI__ACT_SPARE_LIMIT, /* bytes: freed image memory may be kept up to this; no result */
     SGI__ACT_LOOK,        /* device: say what others have taken of it. FOREIGN answers */
@@ -233,7 +237,7 @@ struct sgi__core_action {
     sgi_model                  model;
     uint64_t                   instance;
     uint64_t                   bytes;
-    bool                       keep;
+    bool                       keep, packed;
 };
 
 bool sgi__core_take_reply(struct sgi__core *core, struct sgi__core_reply *reply_out);
@@ -310,6 +314,7 @@ void sgi__core_device_view(const struct sgi__core *core, uint32_t device, struct
 struct sgi__core_totals {
     uint32_t models, wants, leases, loads, calls;
     uint64_t dram_bytes, dram_bytes_max, device_bytes, prepared_bytes;
+    uint64_t shared_bytes; /* of residences, that are in DRAM once for several: not in dram_bytes */
 };
 void sgi__core_totals(const struct sgi__core *core, struct sgi__core_totals *totals_out);
 

@@ -75,9 +75,14 @@ uint64_t sgi__image_on(const struct model *m, const struct device *d)
     return d->unified ? m->config.image_bytes : m->config.device_bytes;
 }
 
+uint64_t sgi__image_of(const struct instance *i, const struct device *d)
+{
+    return i->to_dram ? sgi__residence_bytes(i->model, i->packs) : sgi__image_on(i->model, d);
+}
+
 uint64_t sgi__instance_need(const struct instance *i, const struct device *d)
 {
-    return sgi__image_on(i->model, d) + (i->to_dram ? 0 : i->model->engine_bytes);
+    return sgi__image_of(i, d) + (i->to_dram ? 0 : i->model->engine_bytes);
 }
 
 /* ---- what it holds ---- */
@@ -267,7 +272,7 @@ void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *
     i->blocked = false;
     i->admitted_at = now;
     sgi__timer_unset(&i->starve);
-    if (i->tier == SGI_TIER_DRAM && sgi__core_device(core, device)->unified) {
+    if (i->tier == SGI_TIER_DRAM && sgi__residence_moves(m, sgi__core_device(core, device))) {
         sgi__residence_lend(core, m);
     } else if (i->tier == SGI_TIER_DRAM) {
         sgi__read_begin(core, i);
@@ -335,6 +340,14 @@ static bool may_load(struct sgi__core *core, struct instance *i)
     return i->memory_ready && placed && sgi__copy_begin(core, i);
 }
 
+/* What is kept of it as an image has its engine's part already, what is packed has not, and needs none. */
+static bool has_prefix_to_fill(const struct instance *i)
+{
+    if (!i->model->config.has_prefix || (i->to_dram && i->packs))
+        return false;
+    return i->tier == SGI_TIER_DISK || i->model->residence_packed;
+}
+
 static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     struct model *m = i->model;
@@ -343,11 +356,11 @@ static void advance_up(struct sgi__core *core, uint64_t now, struct instance *i)
         sgi__instance_move(i, EV_PLACED);
         i->priority = sgi__urgency(i);
         i->op_load = sgi__core_act(core, SGI__ACT_START_LOAD, m, i);
-        if (m->config.has_prefix && i->tier == SGI_TIER_DISK) {
+        if (has_prefix_to_fill(i)) {
             i->op_prefix = sgi__core_act(core, SGI__ACT_FILL_PREFIX, m, i);
             sgi__instance_watch(core, now, i, CB_PREFIX);
         } else {
-            i->prefixed = true; /* a residence has its own already */
+            i->prefixed = true;
         }
         core->dirty = true; /* early wants can be granted */
     }
@@ -390,6 +403,8 @@ bool sgi__instance_keeps(const struct sgi__core *core, const struct instance *i)
 
     if (i->device == SGI__DRAM ? !none : !none || sgi__model_filling(m)) /* one copy is enough */
         return false;
+    if (i->device != SGI__DRAM && sgi__residence_only_packed(m))
+        return false;
     return i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram &&
            (i->device == SGI__DRAM || core->devices[i->device].unified);
 }
@@ -404,25 +419,24 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
     if (keep && m->residence == RES_DROPPING)
         room = ROOM_SOON; /* it has one residence at a time: the one from before goes first */
     else if (keep && i->device != SGI__DRAM)
-        room = sgi__residence_room(core, m);
+        room = sgi__residence_room(core, m, false);
     sgi__residence_wait(core, i, keep && room == ROOM_SOON);
     if (keep && room == ROOM_SOON)
         return false;
 
     if (!keep || room == ROOM_NONE) {
         sgi__instance_loan_ends(core, i);
-        if (!sgi__core_device(core, i->device)->unified)
-            sgi__residence_used(core, m, i->last_used);
+        sgi__residence_used(core, m, i->last_used); /* if it has been beside it */
         i->op_end = sgi__core_act(core, SGI__ACT_FREE, m, i);
         return true;
     }
     /* It is the same memory before and after, so its charge moves now; the engine's part stays until it is freed. */
     struct device *d = sgi__core_device(core, i->device);
-    d->used -= m->config.image_bytes;
-    i->charged -= m->config.image_bytes;
+    d->used -= sgi__image_of(i, d);
+    i->charged -= sgi__image_of(i, d);
     i->keeping = true;
     i->borrows = false;
-    sgi__residence_keep(core, m, i->last_used);
+    sgi__residence_keep(core, i);
     i->op_end = sgi__core_act(core, SGI__ACT_KEEP, m, i);
     core->dirty = true; /* there is room on the device already */
     return true;
@@ -588,7 +602,7 @@ static void ended(struct sgi__core *core, uint64_t now, struct instance *i, cons
     if (i->keeping) {
         bool kept = event->kind == SGI__EV_KEPT && event->status == SGI_OK;
         if (kept)
-            sgi__residence_kept(core, m);
+            sgi__residence_kept(core, m, event->shared_bytes);
         else
             sgi__residence_clear(core, m);
         if (!kept && i->to_dram) { /* that was all it was for */
@@ -615,8 +629,7 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
         load_slot_give(core, i);
         sgi__instance_watch_start(core, now, i);
         sgi__read_end(core, i);
-        if (event->status != SGI_OK || event->bytes == 0)
-            sgi__copy_none(core, i);
+        sgi__copy_left(core, i, event->status == SGI_OK ? event->bytes : 0, event->shared_bytes);
         if (event->status == SGI_OK)
             i->loaded = true;
         else

@@ -88,7 +88,8 @@ void sgi__note_drops(struct sgi__core *core, const struct model *m)
 {
     uint32_t cause = m->draining ? SGI_CAUSE_DRAIN : m->evict_dram ? SGI_CAUSE_EVICT : SGI_CAUSE_ROOM;
     note(core, SGI__NOTE_DROPS, m, NULL,
-         &(struct sgi__core_reply){ .device = SGI__DRAM, .bytes = m->config.image_bytes, .cause = cause });
+         &(struct sgi__core_reply){
+             .device = SGI__DRAM, .bytes = sgi__residence_bytes(m, m->residence_packed), .cause = cause });
 }
 
 void sgi__note_failed(struct sgi__core *core, const struct model *m, sgi_status status, uint32_t step,

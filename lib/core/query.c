@@ -64,7 +64,8 @@ static const struct instance *furthest(const struct model *m)
 
 static uint64_t residence_bytes(const struct model *m)
 {
-    return m->residence == RES_NONE || m->residence == RES_LENT ? 0 : m->config.image_bytes;
+    bool none = m->residence == RES_NONE || m->residence == RES_LENT;
+    return none ? 0 : sgi__residence_bytes(m, m->residence_packed);
 }
 
 static enum sgi__held instance_held(const struct sgi__core *core, const struct instance *i)
@@ -180,6 +181,7 @@ void sgi__core_totals(const struct sgi__core *core, struct sgi__core_totals *tot
         .calls = core->calls,
         .dram_bytes = core->dram.used,
         .dram_bytes_max = core->dram.bytes_max,
+        .shared_bytes = core->dram_shared,
         .device_bytes = device_bytes,
         .prepared_bytes = core->prepared_bytes,
     };
@@ -214,7 +216,7 @@ static void check_instance(const struct sgi__core *core, const struct instance *
     assert(i->state != ST_READY || !i->model->config.has_engine || i->engine_up || i->to_dram);
     assert(i->op_end == 0 ||
            (i->op_load == 0 && i->op_start == 0 && i->op_stop == 0 && !i->engine_up && i->leases == 0));
-    assert(!i->fills || ((i->op_load || i->op_prefix) && i->model->residence == RES_FILLING));
+    assert(!i->fills || ((i->op_load || (i->op_prefix && !i->packs)) && i->model->residence == RES_FILLING));
     assert(!i->reads || (i->op_end == 0 && i->tier == SGI_TIER_DRAM && i->model->residence == RES_KEPT));
     assert(i->state == ST_READY || i->idle.due == SGI__NEVER);
     assert(!sgi__instance_serves(i) || core->devices[i->device].context == CTX_OPEN);
@@ -264,7 +266,8 @@ void sgi__core_check(const struct sgi__core *core)
     }
     assert(wants == core->wants_count && leases == core->leases_count && loads == core->loads);
     assert(core->wants_count <= core->config.wants_max && core->loads <= core->config.loads_max);
-    assert(dram == core->dram.used && core->dram.used + core->dram_lending <= core->dram.bytes_max);
+    assert(dram == core->dram.used + core->dram_shared);
+    assert(core->dram.used + core->dram_lending <= core->dram.bytes_max);
 
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
         const struct device *d = &core->devices[n];

@@ -8,12 +8,77 @@
  * disk may leave a copy (FILLING) that is a residence once it is complete, and a start from DRAM reads the residence
  * where it is. Both are there at once then, the image on its device and the residence here, each charged where it is.
  *
+ * A residence may be packed: the model as it is stored, in fewer bytes. Then it is a copy too, wherever the model runs,
+ * for it has to be decoded. What packed ones have in common is there once: each is charged in full until it is
+ * complete, then without what was there already (`shared`), and when one goes, what it shared stays charged. Whatever
+ * order these are heard of in, no more is there than is charged, and no word about them charges more than before.
+ *
  * A pin to DRAM reserves the image's bytes: whenever the model leaves its device, there is room for it. What others
  * keep stays within the rest of the budget.
  */
 #include <assert.h>
 
 #include "core/state.h"
+
+/* ---- what it takes ---- */
+
+uint64_t sgi__residence_bytes(const struct model *m, bool packed)
+{
+    return packed ? m->config.packed_bytes : m->config.image_bytes;
+}
+
+static uint64_t bytes_now(const struct model *m)
+{
+    return sgi__residence_bytes(m, m->residence_packed);
+}
+
+/* Worth decoding it for: it is an eighth smaller at least. */
+static bool gains(const struct model *m)
+{
+    return m->config.packed_bytes > 0 && m->config.packed_bytes <= m->config.image_bytes / 8 * 7;
+}
+
+static bool always_packs(const struct model *m)
+{
+    return m->config.residence == SGI_RESIDENCE_PACKED && m->config.packed_bytes > 0;
+}
+
+bool sgi__residence_only_packed(const struct model *m)
+{
+    return always_packs(m) && m->pinned_tier != SGI_TIER_DRAM;
+}
+
+uint64_t sgi__residence_least(const struct model *m)
+{
+    bool may_pack = always_packs(m) || (m->config.residence == SGI_RESIDENCE_AUTO && gains(m));
+    return sgi__residence_bytes(m, may_pack);
+}
+
+/* What a pin reserves: enough for whichever it will be. */
+static uint64_t most_bytes(const struct model *m)
+{
+    bool larger = always_packs(m) && m->config.packed_bytes > m->config.image_bytes;
+    return sgi__residence_bytes(m, larger);
+}
+
+bool sgi__residence_moves(const struct model *m, const struct device *d)
+{
+    return d->unified && !m->residence_packed;
+}
+
+/* So much of them is there once, for several. */
+static void share(struct sgi__core *core, uint64_t bytes)
+{
+    assert(core->dram.used >= bytes);
+    core->dram.used -= bytes;
+    core->dram_shared += bytes;
+}
+
+static void unshare(struct sgi__core *core, uint64_t bytes)
+{
+    core->dram.used += bytes;
+    core->dram_shared -= bytes;
+}
 
 /* ---- where it stands ---- */
 
@@ -35,17 +100,21 @@ static void list_remove(struct sgi__core *core, struct model *m)
     m->kept_prev = m->kept_next = NULL;
 }
 
-void sgi__residence_keep(struct sgi__core *core, struct model *m, uint64_t used_at)
+void sgi__residence_keep(struct sgi__core *core, struct instance *i)
 {
+    struct model *m = i->model;
+
     assert(m->residence == RES_NONE || m->residence == RES_LENT);
     m->residence = RES_KEEPING;
-    m->residence_used = used_at;
-    core->dram.used += m->config.image_bytes;
+    m->residence_packed = i->to_dram && i->packs;
+    m->residence_used = i->last_used;
+    core->dram.used += bytes_now(m);
 }
 
-void sgi__residence_kept(struct sgi__core *core, struct model *m)
+void sgi__residence_kept(struct sgi__core *core, struct model *m, uint64_t shared)
 {
     assert(m->residence == RES_KEEPING);
+    share(core, shared);
     m->residence = RES_KEPT;
     list_add(core, m);
 }
@@ -72,7 +141,7 @@ void sgi__residence_lent(struct sgi__core *core, struct model *m, bool taken)
 static void drop(struct sgi__core *core, struct model *m)
 {
     m->residence = RES_DROPPING;
-    core->dram_leaving += m->config.image_bytes;
+    core->dram_leaving += bytes_now(m);
     m->op_drop = sgi__core_act(core, SGI__ACT_DROP, m, NULL);
 }
 
@@ -99,12 +168,13 @@ void sgi__residence_clear(struct sgi__core *core, struct model *m)
     if (m->residence == RES_KEPT)
         list_remove(core, m);
     if (m->residence == RES_DROPPING)
-        core->dram_leaving -= m->config.image_bytes;
+        core->dram_leaving -= bytes_now(m);
     if (m->residence != RES_NONE && m->residence != RES_LENT) {
-        assert(core->dram.used >= m->config.image_bytes);
-        core->dram.used -= m->config.image_bytes;
+        assert(core->dram.used >= bytes_now(m));
+        core->dram.used -= bytes_now(m);
     }
     m->residence = RES_NONE;
+    m->residence_packed = false;
     m->op_drop = 0;
 }
 
@@ -116,8 +186,9 @@ void sgi__residence_wait(struct sgi__core *core, struct instance *i, bool waits)
     core->keep_waiters += waits ? 1u : (uint32_t)-1;
 }
 
-void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m)
+void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m, uint64_t shared)
 {
+    unshare(core, shared);
     sgi__residence_clear(core, m);
     core->dirty = true;
     /* The instances that wait for this to keep theirs or a copy; there are few, and only then is anybody looked for. */
@@ -135,7 +206,7 @@ void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *
 /* What the budget holds: all of it, and how it divides between those who pinned and the others. */
 struct budget {
     uint64_t taken;          /* charged, or lent and perhaps coming back; what leaves is in it still */
-    uint64_t reserved;       /* images of pinned models, */
+    uint64_t reserved;       /* for pinned models, */
     uint64_t reserved_taken; /* and what of that is taken */
 };
 
@@ -143,11 +214,12 @@ struct budget {
 static uint64_t taken_by(const struct model *m)
 {
     bool     here = m->residence == RES_KEEPING || m->residence == RES_FILLING || m->residence == RES_KEPT;
-    uint64_t bytes = here ? m->config.image_bytes : 0;
+    uint64_t bytes = here ? bytes_now(m) : 0;
     for (const struct instance *i = m->instances; i; i = i->model_next) {
-        bool filling = i->device == SGI__DRAM && i->charged > 0;
         bool lending = i->tier == SGI_TIER_DRAM && i->op_reserve && !i->reads;
-        if (filling || lending)
+        if (i->device == SGI__DRAM)
+            bytes += i->charged;
+        else if (lending)
             bytes += m->config.image_bytes;
     }
     return bytes;
@@ -157,9 +229,11 @@ static struct budget budget_of(const struct sgi__core *core)
 {
     struct budget b = { .taken = core->dram.used + core->dram_lending };
     for (const struct model *m = core->pinned_head; m; m = m->pinned_next) {
-        b.reserved += m->config.image_bytes;
+        b.reserved += most_bytes(m);
         b.reserved_taken += taken_by(m);
     }
+    if (b.reserved_taken > b.taken) /* they share some of it, and those bytes are there once */
+        b.reserved_taken = b.taken;
     return b;
 }
 
@@ -178,7 +252,7 @@ static enum room make_room(struct sgi__core *core, const struct model *for_model
         return ROOM_NOW;
     for (const struct model *m = core->kept_head; m && lacking > core->dram_leaving + droppable; m = m->kept_next)
         if (m != for_model && may_drop(m))
-            droppable += m->config.image_bytes;
+            droppable += bytes_now(m);
     if (lacking > core->dram_leaving + droppable)
         return ROOM_NONE;
     for (struct model *m = core->kept_head, *next; lacking > core->dram_leaving; m = next) {
@@ -190,39 +264,66 @@ static enum room make_room(struct sgi__core *core, const struct model *for_model
     return ROOM_SOON;
 }
 
-enum room sgi__residence_room(struct sgi__core *core, const struct model *m)
+/* UINT64_MAX: however much goes. */
+static uint64_t lacking_for(const struct sgi__core *core, const struct model *m, uint64_t bytes)
 {
     struct budget b = budget_of(core);
-    uint64_t      bytes = m->config.image_bytes, max = core->dram.bytes_max, taken = b.taken;
+    uint64_t      max = core->dram.bytes_max, taken = b.taken;
 
     if (m->pinned_tier != SGI_TIER_DRAM) {
         max -= b.reserved;
         taken -= b.reserved_taken;
     }
     if (bytes > max)
+        return UINT64_MAX;
+    return taken > max - bytes ? taken - (max - bytes) : 0;
+}
+
+/* Unpacked it starts at once, packed there is room for more of them: packed where nothing would have to go for that. */
+bool sgi__residence_packs(const struct sgi__core *core, const struct model *m)
+{
+    if (m->config.residence != SGI_RESIDENCE_AUTO)
+        return always_packs(m);
+    return gains(m) && lacking_for(core, m, m->config.image_bytes) > 0;
+}
+
+enum room sgi__residence_room(struct sgi__core *core, const struct model *m, bool packed)
+{
+    uint64_t lacking = lacking_for(core, m, sgi__residence_bytes(m, packed));
+
+    if (lacking == UINT64_MAX)
         return ROOM_NONE;
-    enum room room = make_room(core, m, taken > max - bytes ? taken - (max - bytes) : 0);
-    assert(room != ROOM_NONE || m->pinned_tier != SGI_TIER_DRAM); /* that is what it is reserved for */
+    enum room room = make_room(core, m, lacking);
+    /* That is what it is reserved for. Only what has been shared with one that was pinned may have come to be in the
+     * way, when its user had that one evicted. */
+    assert(room != ROOM_NONE || m->pinned_tier != SGI_TIER_DRAM || core->may_share);
     return room;
 }
 
-/* ---- beside a device with memory of its own ---- */
+/* ---- beside an instance ---- */
 
-static enum room room_for_copy(struct sgi__core *core, const struct instance *i)
+/* Of one on a host's device the image is kept at its end, unless it is to be packed. */
+static bool may_leave_copy(const struct sgi__core *core, const struct instance *i)
+{
+    return !core->devices[i->device].unified || always_packs(i->model);
+}
+
+static enum room room_for_copy(struct sgi__core *core, struct instance *i)
 {
     const struct model *m = i->model;
     bool                none = m->residence == RES_NONE || m->residence == RES_DROPPING;
 
-    if (sgi__core_device(core, i->device)->unified || i->tier != SGI_TIER_DISK || core->dram.bytes_max == 0)
+    if (i->device == SGI__DRAM || i->tier != SGI_TIER_DISK || core->dram.bytes_max == 0 || !may_leave_copy(core, i))
         return ROOM_NONE;
     if (!none || sgi__model_filling(m) || !i->keep || m->draining || m->evict_dram)
         return ROOM_NONE;
     if (m->residence == RES_DROPPING) /* it has one residence at a time: the one from before goes first */
         return ROOM_SOON;
-    return sgi__residence_room(core, m);
+    i->packs = sgi__residence_packs(core, m);
+    return sgi__residence_room(core, m, i->packs);
 }
 
-void sgi__copy_expect(struct sgi__core *core, const struct instance *i)
+void sgi__copy_expect(struct sgi__core *core, struct instance *i)
 {
     room_for_copy(core, i);
 }
@@ -235,29 +336,34 @@ bool sgi__copy_begin(struct sgi__core *core, struct instance *i)
     if (room == ROOM_NOW) {
         i->fills = true;
         i->model->residence = RES_FILLING;
-        core->dram.used += i->model->config.image_bytes;
+        i->model->residence_packed = i->packs;
+        core->dram.used += bytes_now(i->model);
     }
     return room != ROOM_SOON;
 }
 
-void sgi__copy_none(struct sgi__core *core, struct instance *i)
+void sgi__copy_left(struct sgi__core *core, struct instance *i, uint64_t bytes, uint64_t shared)
 {
     if (!i->fills)
         return;
+    core->dirty = true;
+    if (bytes > 0) {
+        share(core, shared);
+        return;
+    }
     i->fills = false;
     sgi__residence_clear(core, i->model);
-    core->dirty = true;
 }
 
 void sgi__copy_settle(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     struct model *m = i->model;
 
-    if (!i->fills || i->op_load || i->op_prefix)
+    if (!i->fills || i->op_load || (i->op_prefix && !i->packs))
         return;
     i->fills = false;
     core->dirty = true;
-    if (!sgi__instance_filled(i)) { /* without the engine's part it is of no use */
+    if (!i->loaded || (!i->prefixed && !i->packs)) { /* an image without the engine's part is of no use */
         drop(core, m);
         return;
     }
@@ -288,11 +394,12 @@ void sgi__read_end(struct sgi__core *core, struct instance *i)
 sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m)
 {
     struct budget b = budget_of(core);
-    uint64_t      bytes = m->config.image_bytes, max = core->dram.bytes_max;
+    uint64_t      bytes = most_bytes(m), max = core->dram.bytes_max;
 
     if (bytes > max || b.reserved > max - bytes)
         return SGI_E_NO_ROOM;
-    uint64_t left = max - b.reserved - bytes, others = b.taken - b.reserved_taken - taken_by(m);
+    uint64_t left = max - b.reserved - bytes, mine = taken_by(m), others = b.taken - b.reserved_taken;
+    others -= mine < others ? mine : others;
     if (make_room(core, m, others > left ? others - left : 0) == ROOM_NONE)
         return SGI_E_BUSY;
     m->pinned_next = core->pinned_head;

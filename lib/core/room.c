@@ -79,8 +79,9 @@ bool sgi__room_is_for(const struct sgi__core *core, const struct device *d, cons
 bool sgi__fits_somewhere(const struct sgi__core *core, const struct model *m, bool to_dram, sgi_status *why_not)
 {
     if (to_dram) {
-        *why_not = m->config.image_bytes > core->dram.bytes_max ? SGI_E_NO_ROOM : SGI_E_DEVICE_LOST;
-        return m->config.image_bytes <= core->dram.bytes_max && !core->dram.lost;
+        bool fits = sgi__residence_least(m) <= core->dram.bytes_max;
+        *why_not = fits ? SGI_E_DEVICE_LOST : SGI_E_NO_ROOM;
+        return fits && !core->dram.lost;
     }
     *why_not = SGI_E_NO_ROOM;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
@@ -106,7 +107,8 @@ static bool usable(const struct sgi__core *core, const struct device *d, const s
 {
     const struct model *m = i->model;
 
-    if (i->tier == SGI_TIER_DRAM && d->unified && m->residence_readers > 0) /* it cannot be taken away from them */
+    /* It cannot be taken away from those who read it. */
+    if (i->tier == SGI_TIER_DRAM && sgi__residence_moves(m, d) && m->residence_readers > 0)
         return false;
     return !d->lost && sgi__room_is_for(core, d, m) && !sgi__room_holds(core, d, m);
 }

@@ -121,7 +121,8 @@ static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance 
 {
     if (sgi__model_filling(i->model)) /* the one before is on its way out: there is room for one */
         return;
-    switch (sgi__residence_room(core, i->model)) {
+    i->packs = sgi__residence_packs(core, i->model);
+    switch (sgi__residence_room(core, i->model, i->packs)) {
     case ROOM_NOW:
         sgi__instance_admit(core, now, i, SGI__DRAM);
         break;

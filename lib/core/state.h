@@ -103,6 +103,7 @@ struct instance {
     bool borrows;               /* it has the model's residence, and will give it back */
     bool keeping;               /* KEEP is out: the model's residence is this image */
     bool fills;                 /* its load leaves a copy, which is to be the residence */
+    bool packs;                 /* packed, as what is read into DRAM alone may be */
     bool reads;                 /* its bytes come from the residence, which stays where it is meanwhile */
     bool cancel_sent;
     bool lost;       /* device or place is gone */
@@ -162,6 +163,7 @@ struct model {
     bool          is_pending;
 
     enum residence_state residence;
+    bool                 residence_packed;          /* while there is one */
     uint64_t             residence_used;            /* when it was last of use */
     uint32_t             residence_readers;         /* loads that read it in place: it stays until they have ended */
     struct model        *kept_prev, *kept_next;     /* in core.kept while RES_KEPT */
@@ -238,6 +240,7 @@ struct sgi__core {
     struct model           *kept_head, *kept_tail; /* whose residence is KEPT, least recently used first */
     struct model           *pinned_head;           /* pinned to DRAM: their images' bytes are reserved there */
     uint64_t                dram_leaving;          /* bytes of residences whose DROP is out */
+    uint64_t                dram_shared;           /* what residences have in common is there, and in dram.used, once */
     uint64_t         dram_lending; /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
     struct instance *priorities_due; /* loads whose urgency has changed; only the newest counts, so it is not queued */
     uint64_t         spare_limit_said; /* as of the last SPARE_LIMIT taken */
@@ -263,7 +266,8 @@ struct sgi__core {
     uint64_t load_rate[SGI_TIER_DEVICE]; /* bytes a millisecond of the last start from each tier; 0: none yet */
     bool     devices_kept;               /* as of the last pass: for who starves, or for whom it is being emptied */
     bool     draining, closed_said;
-    bool     dirty; /* the scheduler has something to look at */
+    bool     dirty;     /* the scheduler has something to look at */
+    bool     may_share; /* a model that may be packed has been there */
     bool     watched;
 };
 
@@ -341,7 +345,8 @@ const struct instance *sgi__model_filling(const struct model *m);
 void                   sgi__instance_loan_ends(struct sgi__core *core, struct instance *i);
 bool     sgi__instance_filled(const struct instance *i); /* every byte of its image is there and verified */
 uint64_t sgi__image_on(const struct model *m, const struct device *d);         /* its bytes there; DRAM is one, too */
-uint64_t sgi__instance_need(const struct instance *i, const struct device *d); /* likewise, with those of its engine */
+uint64_t sgi__image_of(const struct instance *i, const struct device *d);      /* likewise, packed if it is to be so */
+uint64_t sgi__instance_need(const struct instance *i, const struct device *d); /* and with those of its engine */
 void     sgi__prepare(struct sgi__core *core, uint64_t now, struct model *m);  /* if it has to be, and is not */
 void     sgi__model_unwatch(uint64_t now, struct model *m); /* prepare or discard is back, or gone with its place */
 void     sgi__model_failed(struct sgi__core *core, uint64_t now, struct model *m, sgi_status status, uint32_t step);
@@ -359,20 +364,27 @@ void sgi__place_died(struct sgi__core *core, uint64_t now);
 
 /* residence.c: the DRAM tier */
 enum room { ROOM_NOW, ROOM_SOON, ROOM_NONE }; /* soon: residences are being dropped for it */
-enum room sgi__residence_room(struct sgi__core *core, const struct model *m); /* for its image; may begin to drop */
-void      sgi__residence_keep(struct sgi__core *core, struct model *m, uint64_t used_at); /* NONE, LENT -> KEEPING */
-void      sgi__residence_kept(struct sgi__core *core, struct model *m);                   /* KEEPING -> KEPT */
+/* For its image, or the packed form of it; may begin to drop. */
+enum room sgi__residence_room(struct sgi__core *core, const struct model *m, bool packed);
+bool      sgi__residence_packs(const struct sgi__core *core, const struct model *m); /* a new one would be packed */
+uint64_t  sgi__residence_bytes(const struct model *m, bool packed);
+uint64_t  sgi__residence_least(const struct model *m);       /* of the forms that it may have */
+bool      sgi__residence_only_packed(const struct model *m); /* an image is not kept, unless it is pinned */
+void      sgi__residence_keep(struct sgi__core *core, struct instance *i);               /* NONE, LENT -> KEEPING */
+void      sgi__residence_kept(struct sgi__core *core, struct model *m, uint64_t shared); /* KEEPING -> KEPT */
 void      sgi__residence_lend(struct sgi__core *core, struct model *m);             /* KEPT -> LENT: RESERVE is out, */
 void      sgi__residence_lent(struct sgi__core *core, struct model *m, bool taken); /* and how it ended */
 void      sgi__residence_drop(struct sgi__core *core, struct model *m);             /* KEPT -> DROPPING */
-void      sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m); /* DROPPING -> NONE */
-void      sgi__residence_clear(struct sgi__core *core, struct model *m);                 /* -> NONE */
+void      sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m, uint64_t shared); /* -> NONE */
+void      sgi__residence_clear(struct sgi__core *core, struct model *m);                                  /* -> NONE */
 void      sgi__residence_used(struct sgi__core *core, struct model *m, uint64_t at);   /* by one that stood beside it */
 void      sgi__residence_wait(struct sgi__core *core, struct instance *i, bool waits); /* until one is dropped */
-/* Beside an instance on a device with memory of its own: a copy that its load leaves, or what its load reads. */
-void sgi__copy_expect(struct sgi__core *core, const struct instance *i); /* begins to make room for the copy */
-bool sgi__copy_begin(struct sgi__core *core, struct instance *i);        /* for its load. False: wait for room */
-void sgi__copy_none(struct sgi__core *core, struct instance *i);         /* the place has none, after all */
+bool      sgi__residence_moves(const struct model *m, const struct device *d); /* to there; else it is read in place */
+/* Beside an instance: a copy that its load leaves, or what its load reads. */
+void sgi__copy_expect(struct sgi__core *core, struct instance *i); /* begins to make room for the copy */
+bool sgi__copy_begin(struct sgi__core *core, struct instance *i);  /* for its load. False: wait for room */
+void sgi__copy_left(struct sgi__core *core, struct instance *i, uint64_t bytes,
+                    uint64_t shared);                                            /* 0: none, after all */
 void sgi__copy_settle(struct sgi__core *core, uint64_t now, struct instance *i); /* its load or prefix has ended */
 void sgi__read_begin(struct sgi__core *core, struct instance *i);
 void sgi__read_end(struct sgi__core *core, struct instance *i); /* if it does */

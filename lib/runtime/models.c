@@ -85,8 +85,10 @@ static sgi_status check_config(const sgi_runtime *rt, const sgi_model_config *gi
                           (unsigned long long)c->engine_bytes);
     if (c->instances_max > SGI__DEVICES_MAX)
         return sgi__error(err, SGI_E_INVALID, "model '%s': instances_max is larger than %d", c->name, SGI__DEVICES_MAX);
-    if (c->reserved0)
-        return sgi__error(err, SGI_E_INVALID, "model '%s': reserved0 is not 0", c->name);
+    if (c->residence > SGI_RESIDENCE_PACKED)
+        return sgi__error(err, SGI_E_INVALID,
+                          "model '%s': residence %u is none of SGI_RESIDENCE_AUTO, _UNPACKED, _PACKED", c->name,
+                          c->residence);
     if (c->devices_mask >> rt->core_config.devices_count)
         return sgi__error(err, SGI_E_INVALID, "model '%s': devices_mask 0x%x names a device past number %u, the last",
                           c->name, c->devices_mask, rt->core_config.devices_count - 1);

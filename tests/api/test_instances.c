@@ -168,9 +168,9 @@ static void a_model_runs_only_where_it_may(void **state)
     assert_int_equal(sgi_model_register(f.rt, &mc, &a, &f.err), SGI_E_INVALID);
     host_error_is(&f.err, SGI_E_INVALID, SGI_STEP_NONE, "model 'c': devices_mask 0x8 names a device past number 2");
     mc.devices_mask = 0;
-    mc.reserved0 = 1;
+    mc.residence = 3;
     assert_int_equal(sgi_model_register(f.rt, &mc, &a, &f.err), SGI_E_INVALID);
-    host_error_is(&f.err, SGI_E_INVALID, SGI_STEP_NONE, "reserved0");
+    host_error_is(&f.err, SGI_E_INVALID, SGI_STEP_NONE, "residence 3");
     tear_down(&f);
 }
 

@@ -83,6 +83,16 @@ uint64_t sim__between(struct sim *s, struct range r)
     return r.max > r.min ? r.min + sim__random(s, r.max - r.min + 1) : r.min;
 }
 
+bool sim__packed_now(struct sim *s)
+{
+    uint64_t random = s->random;
+    s->random = s->random_packed;
+    bool now = sim__random(s, 2) > 0;
+    s->random_packed = s->random;
+    s->random = random;
+    return now;
+}
+
 bool sim__never(struct sim *s)
 {
     uint64_t random = s->random;
@@ -444,6 +454,8 @@ sgi_status sim_model_status(struct sim *s, const struct sim_model *model, sgi_mo
         .has_prefix = model->prefix,
         .instances_max = model->instances,
         .devices_mask = model->devices,
+        .packed_bytes = model->packed_bytes,
+        .residence = model->residence,
     };
     sgi_model id;
     sim__begin(s, 'u', NULL);

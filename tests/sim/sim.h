@@ -55,11 +55,15 @@ struct sim_config {
 struct sim_model {
     uint64_t bytes, engine_bytes;
     uint64_t device_bytes; /* of the image on a device with memory of its own; `bytes` */
-    uint64_t idle_ms;      /* 10 s; SIM_IDLE_NOW, SIM_IDLE_NEVER */
-    uint64_t hang_ms;      /* 60 s; SIM_HANG_NEVER */
-    uint32_t leases_max;   /* of an instance; 1 with an engine, else no limit */
-    uint32_t instances;    /* at most; 1 */
-    uint32_t devices;      /* a bit for each that it may be on; 0: all */
+    uint64_t packed_bytes; /* as a packed residence; there is no such */
+    uint64_t common_bytes; /* of packed_bytes: what it has in common with its family; 0, or as much as they have */
+    uint32_t family;
+    uint32_t residence;  /* SGI_RESIDENCE_AUTO, ... */
+    uint64_t idle_ms;    /* 10 s; SIM_IDLE_NOW, SIM_IDLE_NEVER */
+    uint64_t hang_ms;    /* 60 s; SIM_HANG_NEVER */
+    uint32_t leases_max; /* of an instance; 1 with an engine, else no limit */
+    uint32_t instances;  /* at most; 1 */
+    uint32_t devices;    /* a bit for each that it may be on; 0: all */
     bool     engine, prepare, prefix;
 };
 

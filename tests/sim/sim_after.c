@@ -69,7 +69,7 @@ static void check_begun(const struct sim *s, const struct world_instance *i)
 {
     const struct world_device *d = i->device < 0 ? NULL : &s->devices[i->device];
     bool                       context = !d || d->own || (d->context == DONE && !d->closing);
-    bool                       waits = i->own && i->tier == SGI_TIER_DISK && something_is_dropped(s);
+    bool waits = (i->own || sim__has_to_pack(i->model)) && i->tier == SGI_TIER_DISK && something_is_dropped(s);
 
     if (sim__coming(i) && i->reserve == DONE && i->load == NOT && context && !waits)
         sim__broken(s, "a load begins once its memory is there, and the context where it cannot wait for that");

@@ -165,13 +165,17 @@ static void check_reserve(struct sim *s, const struct sgi__core_action *a, const
     if (sim__instances_of(s, m) >= m->config.instances_max)
         sim__broken(s, "instances stay within instances_max");
     check_one_more(s, m);
-    if (a->bytes != sim__image_on(s, m, a->device))
+    if (a->packed && (a->device >= 0 || !sim__packs(m)))
+        sim__broken(s, "only what may be packed in DRAM is");
+    if (a->device < 0 && !a->packed && sim__has_to_pack(m))
+        sim__broken(s, "what is to be packed in DRAM is");
+    if (a->bytes != (a->packed ? m->config.packed_bytes : sim__image_on(s, m, a->device)))
         sim__broken(s, "a RESERVE asks for the image");
     if (a->tier == SGI_TIER_DRAM ? !sim__resident(m) : m->checked != DONE)
         sim__broken(s, "a source is checked, or the bytes are in DRAM, before memory is taken");
     if (a->tier == SGI_TIER_DISK && sim__resident(m))
         sim__broken(s, "what is in DRAM is not read from disk");
-    if (a->tier == SGI_TIER_DRAM && !s->devices[a->device].own && sim__is_read(m))
+    if (a->tier == SGI_TIER_DRAM && !s->devices[a->device].own && !m->packed && sim__is_read(m))
         sim__broken(s, "a residence is not taken while a load reads it");
     if (!wanted(s, m))
         sim__broken(s, "nothing is loaded that nobody wants");
@@ -205,24 +209,28 @@ static bool has_another_copy(const struct world_model *m, const struct world_ins
 static bool may_be_lent(const struct world_model *m)
 {
     for (const struct world_instance *i = m->instances; i; i = i->next)
-        if (i->tier == SGI_TIER_DRAM && !i->own && i->end == NOT && (i->reserve == UNDER_WAY || i->unkept))
+        if (i->tier == SGI_TIER_DRAM && !i->in_place && i->end == NOT && (i->reserve == UNDER_WAY || i->unkept))
             return true;
     return false;
 }
 
-/* What a load leaves in DRAM on its way to a device with memory of its own: a copy, where there is room for it, or once
- * all has gone that may. */
+/* What a load leaves in DRAM on its way to a device with memory of its own, or to any if it is packed: a copy, where
+ * there is room for it, or once all has gone that may. */
 static void check_copy(const struct sim *s, const struct sgi__core_action *a, const struct world_model *m,
                        const struct world_instance *i)
 {
-    bool may = i->own && a->tier == SGI_TIER_DISK && s->dram_max > 0 && !m->draining && !s->closing && !m->evict_dram &&
-               !has_another_copy(m, i) && !m->dropping;
+    bool may = (i->own || (i->device >= 0 && sim__has_to_pack(m))) && a->tier == SGI_TIER_DISK && s->dram_max > 0 &&
+               !m->draining && !s->closing && !m->evict_dram && !has_another_copy(m, i) && !m->dropping;
 
     if (a->keep && !may)
         sim__broken(s, "only a load from disk leaves a copy in DRAM, beside a device and no other copy");
-    if (a->keep && !sim__dram_fits(s, m, GONE_NONE))
+    if (a->keep && a->packed != i->packed && (a->packed ? !sim__packs(m) : sim__has_to_pack(m)))
+        sim__broken(s, "a copy is packed where it may be, and where it has to");
+    if (a->keep && !sim__dram_fits(s, m, sim__form_bytes(m, a->packed), GONE_NONE))
         sim__broken(s, "DRAM residences stay within their budget");
-    if (!a->keep && may && !may_be_lent(m) && sim__dram_fits(s, m, GONE_DROPPABLE))
+    if (a->keep && a->packed && !sim__has_to_pack(m) && sim__dram_fits(s, m, m->config.image_bytes, GONE_NONE))
+        sim__broken(s, "a copy is packed only where there is no room for all of it");
+    if (!a->keep && may && !may_be_lent(m) && sim__dram_fits(s, m, sim__least(m), GONE_DROPPABLE))
         sim__broken(s, "a load leaves a copy in DRAM where there is room for it");
 }
 
@@ -298,6 +306,8 @@ static void check_end(struct sim *s, const struct sgi__core_action *a, const str
         sim__broken(s, "only verified bytes are kept");
     if (i->own)
         sim__broken(s, "an image stays in host memory only if it is there");
+    if (i->device >= 0 && sim__has_to_pack(m) && m->pinned_tier != SGI_TIER_DRAM)
+        sim__broken(s, "what is to be packed in DRAM is not kept there as an image");
     if (has_another_copy(m, i) || m->dropping)
         sim__broken(s, "a model has one residence");
     if ((i->device < 0 ? s->dram_used : s->dram_used + i->image_bytes) > s->dram_max)
@@ -330,7 +340,9 @@ static bool dropping_helps(const struct sim *s, const struct world_model *m)
         const struct world_model *other = s->models.at[n];
         bool                      asks = other && other->id && other != m &&
                     (other->wants > 0 || other->instances || other->dram_event == s->event);
-        if (asks && !sim__dram_fits(s, other, GONE_DROPPED))
+        bool fits = !asks || (sim__dram_fits(s, other, sim__least(other), GONE_DROPPED) &&
+                              sim__dram_fits(s, other, other->config.image_bytes, GONE_DROPPED));
+        if (!fits)
             return true;
     }
     return false;

@@ -101,7 +101,7 @@ const struct world_instance *sim__keeper(const struct world_model *m)
 const struct world_instance *sim__borrower(const struct world_model *m)
 {
     const struct world_instance *i = m->instances;
-    while (i && (i->tier != SGI_TIER_DRAM || i->own || i->end != NOT || i->hung || i->lost || i->unkept))
+    while (i && (i->tier != SGI_TIER_DRAM || i->in_place || i->end != NOT || i->hung || i->lost || i->unkept))
         i = i->next;
     return i;
 }
@@ -164,6 +164,49 @@ bool sim__waits_for_room(const struct sim *s, const struct world_model *m)
 
 /* ---- DRAM ---- */
 
+uint64_t sim__form_bytes(const struct world_model *m, bool packed)
+{
+    return packed ? m->config.packed_bytes : m->config.image_bytes;
+}
+
+bool sim__has_to_pack(const struct world_model *m)
+{
+    return m->config.packed_bytes > 0 && m->config.residence == SGI_RESIDENCE_PACKED;
+}
+
+bool sim__packs(const struct world_model *m)
+{
+    bool gains = m->config.packed_bytes > 0 && m->config.packed_bytes <= m->config.image_bytes / 8 * 7;
+    return sim__has_to_pack(m) || (m->config.residence == SGI_RESIDENCE_AUTO && gains);
+}
+
+uint64_t sim__least(const struct world_model *m)
+{
+    return sim__form_bytes(m, sim__packs(m));
+}
+
+uint64_t sim__most(const struct world_model *m)
+{
+    uint64_t image = m->config.image_bytes;
+    return sim__has_to_pack(m) && m->config.packed_bytes > image ? m->config.packed_bytes : image;
+}
+
+uint64_t sim__share(struct sim *s, struct world_model *m)
+{
+    if (!m->packed || m->spec.common_bytes == 0 || m->counted)
+        return 0;
+    m->counted = true;
+    return s->families[m->spec.family]++ > 0 ? m->spec.common_bytes : 0;
+}
+
+uint64_t sim__unshare(struct sim *s, struct world_model *m)
+{
+    if (!m->counted)
+        return 0;
+    m->counted = false;
+    return --s->families[m->spec.family] > 0 ? m->spec.common_bytes : 0;
+}
+
 bool sim__resident(const struct world_model *m)
 {
     return m->dram_bytes > 0 && !m->dropping && !m->filling && !m->spoiled && !sim__keeper(m);
@@ -172,7 +215,7 @@ bool sim__resident(const struct world_model *m)
 bool sim__reads(const struct world_instance *i)
 {
     bool begins = i->reserve == UNDER_WAY || (i->reserve == DONE && i->load == NOT && i->end == NOT);
-    return i->own && i->tier == SGI_TIER_DRAM && (begins || i->load == UNDER_WAY);
+    return i->in_place && (begins || i->load == UNDER_WAY);
 }
 
 bool sim__is_read(const struct world_model *m)
@@ -183,30 +226,40 @@ bool sim__is_read(const struct world_model *m)
     return i != NULL;
 }
 
-static uint64_t stays(const struct sim *s, const struct world_model *m, enum gone gone)
+static bool leaves(const struct sim *s, const struct world_model *m, enum gone gone)
 {
     bool changed = m->dram_event == s->event; /* perhaps it had to stay before */
-    bool leaves = m->dropping ? gone != GONE_NONE : gone == GONE_DROPPABLE && sim__droppable(m) && !changed;
-    return sim__dram_moving(m) + (leaves ? 0 : m->dram_bytes);
+    return m->dropping ? gone != GONE_NONE : gone == GONE_DROPPABLE && sim__droppable(m) && !changed;
 }
 
-/* Those that are pinned may fill the budget, each with one image; the others have what that leaves. */
-bool sim__dram_fits(const struct sim *s, const struct world_model *m, enum gone gone)
+static uint64_t less(uint64_t bytes, uint64_t by)
+{
+    return bytes > by ? bytes - by : 0;
+}
+
+/* Those that are pinned may fill the budget, each with one image; the others have what that leaves. What is shared is
+ * there once; how much of that is whose nobody says. */
+bool sim__dram_fits(const struct sim *s, const struct world_model *m, uint64_t bytes, enum gone gone)
 {
     bool     pinned = m->pinned_tier == SGI_TIER_DRAM;
-    uint64_t all = 0, beside = 0;
+    uint64_t all = 0, leaving = 0, of_pinned = 0, reserved = 0;
 
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *other = s->models.at[n];
         if (!other || !other->id)
             continue;
-        uint64_t bytes = stays(s, other, gone), leaving = other->dropping && gone == GONE_NONE ? other->dram_bytes : 0;
-        all += bytes;
-        beside += other->pinned_tier == SGI_TIER_DRAM ? other->config.image_bytes + leaving : bytes;
+        all += other->dram_bytes + sim__dram_moving(other);
+        leaving += leaves(s, other, gone) ? other->dram_bytes : 0;
+        if (other->pinned_tier != SGI_TIER_DRAM)
+            continue;
+        reserved += sim__most(other);
+        of_pinned += sim__dram_moving(other) + (other->dropping ? 0 : other->dram_bytes);
     }
+    all -= s->dram_shared;
+    uint64_t beside = reserved + less(less(all, of_pinned), leaving);
     if (pinned && gone == GONE_DROPPED && beside > s->dram_max) /* its pin asks others to go, too */
         return false;
-    return (pinned ? all : beside) + m->config.image_bytes <= s->dram_max;
+    return (pinned ? less(all, leaving) : beside) + bytes <= s->dram_max;
 }
 
 uint64_t sim__dram_moving(const struct world_model *m)
@@ -214,7 +267,7 @@ uint64_t sim__dram_moving(const struct world_model *m)
     uint64_t bytes = 0;
     for (const struct world_instance *i = m->instances; i; i = i->next) {
         bool filling = i->device < 0 && !i->keeping;
-        bool lending = i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY && !i->own;
+        bool lending = i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY && !i->in_place;
         if (filling || lending)
             bytes += i->image_bytes;
     }

@@ -107,7 +107,7 @@ static bool failed_with(const struct sim *s, const struct world_model *m, const 
 /* It could not fit anywhere, or only where there is nothing left to run on. */
 static bool fits_nowhere(const struct sim *s, const struct world_want *w, bool even_empty)
 {
-    if (w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && even_empty && w->model->config.image_bytes > s->dram_max)
+    if (w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM && even_empty && sim__least(w->model) > s->dram_max)
         return true;
     for (uint32_t d = 0; d < s->devices_count; d++)
         if (sim__may_be_on(s, w->model, d) && (even_empty || (!s->devices[d].lost && s->up)))
@@ -122,7 +122,7 @@ uint64_t sim__dram_left(const struct sim *s)
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *m = s->models.at[n];
         if (m && m->id)
-            taken += m->pinned_tier == SGI_TIER_DRAM && !m->dropping ? m->config.image_bytes : sim__dram_taken(m);
+            taken += m->pinned_tier == SGI_TIER_DRAM && !m->dropping ? sim__most(m) : sim__dram_taken(m);
     }
     return taken < s->dram_max ? s->dram_max - taken : 0;
 }
@@ -161,7 +161,7 @@ static void check_reject(struct sim *s, const struct sgi__core_reply *r, const s
         break;
     case SGI_E_BUSY: /* a residence for which there is no room beside what is pinned or in use */
         fair = w->spec.prefetch && w->spec.tier == SGI_TIER_DRAM;
-        s->refused_image = m->config.image_bytes; /* checked when what is kept or lent in this same event is known */
+        s->refused_image = sim__least(m); /* checked when what is kept or lent in this same event is known */
         break;
     case SGI_E_WEDGED:
         if (sim__hung(s, m) || ends_of_hung(m))

@@ -7,6 +7,7 @@
 
 enum {
     SIM_ACTS = SGI__ACT_LOOK + 1,
+    SIM_FAMILIES = 3,                          /* of models that have something in common */
     SIM_ACTS_DRAWN = SGI__ACT_SPARE_LIMIT + 1, /* for which seeds draw: those that there were when they began */
     SIM_LOOK_NS = 250000000,
     SIM_LOG = 64,
@@ -38,6 +39,8 @@ struct world_instance {
     enum fact              reserve, load, prefix, engine, stop, end;
     bool                   keeping;
     bool                   copies;     /* its load leaves a copy in DRAM */
+    bool                   packed;     /* it is read into DRAM only, to stay there packed */
+    bool                   in_place;   /* its bytes come from a residence that stays where it is */
     bool                   in_context; /* on a device with memory of its own: its context is open, or was */
     uint64_t               last_used;
     bool                   ready;    /* before the pin that is made in this event */
@@ -82,7 +85,9 @@ struct world_model {
     enum fact                     checked;   /* for the start under way */
     enum fact                     prepare;
     uint64_t                      prepared_bytes;
-    uint64_t                      dram_bytes; /* held as a residence */
+    uint64_t                      dram_bytes; /* held as a residence, were it alone */
+    bool                          packed;     /* it is, and */
+    bool                          counted;    /* shares what it has in common with its family */
     bool                          filling;    /* that is a copy which a load leaves, and is not complete */
     bool                          spoiled;    /* it is, but for the engine's part, and will not be */
     uint64_t                      dram_used;  /* when it was last of use */
@@ -156,8 +161,10 @@ struct world_op {
     uint64_t                since;
     sgi_status              status;
     uint32_t                step;
-    uint64_t                bytes;     /* to report */
-    uint64_t                load_left; /* of a load that shares bandwidth */
+    uint64_t                bytes;        /* to report */
+    uint64_t                shared;       /* of them */
+    bool                    shared_known; /* it was decided as the op began */
+    uint64_t                load_left;    /* of a load that shares bandwidth */
     bool                    shares, hangs;
     bool                    at_gate; /* it is done but for the context that it waits for */
     bool                    counts;  /* a start that waits for nothing any more: since then it may hang */
@@ -227,14 +234,17 @@ struct sim {
     struct sim_config config;
     struct sgi__core *core;
     uint64_t          now, random;
-    uint64_t          random_never; /* draws of its own, or seeds would be other days than before there was a never */
-    bool              up;           /* the place */
+    uint64_t          random_packed; /* likewise; 0: nothing is packed */
+    uint64_t          random_never;  /* draws of its own, or seeds would be other days than before there was a never */
+    bool              up;            /* the place */
     bool              closing, ending;
 
     struct table        models, instances, wants, leases;
     struct world_device devices[SGI__DEVICES_MAX];
     uint32_t            devices_count;
     uint64_t            dram_max, dram_used, spare_limit;
+    uint64_t            dram_shared;            /* by residences, and in dram_used once only */
+    uint32_t            families[SIM_FAMILIES]; /* residences that have what each has in common */
     uint32_t            wants_count, leases_count, calls_count, loads_count;
     struct world_call  *calls;
     uint32_t            calls_capacity;
@@ -303,6 +313,7 @@ struct world_model *sim__model(const struct sim *s, sgi_model id);
 uint64_t            sim__random(struct sim *s, uint64_t below);
 bool                sim__chance(struct sim *s, uint32_t in_10000);
 uint64_t            sim__between(struct sim *s, struct range r);
+bool                sim__packed_now(struct sim *s); /* what is packed comes or goes as its op begins, not as it ends */
 bool                sim__never(struct sim *s);      /* what hangs does not come back */
 void                sim__let_return(struct sim *s); /* now it does */
 uint64_t            sim__ns(uint64_t ms);           /* SGI__NEVER for SIM_IDLE_NEVER and SIM_HANG_NEVER */
@@ -359,10 +370,18 @@ uint32_t sim__instances_of(const struct sim *s, const struct world_model *m);
 bool     sim__one_comes(const struct world_model *m);
 bool     sim__waits_for_room(const struct sim *s, const struct world_model *m); /* its source is good, and none comes */
 bool     sim__resident(const struct world_model *m); /* its image is in DRAM, and stays for now */
-bool     sim__reads(const struct world_instance *i); /* a residence, which stays where it is */
+uint64_t sim__form_bytes(const struct world_model *m, bool packed);
+bool     sim__packs(const struct world_model *m); /* it may be packed in DRAM; unless it has to, if that gains enough */
+bool     sim__has_to_pack(const struct world_model *m);
+uint64_t sim__least(const struct world_model *m); /* of what it may take there, */
+uint64_t sim__most(const struct world_model *m);  /* and what a pin reserves */
+uint64_t sim__share(struct sim         *s,
+                    struct world_model *m); /* its residence is complete: bytes that were there already */
+uint64_t sim__unshare(struct sim *s, struct world_model *m); /* it goes: bytes of it that stay */
+bool     sim__reads(const struct world_instance *i);         /* a residence, which stays where it is */
 bool     sim__is_read(const struct world_model *m);
 enum gone { GONE_NONE, GONE_DROPPED, GONE_DROPPABLE }; /* once what is being dropped has gone, or all that may */
-bool     sim__dram_fits(const struct sim *s, const struct world_model *m, enum gone gone); /* its image, or its pin */
+bool     sim__dram_fits(const struct sim *s, const struct world_model *m, uint64_t bytes, enum gone gone);
 uint64_t sim__dram_moving(const struct world_model *m); /* on its way to DRAM, or lent and perhaps coming back */
 uint64_t sim__dram_taken(const struct world_model *m);  /* and what is there */
 bool     sim__droppable(const struct world_model *m);   /* what is there may be dropped, or is being dropped */

@@ -285,7 +285,7 @@ void sim_evict_all(struct sim *s, uint32_t tier)
 /* A pin to DRAM reserves the image's bytes, beside those of other pins and of what cannot be dropped now. */
 static sgi_status pin_outcome(const struct sim *s, const struct world_model *m, uint32_t tier)
 {
-    uint64_t reserved = 0, stays = 0, image = m ? m->config.image_bytes : 0;
+    uint64_t reserved = 0, others = 0, of_pinned = 0, droppable = 0, image = m ? sim__most(m) : 0;
 
     if (s->closing)
         return SGI_E_CLOSED;
@@ -295,13 +295,19 @@ static sgi_status pin_outcome(const struct sim *s, const struct world_model *m, 
         return SGI_OK;
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *other = s->models.at[n];
-        if (!other || !other->id || other == m)
+        if (!other || !other->id)
             continue;
-        if (other->pinned_tier == SGI_TIER_DRAM)
-            reserved += other->config.image_bytes;
-        else
-            stays += sim__dram_moving(other) + (sim__droppable(other) ? 0 : other->dram_bytes);
+        others += sim__dram_taken(other);
+        if (other == m || other->pinned_tier == SGI_TIER_DRAM)
+            of_pinned += sim__dram_moving(other) + (other->dropping ? 0 : other->dram_bytes);
+        if (other != m && other->pinned_tier == SGI_TIER_DRAM)
+            reserved += sim__most(other);
+        else if (other->dropping || (other != m && sim__droppable(other)))
+            droppable += other->dram_bytes;
     }
+    others -= s->dram_shared; /* what is shared is there once */
+    others -= of_pinned < others ? of_pinned : others;
+    uint64_t stays = others > droppable ? others - droppable : 0;
     if (reserved + image > s->dram_max)
         return SGI_E_NO_ROOM;
     return reserved + image + stays > s->dram_max ? SGI_E_BUSY : SGI_OK;

@@ -86,7 +86,7 @@ static bool is_on(const struct sim *s, const struct world_model *m, uint32_t dev
 static bool is_usable(const struct sim *s, const struct world_model *m, uint32_t device)
 {
     const struct world_device *d = &s->devices[device];
-    if (!d->own && sim__resident(m) && sim__is_read(m)) /* it is not taken away from them */
+    if (!d->own && sim__resident(m) && !m->packed && sim__is_read(m)) /* it is not taken away from them */
         return false;
     return !d->lost && sim__may_be_on(s, m, device) && !is_on(s, m, device);
 }

@@ -322,6 +322,20 @@ static void decide_end(struct sim *s, struct world_op *op)
         op->bytes = MIB(1) + (s->habits.on ? sim__random(s, MIB(64)) : 0);
 }
 
+/* What of a residence that is complete was there already; what of one that goes stays. */
+static void decide_shared(struct sim *s, struct world_op *op, struct world_model *m)
+{
+    bool comes = op->action.kind == SGI__ACT_KEEP || (op->action.kind == SGI__ACT_START_LOAD && op->bytes > 0);
+
+    if (op->shared_known)
+        return;
+    op->shared_known = true;
+    if (op->action.kind == SGI__ACT_DROP)
+        op->shared = sim__unshare(s, m);
+    else if (comes && op->status == SGI_OK)
+        op->shared = sim__share(s, m);
+}
+
 static uint64_t duration(struct sim *s, enum sgi__core_action_kind kind)
 {
     return s->habits.on ? sim__between(s, s->habits.takes[kind]) : s->takes[kind];
@@ -354,7 +368,7 @@ static void cancel_load(struct sim *s, uint64_t instance)
     /* A host's has gone on from a gate that will not open, and fails with that in its turn. */
     bool fails = s->host && i->own && load && !load->at_gate && s->devices[i->device].gate == FAILED;
 
-    if (load && !fails && !(s->host && load->action.tier == SGI_TIER_DRAM && !i->own)) {
+    if (load && !fails && !(s->host && load->action.tier == SGI_TIER_DRAM && !i->in_place)) {
         share_leave(s, load);
         unschedule(s, load);
         load->at_gate = false;
@@ -381,6 +395,9 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
     struct world_model    *m = sim__model(s, action->model);
     struct world_instance *i = sim__slot(&s->instances, action->instance);
 
+    /* A packed residence has nothing of the engine's, and an image has it. */
+    bool has_prefix = m->config.has_prefix && !action->packed && (action->tier == SGI_TIER_DISK || m->packed);
+
     if (i->id)
         sim__broken(s, "ids in use have different slots");
     *i = (struct world_instance){
@@ -391,8 +408,10 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         .in_context = action->device >= 0 && s->devices[action->device].context == DONE &&
                       !s->devices[action->device].closing,
         .tier = action->tier,
+        .packed = action->packed,
+        .in_place = action->tier == SGI_TIER_DRAM && (m->packed || s->devices[action->device].own),
         .reserve = UNDER_WAY,
-        .prefix = m->config.has_prefix && action->tier == SGI_TIER_DISK ? NOT : DONE,
+        .prefix = has_prefix ? NOT : DONE,
         .idle_ns = m->config.idle_ns,
         .priority_early = INT32_MIN,
         .next = m->instances,
@@ -401,7 +420,7 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
     };
     m->instances = i;
     s->admitted_event = s->event;
-    if (action->tier == SGI_TIER_DRAM && !i->own)
+    if (action->tier == SGI_TIER_DRAM && !i->in_place)
         sim__keep(s, m, 0); /* it is the same memory */
     m->dram_event = s->event;
     sim__charge(s, i, action->bytes, action->device < 0 ? 0 : m->engine_bytes);
@@ -459,7 +478,8 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         m->refused = false;
         if (action->keep) {
             i->copies = m->filling = true;
-            sim__keep(s, m, m->config.image_bytes);
+            m->packed = action->packed;
+            sim__keep(s, m, sim__form_bytes(m, m->packed));
             s->kept++;
         }
         break;
@@ -484,13 +504,14 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         uint64_t image = i->image_bytes;
         sim__charge(s, i, 0, i->engine_bytes);
         sim__keep(s, m, image);
+        m->packed = i->packed;
         m->dram_used = i->last_used;
         m->dram_event = s->event;
         break;
     case SGI__ACT_FREE:
         i->end = UNDER_WAY;
         m->dram_event = s->event;
-        if (i->own && sim__resident(m) && m->dram_used < i->last_used)
+        if (sim__resident(m) && m->dram_used < i->last_used)
             m->dram_used = i->last_used;
         break;
     case SGI__ACT_DROP:
@@ -502,6 +523,9 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
     struct world_op *op = op_out(s, action);
     if (!s->host)
         decide_end(s, op);
+    if (s->random_packed && m && m->packed && (action->kind == SGI__ACT_DROP || action->kind == SGI__ACT_KEEP) &&
+        sim__packed_now(s))
+        decide_shared(s, op, m);
     if (action->kind == SGI__ACT_START_LOAD) {
         start_load(s, op);
         return;
@@ -560,7 +584,7 @@ static void reserve_ended(struct sim *s, struct world_op *op, struct world_insta
     s->refused_event = s->event + 1;
     s->upset_event = s->event + 1;
     s->refused_device = i->device;
-    if (i->tier == SGI_TIER_DRAM && !i->own)
+    if (i->tier == SGI_TIER_DRAM && !i->in_place)
         sim__keep(s, m, i->image_bytes);
     instance_gone(s, i);
 }
@@ -588,13 +612,31 @@ static void context_opened(struct sim *s, struct world_op *op)
     }
 }
 
+/* So much more of what is kept is there once only. */
+static void shared(struct sim *s, uint64_t bytes)
+{
+    s->dram_shared += bytes;
+    s->dram_used -= bytes;
+}
+
+static void residence_gone(struct sim *s, struct world_model *m)
+{
+    sim__keep(s, m, 0);
+    m->packed = false;
+}
+
 static void kept(struct sim *s, struct world_op *op, struct world_instance *i)
 {
     if (i->lost && !s->host)
         op->status = SGI_E_DEVICE_LOST;
     i->model->dram_event = s->event + 1;
-    if (op->status != SGI_OK)
-        sim__keep(s, i->model, 0);
+    decide_shared(s, op, i->model);
+    if (op->status != SGI_OK) {
+        sim__unshare(s, i->model);
+        residence_gone(s, i->model);
+        op->shared = 0;
+    }
+    shared(s, op->shared);
     if (i->device < 0) /* it was for nothing else */
         failed(s, i->model, op->status);
     instance_gone(s, i);
@@ -627,22 +669,23 @@ struct sgi__core_event sim__world_event(const struct world_op *op)
         .model = op->action.model,
         .instance = op->action.instance,
         .bytes = op->bytes,
+        .shared_bytes = op->shared,
     };
 }
 
-/* A copy is complete once its load and the engine's part of it have ended well. */
+/* A copy is complete once its load and the engine's part of it have ended well. A packed one has no such part. */
 static void copy_ended(struct sim *s, struct world_model *m, struct world_instance *i, bool copied)
 {
     m->dram_event = s->event + 1;
     if (!i->copies)
         return;
     if (!copied)
-        sim__keep(s, m, 0);
-    else if (i->load == UNDER_WAY || i->prefix == UNDER_WAY)
+        residence_gone(s, m);
+    else if (i->load == UNDER_WAY || (i->prefix == UNDER_WAY && !m->packed))
         return;
     i->copies = m->filling = false;
     m->dram_used = s->now;
-    m->spoiled = copied && i->prefix != DONE;
+    m->spoiled = copied && i->prefix != DONE && !m->packed;
 }
 
 static bool is_held(const struct sim *s, const struct world_op *op)
@@ -705,6 +748,10 @@ void sim__world_result(struct sim *s, struct world_op *op)
         i->load_status = op->status;
         i->load_step = op->step;
         i->begun = op->status == SGI_OK || op->step == SGI_STEP_VERIFY;
+        if (i->copies && i->load == DONE) {
+            decide_shared(s, op, m);
+            shared(s, op->shared);
+        }
         copy_ended(s, m, i, i->load == DONE && op->bytes > 0);
         filled(s, i);
         break;
@@ -740,7 +787,9 @@ void sim__world_result(struct sim *s, struct world_op *op)
         kept(s, op, i);
         break;
     case SGI__ACT_DROP:
-        sim__keep(s, m, 0);
+        decide_shared(s, op, m);
+        shared(s, 0 - op->shared);
+        residence_gone(s, m);
         m->dropping = false;
         break;
     case SGI__ACT_CANCEL_LOAD:
@@ -830,11 +879,14 @@ void sim__world_dies(struct sim *s)
         if (i->leases == 0)
             i->id = 0;
     }
+    shared(s, 0 - s->dram_shared);
+    memset(s->families, 0, sizeof s->families);
     for (uint32_t n = 0; n < s->models.size; n++) {
         struct world_model *m = s->models.at[n];
         if (!m || !m->id)
             continue;
-        sim__keep(s, m, 0);
+        residence_gone(s, m);
+        m->counted = false;
         m->instances = NULL;
         m->checked = m->prepare = NOT;
         m->prepared_bytes = 0;

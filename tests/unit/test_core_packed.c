@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The core: residences that are packed, and what they have in common. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "sim/sim.h"
+
+static struct sim *with_dram(bool discrete, uint64_t dram_mib)
+{
+    return sim_new(
+        &(struct sim_config){ .seed = 7, .vram_bytes = MIB(1000), .dram_bytes = MIB(dram_mib), .discrete = discrete });
+}
+
+/* 300 MiB, of which 200 are stored. */
+static sgi_model model(struct sim *s, uint32_t residence, uint64_t common_mib)
+{
+    return sim_model(s, &(struct sim_model){ .bytes = MIB(300),
+                                             .packed_bytes = MIB(200),
+                                             .common_bytes = MIB(common_mib),
+                                             .residence = residence,
+                                             .idle_ms = 100 });
+}
+
+static void use_up(struct sim *s, sgi_model m)
+{
+    sim_release(s, sim_acquire(s, m));
+    sim_advance_ms(s, 100);
+}
+
+static struct sim_outcome prefetch(struct sim *s, sgi_model m)
+{
+    return sim_wait(s, sim_ask(s, m, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM }));
+}
+
+static uint64_t shared(struct sim *s)
+{
+    struct sgi__core_totals totals;
+    sgi__core_totals(sim_core(s), &totals);
+    return totals.shared_bytes;
+}
+
+/* ---- which form ---- */
+
+static void what_is_to_be_packed_stays_beside_the_image_on_a_host(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(false, 500);
+    sgi_model   m = model(s, SGI_RESIDENCE_PACKED, 0);
+
+    sgi_lease lease = sim_acquire(s, m);
+    assert_int_equal(sim_vram_used(s), MIB(300));
+    assert_int_equal(sim_dram_used(s), MIB(200));
+    sim_release(s, lease);
+    sim_advance_ms(s, 100);
+    assert_int_equal(sim_vram_used(s), 0);
+    assert_int_equal(sim_dram_used(s), MIB(200)); /* the image is not kept */
+
+    struct sim_outcome o = sim_wait(s, sim_ask(s, m, NULL));
+    assert_int_equal(o.tier, SGI_TIER_DRAM);
+    assert_int_equal(sim_vram_used(s), MIB(300));
+    assert_int_equal(sim_dram_used(s), MIB(200)); /* it was decoded from there, and stays */
+    sim_release(s, o.lease);
+    sim_free(s);
+}
+
+static void of_its_own_accord_it_is_packed_only_where_others_would_have_to_go(void **state)
+{
+    (void)state;
+    for (int discrete = 0; discrete < 2; discrete++) {
+        struct sim *s = with_dram(discrete, 500);
+        sgi_model   a = model(s, SGI_RESIDENCE_AUTO, 0), b = model(s, SGI_RESIDENCE_AUTO, 0);
+        assert_int_equal(prefetch(s, a).status, SGI_OK);
+        assert_int_equal(sim_model_dram(s, a), MIB(300));
+        assert_int_equal(prefetch(s, b).status, SGI_OK);
+        assert_int_equal(sim_model_dram(s, b), MIB(200));
+        assert_true(sim_in_dram(s, a));
+        sim_free(s);
+    }
+}
+
+static void on_a_host_what_may_choose_keeps_its_image(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(false, 500);
+    sgi_model   m = model(s, SGI_RESIDENCE_AUTO, 0);
+
+    sgi_lease lease = sim_acquire(s, m);
+    assert_int_equal(sim_dram_used(s), 0);
+    sim_release(s, lease);
+    sim_advance_ms(s, 100);
+    assert_int_equal(sim_model_dram(s, m), MIB(300));
+    sim_free(s);
+}
+
+static void it_is_packed_where_all_of_it_would_never_fit(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 250);
+    sgi_model   a = model(s, SGI_RESIDENCE_AUTO, 0), b = model(s, SGI_RESIDENCE_UNPACKED, 0);
+
+    assert_int_equal(prefetch(s, a).status, SGI_OK);
+    assert_int_equal(sim_model_dram(s, a), MIB(200));
+    assert_int_equal(prefetch(s, b).status, SGI_E_NO_ROOM);
+    assert_true(sim_in_dram(s, a));
+    sim_free(s);
+}
+
+static void what_gains_less_than_an_eighth_is_not_packed_by_itself(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 500);
+    sgi_model   a = model(s, SGI_RESIDENCE_UNPACKED, 0);
+    sgi_model   b = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .packed_bytes = MIB(270) });
+
+    prefetch(s, a);
+    assert_int_equal(prefetch(s, b).status, SGI_OK);
+    assert_int_equal(sim_model_dram(s, b), MIB(300));
+    assert_false(sim_in_dram(s, a));
+    sim_free(s);
+}
+
+static void an_engine_s_part_is_filled_again_from_what_is_packed(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(false, 500);
+    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300),
+                                                      .packed_bytes = MIB(200),
+                                                      .residence = SGI_RESIDENCE_PACKED,
+                                                      .engine = true,
+                                                      .prefix = true,
+                                                      .idle_ms = 100 });
+
+    assert_int_equal(prefetch(s, m).status, SGI_OK);
+    assert_int_equal(sim_actions(s, SGI__ACT_FILL_PREFIX), 0);
+    use_up(s, m);
+    use_up(s, m);
+    assert_int_equal(sim_actions(s, SGI__ACT_FILL_PREFIX), 2);
+    assert_int_equal(sim_actions(s, SGI__ACT_CHECK_SOURCE), 1); /* read once, and ours since */
+    sim_free(s);
+}
+
+static void a_copy_is_packed_though_the_engine_s_part_fails(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(false, 500);
+    sgi_model   m = sim_model(s, &(struct sim_model){ .bytes = MIB(300),
+                                                      .packed_bytes = MIB(200),
+                                                      .residence = SGI_RESIDENCE_PACKED,
+                                                      .engine = true,
+                                                      .prefix = true,
+                                                      .idle_ms = 100 });
+
+    sim_takes_ms(s, SGI__ACT_FILL_PREFIX, 50);
+    sim_fail(s, SGI__ACT_FILL_PREFIX, SGI_E_ENGINE, SGI_STEP_PREFIX, 1);
+    assert_int_equal(sim_acquire_status(s, m), SGI_E_ENGINE);
+    assert_true(sim_in_dram(s, m));
+    assert_int_equal(sim_acquire_status(s, m), SGI_OK);
+    sim_free(s);
+}
+
+static void what_is_packed_is_read_by_two_at_once_on_hosts(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .vram_bytes = MIB(1000), .dram_bytes = MIB(500), .devices_count = 2 });
+    sgi_model m = sim_model(s, &(struct sim_model){ .bytes = MIB(300),
+                                                    .packed_bytes = MIB(200),
+                                                    .residence = SGI_RESIDENCE_PACKED,
+                                                    .leases_max = 1,
+                                                    .instances = 2 });
+
+    assert_int_equal(prefetch(s, m).status, SGI_OK);
+    sgi_lease first = sim_acquire(s, m), second = sim_acquire(s, m);
+    assert_int_equal(sim_vram_used(s), MIB(600));
+    assert_int_equal(sim_dram_used(s), MIB(200));
+    sim_release(s, first);
+    sim_release(s, second);
+    sim_free(s);
+}
+
+/* ---- in common ---- */
+
+static void what_residences_have_in_common_is_charged_once(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 500);
+    sgi_model   m[3];
+
+    for (int n = 0; n < 3; n++) {
+        m[n] = model(s, SGI_RESIDENCE_PACKED, 150);
+        assert_int_equal(prefetch(s, m[n]).status, SGI_OK);
+    }
+    assert_int_equal(sim_dram_used(s), MIB(200 + 50 + 50)); /* 600 would not have fitted */
+    assert_int_equal(shared(s), MIB(300));
+    for (int n = 0; n < 3; n++)
+        assert_int_equal(sim_view(s, m[n]).dram_bytes, MIB(200));
+    sim_free(s);
+}
+
+static void what_one_that_goes_has_in_common_with_others_stays(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 500);
+    sgi_model   a = model(s, SGI_RESIDENCE_PACKED, 150), b = model(s, SGI_RESIDENCE_PACKED, 150);
+
+    prefetch(s, a);
+    prefetch(s, b);
+    assert_int_equal(sim_dram_used(s), MIB(250));
+    sim_evict(s, a, SGI_TIER_DISK);
+    assert_int_equal(sim_dram_used(s), MIB(200)); /* b has all of its own now */
+    assert_int_equal(shared(s), 0);
+    sim_evict(s, b, SGI_TIER_DISK);
+    assert_int_equal(sim_dram_used(s), 0);
+    sim_free(s);
+}
+
+static void room_is_made_until_there_is_enough_whatever_goes_shares(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 500);
+    sgi_model   a = model(s, SGI_RESIDENCE_PACKED, 190), b = model(s, SGI_RESIDENCE_PACKED, 190);
+    sgi_model   c = model(s, SGI_RESIDENCE_UNPACKED, 0), d = model(s, SGI_RESIDENCE_UNPACKED, 0);
+
+    sim_takes_ms(s, SGI__ACT_DROP, 10);
+    prefetch(s, a);
+    prefetch(s, b);
+    assert_int_equal(sim_dram_used(s), MIB(210));
+    assert_int_equal(prefetch(s, c).status, SGI_OK); /* 10 MiB are lacking: a gives so much, for b keeps the rest */
+    assert_false(sim_in_dram(s, a));
+    assert_true(sim_in_dram(s, b));
+    assert_int_equal(sim_dram_used(s), MIB(500));
+    assert_int_equal(prefetch(s, d).status, SGI_OK); /* b does not suffice */
+    assert_int_equal(sim_dram_used(s), MIB(300));
+    sim_free(s);
+}
+
+static void a_place_that_dies_takes_all_of_it(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 500);
+    sgi_model   a = model(s, SGI_RESIDENCE_PACKED, 150), b = model(s, SGI_RESIDENCE_PACKED, 150);
+
+    prefetch(s, a);
+    prefetch(s, b);
+    sim_kill_place(s);
+    assert_int_equal(sim_dram_used(s), 0);
+    assert_int_equal(shared(s), 0);
+    sim_place_up(s);
+    prefetch(s, b);
+    assert_int_equal(sim_dram_used(s), MIB(200));
+    sim_free(s);
+}
+
+/* ---- pins ---- */
+
+static void a_pin_reserves_what_is_kept_of_it(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(false, 500);
+    sgi_model   a = model(s, SGI_RESIDENCE_PACKED, 0), b = model(s, SGI_RESIDENCE_UNPACKED, 0);
+
+    assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_OK);
+    assert_int_equal(sim_pin(s, b, SGI_TIER_DRAM), SGI_E_NO_ROOM); /* a's image may be what is kept */
+    use_up(s, a);
+    assert_int_equal(sim_model_dram(s, a), MIB(200));
+    sim_free(s);
+}
+
+static void one_that_was_pinned_while_it_ran_is_kept_as_its_image(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(false, 400);
+    sgi_model   a = model(s, SGI_RESIDENCE_PACKED, 0), b = model(s, SGI_RESIDENCE_UNPACKED, 0);
+
+    assert_int_equal(sim_pin(s, b, SGI_TIER_DRAM), SGI_OK);
+    sgi_lease lease = sim_acquire(s, a); /* without a copy: b's room is reserved */
+    assert_int_equal(sim_dram_used(s), 0);
+    assert_int_equal(sim_pin(s, b, SGI_TIER_DISK), SGI_OK);
+    assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_OK);
+    sim_release(s, lease);
+    sim_advance_ms(s, 100);
+    assert_int_equal(sim_model_dram(s, a), MIB(300));
+    sim_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_to_be_packed_stays_beside_the_image_on_a_host),
+        cmocka_unit_test(of_its_own_accord_it_is_packed_only_where_others_would_have_to_go),
+        cmocka_unit_test(on_a_host_what_may_choose_keeps_its_image),
+        cmocka_unit_test(it_is_packed_where_all_of_it_would_never_fit),
+        cmocka_unit_test(what_gains_less_than_an_eighth_is_not_packed_by_itself),
+        cmocka_unit_test(an_engine_s_part_is_filled_again_from_what_is_packed),
+        cmocka_unit_test(a_copy_is_packed_though_the_engine_s_part_fails),
+        cmocka_unit_test(what_is_packed_is_read_by_two_at_once_on_hosts),
+        cmocka_unit_test(what_residences_have_in_common_is_charged_once),
+        cmocka_unit_test(what_one_that_goes_has_in_common_with_others_stays),
+        cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),
+        cmocka_unit_test(a_place_that_dies_takes_all_of_it),
+        cmocka_unit_test(a_pin_reserves_what_is_kept_of_it),
+        cmocka_unit_test(one_that_was_pinned_while_it_ran_is_kept_as_its_image),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

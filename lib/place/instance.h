@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the local place keeps for each device, model and instance; its files share it: local.c (tables, jobs, the table
- * of ops), contexts.c (devices), memory.c (images, arenas, loads), engine.c (callbacks), stage.c (what those call),
- * look.c.
+ * of ops), contexts.c (devices), memory.c (images, arenas, loads), residence.c (what stays in host memory), engine.c
+ * (callbacks), stage.c (what those call), look.c.
  */
 #ifndef SGI_PLACE_INSTANCE_H
 #define SGI_PLACE_INSTANCE_H
@@ -169,14 +169,30 @@ void       sgi__local_fill_prefix(struct sgi__place *p, uint64_t op, sgi_model m
 void       sgi__local_cancel(struct sgi__place *p, uint64_t instance);
 void       sgi__local_load_priority(struct sgi__place *p, uint64_t instance, int32_t priority);
 void       sgi__local_free(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
-void       sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
-void       sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model);
 void       sgi__local_spare_limit(struct sgi__place *p, uint64_t bytes);
 bool       sgi__place_canceled(struct place_instance *i);
 sgi_status sgi__place_zero(struct sgi__device *d, uint64_t at, uint64_t bytes, sgi_error *err); /* and waits [inside] */
 /* Bytes of the device that are ours, and those that the driver is just taking or giving: whoever looks meanwhile is
  * not to take them for somebody else's. */
 void sgi__place_count(struct sgi__place *p, struct place_device *on, int64_t ours, int64_t moving);
+
+void sgi__place_instance_free(struct place_instance *i); /* its memory has been given on */
+/* Memory for an image of the model. */
+sgi_status sgi__place_new_image(struct sgi__place *p, const struct sgi__place_model *m, struct sgi__image **image_out,
+                                sgi_error *err);
+
+/* residence.c */
+void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
+void sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model);
+/* A load to a device with memory of its own is to read it: what that needs goes into the spec. */
+sgi_status sgi__residence_read_in_place(struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec,
+                                        sgi_error *err);
+/* One load reads a residence at a time, for its pins are one device's. False: this one has been given up. */
+bool sgi__residence_begin_reading(struct sgi__place *p, struct place_instance *i);
+void sgi__residence_end_reading(struct sgi__place *p, struct place_model *m);
+/* Host memory for what is to stay of a load. False: there is none, and the bytes only pass through. */
+bool sgi__residence_make_room(struct sgi__place *p, struct place_instance *i, struct sgi__pins **pins_out);
+void sgi__residence_end_filling(struct job *job, struct sgi__pins *pins); /* the load has ended */
 
 /* engine.c */
 void       sgi__local_prepare(struct sgi__place *p, uint64_t op, sgi_model model);

@@ -41,8 +41,8 @@ static void load_spec(struct sgi__place *p, struct place_instance *i, struct sgi
                                      .prefix_user = i->model };
 }
 
-static sgi_status new_image(struct sgi__place *p, const struct sgi__place_model *m, struct sgi__image **image_out,
-                            sgi_error *err)
+sgi_status sgi__place_new_image(struct sgi__place *p, const struct sgi__place_model *m, struct sgi__image **image_out,
+                                sgi_error *err)
 {
     uint32_t  parts = m->layout->parts_count;
     uint64_t *bytes = sgi__alloc_zero(parts, sizeof *bytes);
@@ -78,7 +78,7 @@ static struct place_instance *instance_new(struct sgi__place *p, struct place_mo
     return i;
 }
 
-static void instance_free(struct place_instance *i)
+void sgi__place_instance_free(struct place_instance *i)
 {
     sgi__stage_free(i);
     sgi__load_free(i->load);
@@ -101,7 +101,7 @@ static sgi_status take_image(struct sgi__place *p, struct place_instance *i, sgi
         m->pins = NULL;
         i->image = m->residence;
     } else {
-        st = new_image(p, &m->spec, &i->image, err);
+        st = sgi__place_new_image(p, &m->spec, &i->image, err);
     }
     if (st != SGI_OK)
         return st;
@@ -119,52 +119,6 @@ void sgi__place_count(struct sgi__place *p, struct place_device *on, int64_t our
     pthread_mutex_lock(&p->mutex);
     on->arena_bytes += (uint64_t)ours;
     on->moving_bytes += (uint64_t)moving;
-    pthread_mutex_unlock(&p->mutex);
-}
-
-/* What is read in place is pinned as it is read. A start that was given up may be at it still: the first to make a list
- * of pins makes it for all. */
-static sgi_status read_in_place(struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec,
-                                sgi_error *err)
-{
-    struct place_model *m = i->model;
-    struct sgi__pins   *pins = sgi__pins_new(m->residence);
-
-    if (!pins)
-        return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory", m->spec.name);
-    pthread_mutex_lock(&p->mutex);
-    if (!m->pins) {
-        m->pins = pins;
-        pins = NULL;
-    }
-    spec->pins = m->pins;
-    pthread_mutex_unlock(&p->mutex);
-    sgi__pins_free(pins);
-    spec->image = m->residence;
-    spec->from_image = true;
-    return SGI_OK;
-}
-
-/* One load reads a residence at a time, for its pins are one device's. Whoever is at it still has been given up. False:
- * so has this one. */
-static bool begin_reading(struct sgi__place *p, struct place_instance *i)
-{
-    struct place_model *m = i->model;
-
-    pthread_mutex_lock(&p->mutex);
-    while (m->is_read && !sgi__place_canceled(i))
-        pthread_cond_wait(&p->let_go, &p->mutex);
-    bool mine = !m->is_read;
-    m->is_read = true;
-    pthread_mutex_unlock(&p->mutex);
-    return mine;
-}
-
-static void end_reading(struct sgi__place *p, struct place_model *m)
-{
-    pthread_mutex_lock(&p->mutex);
-    m->is_read = false;
-    pthread_cond_broadcast(&p->let_go);
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -206,7 +160,7 @@ static sgi_status take_arena(struct sgi__place *p, struct place_instance *i, sgi
     i->arena_used = i->model->spec.layout->device_bytes;
     load_spec(p, i, &spec);
     if (i->from_dram)
-        st = read_in_place(p, i, &spec, err);
+        st = sgi__residence_read_in_place(p, i, &spec, err);
     if (st == SGI_OK)
         st = sgi__load_new(&spec, &i->load, err);
     if (st != SGI_OK) {
@@ -228,7 +182,7 @@ static sgi_status make_instance(struct sgi__place *p, struct place_model *m, uin
     st = i->on ? take_arena(p, i, err) : take_image(p, i, err);
     if (st != SGI_OK) {
         sgi__error_name_model(err, m->spec.name);
-        instance_free(i);
+        sgi__place_instance_free(i);
         return st;
     }
     sgi__place_add(p, i);
@@ -266,22 +220,6 @@ void sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint
     work_reserve(&job, &err);
     job.event.error = &err;
     sgi__place_report(p, &job.event);
-}
-
-/* Host memory for what is to stay there. Without it the bytes only pass through. */
-static bool make_room_to_keep(struct sgi__place *p, struct place_instance *i, struct sgi__pins **pins_out)
-{
-    if (i->model->spec.layout->image_bytes == 0 || new_image(p, &i->model->spec, &i->image, NULL) != SGI_OK)
-        return false;
-    sgi__image_trim(i->image);
-    *pins_out = sgi__pins_new(i->image);
-    if (!*pins_out) {
-        sgi__image_free(p->memory, i->image);
-        i->image = NULL;
-        return false;
-    }
-    sgi__load_keep(i->load, i->image, *pins_out);
-    return true;
 }
 
 /* ---- from another device ---- */
@@ -331,29 +269,6 @@ static void end_copying(struct sgi__place *p, struct place_instance *i)
 
 /* ---- filled ---- */
 
-static void forget_pins(struct sgi__pins *pins)
-{
-    if (pins)
-        sgi__pins_off(pins);
-    sgi__pins_free(pins);
-}
-
-/* It becomes the model's residence, or goes again. */
-static void end_keeping(struct job *job, struct sgi__pins *pins)
-{
-    struct place_instance *i = job->instance;
-
-    if (job->event.status == SGI_OK) {
-        i->model->residence = i->image;
-        i->model->pins = pins;
-        job->event.bytes = i->model->spec.layout->image_bytes;
-    } else {
-        forget_pins(pins);
-        sgi__image_free(job->place->memory, i->image);
-    }
-    i->image = NULL;
-}
-
 static void run_load(struct job *job, sgi_error *err)
 {
     struct place_instance *i = job->instance;
@@ -384,23 +299,23 @@ static void load_from_peer(struct job *job, struct place_instance *peer, sgi_err
 
 static void load_from_dram(struct job *job, sgi_error *err)
 {
-    if (!begin_reading(job->place, job->instance)) {
+    if (!sgi__residence_begin_reading(job->place, job->instance)) {
         job->event.status = sgi__error(err, SGI_E_CANCELED, "model '%s': the load was canceled", job->model->spec.name);
         sgi__load_failed(job->instance->load, SGI_E_CANCELED, err);
         return;
     }
     run_load(job, err);
-    end_reading(job->place, job->model);
+    sgi__residence_end_reading(job->place, job->model);
 }
 
 static void load_from_disk(struct job *job, bool keep, sgi_error *err)
 {
     struct sgi__pins *pins = NULL;
-    bool              keeps = keep && make_room_to_keep(job->place, job->instance, &pins);
+    bool              keeps = keep && sgi__residence_make_room(job->place, job->instance, &pins);
 
     run_load(job, err);
     if (keeps)
-        end_keeping(job, pins);
+        sgi__residence_end_filling(job, pins);
 }
 
 static void work_load_on(struct job *job, bool keep, sgi_error *err)
@@ -576,7 +491,7 @@ static void work_free(struct job *job, sgi_error *err)
     sgi__place_remove(job->place, i);
     if (i->on)
         free_arena(job->place, i, &job->event);
-    instance_free(i);
+    sgi__place_instance_free(i);
     sgi__image_free(job->place->memory, image);
 }
 
@@ -589,38 +504,6 @@ void sgi__local_free(struct sgi__place *p, uint64_t op, sgi_model model, uint64_
                          .instance = i,
                          .work = work_free,
                          .event = { .kind = SGI__PLACE_FREED, .op = op, .model = model, .instance = instance } },
-                     true);
-}
-
-void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
-{
-    struct place_instance *i = sgi__place_instance(p, instance);
-
-    assert(!i->on && !i->model->pins);
-    i->model->residence = i->image;
-    sgi__place_remove(p, i);
-    instance_free(i);
-    sgi__place_report(p, &(struct sgi__place_event){
-                             .kind = SGI__PLACE_KEPT, .op = op, .model = model, .instance = instance });
-}
-
-static void work_drop(struct job *job, sgi_error *err)
-{
-    struct place_model *m = job->model;
-    struct sgi__image  *image = m->residence;
-    (void)err;
-    forget_pins(m->pins);
-    m->pins = NULL;
-    m->residence = NULL;
-    sgi__image_free(job->place->memory, image);
-}
-
-void sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model)
-{
-    sgi__place_start(p,
-                     &(struct job){ .model = sgi__place_model(p, model),
-                                    .work = work_drop,
-                                    .event = { .kind = SGI__PLACE_DROPPED, .op = op, .model = model } },
                      true);
 }
 

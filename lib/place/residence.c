@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What stays of a model in host memory when no instance has it: an image, an instance's before or after, or a copy that
+ * a load to a device with memory of its own leaves, and that such devices read where it is.
+ */
+#include <assert.h>
+
+#include "base/error.h"
+#include "place/instance.h"
+
+/* ---- read where it is ---- */
+
+/* What is read in place is pinned as it is read. A start that was given up may be at it still: the first to make a list
+ * of pins makes it for all. */
+sgi_status sgi__residence_read_in_place(struct sgi__place *p, struct place_instance *i, struct sgi__load_spec *spec,
+                                        sgi_error *err)
+{
+    struct place_model *m = i->model;
+    struct sgi__pins   *pins = sgi__pins_new(m->residence);
+
+    if (!pins)
+        return sgi__error(err, SGI_E_NO_MEMORY, "model '%s': out of memory", m->spec.name);
+    pthread_mutex_lock(&p->mutex);
+    if (!m->pins) {
+        m->pins = pins;
+        pins = NULL;
+    }
+    spec->pins = m->pins;
+    pthread_mutex_unlock(&p->mutex);
+    sgi__pins_free(pins);
+    spec->image = m->residence;
+    spec->from_image = true;
+    return SGI_OK;
+}
+
+/* One load reads a residence at a time, for its pins are one device's. Whoever is at it still has been given up. False:
+ * so has this one. */
+bool sgi__residence_begin_reading(struct sgi__place *p, struct place_instance *i)
+{
+    struct place_model *m = i->model;
+
+    pthread_mutex_lock(&p->mutex);
+    while (m->is_read && !sgi__place_canceled(i))
+        pthread_cond_wait(&p->let_go, &p->mutex);
+    bool mine = !m->is_read;
+    m->is_read = true;
+    pthread_mutex_unlock(&p->mutex);
+    return mine;
+}
+
+void sgi__residence_end_reading(struct sgi__place *p, struct place_model *m)
+{
+    pthread_mutex_lock(&p->mutex);
+    m->is_read = false;
+    pthread_cond_broadcast(&p->let_go);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+/* ---- left beside a load ---- */
+
+/* Host memory for what is to stay there. Without it the bytes only pass through. */
+bool sgi__residence_make_room(struct sgi__place *p, struct place_instance *i, struct sgi__pins **pins_out)
+{
+    if (i->model->spec.layout->image_bytes == 0 || sgi__place_new_image(p, &i->model->spec, &i->image, NULL) != SGI_OK)
+        return false;
+    sgi__image_trim(i->image);
+    *pins_out = sgi__pins_new(i->image);
+    if (!*pins_out) {
+        sgi__image_free(p->memory, i->image);
+        i->image = NULL;
+        return false;
+    }
+    sgi__load_keep(i->load, i->image, *pins_out);
+    return true;
+}
+
+static void forget_pins(struct sgi__pins *pins)
+{
+    if (pins)
+        sgi__pins_off(pins);
+    sgi__pins_free(pins);
+}
+
+/* It becomes the model's residence, or goes again. */
+void sgi__residence_end_filling(struct job *job, struct sgi__pins *pins)
+{
+    struct place_instance *i = job->instance;
+
+    if (job->event.status == SGI_OK) {
+        i->model->residence = i->image;
+        i->model->pins = pins;
+        job->event.bytes = i->model->spec.layout->image_bytes;
+    } else {
+        forget_pins(pins);
+        sgi__image_free(job->place->memory, i->image);
+    }
+    i->image = NULL;
+}
+
+/* ---- kept and dropped ---- */
+
+void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
+{
+    struct place_instance *i = sgi__place_instance(p, instance);
+
+    assert(!i->on && !i->model->pins);
+    i->model->residence = i->image;
+    sgi__place_remove(p, i);
+    sgi__place_instance_free(i);
+    sgi__place_report(p, &(struct sgi__place_event){
+                             .kind = SGI__PLACE_KEPT, .op = op, .model = model, .instance = instance });
+}
+
+static void work_drop(struct job *job, sgi_error *err)
+{
+    struct place_model *m = job->model;
+    struct sgi__image  *image = m->residence;
+    (void)err;
+    forget_pins(m->pins);
+    m->pins = NULL;
+    m->residence = NULL;
+    sgi__image_free(job->place->memory, image);
+}
+
+void sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model)
+{
+    sgi__place_start(p,
+                     &(struct job){ .model = sgi__place_model(p, model),
+                                    .work = work_drop,
+                                    .event = { .kind = SGI__PLACE_DROPPED, .op = op, .model = model } },
+                     true);
+}

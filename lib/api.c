@@ -65,6 +65,7 @@ sgi_status sgi_runtime_query(sgi_runtime *rt, sgi_runtime_info *info_out)
     info.dram_bytes_max = t.dram_bytes_max;
     info.spare_bytes = spare;
     info.prepared_bytes = t.prepared_bytes;
+    info.dram_shared_bytes = t.shared_bytes;
     snprintf(info.io_engine, sizeof info.io_engine, "%s", rt->io_name);
     sgi__sized_out(info_out, &info, sizeof info);
     return SGI_OK;
@@ -230,6 +231,7 @@ sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *st
         .leases_overdue = v.leases_overdue,
         .instances_count = v.instances,
         .calls_out = v.calls,
+        .residence = v.residence,
     };
     sgi__sized_out(state_out, &state, sizeof state);
     return SGI_OK;

@@ -302,6 +302,7 @@ typedef struct sgi_runtime_info {
     uint64_t spare_bytes;       /**< of dram_bytes: freed memory kept for the next load */
     uint64_t prepared_bytes;    /**< as reported by engines' prepare; host memory */
     char     io_engine[16];     /**< "uring" or "threads" */
+    uint64_t dram_shared_bytes; /**< saved in host memory: what models kept packed there have in common is there once */
 } sgi_runtime_info;
 
 /** SGI_OK · SGI_E_INVALID. Threads: any. Blocks: never. */
@@ -545,7 +546,7 @@ typedef struct sgi_model_state {
     uint32_t   pinned_tier;     /**< SGI_TIER_DISK: not pinned */
     uint32_t   idle_left_ms;    /**< when READY: until it is given back; SGI_IDLE_NEVER: no timer */
     uint64_t   device_bytes;
-    uint64_t   dram_bytes;
+    uint64_t   dram_bytes;      /**< all of it, whether others have some of it too */
     uint64_t   prepared_bytes;
     uint64_t   loaded_bytes;    /**< while LOADING: how far it is */
     uint64_t   loading_bytes;   /**< while LOADING: of how many */
@@ -556,7 +557,7 @@ typedef struct sgi_model_state {
     uint32_t   leases_overdue;  /**< of leases_count: past their lease_ms */
     uint32_t   calls_out;       /**< calls the engine has not come back from, those given up too */
     uint32_t   instances_count; /**< up, coming or going; state, device and idle_left_ms are of the furthest */
-    uint32_t   reserved0;
+    uint32_t   residence;       /**< how it stays in DRAM just now: SGI_RESIDENCE_UNPACKED, _PACKED; 0: it does not */
 } sgi_model_state;
 
 /** Threads: any. Blocks: never. Touches no idle timer. SGI_OK · SGI_E_STALE · SGI_E_INVALID. */

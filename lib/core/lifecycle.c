@@ -628,6 +628,8 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
         sgi__load_urgency(core, i);
         load_slot_give(core, i);
         sgi__instance_watch_start(core, now, i);
+        if (i->reads && event->status == SGI_E_CHECK) /* what is kept is not what it should be: the files may be */
+            m->evict_dram = true;
         sgi__read_end(core, i);
         sgi__copy_left(core, i, event->status == SGI_OK ? event->bytes : 0, event->shared_bytes);
         if (event->status == SGI_OK)

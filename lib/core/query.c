@@ -115,6 +115,9 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         .pinned_tier = m->pinned_tier,
         .idle_deadline = f && f->state == ST_READY ? f->idle.due : SGI__NEVER,
         .dram_bytes = residence_bytes(m),
+        .residence = m->residence != RES_KEPT ? 0
+                     : m->residence_packed    ? SGI_RESIDENCE_PACKED
+                                              : SGI_RESIDENCE_UNPACKED,
         .prepared_bytes = m->prepared_bytes,
         .engine_bytes = m->engine_bytes,
         .loads = m->loads_total,

@@ -156,15 +156,19 @@ static void run(struct sgi__job *pool_job)
     uint64_t                cpu = sgi__clock_thread_cpu_ns();
 
     job->start_ns = sgi__clock_now_ns();
-    job->wrong = sgi__stored_wrong(job->chunk, job->stored, job->padded);
+    job->wrong = job->verified ? NULL : sgi__stored_wrong(job->chunk, job->stored, job->padded);
     uint64_t verified = sgi__clock_now_ns();
     job->verify_ns = verified - job->start_ns;
     job->is_broken = false;
-    if (!job->wrong) {
+    if (!job->wrong && job->keep)
+        sgi__kept_put(job->keep, job->chunk, job->stored); /* if not, its end finds that something is missing */
+    uint64_t kept = sgi__clock_now_ns();
+    job->keep_ns = kept - verified;
+    if (!job->wrong && job->raw) {
         job->wrong = decode(job);
         job->is_broken = job->wrong != NULL;
     }
-    job->decode_ns = sgi__clock_now_ns() - verified;
+    job->decode_ns = sgi__clock_now_ns() - kept;
     job->cpu_ns = sgi__clock_thread_cpu_ns() - cpu;
     job->done(job);
 }

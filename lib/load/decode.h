@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "base/pool.h"
-#include "model/packed.h"
+#include "load/store.h"
 
 struct sgi__decoding; /* opaque; what is shared */
 
@@ -25,13 +25,15 @@ void sgi__decoding_leave(struct sgi__decoding *d);
 
 struct sgi__decode_job {
     const struct sgi__stored_chunk *chunk;
-    const uint8_t                  *stored; /* as it was read, */
-    bool                            padded; /* to the end of its last page, which is to be zero */
-    uint8_t                        *raw;    /* the same, for a raw chunk that is to stay where it is */
+    const uint8_t                  *stored;   /* as it was read, */
+    bool                            padded;   /* to the end of its last page, which is to be zero */
+    bool                            verified; /* before: it comes out of host memory */
+    struct sgi__kept               *keep;     /* it is to stay there as well, once it is verified; NULL: it is not */
+    uint8_t                        *raw; /* the same, for a raw chunk that is to stay where it is; NULL: not decoded */
     /* Out, before `done` is called: */
     const char *wrong;     /* NULL: it is good. Else static text, the end of a sentence */
     bool        is_broken; /* it matches its check and cannot be decoded: reading it again would not help */
-    uint64_t    start_ns, verify_ns, decode_ns, cpu_ns;
+    uint64_t    start_ns, verify_ns, keep_ns, decode_ns, cpu_ns;
 
     void (*done)(struct sgi__decode_job *job); /* on the thread that did it. The job is the owner's again */
     void *user;

@@ -62,11 +62,17 @@ void sgi__load_keep(struct sgi__load *load, struct sgi__image *image, struct sgi
     load->spec.pins = pins;
 }
 
+void sgi__load_keep_stored(struct sgi__load *load, struct sgi__kept *kept)
+{
+    load->spec.kept = kept;
+}
+
 void sgi__load_from(struct sgi__load *load, uint64_t arena_base)
 {
     load->spec.from_arena = arena_base;
     load->spec.image = NULL;
-    load->spec.from_image = false;
+    load->spec.kept = NULL;
+    load->spec.from_image = load->spec.from_kept = false;
 }
 
 void sgi__load_free(struct sgi__load *load)

@@ -34,11 +34,14 @@ struct sgi__load_spec {
     uint64_t                    checks_count;
     struct sgi__image          *image; /* NULL: bytes only pass through, on their way to the arena */
     /* NULL: the image is where they stay. Else they go to the arena; what is read into an image stays there too. */
-    struct sgi__staging         *staging;
-    struct sgi__arena           *arena;      /* taken, not mapped */
-    struct sgi__pins            *pins;       /* of the image */
-    bool                         from_image; /* which has all of them already: nothing is read */
-    uint64_t                     from_arena; /* where another device has all of them, laid out alike; 0: nowhere */
+    struct sgi__staging *staging;
+    struct sgi__arena   *arena;      /* taken, not mapped */
+    struct sgi__pins    *pins;       /* of the image */
+    bool                 from_image; /* which has all of them already: nothing is read */
+    uint64_t             from_arena; /* where another device has all of them, laid out alike; 0: nowhere */
+    /* Where stored chunks stay in host memory: beside image or arena, or, without these, there alone. NULL: nowhere. */
+    struct sgi__kept            *kept;
+    bool                         from_kept;  /* which is complete: nothing is read */
     const struct sgi__io_engine *engine;     /* for files to be read from the disk */
     const struct sgi__io_engine *hot_engine; /* for files the page cache holds: copies run on several cores */
     uint64_t                     block_bytes;
@@ -73,6 +76,8 @@ sgi_status sgi__load_new(const struct sgi__load_spec *spec, struct sgi__load **l
 sgi_status sgi__load_new_done(const struct sgi__load_spec *spec, struct sgi__load **load_out, sgi_error *err);
 /* Before run: what is read for the arena is to stay in this image too. */
 void sgi__load_keep(struct sgi__load *load, struct sgi__image *image, struct sgi__pins *pins);
+/* Likewise: its stored chunks are to stay. */
+void sgi__load_keep_stored(struct sgi__load *load, struct sgi__kept *kept);
 /* Likewise: another device has it all. Nothing is read, nothing kept. */
 void sgi__load_from(struct sgi__load *load, uint64_t arena_base);
 /* Nobody waits, run and prefixes have returned. With an arena: [inside], if it has ever begun. */

@@ -49,6 +49,17 @@ static bool is_packed(const struct pipeline *p)
     return p->load->spec.manifest->packed != NULL;
 }
 
+bool sgi__pipeline_keeps_only(const struct pipeline *p)
+{
+    return !p->load->spec.image && !p->load->spec.staging;
+}
+
+/* Reads in flight. */
+static uint32_t reads_out(const struct pipeline *p)
+{
+    return p->reader ? sgi__reader_in_flight(p->reader) : 0;
+}
+
 /* ---- files ---- */
 
 void sgi__pipeline_close(struct pipeline *p, struct open_part *part)
@@ -306,7 +317,7 @@ static bool may_read(struct pipeline *p, uint64_t bytes)
         if (p->held_ns == 0)
             p->held_ns = sgi__clock_now_ns();
         /* What is being decoded can wait as long: that is milliseconds. */
-        if (sgi__reader_in_flight(p->reader) > 0 || !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
+        if (reads_out(p) > 0 || !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
             return false;
     }
     if (p->held_ns > 0)
@@ -318,11 +329,13 @@ static bool may_read(struct pipeline *p, uint64_t bytes)
 /* Memory for the next chunk to land in; *there_out: there is some. Waits only when nothing else would end the wait. */
 static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffer_out, bool *there_out, sgi_error *err)
 {
-    bool       idle = sgi__reader_in_flight(p->reader) == 0 && p->decoding == 0;
+    bool       idle = reads_out(p) == 0 && p->decoding == 0;
     sgi_status st = SGI_OK;
 
     *buffer_out = NULL;
     *there_out = true;
+    if (sgi__pipeline_keeps_only(p))
+        return SGI_OK;
     if (!p->load->spec.image && p->plan->chunks[p->next].pieces > 1) /* it has a slot's, and then buffers */
         return SGI_OK;
     if (p->load->spec.image) {
@@ -395,12 +408,12 @@ static sgi_status take_read(struct pipeline *p, sgi_error *err)
 
 static sgi_status read_all(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count || sgi__reader_in_flight(p->reader) > 0 || p->decoding > 0 || p->again) {
+    while (p->next < p->plan->chunks_count || reads_out(p) > 0 || p->decoding > 0 || p->again) {
         if (sgi__load_canceled(p->load))
             return sgi__pipeline_canceled(p, err);
         sgi__stored_read_again(p);
         sgi_status   st = submit_some(p, err);
-        bool         reads = sgi__reader_in_flight(p->reader) > 0;
+        bool         reads = reads_out(p) > 0;
         struct slot *s = st == SGI_OK ? sgi__stored_take(p, !reads) : NULL;
         if (s)
             st = sgi__stored_finish(p, s, err);
@@ -413,13 +426,44 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
     return SGI_OK;
 }
 
-/* After this no read touches any memory any more. */
+/* From where they are kept, as fast as there is memory for them and somebody decodes them. */
+static sgi_status submit_kept(struct pipeline *p, sgi_error *err)
+{
+    while (p->next < p->plan->chunks_count && p->free_slots) {
+        const struct sgi__chunk *c = &p->plan->chunks[p->next];
+        struct sgi__buffer      *buffer;
+        bool                     there;
+
+        sgi_status st = memory_for_next(p, &buffer, &there, err);
+        if (st != SGI_OK || !there)
+            return st;
+        sgi__stored_start(p, c, buffer);
+        p->next += c->pieces;
+        sgi__touch_submitted(p->touch, p->next);
+    }
+    return SGI_OK;
+}
+
+static sgi_status decode_all(struct pipeline *p, sgi_error *err)
+{
+    while (p->next < p->plan->chunks_count || p->decoding > 0) {
+        if (sgi__load_canceled(p->load))
+            return sgi__pipeline_canceled(p, err);
+        sgi_status   st = submit_kept(p, err);
+        struct slot *s = st == SGI_OK ? sgi__stored_take(p, true) : NULL;
+        if (s)
+            st = sgi__stored_finish(p, s, err);
+        if (st != SGI_OK)
+            return sgi__error_step(err, st, SGI_STEP_DECODE);
+    }
+    return SGI_OK;
+}
+
+/* After this no read touches any memory any more, and nobody decodes. */
 static void close_reader(struct pipeline *p)
 {
     struct slot *decoded;
 
-    if (!p->reader)
-        return;
     while ((decoded = sgi__stored_take(p, true))) {
         sgi__slot_reads(p, decoded->chunk, -1);
         sgi__slot_free(p, decoded);
@@ -429,9 +473,11 @@ static void close_reader(struct pipeline *p)
         sgi__slot_reads(p, decoded->chunk, -1);
         sgi__slot_free(p, decoded);
     }
-    if (sgi__reader_in_flight(p->reader) > 0)
+    if (!p->reader)
+        return;
+    if (reads_out(p) > 0)
         sgi__reader_cancel(p->reader);
-    while (sgi__reader_in_flight(p->reader) > 0) {
+    while (reads_out(p) > 0) {
         sgi_status   st;
         struct slot *s = take_back(p, &st, NULL);
         if (s && s->chunk->stored)
@@ -452,8 +498,9 @@ static sgi_status make_plan(struct pipeline *p, sgi_error *err)
     const struct sgi__load_spec *spec = &p->load->spec;
 
     if (is_packed(p) && !spec->from_image && !spec->from_arena)
-        return sgi__plan_new_packed(spec->manifest, spec->layout, spec->image ? UINT64_MAX : spec->block_bytes,
-                                    spec->order, spec->order_count, &p->plan, err);
+        return sgi__plan_new_packed(spec->manifest, spec->layout,
+                                    spec->staging && !spec->image ? spec->block_bytes : UINT64_MAX, spec->order,
+                                    spec->order_count, &p->plan, err);
     return sgi__plan_new(spec->manifest, spec->layout, spec->from_image ? IMAGE_BLOCK_BYTES : spec->block_bytes,
                          spec->order, spec->order_count, &p->plan, err);
 }
@@ -569,7 +616,7 @@ static void publish(struct pipeline *p, sgi_status st)
     if (!is_packed(p))
         p->report.stored_bytes = p->report.bytes;
     p->report.direct = direct[p->report.direct];
-    p->report.tier = spec->from_image ? SGI_TIER_DRAM : SGI_TIER_DISK;
+    p->report.tier = spec->from_image || spec->from_kept ? SGI_TIER_DRAM : SGI_TIER_DISK;
     for (uint32_t n = 0; st == SGI_OK && spec->image && n < spec->layout->parts_count; n++)
         spec->image->parts[n]->fresh = false;
     pthread_mutex_lock(&load->mutex);
@@ -585,10 +632,12 @@ static sgi_status run_files(struct pipeline *p, sgi_error *err)
 
     if (p->load->spec.image)
         st = sgi__touch_start(p->plan, p->load->spec.image, &p->touch, err);
-    else
+    else if (p->load->spec.staging)
         p->ahead = sgi__staging_go_ahead(p->load->spec.staging, p->load->spec.layout->device_bytes);
     if (st != SGI_OK || p->plan->chunks_count == 0)
         return st;
+    if (p->load->spec.from_kept)
+        return decode_all(p, err);
     st = open_part(p, p->plan->chunks[0].file, err);
     if (st == SGI_OK)
         st = open_reader(p, err);

@@ -79,13 +79,16 @@ void       sgi__pipeline_count(struct pipeline *p, const struct sgi__chunk *c); 
 /* Waits for a buffer, where nothing else would end the wait. */
 sgi_status sgi__pipeline_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err);
 
+/* Of a load into host memory as it is stored: nothing is decoded, nothing lands anywhere else. */
+bool     sgi__pipeline_keeps_only(const struct pipeline *p);
 uint8_t *sgi__slot_home(const struct pipeline *p, const struct slot *s); /* where its chunk's first byte is to land */
 void     sgi__slot_free(struct pipeline *p, struct slot *s);
 /* Reads in flight, and decoding, are counted by file; those into an image also by its memory. */
 void sgi__slot_reads(struct pipeline *p, const struct sgi__chunk *c, int more);
 
 /* stored.c */
-/* Starts to read a chunk that is stored; there is a free slot. `buffer` goes with it. */
+/* Starts to read a chunk that is stored, or takes it from where it is kept; there is a free slot. `buffer` goes with
+ * it. */
 void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer);
 /* It has been read. */
 void sgi__stored_decode(struct pipeline *p, struct slot *s);

@@ -3,7 +3,7 @@
  * Chunks that are stored: read like any other, then checked and decoded on threads that all loads share, then they have
  * landed. On the thread of the loader, but for what says that it is. One that stays as it is stored is read to its
  * place. The others are read into their slot's memory and decoded to their place; where that is smaller, or holds
- * something else that the chunk begins with, into the slot's memory too.
+ * something else that the chunk begins with, into the slot's memory too. What is kept in host memory is not read.
  */
 #include <string.h>
 
@@ -16,7 +16,7 @@
 /* A stored chunk whose bytes are to be used as they are, where they are to be. */
 static bool stays(const struct pipeline *p, const struct sgi__chunk *c)
 {
-    return c->stored->codec == SGI__CODEC_RAW && c->pieces == 1 && c->skip == 0 &&
+    return !sgi__pipeline_keeps_only(p) && c->stored->codec == SGI__CODEC_RAW && c->pieces == 1 && c->skip == 0 &&
            !p->load->spec.layout->parts[c->part].realigned;
 }
 
@@ -47,7 +47,12 @@ void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sg
     s->chunk = c;
     s->buffer = buffer;
     s->again = false;
-    submit_stored(p, s);
+    if (!p->load->spec.from_kept) {
+        submit_stored(p, s);
+        return;
+    }
+    sgi__slot_reads(p, c, 1);
+    sgi__stored_decode(p, s);
 }
 
 /* ---- decoded ---- */
@@ -62,19 +67,31 @@ static void decoded(struct sgi__decode_job *job)
     s->next = p->decoded;
     p->decoded = s;
     pthread_cond_signal(&p->some_decoded);
-    sgi__reader_wake(p->reader); /* under the mutex: the loader does not close it before it has taken this one */
+    if (p->reader)
+        sgi__reader_wake(p->reader); /* under the mutex: the loader does not close it before it has taken this one */
     pthread_mutex_unlock(&p->mutex);
+}
+
+/* Where its bytes are to be after decoding; NULL: nowhere. */
+static uint8_t *raw_of(const struct pipeline *p, const struct slot *s)
+{
+    if (sgi__pipeline_keeps_only(p))
+        return NULL;
+    return s->chunk->pieces > 1 || s->chunk->skip > 0 ? s->raw : sgi__slot_home(p, s);
 }
 
 void sgi__stored_decode(struct pipeline *p, struct slot *s)
 {
-    const struct sgi__chunk *c = s->chunk;
+    const struct sgi__load_spec    *spec = &p->load->spec;
+    const struct sgi__stored_chunk *c = s->chunk->stored;
 
     s->pipeline = p;
-    s->job = (struct sgi__decode_job){ .chunk = c->stored,
-                                       .stored = s->read.dst,
-                                       .padded = !p->load->spec.manifest->packed->plain,
-                                       .raw = c->pieces > 1 || c->skip > 0 ? s->raw : sgi__slot_home(p, s),
+    s->job = (struct sgi__decode_job){ .chunk = c,
+                                       .stored = spec->from_kept ? sgi__kept_at(spec->kept, c) : s->read.dst,
+                                       .padded = !spec->manifest->packed->plain,
+                                       .verified = spec->from_kept,
+                                       .keep = spec->from_kept ? NULL : spec->kept,
+                                       .raw = raw_of(p, s),
                                        .done = decoded,
                                        .user = s };
     p->decoding++;
@@ -106,8 +123,11 @@ static void count_job(struct pipeline *p, const struct sgi__decode_job *job)
     if (r->steps[SGI_STEP_VERIFY].start_ns == 0)
         r->steps[SGI_STEP_VERIFY].start_ns = job->start_ns;
     r->steps[SGI_STEP_VERIFY].ns += job->verify_ns;
+    if (job->keep && r->steps[SGI_STEP_COPY].start_ns == 0)
+        r->steps[SGI_STEP_COPY].start_ns = job->start_ns + job->verify_ns;
+    r->steps[SGI_STEP_COPY].ns += job->keep_ns;
     if (job->chunk->codec != SGI__CODEC_RAW && r->steps[SGI_STEP_DECODE].start_ns == 0)
-        r->steps[SGI_STEP_DECODE].start_ns = job->start_ns + job->verify_ns;
+        r->steps[SGI_STEP_DECODE].start_ns = job->start_ns + job->verify_ns + job->keep_ns;
     if (job->chunk->codec != SGI__CODEC_RAW)
         r->steps[SGI_STEP_DECODE].ns += job->decode_ns;
     p->decode_cpu_ns += job->cpu_ns;
@@ -173,11 +193,20 @@ static sgi_status arrive(struct pipeline *p, struct slot *s, sgi_error *err)
     return st;
 }
 
+static sgi_status land(struct pipeline *p, struct slot *s, sgi_error *err)
+{
+    if (!sgi__pipeline_keeps_only(p))
+        return s->chunk->pieces > 1 ? arrive_in_pieces(p, s, err) : arrive(p, s, err);
+    sgi__pipeline_count(p, s->chunk);
+    return SGI_OK;
+}
+
 /* One that has been decoded; the slot is free after it, unless it is read again. */
 sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err)
 {
     const struct sgi__chunk *c = s->chunk;
     struct open_part        *part = &p->parts[c->file];
+    bool                     from_kept = p->load->spec.from_kept;
     sgi_status               st = SGI_OK;
 
     count_job(p, &s->job);
@@ -191,11 +220,11 @@ sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err
     if (s->job.wrong)
         st = sgi__error_step(err, sgi__chunk_refuse(p->load->spec.manifest, c->stored, s->job.wrong, err),
                              s->job.is_broken ? SGI_STEP_DECODE : SGI_STEP_VERIFY);
-    if (st == SGI_OK && part->chunks_left == 1)
+    if (st == SGI_OK && part->chunks_left == 1 && !from_kept)
         st = sgi__pipeline_check(p, c->file, err);
     if (st == SGI_OK)
-        st = c->pieces > 1 ? arrive_in_pieces(p, s, err) : arrive(p, s, err);
-    if (st == SGI_OK && --part->chunks_left == 0)
+        st = land(p, s, err);
+    if (st == SGI_OK && --part->chunks_left == 0 && !from_kept)
         sgi__pipeline_close(p, part);
     sgi__slot_free(p, s);
     return st;

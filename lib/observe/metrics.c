@@ -260,6 +260,8 @@ static void holdings(struct walk *w, const struct sgi__metrics_snapshot *s)
     single(w, SGI_SAMPLE_GAUGE, "sgi_dram_limit_bytes", "The budget for models kept in host memory, and spare memory.",
            s->dram_max);
     single(w, SGI_SAMPLE_GAUGE, "sgi_dram_bytes", "Models kept in host memory.", s->dram_models);
+    single(w, SGI_SAMPLE_GAUGE, "sgi_dram_shared_bytes",
+           "Saved in host memory: what models kept packed there have in common is there once.", s->dram_shared);
     single(w, SGI_SAMPLE_GAUGE, "sgi_spare_bytes", "Freed image memory kept for the next load.", s->spare);
     single(w, SGI_SAMPLE_GAUGE, "sgi_prepared_bytes", "Host memory that engines' prepare has reported.", s->prepared);
     single(w, SGI_SAMPLE_GAUGE, "sgi_threads", "Threads of the library.", s->threads);

@@ -90,7 +90,7 @@ struct sgi__metrics_snapshot {
     uint32_t                   states[SGI__METRICS_STATES]; /* models */
     uint32_t                   waiting, leases, loads, calls, threads, readers;
     uint64_t                   overdue; /* leases, ever */
-    uint64_t                   dram_max, dram_models, spare, prepared;
+    uint64_t                   dram_max, dram_models, dram_shared, spare, prepared;
     uint32_t                   rows_count;
     struct sgi__metrics_model  rows[SGI__METRICS_ROWS]; /* the last is that of the others */
 };

@@ -62,9 +62,11 @@ struct place_instance {
     struct place_device   *on;     /* NULL: in host memory, as its image */
     struct place_model    *model;
     struct sgi__image     *image; /* with `on`: what is to stay in DRAM, while it is loaded */
+    struct sgi__kept      *kept;  /* instead of an image: what is to be a packed residence */
     struct sgi__arena     *arena; /* with `on` only */
     struct sgi__load      *load;
     bool                   from_dram;
+    bool                   from_kept; /* where it is packed */
     void                  *engine_instance;
     struct sgi_stage       stage;
     struct sgi__stream    *stream;  /* its engine's, with `on` */
@@ -90,6 +92,7 @@ struct place_instance {
 struct place_model {
     struct sgi__place_model spec;
     struct sgi__image      *residence;
+    struct sgi__kept       *kept;    /* or it is packed */
     struct sgi__pins       *pins;    /* of the residence; NULL until a device has read it */
     bool                    is_read; /* under the place's mutex: by a load to a device with memory of its own */
     void                   *prepared;
@@ -106,6 +109,7 @@ struct sgi__place {
     struct sgi__decoding     *decoding;
     struct sgi__pool         *context_pool; /* nobody who waits for a context keeps its opening from a thread */
     struct sgi__image_memory *memory;
+    struct sgi__store        *store; /* of packed residences */
     struct sgi__share         share; /* of the disk, by the loads that run */
     pthread_mutex_t           mutex;
     /* under the mutex */
@@ -123,8 +127,10 @@ struct job {
     struct place_model     *model;
     struct place_instance  *instance;
     void (*work)(struct job *job, sgi_error *err);
-    bool on_stack;
-    bool of_context; /* on a thread for those */
+    enum sgi__keep keep;   /* of a load */
+    bool           packed; /* of a reserve */
+    bool           on_stack;
+    bool           of_context; /* on a thread for those */
 };
 
 /* local.c */
@@ -162,9 +168,9 @@ sgi_status sgi__place_left(struct sgi__place *p, struct place_instance *i, const
 
 /* memory.c */
 void       sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                              uint32_t tier);
+                              uint32_t tier, bool packed);
 void       sgi__local_load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
-                           bool keep);
+                           enum sgi__keep keep);
 void       sgi__local_fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
 void       sgi__local_cancel(struct sgi__place *p, uint64_t instance);
 void       sgi__local_load_priority(struct sgi__place *p, uint64_t instance, int32_t priority);
@@ -190,9 +196,11 @@ sgi_status sgi__residence_read_in_place(struct sgi__place *p, struct place_insta
 /* One load reads a residence at a time, for its pins are one device's. False: this one has been given up. */
 bool sgi__residence_begin_reading(struct sgi__place *p, struct place_instance *i);
 void sgi__residence_end_reading(struct sgi__place *p, struct place_model *m);
-/* Host memory for what is to stay of a load. False: there is none, and the bytes only pass through. */
-bool sgi__residence_make_room(struct sgi__place *p, struct place_instance *i, struct sgi__pins **pins_out);
-void sgi__residence_end_filling(struct job *job, struct sgi__pins *pins); /* the load has ended */
+/* Host memory for what is to stay of a load. NULL: there is none, and the bytes only pass through. */
+struct sgi__pins *sgi__residence_make_room(struct sgi__place *p, struct place_instance *i);   /* for its image, */
+struct sgi__kept *sgi__residence_make_packed(struct sgi__place *p, struct place_instance *i); /* or as it is stored */
+void              sgi__residence_end_filling(struct job *job, struct sgi__pins *pins);        /* the load has ended */
+void              sgi__residence_end_packing(struct job *job, struct sgi__kept *kept);
 
 /* engine.c */
 void       sgi__local_prepare(struct sgi__place *p, uint64_t op, sgi_model model);

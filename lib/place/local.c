@@ -68,7 +68,7 @@ static void model_remove(struct sgi__place *p, sgi_model model)
     struct place_model *m = *at;
     *at = m->next;
     pthread_mutex_unlock(&p->mutex);
-    assert(!m->residence && !m->pins && !m->prepared);
+    assert(!m->residence && !m->kept && !m->pins && !m->prepared);
     sgi__free(m);
 }
 
@@ -190,6 +190,7 @@ static void close_place(struct sgi__place *p)
     sgi__pool_free(p->pool); /* the last job may still be on its way out */
     sgi__pool_free(p->context_pool);
     sgi__decoding_free(p->decoding);
+    sgi__store_free(p->store);
     for (uint32_t n = 0; n < BUCKETS; n++)
         assert(!p->models[n] && !p->instances[n]);
     sgi__image_memory_free(p->memory);
@@ -215,8 +216,9 @@ static sgi_status open_place(const struct sgi__place_config *config, struct sgi_
     p->pool = sgi__pool_new("sgi-work", config->threads_max);
     p->context_pool = sgi__pool_new("sgi-context", config->devices_count);
     p->decoding = sgi__decoding_new(0);
+    p->store = sgi__store_new();
     p->memory = sgi__image_memory_new(config->spare_bytes_max);
-    sgi_status st = p->pool && p->context_pool && p->decoding && p->memory
+    sgi_status st = p->pool && p->context_pool && p->decoding && p->store && p->memory
                         ? sgi__contexts_init(p, err)
                         : sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     if (st != SGI_OK) {

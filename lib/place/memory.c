@@ -37,6 +37,8 @@ static void load_spec(struct sgi__place *p, struct place_instance *i, struct sgi
                                      .share = &p->share,
                                      .rate = p->config.rate,
                                      .decoding = p->decoding,
+                                     .kept = i->from_kept ? i->model->kept : NULL,
+                                     .from_kept = i->from_kept,
                                      .prefix_fill = sgi__prefix_fill,
                                      .prefix_user = i->model };
 }
@@ -74,6 +76,7 @@ static struct place_instance *instance_new(struct sgi__place *p, struct place_mo
     i->on = device >= 0 && p->devices[device].staging ? &p->devices[device] : NULL;
     i->model = m;
     i->from_dram = tier == SGI_TIER_DRAM;
+    i->from_kept = i->from_dram && m->kept;
     i->stage = (struct sgi_stage){ .place = p, .instance = i };
     return i;
 }
@@ -87,13 +90,31 @@ void sgi__place_instance_free(struct place_instance *i)
     sgi__free(i);
 }
 
+/* It is read into host memory as it is stored, and nowhere else. */
+static sgi_status take_packed(struct sgi__place *p, struct place_instance *i, sgi_error *err)
+{
+    const struct sgi__place_model *m = &i->model->spec;
+    struct sgi__load_spec          spec;
+
+    sgi_status st = sgi__kept_new(p->store, m->manifest, m->layout, &i->kept, err);
+    if (st != SGI_OK)
+        return st;
+    load_spec(p, i, &spec);
+    spec.kept = i->kept;
+    st = sgi__load_new(&spec, &i->load, err);
+    if (st != SGI_OK)
+        sgi__kept_free(i->kept);
+    return st;
+}
+
 static sgi_status take_image(struct sgi__place *p, struct place_instance *i, sgi_error *err)
 {
     struct place_model   *m = i->model;
     struct sgi__load_spec spec;
+    bool                  taken = i->from_dram && !i->from_kept;
     sgi_status            st = SGI_OK;
 
-    if (i->from_dram) {
+    if (taken) {
         assert(m->residence);
         if (m->pins) /* a device has read it; now its pages will be somebody else's */
             sgi__pins_off(m->pins);
@@ -106,10 +127,10 @@ static sgi_status take_image(struct sgi__place *p, struct place_instance *i, sgi
     if (st != SGI_OK)
         return st;
     load_spec(p, i, &spec);
-    st = i->from_dram ? sgi__load_new_done(&spec, &i->load, err) : sgi__load_new(&spec, &i->load, err);
-    if (st == SGI_OK && i->from_dram)
+    st = taken ? sgi__load_new_done(&spec, &i->load, err) : sgi__load_new(&spec, &i->load, err);
+    if (st == SGI_OK && taken)
         m->residence = NULL;
-    else if (st != SGI_OK && !i->from_dram)
+    else if (st != SGI_OK && !taken)
         sgi__image_free(p->memory, i->image);
     return st;
 }
@@ -159,7 +180,7 @@ static sgi_status take_arena(struct sgi__place *p, struct place_instance *i, sgi
         return st;
     i->arena_used = i->model->spec.layout->device_bytes;
     load_spec(p, i, &spec);
-    if (i->from_dram)
+    if (i->from_dram && !i->from_kept)
         st = sgi__residence_read_in_place(p, i, &spec, err);
     if (st == SGI_OK)
         st = sgi__load_new(&spec, &i->load, err);
@@ -172,14 +193,14 @@ static sgi_status take_arena(struct sgi__place *p, struct place_instance *i, sgi
 }
 
 static sgi_status make_instance(struct sgi__place *p, struct place_model *m, uint64_t id, int32_t device, uint32_t tier,
-                                sgi_error *err)
+                                bool packed, sgi_error *err)
 {
     struct place_instance *i = instance_new(p, m, id, device, tier, err);
     sgi_status             st;
 
     if (!i)
         return SGI_E_NO_MEMORY;
-    st = i->on ? take_arena(p, i, err) : take_image(p, i, err);
+    st = i->on ? take_arena(p, i, err) : packed ? take_packed(p, i, err) : take_image(p, i, err);
     if (st != SGI_OK) {
         sgi__error_name_model(err, m->spec.name);
         sgi__place_instance_free(i);
@@ -192,19 +213,20 @@ static sgi_status make_instance(struct sgi__place *p, struct place_model *m, uin
 static void work_reserve(struct job *job, sgi_error *err)
 {
     struct sgi__place_event *e = &job->event;
-    e->status = make_instance(job->place, job->model, e->instance, e->device, (uint32_t)e->bytes, err);
+    e->status = make_instance(job->place, job->model, e->instance, e->device, (uint32_t)e->bytes, job->packed, err);
     e->bytes = 0;
     sgi__error_step(err, e->status, SGI_STEP_MEMORY);
 }
 
 /* Mapping an image costs nothing; a driver, or pins that go, may take their time. */
 void sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                        uint32_t tier)
+                        uint32_t tier, bool packed)
 {
     sgi_error  err;
     struct job job = { .place = p,
                        .model = sgi__place_model(p, model),
                        .work = work_reserve,
+                       .packed = packed,
                        .event = { .kind = SGI__PLACE_RESERVED,
                                   .op = op,
                                   .model = model,
@@ -299,6 +321,10 @@ static void load_from_peer(struct job *job, struct place_instance *peer, sgi_err
 
 static void load_from_dram(struct job *job, sgi_error *err)
 {
+    if (job->instance->from_kept) { /* there are no pins to get in each other's way */
+        run_load(job, err);
+        return;
+    }
     if (!sgi__residence_begin_reading(job->place, job->instance)) {
         job->event.status = sgi__error(err, SGI_E_CANCELED, "model '%s': the load was canceled", job->model->spec.name);
         sgi__load_failed(job->instance->load, SGI_E_CANCELED, err);
@@ -308,17 +334,20 @@ static void load_from_dram(struct job *job, sgi_error *err)
     sgi__residence_end_reading(job->place, job->model);
 }
 
-static void load_from_disk(struct job *job, bool keep, sgi_error *err)
+static void load_from_disk(struct job *job, sgi_error *err)
 {
-    struct sgi__pins *pins = NULL;
-    bool              keeps = keep && sgi__residence_make_room(job->place, job->instance, &pins);
+    struct sgi__place *p = job->place;
+    struct sgi__pins  *pins = job->keep == SGI__KEEP_IMAGE ? sgi__residence_make_room(p, job->instance) : NULL;
+    struct sgi__kept  *kept = job->keep == SGI__KEEP_PACKED ? sgi__residence_make_packed(p, job->instance) : NULL;
 
     run_load(job, err);
-    if (keeps)
+    if (pins)
         sgi__residence_end_filling(job, pins);
+    if (kept)
+        sgi__residence_end_packing(job, kept);
 }
 
-static void work_load_on(struct job *job, bool keep, sgi_error *err)
+static void work_load_on(struct job *job, sgi_error *err)
 {
     struct place_instance *peer = take_peer(job->place, job->instance);
 
@@ -327,40 +356,47 @@ static void work_load_on(struct job *job, bool keep, sgi_error *err)
     else if (job->instance->from_dram)
         load_from_dram(job, err);
     else
-        load_from_disk(job, keep, err);
+        load_from_disk(job, err);
     if (job->event.status == SGI_OK)
         set_whole(job->place, job->instance);
-}
-
-static void work_load_and_keep(struct job *job, sgi_error *err)
-{
-    work_load_on(job, true, err);
-}
-
-static void work_load_through(struct job *job, sgi_error *err)
-{
-    work_load_on(job, false, err);
 }
 
 static void work_load_image(struct job *job, sgi_error *err)
 {
     sgi__image_trim(job->instance->image);
-    job->event.status = sgi__load_run(job->instance->load, err);
+    if (job->instance->from_dram)
+        load_from_dram(job, err);
+    else
+        load_from_disk(job, err);
 }
 
-void sgi__local_load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority, bool keep)
+static void work_load_packed(struct job *job, sgi_error *err)
+{
+    struct place_instance *i = job->instance;
+
+    run_load(job, err);
+    if (job->event.status == SGI_OK && !sgi__kept_is_whole(i->kept))
+        job->event.status = sgi__error_step(err,
+                                            sgi__error(err, SGI_E_NO_MEMORY,
+                                                       "model '%s': out of memory to keep it packed",
+                                                       i->model->spec.name),
+                                            SGI_STEP_MEMORY);
+}
+
+void sgi__local_load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
+                     enum sgi__keep keep)
 {
     struct place_instance  *i = sgi__place_instance(p, instance);
     struct sgi__place_event event = { .kind = SGI__PLACE_LOADED, .op = op, .model = model, .instance = instance };
-    struct job              job = { .model = i->model, .instance = i, .event = event };
+    struct job              job = { .model = i->model, .instance = i, .event = event, .keep = keep };
 
-    assert(!keep || (i->on && !i->from_dram));
+    assert(keep == SGI__KEEP_NOTHING || (!i->from_dram && !i->kept && (i->on || keep == SGI__KEEP_PACKED)));
     sgi__load_priority(i->load, priority);
-    if (i->from_dram && !i->on) {
+    if (i->from_dram && !i->from_kept && !i->on) {
         sgi__place_report(p, &event);
         return;
     }
-    job.work = !i->on ? work_load_image : keep ? work_load_and_keep : work_load_through;
+    job.work = i->on ? work_load_on : i->kept ? work_load_packed : work_load_image;
     sgi__place_start(p, &job, false);
 }
 
@@ -485,6 +521,7 @@ static void work_free(struct job *job, sgi_error *err)
 {
     struct place_instance *i = job->instance;
     struct sgi__image     *image = i->image;
+    struct sgi__kept      *kept = i->kept;
     (void)err;
     if (i->on)
         end_copying(job->place, i);
@@ -493,6 +530,7 @@ static void work_free(struct job *job, sgi_error *err)
         free_arena(job->place, i, &job->event);
     sgi__place_instance_free(i);
     sgi__image_free(job->place->memory, image);
+    sgi__kept_free(kept);
 }
 
 void sgi__local_free(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)

@@ -45,6 +45,7 @@ struct sgi__place_event {
     sgi_model                  model;
     uint64_t                   instance;
     uint64_t                   bytes;
+    uint64_t                   shared_bytes; /* of a residence: LOADED, KEPT: that were there; DROPPED: that stay */
     uint64_t                   scrub_bytes, scrub_ns; /* FREED: zeroed before, and how long that took */
     uint64_t                   look;                  /* FOREIGN: what was seen later has a higher number */
     const sgi_error           *error;                 /* when status is not SGI_OK; valid during the event */
@@ -89,6 +90,9 @@ struct sgi__place_config {
     struct sgi__rate            *rate; /* of all reads together; NULL: no limit */
 };
 
+/* What is to stay of a load. */
+enum sgi__keep { SGI__KEEP_NOTHING, SGI__KEEP_IMAGE, SGI__KEEP_PACKED };
+
 struct sgi__place_progress {
     uint64_t done, total;
 };
@@ -108,13 +112,15 @@ struct sgi__place_ops {
     void (*context_close)(struct sgi__place *p, uint64_t op, int32_t device);
     void (*prepare)(struct sgi__place *p, uint64_t op, sgi_model model);
     void (*discard)(struct sgi__place *p, uint64_t op, sgi_model model);
-    /* Makes the instance. tier DRAM: it takes the model's residence, or on a device with memory of its own will read it
-     * where it is; device -1: it is to become one. */
+    /* Makes the instance. tier DRAM: it takes the model's residence, or on a device with memory of its own, or where
+     * that is packed, will read it where it is; device -1: it is to become one, perhaps a packed one. */
     void (*reserve)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                    uint32_t tier);
-    /* keep: of a load from disk to a device with memory of its own, the image is to stay in host memory as the model's
-     * residence. LOADED says in `bytes` how much of it does: 0 if there was no memory for that. */
-    void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority, bool keep);
+                    uint32_t tier, bool packed);
+    /* keep: of a load from disk, a copy is to stay in host memory as the model's residence: its image, of one to a
+     * device with memory of its own, or as it is stored. LOADED says in `bytes` how much of it does: 0 if there was no
+     * memory for that. */
+    void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
+                 enum sgi__keep keep);
     void (*fill_prefix)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* beside load */
     void (*engine_start)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*engine_stop)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
@@ -161,7 +167,7 @@ struct sgi__place_ops {
     uint32_t (*threads)(struct sgi__place *p);
 };
 
-#define SGI__PLACE_ABI 5
+#define SGI__PLACE_ABI 6
 
 extern const struct sgi__place_ops sgi__place_local;
 

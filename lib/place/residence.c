@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What stays of a model in host memory when no instance has it: an image, an instance's before or after, or a copy that
- * a load to a device with memory of its own leaves, and that such devices read where it is.
+ * a load to a device with memory of its own leaves, and that such devices read where it is. Or it is packed: its stored
+ * chunks, which a load leaves, and which all devices read where they are.
  */
 #include <assert.h>
 
@@ -58,20 +59,31 @@ void sgi__residence_end_reading(struct sgi__place *p, struct place_model *m)
 
 /* ---- left beside a load ---- */
 
-/* Host memory for what is to stay there. Without it the bytes only pass through. */
-bool sgi__residence_make_room(struct sgi__place *p, struct place_instance *i, struct sgi__pins **pins_out)
+struct sgi__pins *sgi__residence_make_room(struct sgi__place *p, struct place_instance *i)
 {
+    struct sgi__pins *pins;
+
     if (i->model->spec.layout->image_bytes == 0 || sgi__place_new_image(p, &i->model->spec, &i->image, NULL) != SGI_OK)
-        return false;
+        return NULL;
     sgi__image_trim(i->image);
-    *pins_out = sgi__pins_new(i->image);
-    if (!*pins_out) {
-        sgi__image_free(p->memory, i->image);
-        i->image = NULL;
-        return false;
+    pins = sgi__pins_new(i->image);
+    if (pins) {
+        sgi__load_keep(i->load, i->image, pins);
+        return pins;
     }
-    sgi__load_keep(i->load, i->image, *pins_out);
-    return true;
+    sgi__image_free(p->memory, i->image);
+    i->image = NULL;
+    return NULL;
+}
+
+struct sgi__kept *sgi__residence_make_packed(struct sgi__place *p, struct place_instance *i)
+{
+    const struct sgi__place_model *m = &i->model->spec;
+    struct sgi__kept              *kept = NULL;
+
+    if (sgi__kept_new(p->store, m->manifest, m->layout, &kept, NULL) == SGI_OK)
+        sgi__load_keep_stored(i->load, kept);
+    return kept;
 }
 
 static void forget_pins(struct sgi__pins *pins)
@@ -97,29 +109,53 @@ void sgi__residence_end_filling(struct job *job, struct sgi__pins *pins)
     i->image = NULL;
 }
 
+/* Likewise. */
+void sgi__residence_end_packing(struct job *job, struct sgi__kept *kept)
+{
+    struct place_model *m = job->model;
+
+    if (job->event.status == SGI_OK && sgi__kept_is_whole(kept)) {
+        job->event.shared_bytes = sgi__kept_complete(kept);
+        job->event.bytes = sgi__kept_bytes_max(m->spec.manifest, m->spec.layout);
+        m->kept = kept;
+    } else {
+        sgi__kept_free(kept);
+    }
+}
+
 /* ---- kept and dropped ---- */
 
 void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
 {
-    struct place_instance *i = sgi__place_instance(p, instance);
+    struct place_instance  *i = sgi__place_instance(p, instance);
+    struct place_model     *m = i->model;
+    struct sgi__place_event event = { .kind = SGI__PLACE_KEPT, .op = op, .model = model, .instance = instance };
 
-    assert(!i->on && !i->model->pins);
-    i->model->residence = i->image;
+    assert(!i->on && !m->residence && !m->kept && !m->pins);
+    m->residence = i->image;
+    m->kept = i->kept;
+    event.bytes = m->spec.layout->image_bytes;
+    if (m->kept) {
+        event.shared_bytes = sgi__kept_complete(m->kept);
+        event.bytes = sgi__kept_bytes_max(m->spec.manifest, m->spec.layout);
+    }
     sgi__place_remove(p, i);
     sgi__place_instance_free(i);
-    sgi__place_report(p, &(struct sgi__place_event){
-                             .kind = SGI__PLACE_KEPT, .op = op, .model = model, .instance = instance });
+    sgi__place_report(p, &event);
 }
 
 static void work_drop(struct job *job, sgi_error *err)
 {
     struct place_model *m = job->model;
     struct sgi__image  *image = m->residence;
+    struct sgi__kept   *kept = m->kept;
     (void)err;
     forget_pins(m->pins);
     m->pins = NULL;
     m->residence = NULL;
+    m->kept = NULL;
     sgi__image_free(job->place->memory, image);
+    job->event.shared_bytes = sgi__kept_free(kept);
 }
 
 void sgi__local_drop(struct sgi__place *p, uint64_t op, sgi_model model)

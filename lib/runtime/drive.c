@@ -83,10 +83,13 @@ static void carry_out(sgi_runtime *rt, const struct sgi__core_action *a)
         ops->context_close(p, a->op, a->device);
         break;
     case SGI__ACT_RESERVE:
-        ops->reserve(p, a->op, a->model, a->instance, a->device, a->tier);
+        ops->reserve(p, a->op, a->model, a->instance, a->device, a->tier, a->packed);
         break;
     case SGI__ACT_START_LOAD:
-        ops->load(p, a->op, a->model, a->instance, a->priority, a->keep);
+        ops->load(p, a->op, a->model, a->instance, a->priority,
+                  !a->keep    ? SGI__KEEP_NOTHING
+                  : a->packed ? SGI__KEEP_PACKED
+                              : SGI__KEEP_IMAGE);
         break;
     case SGI__ACT_FILL_PREFIX:
         ops->fill_prefix(p, a->op, a->model, a->instance);
@@ -233,7 +236,8 @@ void sgi__rt_place_event(void *user, const struct sgi__place_event *event)
                                  .op = event->op,
                                  .model = event->model,
                                  .instance = event->instance,
-                                 .bytes = event->bytes };
+                                 .bytes = event->bytes,
+                                 .shared_bytes = event->shared_bytes };
     if (event->error)
         e.step = event->error->step;
 

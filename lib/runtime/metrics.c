@@ -69,6 +69,7 @@ static void copy_totals(sgi_runtime *rt, struct sgi__metrics_snapshot *s)
     s->readers = rt->readers_count;
     s->dram_max = t.dram_bytes_max;
     s->dram_models = t.dram_bytes;
+    s->dram_shared = t.shared_bytes;
     s->prepared = t.prepared_bytes;
     copy_devices(rt, s);
 }

@@ -315,6 +315,8 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
         .has_engine = r->has_engine,
         .has_prepare = r->has_engine && r->engine.prepare,
         .has_prefix = r->layout->engine_prefix,
+        .residence = c->residence,
+        .packed_bytes = r->manifest->packed ? sgi__kept_bytes_max(r->manifest, r->layout) : 0,
     };
 
     /* The id comes first, the name last: nobody can ask for the model before its place knows it. */

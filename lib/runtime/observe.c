@@ -414,7 +414,6 @@ static void tell_devices(sgi_runtime *rt, uint32_t kind)
 
 void sgi__rt_observe_place(sgi_runtime *rt, const struct sgi__core_event *e, const struct sgi__report *report)
 {
-    const struct record         *record = e->model ? sgi__rt_record(rt, e->model) : NULL;
     struct sgi__core_device_view view;
 
     sgi__rt_observe_devices(rt);
@@ -432,7 +431,7 @@ void sgi__rt_observe_place(sgi_runtime *rt, const struct sgi__core_event *e, con
         break;
     case SGI__EV_KEPT:
         if (e->status == SGI_OK)
-            tell_kept(rt, e->model, record ? record->layout->image_bytes : 0);
+            tell_kept(rt, e->model, e->bytes);
         break;
     case SGI__EV_CONTEXT_OPENED:
         if (e->status == SGI_OK)

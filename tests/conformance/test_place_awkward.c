@@ -61,15 +61,15 @@ static void close_waits_for_a_thread_that_is_still_in_an_op(void **state)
 static bool in_reserve, loaded_within;
 
 static void reserve_marked(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                           uint32_t tier)
+                           uint32_t tier, bool packed)
 {
     in_reserve = true;
-    sgi__place_local.reserve(p, op, model, instance, device, tier); /* reports before it returns */
+    sgi__place_local.reserve(p, op, model, instance, device, tier, packed); /* reports before it returns */
     in_reserve = false;
 }
 
 static void load_marked(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
-                        bool keep)
+                        enum sgi__keep keep)
 {
     loaded_within |= in_reserve;
     sgi__place_local.load(p, op, model, instance, priority, keep);

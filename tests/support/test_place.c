@@ -49,7 +49,7 @@ static void carry_out(const struct op_job *j)
         inside->discard(p, j->op, j->model);
         break;
     case OP_RESERVE:
-        inside->reserve(p, j->op, j->model, j->instance, j->device, j->tier);
+        inside->reserve(p, j->op, j->model, j->instance, j->device, j->tier, j->packed);
         break;
     case OP_LOAD:
         inside->load(p, j->op, j->model, j->instance, j->priority, j->keep);
@@ -181,13 +181,19 @@ static void discard(struct sgi__place *p, uint64_t op, sgi_model model)
 }
 
 static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                    uint32_t tier)
+                    uint32_t tier, bool packed)
 {
-    submit(p, (struct op_job){
-                  .what = OP_RESERVE, .op = op, .model = model, .instance = instance, .device = device, .tier = tier });
+    submit(p, (struct op_job){ .what = OP_RESERVE,
+                               .op = op,
+                               .model = model,
+                               .instance = instance,
+                               .device = device,
+                               .tier = tier,
+                               .packed = packed });
 }
 
-static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority, bool keep)
+static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
+                 enum sgi__keep keep)
 {
     submit(p,
            (struct op_job){

@@ -75,7 +75,8 @@ struct op_job {
     int32_t             device;
     uint32_t            tier;
     int32_t             priority;
-    bool                keep;
+    enum sgi__keep      keep;
+    bool                packed;
     bool                at_gate; /* stepped: its turn has come, and it waits for a context or a load */
     uint32_t            delay_us;
 };

@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "load/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/alloc.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/hash.h"
+
+enum {
+    BUCKETS_FIRST = 256,
+    /* Only who makes checks that meet has more than one chunk with the same, or lists that are longer than a few: then
+     * so many of them are compared with a new one, and looked at for that. */
+    COMPARED_MAX = 8,
+    LOOKED_AT_MAX = 64
+};
+
+/* Addresses of a model's chunks. */
+struct extent {
+    uint8_t       *base;
+    uint64_t       bytes, used;
+    uint32_t       users;   /* chunks that lie here, and its model; */
+    uint32_t       leaving; /* of them, those that are about to be none */
+    struct extent *next;    /* among those to be freed */
+};
+
+/* A chunk that is there. */
+struct entry {
+    struct sgi__stored_chunk chunk; /* how it is stored; where it was read from says nothing */
+    uint64_t                 hash;  /* of what is stored */
+    uint64_t                 serial;
+    uint8_t                 *at; /* in its extent; not written any more */
+    struct extent           *extent;
+    uint32_t                 refs;     /* of models, for each time that they have it, and of who compares it */
+    uint32_t                 complete; /* of them, by models that are complete */
+    struct entry            *next;     /* in its bucket, or among those to be freed */
+    struct entry           **link;     /* what points to it in its bucket */
+};
+
+struct sgi__store {
+    pthread_mutex_t mutex;
+    /* all under the mutex, entries and extents too; what an entry points to does not change */
+    struct entry **buckets;
+    uint64_t       buckets_count, entries_count; /* the first a power of two */
+    uint64_t       serial;
+};
+
+struct sgi__kept {
+    struct sgi__store          *store;
+    const struct sgi__manifest *m;
+    const struct sgi__layout   *layout;
+    struct extent              *extent;
+    struct entry              **entries; /* by stored chunk; NULL: not there */
+    bool                        complete;
+};
+
+/* ---- what a chunk takes ---- */
+
+static uint64_t pages(const struct sgi__stored_chunk *c)
+{
+    return sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN);
+}
+
+static bool has_data(const struct sgi__layout *layout, const struct sgi__stored_chunk *c)
+{
+    return c->offset + c->bytes > layout->parts[c->part].data_offset;
+}
+
+uint64_t sgi__kept_bytes_max(const struct sgi__manifest *m, const struct sgi__layout *layout)
+{
+    uint64_t bytes = 0;
+    for (uint64_t n = 0; n < m->packed->chunks_count; n++)
+        if (has_data(layout, &m->packed->chunks[n]))
+            bytes += pages(&m->packed->chunks[n]);
+    return bytes;
+}
+
+/* ---- the store ---- */
+
+struct sgi__store *sgi__store_new(void)
+{
+    struct sgi__store *s = sgi__alloc_zero(1, sizeof *s);
+
+    if (s)
+        s->buckets = sgi__alloc_zero(BUCKETS_FIRST, sizeof(struct entry *));
+    if (!s || !s->buckets) {
+        sgi__free(s);
+        return NULL;
+    }
+    s->buckets_count = BUCKETS_FIRST;
+    pthread_mutex_init(&s->mutex, NULL);
+    return s;
+}
+
+void sgi__store_free(struct sgi__store *s)
+{
+    if (!s)
+        return;
+    assert(s->entries_count == 0);
+    pthread_mutex_destroy(&s->mutex);
+    sgi__free(s->buckets);
+    sgi__free(s);
+}
+
+static void link_in(struct entry **bucket, struct entry *e)
+{
+    e->next = *bucket;
+    e->link = bucket;
+    if (e->next)
+        e->next->link = &e->next;
+    *bucket = e;
+}
+
+/* Without memory for more of them the lists are longer, that is all. */
+static void grow(struct sgi__store *s)
+{
+    uint64_t       count = 2 * s->buckets_count;
+    struct entry **grown = s->entries_count < count ? NULL : sgi__alloc_zero((size_t)count, sizeof(struct entry *));
+
+    if (!grown)
+        return;
+    for (uint64_t n = 0; n < s->buckets_count; n++)
+        for (struct entry *e = s->buckets[n], *next; e; e = next) {
+            next = e->next;
+            link_in(&grown[e->hash & (count - 1)], e);
+        }
+    sgi__free(s->buckets);
+    s->buckets = grown;
+    s->buckets_count = count;
+}
+
+static void insert(struct sgi__store *s, struct entry *e)
+{
+    grow(s);
+    e->serial = ++s->serial;
+    link_in(&s->buckets[e->hash & (s->buckets_count - 1)], e);
+    s->entries_count++;
+}
+
+static void take_out(struct sgi__store *s, struct entry *e)
+{
+    *e->link = e->next;
+    if (e->next)
+        e->next->link = e->link;
+    s->entries_count--;
+}
+
+/* The first of those like it that came after `serial`. */
+static struct entry *newer(const struct sgi__store *s, const struct entry *like, uint64_t serial)
+{
+    struct entry *found = NULL, *e = s->buckets[like->hash & (s->buckets_count - 1)];
+
+    for (int looked_at = 0; e && looked_at < LOOKED_AT_MAX; e = e->next, looked_at++) {
+        const struct sgi__stored_chunk *a = &e->chunk, *b = &like->chunk;
+        if (e->hash == like->hash && a->stored_bytes == b->stored_bytes && a->bytes == b->bytes &&
+            a->codec == b->codec && a->width == b->width && e->serial > serial && (!found || e->serial < found->serial))
+            found = e;
+    }
+    return found;
+}
+
+/* ---- memory ---- */
+
+static sgi_status extent_new(uint64_t bytes, struct extent **extent_out, sgi_error *err)
+{
+    struct extent *e = sgi__alloc_zero(1, sizeof *e);
+
+    if (!e)
+        return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
+    e->base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (e->base == MAP_FAILED) {
+        int error = errno;
+        sgi__free(e);
+        return sgi__error_sys(err, SGI_E_DEVICE_MEMORY, error, "map %llu bytes for stored chunks",
+                              (unsigned long long)bytes);
+    }
+    madvise(e->base, bytes, MADV_HUGEPAGE);
+    e->bytes = bytes;
+    e->users = 1;
+    *extent_out = e;
+    return SGI_OK;
+}
+
+/* Pages of chunks that have gone, those of neighbours at once. */
+struct gone {
+    uint8_t *from, *to;
+};
+
+static void give_pages(struct gone *g)
+{
+    if (g->from < g->to)
+        madvise(g->from, (size_t)(g->to - g->from), MADV_DONTNEED);
+    g->from = g->to = NULL;
+}
+
+static void goes(struct gone *g, const struct entry *e)
+{
+    if (e->at != g->to)
+        give_pages(g);
+    if (!g->from)
+        g->from = e->at;
+    g->to = e->at + pages(&e->chunk);
+}
+
+/* One user less; the last one adds it to those that are to be freed. */
+static void let_go(struct extent *e, struct extent **free_list)
+{
+    if (--e->users > 0)
+        return;
+    e->next = *free_list;
+    *free_list = e;
+}
+
+static void free_extents(struct extent *list)
+{
+    for (struct extent *next; list; list = next) {
+        next = list->next;
+        munmap(list->base, list->bytes);
+        sgi__free(list);
+    }
+}
+
+/* Entries that nobody uses any more; each counts as leaving its extent. That is unmapped with the last of them. Where
+ * others stay, their neighbours' pages go; of a large page that they share the kernel takes its time. */
+static void free_entries(struct sgi__store *s, struct entry *list)
+{
+    struct gone    gone = { 0 };
+    struct extent *extents = NULL;
+
+    for (struct entry *e = list; e; e = e->next) {
+        pthread_mutex_lock(&s->mutex);
+        bool all = e->extent->leaving == e->extent->users;
+        pthread_mutex_unlock(&s->mutex);
+        if (!all)
+            goes(&gone, e);
+    }
+    give_pages(&gone);
+    pthread_mutex_lock(&s->mutex);
+    for (struct entry *e = list; e; e = e->next) {
+        e->extent->leaving--;
+        let_go(e->extent, &extents);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    free_extents(extents);
+    for (struct entry *next; list; list = next) {
+        next = list->next;
+        sgi__free(list);
+    }
+}
+
+/* One user less; the last one puts it at the end of the list. Under the mutex. */
+static void unuse(struct sgi__store *s, struct entry *e, struct entry ***end)
+{
+    if (--e->refs > 0)
+        return;
+    take_out(s, e);
+    e->extent->leaving++;
+    e->next = NULL;
+    **end = e;
+    *end = &e->next;
+}
+
+/* ---- a model's ---- */
+
+sgi_status sgi__kept_new(struct sgi__store *s, const struct sgi__manifest *m, const struct sgi__layout *layout,
+                         struct sgi__kept **kept_out, sgi_error *err)
+{
+    struct sgi__kept *k = sgi__alloc_zero(1, sizeof *k);
+
+    if (k)
+        k->entries = sgi__alloc_zero((size_t)m->packed->chunks_count, sizeof(struct entry *));
+    sgi_status st = k && k->entries ? extent_new(sgi__kept_bytes_max(m, layout), &k->extent, err)
+                                    : sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
+    if (st != SGI_OK) {
+        sgi__free(k ? k->entries : NULL);
+        sgi__free(k);
+        return st;
+    }
+    k->store = s;
+    k->m = m;
+    k->layout = layout;
+    *kept_out = k;
+    return SGI_OK;
+}
+
+/* Looking for a chunk that is there already. */
+struct search {
+    struct entry  *own; /* it, as it would be put in */
+    const uint8_t *stored;
+    uint64_t       serial; /* those up to here have been compared, */
+    int            compared;
+};
+
+/* The next that it may be equal to, in use from here on. NULL: there is none; it has been put in if it was to be. */
+static struct entry *candidate(struct sgi__store *s, struct search *search, bool put)
+{
+    pthread_mutex_lock(&s->mutex);
+    struct entry *found = search->compared < COMPARED_MAX ? newer(s, search->own, search->serial) : NULL;
+    if (found) {
+        found->refs++;
+        search->serial = found->serial;
+        search->compared++;
+    } else if (put) {
+        search->own->extent->users++;
+        insert(s, search->own);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return found;
+}
+
+/* One that is equal, in use from here on; NULL: there is none. */
+static struct entry *find(struct sgi__store *s, struct search *search, bool put)
+{
+    struct entry *found;
+
+    while ((found = candidate(s, search, put))) {
+        struct entry *last = NULL, **end = &last;
+        if (memcmp(found->at, search->stored, found->chunk.stored_bytes) == 0)
+            break;
+        pthread_mutex_lock(&s->mutex);
+        unuse(s, found, &end);
+        pthread_mutex_unlock(&s->mutex);
+        free_entries(s, last);
+    }
+    return found;
+}
+
+/* Behind what its extent has so far. */
+static void copy(struct sgi__kept *k, struct entry *own, const uint8_t *stored)
+{
+    pthread_mutex_lock(&k->store->mutex);
+    own->extent = k->extent;
+    own->at = k->extent->base + k->extent->used;
+    k->extent->used += pages(&own->chunk);
+    assert(k->extent->used <= k->extent->bytes);
+    pthread_mutex_unlock(&k->store->mutex);
+    memcpy(own->at, stored, own->chunk.stored_bytes);
+}
+
+/* An equal one has come to be there meanwhile. Where nobody has taken room behind it, the addresses are free again. */
+static void take_back(struct sgi__kept *k, struct entry *own)
+{
+    struct gone gone = { 0 };
+
+    goes(&gone, own);
+    give_pages(&gone);
+    pthread_mutex_lock(&k->store->mutex);
+    if (own->at + pages(&own->chunk) == k->extent->base + k->extent->used)
+        k->extent->used -= pages(&own->chunk);
+    pthread_mutex_unlock(&k->store->mutex);
+}
+
+static struct entry *entry_new(const struct sgi__stored_chunk *c, const uint8_t *stored)
+{
+    struct entry *e = sgi__alloc_zero(1, sizeof *e);
+
+    if (!e)
+        return NULL;
+    e->chunk = *c;
+    e->hash = c->unchecked ? sgi__hash(stored, c->stored_bytes) : c->check;
+    e->refs = 1;
+    return e;
+}
+
+void sgi__kept_put(struct sgi__kept *k, const struct sgi__stored_chunk *c, const uint8_t *stored)
+{
+    struct search search = { .own = entry_new(c, stored), .stored = stored };
+    struct entry *found;
+
+    if (!search.own)
+        return;
+    found = find(k->store, &search, false);
+    if (!found) { /* copying takes its time: then those are looked at that have come meanwhile */
+        copy(k, search.own, stored);
+        found = find(k->store, &search, true);
+        if (found)
+            take_back(k, search.own);
+    }
+    k->entries[c - k->m->packed->chunks] = found ? found : search.own;
+    if (found)
+        sgi__free(search.own);
+}
+
+bool sgi__kept_is_whole(const struct sgi__kept *k)
+{
+    const struct sgi__packed *p = k->m->packed;
+
+    for (uint64_t n = 0; n < p->chunks_count; n++)
+        if (!k->entries[n] && has_data(k->layout, &p->chunks[n]))
+            return false;
+    return true;
+}
+
+uint64_t sgi__kept_complete(struct sgi__kept *k)
+{
+    const struct sgi__packed *p = k->m->packed;
+    uint64_t                  shared = 0;
+
+    assert(sgi__kept_is_whole(k) && !k->complete);
+    pthread_mutex_lock(&k->store->mutex);
+    for (uint64_t n = 0; n < p->chunks_count; n++)
+        if (k->entries[n] && k->entries[n]->complete++ > 0)
+            shared += pages(&p->chunks[n]);
+    pthread_mutex_unlock(&k->store->mutex);
+    k->complete = true;
+    return shared;
+}
+
+const uint8_t *sgi__kept_at(const struct sgi__kept *k, const struct sgi__stored_chunk *c)
+{
+    return k->entries[c - k->m->packed->chunks]->at;
+}
+
+uint64_t sgi__kept_free(struct sgi__kept *k)
+{
+    struct entry  *list = NULL, **end = &list;
+    struct extent *extents = NULL;
+    uint64_t       stays = 0;
+
+    if (!k)
+        return 0;
+    struct sgi__store *s = k->store;
+    pthread_mutex_lock(&s->mutex);
+    for (uint64_t n = 0; n < k->m->packed->chunks_count; n++) {
+        struct entry *e = k->entries[n];
+        if (e && k->complete && --e->complete > 0)
+            stays += pages(&e->chunk);
+        if (e)
+            unuse(s, e, &end);
+    }
+    let_go(k->extent, &extents);
+    pthread_mutex_unlock(&s->mutex);
+    free_entries(s, list);
+    free_extents(extents);
+    sgi__free(k->entries);
+    sgi__free(k);
+    return stays;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Models that stay packed in host memory: the same bytes from there, what they have in common once. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "pack_host.h"
+
+static const struct test_tensor some[] = {
+    { "embedding", MIB(5) }, { "small", 100 }, { "none", 0 }, { "odd", KIB(300) + 1 }
+};
+enum { SOME = sizeof some / sizeof *some };
+
+/* A packed model of floats; `changed`: all but its first tensor are another's. */
+static const char *make(struct test_file *file, const char *name, const struct test_file *like)
+{
+    static char packed[4][512];
+    static int  next;
+    char       *path = packed[next++ % 4];
+
+    test_file_make(file, &folder, name, 0, some, SOME);
+    for (size_t n = file->data_offset; n + 1 < file->bytes; n += 2)
+        file->data[n + 1] = (uint8_t)(0x3b + random64() % 3);
+    if (like)
+        memcpy(file->data + file->data_offset, like->data + like->data_offset, MIB(5));
+    test_file_write(file);
+    snprintf(path, sizeof packed[0], "%s/%s.sgi", folder.path, name);
+    is_ok(pack_one(file->path, path, NULL, NULL));
+    return path;
+}
+
+static sgi_runtime *open_with(uint64_t dram_bytes)
+{
+    sgi_runtime_config config = host_config();
+    config.dram_bytes_max = dram_bytes;
+    return host_open(&config);
+}
+
+static sgi_model add(sgi_runtime *rt, const char *name, const char *path, uint32_t residence)
+{
+    sgi_model_config config = host_model(name, path, NULL);
+    config.residence = residence;
+    return host_register(rt, &config);
+}
+
+static sgi_status prefetch(sgi_runtime *rt, sgi_model model)
+{
+    sgi_ticket ticket = 0;
+    is_ok(sgi_model_prefetch(rt, model, SGI_TIER_DRAM, NULL, &ticket, NULL, NULL, &err));
+    sgi_completion completion = host_next(rt);
+    assert_int_equal(completion.ticket, ticket);
+    err = completion.error;
+    return completion.status;
+}
+
+static void has_its_bytes(sgi_runtime *rt, sgi_lease lease, sgi_model model, const struct test_file *file)
+{
+    uint8_t *found = malloc(file->bytes);
+    size_t   at = file->data_offset;
+
+    assert_non_null(found);
+    for (uint32_t n = 0; n < SOME; n++) {
+        sgi_tensor tensor = { .struct_size = sizeof tensor };
+        is_ok(sgi_model_tensor_find(rt, model, some[n].name, &tensor));
+        is_ok(sgi_lease_tensor_read(rt, lease, tensor.index, 0, found, some[n].bytes, &err));
+        assert_memory_equal(found, file->data + at, some[n].bytes);
+        at += some[n].bytes;
+    }
+    free(found);
+}
+
+/* From where it is kept, and it is right; then it leaves its device again. */
+static void use(sgi_runtime *rt, sgi_model model, uint32_t tier, const struct test_file *file)
+{
+    sgi_lease  lease = host_acquire(rt, model);
+    sgi_timing timing = host_timing(rt, lease);
+
+    assert_int_equal(timing.tier, tier);
+    has_its_bytes(rt, lease, model, file);
+    host_release(rt, lease);
+    is_ok(sgi_model_evict(rt, model, SGI_TIER_DRAM));
+    host_wait_state(rt, model, SGI_MODEL_COLD);
+}
+
+static uint64_t image_bytes(sgi_runtime *rt, sgi_model model)
+{
+    sgi_model_info info = { .struct_size = sizeof info };
+    is_ok(sgi_model_describe(rt, model, &info));
+    return info.image_bytes;
+}
+
+/* ---- one ---- */
+
+static void what_was_read_ahead_packed_starts_without_its_files(void **state)
+{
+    struct test_file file;
+    const char      *path = make(&file, "m", NULL);
+    sgi_runtime     *rt = open_with(MIB(64));
+    sgi_model        model = add(rt, "m", path, SGI_RESIDENCE_PACKED);
+    (void)state;
+
+    is_ok(prefetch(rt, model));
+    sgi_model_state s = host_state(rt, model);
+    assert_int_equal(s.residence, SGI_RESIDENCE_PACKED);
+    assert_true(s.dram_bytes > 0 && s.dram_bytes < image_bytes(rt, model) * 7 / 8);
+    assert_int_equal(host_info(rt).dram_bytes, s.dram_bytes);
+    unlink(path);
+    use(rt, model, SGI_TIER_DRAM, &file);
+    use(rt, model, SGI_TIER_DRAM, &file);
+    assert_int_equal(host_info(rt).dram_bytes, s.dram_bytes); /* it stays, whoever was made from it */
+    is_ok(sgi_model_evict(rt, model, SGI_TIER_DISK));
+    host_wait_threads(rt, 1);
+    assert_int_equal(host_info(rt).dram_bytes, 0);
+    assert_int_equal(host_state(rt, model).residence, 0);
+    host_close(rt);
+    test_file_free(&file);
+}
+
+static void a_load_leaves_it_packed(void **state)
+{
+    struct test_file file;
+    const char      *path = make(&file, "m", NULL);
+    sgi_runtime     *rt = open_with(MIB(64));
+    sgi_model        model = add(rt, "m", path, SGI_RESIDENCE_PACKED);
+    (void)state;
+
+    use(rt, model, SGI_TIER_DISK, &file);
+    assert_int_equal(host_state(rt, model).residence, SGI_RESIDENCE_PACKED);
+    use(rt, model, SGI_TIER_DRAM, &file);
+    host_close(rt);
+    test_file_free(&file);
+}
+
+static void by_itself_it_is_packed_where_the_room_is_short(void **state)
+{
+    struct test_file a, b;
+    const char      *path_a = make(&a, "a", NULL), *path_b = make(&b, "b", NULL);
+    sgi_runtime     *rt = open_with(MIB(10));
+    sgi_model        one = add(rt, "a", path_a, SGI_RESIDENCE_AUTO), two = add(rt, "b", path_b, SGI_RESIDENCE_AUTO);
+    (void)state;
+
+    is_ok(prefetch(rt, one));
+    is_ok(prefetch(rt, two));
+    assert_int_equal(host_state(rt, one).residence, SGI_RESIDENCE_UNPACKED);
+    assert_int_equal(host_state(rt, two).residence, SGI_RESIDENCE_PACKED);
+    use(rt, two, SGI_TIER_DRAM, &b);
+    host_close(rt);
+    test_file_free(&a);
+    test_file_free(&b);
+}
+
+/* ---- several ---- */
+
+static void what_two_have_in_common_is_there_once(void **state)
+{
+    struct test_file a, b;
+    const char      *path_a = make(&a, "a", NULL), *path_b = make(&b, "b", &a);
+    sgi_runtime     *rt = open_with(MIB(64));
+    sgi_model        one = add(rt, "a", path_a, SGI_RESIDENCE_PACKED), two = add(rt, "b", path_b, SGI_RESIDENCE_PACKED);
+    (void)state;
+
+    is_ok(prefetch(rt, one));
+    uint64_t alone = host_info(rt).dram_bytes;
+    assert_int_equal(host_info(rt).dram_shared_bytes, 0);
+    is_ok(prefetch(rt, two));
+    sgi_runtime_info info = host_info(rt);
+    assert_true(info.dram_shared_bytes > MIB(3)); /* 5 MiB, packed */
+    assert_int_equal(info.dram_bytes + info.dram_shared_bytes,
+                     host_state(rt, one).dram_bytes + host_state(rt, two).dram_bytes);
+    use(rt, one, SGI_TIER_DRAM, &a);
+    use(rt, two, SGI_TIER_DRAM, &b);
+
+    is_ok(sgi_model_evict(rt, one, SGI_TIER_DISK));
+    host_wait_threads(rt, 1);
+    info = host_info(rt);
+    assert_int_equal(info.dram_shared_bytes, 0);
+    assert_int_equal(info.dram_bytes, host_state(rt, two).dram_bytes); /* all of it is its own now */
+    assert_true(info.dram_bytes <= alone + KIB(8));
+    use(rt, two, SGI_TIER_DRAM, &b);
+    use(rt, one, SGI_TIER_DISK, &a);
+    assert_true(host_info(rt).dram_shared_bytes > MIB(3));
+    host_close(rt);
+    test_file_free(&a);
+    test_file_free(&b);
+}
+
+static void the_same_model_under_many_names_is_there_once(void **state)
+{
+    enum { NAMES = 6 };
+    struct test_file file;
+    const char      *path = make(&file, "m", NULL);
+    sgi_runtime     *rt = open_with(MIB(16)); /* three of them would not fit */
+    sgi_model        models[NAMES];
+    char             name[16];
+    (void)state;
+
+    for (int n = 0; n < NAMES; n++) {
+        snprintf(name, sizeof name, "m%d", n);
+        models[n] = add(rt, name, path, SGI_RESIDENCE_PACKED);
+        is_ok(prefetch(rt, models[n]));
+    }
+    uint64_t one = host_state(rt, models[0]).dram_bytes;
+    assert_int_equal(host_info(rt).dram_bytes, one);
+    assert_int_equal(host_info(rt).dram_shared_bytes, (NAMES - 1) * one);
+    for (int n = 0; n < NAMES; n++)
+        use(rt, models[n], SGI_TIER_DRAM, &file);
+    for (int n = 0; n + 1 < NAMES; n++)
+        is_ok(sgi_model_unregister(rt, models[n], SGI_FOREVER, &err));
+    assert_int_equal(host_info(rt).dram_bytes, one);
+    use(rt, models[NAMES - 1], SGI_TIER_DRAM, &file);
+    host_close(rt);
+    test_file_free(&file);
+}
+
+static void files_with_checks_are_kept_in_chunks_too(void **state)
+{
+    struct test_file file;
+    (void)state;
+    make(&file, "m", NULL);
+    is_ok(sgi_digest(file.path, 0, NULL, NULL, &err));
+    sgi_runtime *rt = open_with(MIB(64));
+    sgi_model one = add(rt, "a", file.path, SGI_RESIDENCE_PACKED), two = add(rt, "b", file.path, SGI_RESIDENCE_PACKED);
+
+    use(rt, one, SGI_TIER_DISK, &file);
+    use(rt, two, SGI_TIER_DISK, &file);
+    assert_int_equal(host_info(rt).dram_shared_bytes, host_state(rt, one).dram_bytes);
+    use(rt, one, SGI_TIER_DRAM, &file);
+    use(rt, two, SGI_TIER_DRAM, &file);
+    host_close(rt);
+    test_file_free(&file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_read_ahead_packed_starts_without_its_files),
+        cmocka_unit_test(a_load_leaves_it_packed),
+        cmocka_unit_test(by_itself_it_is_packed_where_the_room_is_short),
+        cmocka_unit_test(what_two_have_in_common_is_there_once),
+        cmocka_unit_test(the_same_model_under_many_names_is_there_once),
+        cmocka_unit_test(files_with_checks_are_kept_in_chunks_too),
+    };
+    return cmocka_run_group_tests(tests, pack_set_up, pack_tear_down);
+}

@@ -51,7 +51,8 @@ static sgi_status verify_chunk(void *user, void *mine, struct sgi__workers *w, u
     return st;
 }
 
-sgi_status sgi__pack_verify(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err)
+sgi_status sgi__pack_verify(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
+                            void *user, sgi_error *err)
 {
     struct sgi__manifest *m;
     struct sgi__work      work = { .jobs = sgi__pack_jobs(jobs),
@@ -61,7 +62,7 @@ sgi_status sgi__pack_verify(const char *path, uint32_t jobs, sgi_progress_fn pro
                                    .progress = progress,
                                    .progress_user = user };
 
-    sgi_status st = sgi__pack_open(path, false, &m, err);
+    sgi_status st = sgi__checked_open(path, checks_path, &m, err);
     if (st != SGI_OK)
         return st;
     work.user = m;

@@ -160,6 +160,34 @@ class Pack(Case):
         for command in (["load"], ["verify"]):
             self.failed([*command, model.path], "checked.safetensors: chunk 1 at offset 2097152 is damaged: .*'w'")
 
+    def test_checks_elsewhere(self):
+        model = models.sharded(self.folder, "elsewhere")
+        checks = self.path("checks")
+        os.mkdir(checks)
+        self.assertEqual(self.good("digest", model.path, "-o", checks).out, "")
+        self.assertEqual(sorted(os.listdir(checks)), sorted(os.path.basename(f) + ".sgisum" for f in model.files))
+        self.assertEqual(self.good("verify", model.path, "--checks", checks).out, f"{model.path}: good\n")
+        found = json.loads(self.good("inspect", model.path, "--json", "--checks", checks).out)["checks"]
+        self.assertEqual(found["checked"], found["chunks"])
+        loaded = self.good("load", model.path, "--checks", checks, "--digest", "--json").lines()[0]
+        self.assertEqual({t["name"]: t["xxh3"] for t in loaded["tensors"]}, digests(model))
+        self.failed(["verify", model.path], "without checks beside it")
+        one = os.path.join(checks, os.path.basename(model.files[0]) + ".sgisum")
+        for command in (["load"], ["verify"], ["inspect"]):
+            self.failed([*command, model.path, "--checks", one], "it has to be a folder")
+        other = models.single(self.folder, "other.safetensors")
+        self.good("digest", other.path, "-o", one)
+        for command in (["load"], ["verify"], ["inspect"]):
+            self.failed([*command, model.path, "--checks", checks], "sgisum: checks of another file")
+            self.good(*command, other.path, "--checks", one)
+        os.unlink(one)
+        for command in (["load"], ["verify"], ["inspect"]):
+            self.failed([*command, model.path, "--checks", checks], f"{os.path.basename(one)}: No such file")
+        self.failed(["digest", other.path, "-o", other.path], "a file of the model")
+        for argv in (["load", "a", "--checks", ""], ["inspect", "a", "--checks", ""], ["verify", "a", "--checks", ""],
+                     ["digest", "a", "-o", ""], ["digest", "a", "--checks", "b"], ["verify", "a", "-o", "b"]):
+            self.assertEqual(sgi(*argv).code, 2, argv)
+
     def test_killed(self):
         """At any moment: what was there before is there after, or what was to come; and nothing beside it."""
         model = models.single(self.folder, "killed.safetensors", tensors=[("w", "BF16", [4000, 2500])])

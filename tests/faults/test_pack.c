@@ -61,18 +61,33 @@ static sgi_status unpack(void)
 
 static sgi_status verify(void)
 {
-    return sgi_verify(packed, 2, NULL, NULL, &err);
+    return sgi_verify(packed, NULL, 2, NULL, NULL, &err);
 }
 
 static sgi_status digest(void)
 {
-    return sgi_digest(file.path, 2, NULL, NULL, &err);
+    return sgi_digest(file.path, NULL, 2, NULL, NULL, &err);
+}
+
+static sgi_status digest_elsewhere(void)
+{
+    return sgi_digest(file.path, out.path, 2, NULL, NULL, &err);
+}
+
+static sgi_status verify_elsewhere(void)
+{
+    return sgi_verify(file.path, out.path, 2, NULL, NULL, &err);
 }
 
 static const struct {
     const char *name;
     sgi_status (*run)(void);
-} deeds[] = { { "pack", pack }, { "unpack", unpack }, { "verify", verify }, { "digest", digest } };
+} deeds[] = { { "pack", pack },
+              { "unpack", unpack },
+              { "verify", verify },
+              { "digest", digest },
+              { "digest to a folder", digest_elsewhere },
+              { "verify by a folder", verify_elsewhere } };
 
 static void arm(size_t fault, uint64_t nth)
 {
@@ -95,7 +110,7 @@ static bool disarm(size_t fault, uint64_t nth)
 /* What was there is there, whichever of the two it is; and nothing but that. */
 static void nothing_is_left(size_t files_here, size_t files_out, const char *what)
 {
-    if (sgi_verify(packed, 0, NULL, NULL, &err) != SGI_OK)
+    if (sgi_verify(packed, NULL, 0, NULL, NULL, &err) != SGI_OK)
         fail_msg("%s: %s", what, err.message);
     if (count_files(&folder) != files_here || count_files(&out) != files_out)
         fail_msg("%s leaves a file behind", what);
@@ -134,6 +149,7 @@ static void whatever_fails_is_told_and_leaves_nothing(void **state)
     is_ok(pack());
     is_ok(unpack());
     is_ok(digest());
+    is_ok(digest_elsewhere());
     for (size_t deed = 0; deed < sizeof deeds / sizeof *deeds; deed++)
         for (size_t fault = 0; fault < FAULTS; fault++)
             deed_with(deed, fault);

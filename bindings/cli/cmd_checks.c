@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sgi digest and sgi verify: checks are made, and compared. */
+#include <inttypes.h>
+
 #include <sgi/pack.h>
 
 #include "command.h"
@@ -60,6 +62,34 @@ static int run_digest(struct output *out, int argc, char **argv)
     return st == SGI_OK ? EXIT_GOOD : failure_status(asked.path, st, &err);
 }
 
+struct verifying {
+    struct progress bar;
+    struct output  *out;
+};
+
+static int told(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct verifying *v = user;
+    return progress_told(&v->bar, done_bytes, total_bytes);
+}
+
+/* The error has room for the first tensor only. */
+static void put_damage(void *user, const sgi_damage *damage)
+{
+    struct output *out = ((struct verifying *)user)->out;
+
+    output_shown(out, damage->file);
+    output_format(out, ": damaged: chunk %" PRIu64 ", %" PRIu64 " bytes at offset %" PRIu64 "\n", damage->chunk,
+                  damage->bytes, damage->offset);
+    for (uint32_t n = 0; n < damage->tensors_named; n++) {
+        output_text(out, "  tensor ");
+        output_shown(out, damage->tensors[n]);
+        output_text(out, "\n");
+    }
+    if (damage->tensors_count > damage->tensors_named)
+        output_format(out, "  and %" PRIu64 " more\n", damage->tensors_count - damage->tensors_named);
+}
+
 static int run_verify(struct output *out, int argc, char **argv)
 {
     static const struct option table[] = {
@@ -68,16 +98,16 @@ static int run_verify(struct output *out, int argc, char **argv)
         { "help", no_argument, NULL, OPTION_HELP },
         { 0 },
     };
-    struct progress bar;
-    struct asked    asked;
-    sgi_error       err = { .struct_size = sizeof err };
-    int             code = take(out, &command_verify, table, argc, argv, &asked);
+    struct verifying v = { .out = out };
+    struct asked     asked;
+    sgi_error        err = { .struct_size = sizeof err };
+    int              code = take(out, &command_verify, table, argc, argv, &asked);
 
     if (code != EXIT_GOOD)
         return code < 0 ? EXIT_GOOD : code;
-    progress_begin(&bar);
-    sgi_status st = sgi_verify(asked.path, asked.checks, (uint32_t)asked.jobs, progress_told, &bar, &err);
-    progress_clear(&bar);
+    progress_begin(&v.bar);
+    sgi_status st = sgi_verify(asked.path, asked.checks, (uint32_t)asked.jobs, told, put_damage, &v, &err);
+    progress_clear(&v.bar);
     if (st != SGI_OK)
         return failure_status(asked.path, st, &err);
     output_shown(out, asked.path);
@@ -102,13 +132,15 @@ const struct command command_digest = {
 const struct command command_verify = {
     .name = "verify",
     .summary = "whether a model with checks is whole: sgi verify PATH [--checks PATH]",
-    .help = "sgi verify PATH [--checks PATH] [--jobs N]\n"
-            "\n"
-            "Reads a packed file to its last byte, and what it has in a base, and compares every chunk with its\n"
-            "checks; or a model's files with those that sgi digest has put beside them.\n"
-            "The first that is bad is named, with the tensors that it holds. Checks find damage, not tampering.\n"
-            "\n"
-            "  --checks PATH  where sgi digest -o has put them\n"
-            "  --jobs N       threads; one for each core\n",
+    .help =
+        "sgi verify PATH [--checks PATH] [--jobs N]\n"
+        "\n"
+        "Reads a packed file to its last byte, and what it has in a base, and compares every chunk with its\n"
+        "checks; or a model's files with those that sgi digest has put beside them.\n"
+        "The first that is bad is named, with the tensors that it holds something of: on standard output, one line\n"
+        "each, 8 at most and how many more. Checks find damage, not tampering.\n"
+        "\n"
+        "  --checks PATH  where sgi digest -o has put them\n"
+        "  --jobs N       threads; one for each core\n",
     .run = run_verify,
 };

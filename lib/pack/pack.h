@@ -12,7 +12,7 @@
 sgi_status sgi__pack(const char *const *sources, uint32_t sources_count, const char *path,
                      const sgi_pack_options *options, sgi_pack_report *report_out, sgi_error *err);
 sgi_status sgi__pack_verify(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
-                            void *user, sgi_error *err);
+                            sgi_damage_fn damage, void *user, sgi_error *err);
 sgi_status sgi__unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
                        sgi_error *err);
 

@@ -15,6 +15,15 @@ static int stop_some(void *user, uint64_t done_bytes, uint64_t total_bytes)
     return (*left)-- == 0;
 }
 
+static void look_at_damage(void *user, const sgi_damage *damage)
+{
+    (void)user;
+    CHECK(damage->struct_size == sizeof *damage && damage->file && damage->bytes > 0);
+    CHECK(damage->tensors_named <= SGI_DAMAGE_TENSORS_MAX && damage->tensors_named <= damage->tensors_count);
+    for (uint32_t n = 0; n < damage->tensors_named; n++)
+        CHECK(strlen(damage->tensors[n]) < 65536);
+}
+
 #define PACK_FAILED                                                                                                  \
     SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED, SGI_E_CHANGED, SGI_E_CHECK, SGI_E_UNSUPPORTED, SGI_E_BUSY, SGI_E_CANCELED, \
         SGI_E_INVALID
@@ -75,7 +84,7 @@ void fuzz_api_pack(struct world *w)
         break;
     case 1:
         st = sgi_verify(one_of_two(w) ? path : fuzz_api_path(below(w, PATHS)), fuzz_api_checks(w, false), below(w, 3),
-                        stop_some, &left, err_of(w));
+                        stop_some, one_of_two(w) ? look_at_damage : NULL, &left, err_of(w));
         ONE_OF(w, st, PACK_FAILED);
         break;
     case 2:

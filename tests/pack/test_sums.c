@@ -60,9 +60,9 @@ static void a_file_with_checks_loads_as_before(void **state)
     for (uint32_t rest = 0; rest < 8; rest += 3) { /* also one whose data is moved in memory */
         struct test_file file;
         test_file_make(&file, &folder, "m.safetensors", rest, some, SOME);
-        is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, &err), SGI_E_UNSUPPORTED, "without checks");
+        is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "without checks");
         is_ok(sgi_digest(file.path, NULL, 2, NULL, NULL, &err));
-        is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, &err));
+        is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err));
         is_ok(load(file.path, &file));
         assert_int_equal(unlink(sums_of(&file)), 0);
         test_file_free(&file);
@@ -77,7 +77,7 @@ static void each_shard_has_its_own(void **state)
     test_shards_make(&shards, &folder, MIB(1));
     is_ok(sgi_digest(shards.path, NULL, 0, NULL, NULL, &err));
     is_ok(load(shards.path, shards.shards));
-    is_ok(sgi_verify(shards.path, NULL, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(shards.path, NULL, 0, NULL, NULL, NULL, &err));
     int fd = open(shards.shards[1].path, O_RDWR | O_CLOEXEC);
     flip(fd, shards.shards[1].bytes - 10);
     is_error(load(shards.path, shards.shards), SGI_E_CHECK, "two.safetensors");
@@ -103,7 +103,7 @@ static void every_flipped_byte_is_named(void **state)
         bool       of_sums = n % 3 == 0;
         uint64_t   at = random64() % (of_sums ? (uint64_t)st.st_size : n % 3 == 1 ? file.data_offset : file.bytes);
         uint8_t    was = flip(of_sums ? sums : fd, at);
-        sgi_status status = sgi_verify(file.path, NULL, 2, NULL, NULL, &err);
+        sgi_status status = sgi_verify(file.path, NULL, 2, NULL, NULL, NULL, &err);
         assert_true(status == SGI_E_CHECK || status == SGI_E_FORMAT || status == SGI_E_CHANGED ||
                     status == SGI_E_UNSUPPORTED);
         assert_non_null(strstr(err.message, "m.safetensors"));
@@ -111,7 +111,7 @@ static void every_flipped_byte_is_named(void **state)
             assert_int_not_equal(load(file.path, &file), SGI_OK);
         put_back(of_sums ? sums : fd, at, was);
     }
-    is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err));
     is_ok(load(file.path, &file));
     close(fd);
     close(sums);
@@ -141,6 +141,90 @@ static void checks_of_another_file_are_refused(void **state)
     test_file_free(&other);
 }
 
+/* ---- what damage is told of ---- */
+
+static void the_first_bad_chunk_is_told_with_its_tensors(void **state)
+{
+    static const struct test_tensor few[] = { { "a", MIB(3) }, { "none", 0 }, { "b", 77 }, { "c", MIB(9) } };
+    struct test_file                file;
+    char                            expected[200];
+
+    (void)state;
+    test_file_make(&file, &folder, "m.safetensors", 0, few, 4);
+    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(verify_damage(file.path, NULL, 3));
+    assert_string_equal(damage_told(), "");
+    int fd = open(file.path, O_RDWR | O_CLOEXEC);
+    flip(fd, file.bytes - 1);
+    is_error(verify_damage(file.path, NULL, 1), SGI_E_CHECK, "it holds tensor 'c'");
+    snprintf(expected, sizeof expected, "m.safetensors: 6, %zu bytes at 12582912; 1: c", file.bytes - (size_t)MIB(12));
+    assert_string_equal(damage_told(), expected);
+    for (uint64_t at = MIB(4) + 1; at < MIB(12); at += MIB(2))
+        flip(fd, at);
+    flip(fd, MIB(3));
+    for (int n = 0; n < 20; n++) { /* whichever thread meets which of them first */
+        is_error(verify_damage(file.path, NULL, 8), SGI_E_CHECK, "chunk 1 at offset 2097152 is damaged");
+        assert_non_null(strstr(err.message, "it holds tensor 'a' and 2 more")); /* none of them the empty one */
+        assert_string_equal(damage_told(), "m.safetensors: 1, 2097152 bytes at 2097152; 3: a b c");
+    }
+    is_error(sgi_verify(file.path, NULL, 8, NULL, NULL, NULL, &err), SGI_E_CHECK,
+             "chunk 1 "); /* who asks for no more */
+    close(fd);
+    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    fd = open(sums_of(&file), O_RDWR | O_CLOEXEC);
+    flip(fd, 66);
+    is_error(verify_damage(file.path, NULL, 0), SGI_E_CHECK, "damaged themselves"); /* of no chunk */
+    assert_string_equal(damage_told(), "");
+    close(fd);
+    assert_int_equal(unlink(sums_of(&file)), 0);
+    test_file_free(&file);
+}
+
+static void of_many_tensors_some_are_named(void **state)
+{
+    char               names[30][16];
+    struct test_tensor many[30];
+    struct test_file   file;
+    char               expected[200];
+
+    (void)state;
+    for (int count = SGI_DAMAGE_TENSORS_MAX - 1; count <= 30; count += count == 9 ? 21 : 1) {
+        for (int n = 0; n < count; n++) {
+            snprintf(names[n], sizeof names[n], "t%d", n);
+            many[n] = (struct test_tensor){ names[n], 100 };
+        }
+        test_file_make(&file, &folder, "m.safetensors", 0, many, (uint32_t)count);
+        is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+        int fd = open(file.path, O_RDWR | O_CLOEXEC);
+        flip(fd, file.data_offset);
+        close(fd);
+        snprintf(expected, sizeof expected, "it holds tensor 't0' and %d more", count - 1);
+        is_error(verify_damage(file.path, NULL, 0), SGI_E_CHECK, expected);
+        snprintf(expected, sizeof expected, "m.safetensors: 0, %zu bytes at 0; %d: t0 t1 t2 t3 t4 t5 t6%s", file.bytes,
+                 count, count > 7 ? " t7" : "");
+        assert_string_equal(damage_told(), expected);
+        assert_int_equal(unlink(sums_of(&file)), 0);
+        test_file_free(&file);
+    }
+}
+
+static void chunks_are_counted_over_all_shards(void **state)
+{
+    struct test_shards shards;
+
+    (void)state;
+    test_shards_make(&shards, &folder, MIB(2));
+    is_ok(sgi_digest(shards.path, out.path, 0, NULL, NULL, &err));
+    int fd = open(shards.shards[1].path, O_RDWR | O_CLOEXEC);
+    flip(fd, shards.shards[1].data_offset);
+    close(fd);
+    is_error(verify_damage(shards.path, out.path, 0), SGI_E_CHECK, "two.safetensors: chunk 2 at offset 0 ");
+    assert_string_equal(damage_told(), "two.safetensors: 2, 2097152 bytes at 0; 2: c d");
+    assert_int_equal(unlink(in(&out, "one.safetensors.sgisum")), 0);
+    assert_int_equal(unlink(in(&out, "two.safetensors.sgisum")), 0);
+    test_shards_free(&shards);
+}
+
 /* ---- elsewhere than beside the files ---- */
 
 static int count_bytes(void *user, const char *text, size_t bytes)
@@ -162,7 +246,7 @@ static void refused_by(const struct test_file *file, const char *checks_path, sg
     is_error(load_by(file->path, checks_path, NULL, file), expected, names);
     is_error(sgi_inspect_config(&mc, SGI_INSPECT_JSON, count_bytes, &written, &err), expected, names);
     assert_int_equal(written, 0);
-    is_error(sgi_verify(file->path, checks_path, 0, NULL, NULL, &err), expected, names);
+    is_error(sgi_verify(file->path, checks_path, 0, NULL, NULL, NULL, &err), expected, names);
 }
 
 static void checks_may_be_in_another_folder(void **state)
@@ -177,15 +261,15 @@ static void checks_may_be_in_another_folder(void **state)
     assert_int_equal(access(sums_of(&file), F_OK), -1);
     const char *const places[] = { out.path, in(&out, ""), sums };
     for (size_t n = 0; n < sizeof places / sizeof *places; n++) {
-        is_ok(sgi_verify(file.path, places[n], 0, NULL, NULL, &err));
+        is_ok(sgi_verify(file.path, places[n], 0, NULL, NULL, NULL, &err));
         is_ok(load_by(file.path, places[n], NULL, &file));
     }
-    is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, &err), SGI_E_UNSUPPORTED, "without checks");
+    is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "without checks");
 
     int     fd = open(file.path, O_RDWR | O_CLOEXEC);
     uint8_t was = flip(fd, file.bytes - 1);
     is_ok(sgi_digest(file.path, in(&folder, "flipped"), 0, NULL, NULL, &err)); /* a file that is not there yet */
-    is_ok(sgi_verify(file.path, in(&folder, "flipped"), 0, NULL, NULL, &err));
+    is_ok(sgi_verify(file.path, in(&folder, "flipped"), 0, NULL, NULL, NULL, &err));
     for (size_t n = 0; n < sizeof places / sizeof *places; n++)
         is_error(load_by(file.path, places[n], NULL, &file), SGI_E_CHECK, "m.safetensors: chunk 1 ");
     put_back(fd, file.bytes - 1, was);
@@ -210,7 +294,7 @@ static void each_shard_has_to_have_its_own_elsewhere(void **state)
     snprintf(two, sizeof two, "%s", in(&out, "two.safetensors.sgisum"));
     is_ok(sgi_digest(shards.path, out.path, 0, NULL, NULL, &err));
     is_ok(load_by(shards.path, out.path, NULL, shards.shards));
-    is_ok(sgi_verify(shards.path, out.path, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(shards.path, out.path, 0, NULL, NULL, NULL, &err));
     is_error(load_by(shards.path, one, NULL, shards.shards), SGI_E_INVALID,
              "one file, but the model has 2: it has to be a folder");
     is_error(sgi_digest(shards.path, one, 0, NULL, NULL, &err), SGI_E_INVALID, "one file, but the model has 2");
@@ -220,7 +304,7 @@ static void each_shard_has_to_have_its_own_elsewhere(void **state)
     snprintf(kept, sizeof kept, "%s", in(&out, "kept"));
     assert_int_equal(rename(two, kept), 0);
     is_error(load_by(shards.path, out.path, NULL, shards.shards), SGI_E_IO, "two.safetensors.sgisum: No such file");
-    assert_int_equal(rename(one, two), 0); /* as long, and of another header */
+    assert_int_equal(rename(one, two), 0);
     assert_int_equal(rename(kept, one), 0);
     is_error(load_by(shards.path, out.path, NULL, shards.shards), SGI_E_CHANGED, "one.safetensors.sgisum: checks of");
     assert_int_equal(unlink(one), 0);
@@ -324,7 +408,8 @@ static void a_packed_file_takes_no_other_checks(void **state)
     is_ok(pack_one(file.path, in(&folder, "m.sgi"), NULL, NULL));
     is_ok(sgi_digest(file.path, out.path, 0, NULL, NULL, &err));
     is_error(load_by(in(&folder, "m.sgi"), out.path, NULL, &file), SGI_E_UNSUPPORTED, "m.sgi: a packed file");
-    is_error(sgi_verify(in(&folder, "m.sgi"), out.path, 0, NULL, NULL, &err), SGI_E_UNSUPPORTED, "takes no others");
+    is_error(sgi_verify(in(&folder, "m.sgi"), out.path, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED,
+             "takes no others");
     is_error(sgi_digest(in(&folder, "m.sgi"), out.path, 0, NULL, NULL, &err), SGI_E_UNSUPPORTED, "a packed file");
     assert_int_equal(unlink(in(&folder, "m.sgi")), 0);
     assert_int_equal(unlink(in(&out, "m.safetensors.sgisum")), 0);
@@ -356,6 +441,9 @@ int main(void)
         cmocka_unit_test(each_shard_has_its_own),
         cmocka_unit_test(every_flipped_byte_is_named),
         cmocka_unit_test(checks_of_another_file_are_refused),
+        cmocka_unit_test(the_first_bad_chunk_is_told_with_its_tensors),
+        cmocka_unit_test(of_many_tensors_some_are_named),
+        cmocka_unit_test(chunks_are_counted_over_all_shards),
         cmocka_unit_test(checks_may_be_in_another_folder),
         cmocka_unit_test(each_shard_has_to_have_its_own_elsewhere),
         cmocka_unit_test(what_is_not_there_as_it_should_be_is_named),

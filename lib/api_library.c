@@ -143,6 +143,7 @@ sgi_status sgi_inspect_config(const sgi_model_config *config, uint32_t flags, sg
     struct sgi__format_options options = { .flags = SGI__FORMAT_METADATA,
                                            .header_bytes_max = c.header_bytes_max,
                                            .folders = c.folders,
-                                           .folders_count = c.folders_count };
+                                           .folders_count = c.folders_count,
+                                           .checks_path = c.checks_path };
     return inspect(c.path, &options, flags, write, user, err);
 }

@@ -59,10 +59,11 @@ sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const ch
     return st;
 }
 
-sgi_status sgi_verify(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err)
+sgi_status sgi_verify(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
+                      sgi_damage_fn damage, void *user, sgi_error *err)
 {
     sgi_status st = check_call(__func__, path, jobs, err);
-    return st == SGI_OK ? sgi__pack_verify(path, jobs, progress, user, err) : st;
+    return st == SGI_OK ? sgi__pack_verify(path, checks_path, jobs, progress, damage, user, err) : st;
 }
 
 sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
@@ -76,8 +77,11 @@ sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_p
     return sgi__unpack(path, folder, jobs, progress, user, err);
 }
 
-sgi_status sgi_digest(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err)
+sgi_status sgi_digest(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress, void *user,
+                      sgi_error *err)
 {
     sgi_status st = check_call(__func__, path, jobs, err);
-    return st == SGI_OK ? sgi__digest(path, jobs, progress, user, err) : st;
+    if (st == SGI_OK && checks_path && !*checks_path)
+        return missing(__func__, "checks_path", err);
+    return st == SGI_OK ? sgi__digest(path, checks_path, jobs, progress, user, err) : st;
 }

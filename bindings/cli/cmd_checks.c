@@ -1,78 +1,146 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sgi digest and sgi verify: checks are made, and compared. */
+#include <inttypes.h>
+
 #include <sgi/pack.h>
 
 #include "command.h"
 #include "progress.h"
 
-enum { OPTION_JOBS = OPTION_FIRST };
+enum { OPTION_JOBS = OPTION_FIRST, OPTION_CHECKS };
 
-typedef sgi_status (*deed_fn)(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err);
+struct asked {
+    const char *path;
+    const char *checks; /* NULL: beside the files */
+    uint64_t    jobs;
+};
 
-/* `good`: what is said of a path where it went well; NULL: nothing. */
-static int run(struct output *out, const struct command *command, deed_fn deed, const char *good, int argc, char **argv)
+/* EXIT_GOOD; EXIT_USAGE after the usage error; -1 when the help was asked for and has been put out. */
+static int take(struct output *out, const struct command *command, const struct option *table, int argc, char **argv,
+                struct asked *asked)
+{
+    int option;
+
+    *asked = (struct asked){ .jobs = 0 };
+    while ((option = option_next(out, command, argc, argv, table)) >= 0) {
+        if (option == OPTION_JOBS) {
+            if (!number_parse(command, "--jobs", optarg, 1, 256, &asked->jobs))
+                return EXIT_USAGE;
+        } else if (option == OPTION_CHECKS) {
+            if (!checks_take(command, optarg, &asked->checks))
+                return EXIT_USAGE;
+        } else {
+            asked->checks = optarg;
+            if (!*optarg)
+                return usage_error(command, "-o takes the path of a folder, or of the file to write");
+        }
+    }
+    if (option != OPTIONS_END)
+        return option == OPTIONS_DONE ? -1 : EXIT_USAGE;
+    asked->path = operand_path(command, argc, argv);
+    return asked->path ? EXIT_GOOD : EXIT_USAGE;
+}
+
+static int run_digest(struct output *out, int argc, char **argv)
 {
     static const struct option table[] = {
+        { "output", required_argument, NULL, 'o' },
         { "jobs", required_argument, NULL, OPTION_JOBS },
         { "help", no_argument, NULL, OPTION_HELP },
         { 0 },
     };
     struct progress bar;
+    struct asked    asked;
     sgi_error       err = { .struct_size = sizeof err };
-    uint64_t        jobs = 0;
-    int             option;
+    int             code = take(out, &command_digest, table, argc, argv, &asked);
 
-    while ((option = option_next(out, command, argc, argv, table)) >= 0)
-        if (!number_parse(command, "--jobs", optarg, 1, 256, &jobs))
-            return EXIT_USAGE;
-    if (option != OPTIONS_END)
-        return option == OPTIONS_DONE ? EXIT_GOOD : EXIT_USAGE;
-    const char *path = operand_path(command, argc, argv);
-    if (!path)
-        return EXIT_USAGE;
+    if (code != EXIT_GOOD)
+        return code < 0 ? EXIT_GOOD : code;
     progress_begin(&bar);
-    sgi_status st = deed(path, (uint32_t)jobs, progress_told, &bar, &err);
+    sgi_status st = sgi_digest(asked.path, asked.checks, (uint32_t)asked.jobs, progress_told, &bar, &err);
     progress_clear(&bar);
-    if (st != SGI_OK)
-        return failure_status(path, st, &err);
-    if (good) {
-        output_shown(out, path);
-        output_text(out, good);
-    }
-    return EXIT_GOOD;
+    return st == SGI_OK ? EXIT_GOOD : failure_status(asked.path, st, &err);
 }
 
-static int run_digest(struct output *out, int argc, char **argv)
+struct verifying {
+    struct progress bar;
+    struct output  *out;
+};
+
+static int told(void *user, uint64_t done_bytes, uint64_t total_bytes)
 {
-    return run(out, &command_digest, sgi_digest, NULL, argc, argv);
+    struct verifying *v = user;
+    return progress_told(&v->bar, done_bytes, total_bytes);
+}
+
+/* The error has room for the first tensor only. */
+static void put_damage(void *user, const sgi_damage *damage)
+{
+    struct output *out = ((struct verifying *)user)->out;
+
+    output_shown(out, damage->file);
+    output_format(out, ": damaged: chunk %" PRIu64 ", %" PRIu64 " bytes at offset %" PRIu64 "\n", damage->chunk,
+                  damage->bytes, damage->offset);
+    for (uint32_t n = 0; n < damage->tensors_named; n++) {
+        output_text(out, "  tensor ");
+        output_shown(out, damage->tensors[n]);
+        output_text(out, "\n");
+    }
+    if (damage->tensors_count > damage->tensors_named)
+        output_format(out, "  and %" PRIu64 " more\n", damage->tensors_count - damage->tensors_named);
 }
 
 static int run_verify(struct output *out, int argc, char **argv)
 {
-    return run(out, &command_verify, sgi_verify, ": good\n", argc, argv);
+    static const struct option table[] = {
+        { "checks", required_argument, NULL, OPTION_CHECKS },
+        { "jobs", required_argument, NULL, OPTION_JOBS },
+        { "help", no_argument, NULL, OPTION_HELP },
+        { 0 },
+    };
+    struct verifying v = { .out = out };
+    struct asked     asked;
+    sgi_error        err = { .struct_size = sizeof err };
+    int              code = take(out, &command_verify, table, argc, argv, &asked);
+
+    if (code != EXIT_GOOD)
+        return code < 0 ? EXIT_GOOD : code;
+    progress_begin(&v.bar);
+    sgi_status st = sgi_verify(asked.path, asked.checks, (uint32_t)asked.jobs, told, put_damage, &v, &err);
+    progress_clear(&v.bar);
+    if (st != SGI_OK)
+        return failure_status(asked.path, st, &err);
+    output_shown(out, asked.path);
+    output_text(out, ": good\n");
+    return EXIT_GOOD;
 }
 
 const struct command command_digest = {
     .name = "digest",
-    .summary = "checks for a model's files, beside them: sgi digest PATH",
-    .help = "sgi digest PATH [--jobs N]\n"
+    .summary = "checks for a model's files, beside them: sgi digest PATH [-o PATH]",
+    .help = "sgi digest PATH [-o PATH] [--jobs N]\n"
             "\n"
             "Writes FILE.sgisum beside each file of a model: a check for each two MiB. Where they are, every load\n"
             "compares what it reads with them, and sgi verify all of it. Checks find damage, not tampering.\n"
             "\n"
-            "  --jobs N  threads; one for each core\n",
+            "  -o, --output PATH  where they go instead: a folder that is there, or for a model in one file the file\n"
+            "                     to write. The other commands are told by --checks PATH\n"
+            "  --jobs N           threads; one for each core\n",
     .run = run_digest,
 };
 
 const struct command command_verify = {
     .name = "verify",
-    .summary = "whether a model with checks is whole: sgi verify PATH",
-    .help = "sgi verify PATH [--jobs N]\n"
-            "\n"
-            "Reads a packed file to its last byte, and what it has in a base, and compares every chunk with its\n"
-            "checks; or a model's files with those that sgi digest has put beside them.\n"
-            "The first that is bad is named, with the tensors that it holds. Checks find damage, not tampering.\n"
-            "\n"
-            "  --jobs N  threads; one for each core\n",
+    .summary = "whether a model with checks is whole: sgi verify PATH [--checks PATH]",
+    .help =
+        "sgi verify PATH [--checks PATH] [--jobs N]\n"
+        "\n"
+        "Reads a packed file to its last byte, and what it has in a base, and compares every chunk with its\n"
+        "checks; or a model's files with those that sgi digest has put beside them.\n"
+        "The first that is bad is named, with the tensors that it holds something of: on standard output, one line\n"
+        "each, 8 at most and how many more. Checks find damage, not tampering.\n"
+        "\n"
+        "  --checks PATH  where sgi digest -o has put them\n"
+        "  --jobs N       threads; one for each core\n",
     .run = run_verify,
 };

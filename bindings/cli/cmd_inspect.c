@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "command.h"
 
-enum { OPTION_JSON = OPTION_FIRST, OPTION_FOLDER };
+enum { OPTION_JSON = OPTION_FIRST, OPTION_FOLDER, OPTION_CHECKS };
 
 static int write_out(void *user, const char *text, size_t bytes)
 {
@@ -15,17 +15,21 @@ static int run(struct output *out, int argc, char **argv)
     static const struct option table[] = {
         { "json", no_argument, NULL, OPTION_JSON },
         { "folder", required_argument, NULL, OPTION_FOLDER },
+        { "checks", required_argument, NULL, OPTION_CHECKS },
         { "help", no_argument, NULL, OPTION_HELP },
         { 0 },
     };
     struct folders folders = { .count = 0 };
+    const char    *checks = NULL;
     uint32_t       flags = SGI_INSPECT_TEXT;
     int            option;
-    while ((option = option_next(out, &command_inspect, argc, argv, table)) >= 0)
+    while ((option = option_next(out, &command_inspect, argc, argv, table)) >= 0) {
         if (option == OPTION_JSON)
             flags = SGI_INSPECT_JSON;
-        else if (!folder_add(&command_inspect, &folders, optarg))
+        else if (option == OPTION_FOLDER ? !folder_add(&command_inspect, &folders, optarg)
+                                         : !checks_take(&command_inspect, optarg, &checks))
             return EXIT_USAGE;
+    }
     if (option != OPTIONS_END)
         return option == OPTIONS_DONE ? EXIT_GOOD : EXIT_USAGE;
     const char *path = operand_path(&command_inspect, argc, argv);
@@ -38,6 +42,7 @@ static int run(struct output *out, int argc, char **argv)
     config.path = path;
     config.folders = folders.list;
     config.folders_count = folders.count;
+    config.checks_path = checks;
     sgi_status st = sgi_inspect_config(&config, flags, write_out, out, &err);
     if (st == SGI_OK || out->os_errno)
         return EXIT_GOOD; /* as far as the model goes */
@@ -47,14 +52,16 @@ static int run(struct output *out, int argc, char **argv)
 const struct command command_inspect = {
     .name = "inspect",
     .summary = "what is in a model file: sgi inspect PATH [--json] [--folder DIR]...",
-    .help = "sgi inspect PATH [--json] [--folder DIR]...\n"
-            "\n"
-            "Describes a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
-            "*.safetensors.index.json, or a folder with one model.\n"
-            "Only headers are read; every one of their fields is checked.\n"
-            "\n"
-            "  --json        one JSON object: format, files, tensors ([{name, dtype, shape, file, offset, bytes}]), "
-            "metadata\n"
-            "  --folder DIR  where further files of the model are, beside the folder that PATH is in; up to 64 times\n",
+    .help =
+        "sgi inspect PATH [--json] [--checks PATH] [--folder DIR]...\n"
+        "\n"
+        "Describes a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
+        "*.safetensors.index.json, or a folder with one model.\n"
+        "Only headers are read; every one of their fields is checked.\n"
+        "\n"
+        "  --json         one JSON object: format, files, tensors ([{name, dtype, shape, file, offset, bytes}]), "
+        "metadata\n"
+        "  --checks PATH  where sgi digest -o has put the checks of the model's files\n"
+        "  --folder DIR   where further files of the model are, beside the folder that PATH is in; up to 64 times\n",
     .run = run,
 };

@@ -121,6 +121,7 @@ static int register_model(struct load *l)
     config.order_count = l->order.count;
     config.folders = l->options->folders.list;
     config.folders_count = l->options->folders.count;
+    config.checks_path = l->options->checks_path;
     sgi_status st = sgi_model_register(l->rt, &config, &l->model, &err);
     if (st == SGI_E_INVALID && l->order.count > 0)
         return order_refused(l, &config, &err);

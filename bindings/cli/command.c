@@ -199,6 +199,14 @@ bool folder_add(const struct command *command, struct folders *folders, const ch
     return false;
 }
 
+bool checks_take(const struct command *command, const char *text, const char **path_out)
+{
+    *path_out = text;
+    if (!text[0])
+        usage_error(command, "--checks takes the path of a folder, or of a file of checks");
+    return text[0];
+}
+
 const char *operand_path(const struct command *command, int argc, char **argv)
 {
     if (argc - optind == 1 && argv[optind][0])

@@ -48,6 +48,9 @@ struct folders {
 };
 bool folder_add(const struct command *command, struct folders *folders, const char *path);
 
+/* --checks, a path that is not empty. On failure the usage error has been printed. */
+bool checks_take(const struct command *command, const char *text, const char **path_out);
+
 /* The one operand that is left, or NULL after the usage error. */
 const char *operand_path(const struct command *command, int argc, char **argv);
 

@@ -11,9 +11,10 @@
 
 struct load_options {
     const char *path;
-    const char *order_path; /* NULL: none */
-    const char *device;     /* NULL: "host" */
-    uint32_t    io_engine;  /* SGI_IO_AUTO, ... */
+    const char *order_path;  /* NULL: none */
+    const char *device;      /* NULL: "host" */
+    const char *checks_path; /* NULL: beside the files, if at all */
+    uint32_t    io_engine;   /* SGI_IO_AUTO, ... */
     uint32_t    repeat;
     uint32_t    block_bytes, depth; /* 0: the library's own */
     uint64_t    rate;               /* bytes a second; 0: no limit */

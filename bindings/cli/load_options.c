@@ -19,28 +19,23 @@ enum {
     OPTION_DEPTH,
     OPTION_DEVICE,
     OPTION_FOLDER,
+    OPTION_CHECKS,
     OPTION_RATE,
 };
 
 static const struct option table[] = {
-    { "engine", required_argument, NULL, OPTION_ENGINE },
-    { "cold", no_argument, NULL, OPTION_COLD },
-    { "digest", no_argument, NULL, OPTION_DIGEST },
-    { "repeat", required_argument, NULL, OPTION_REPEAT },
-    { "order", required_argument, NULL, OPTION_ORDER },
-    { "json", no_argument, NULL, OPTION_JSON },
-    { "block", required_argument, NULL, OPTION_BLOCK },
-    { "depth", required_argument, NULL, OPTION_DEPTH },
-    { "device", required_argument, NULL, OPTION_DEVICE },
-    { "folder", required_argument, NULL, OPTION_FOLDER },
-    { "rate", required_argument, NULL, OPTION_RATE },
-    { "help", no_argument, NULL, OPTION_HELP },
-    { 0 },
+    { "engine", required_argument, NULL, OPTION_ENGINE }, { "cold", no_argument, NULL, OPTION_COLD },
+    { "digest", no_argument, NULL, OPTION_DIGEST },       { "repeat", required_argument, NULL, OPTION_REPEAT },
+    { "order", required_argument, NULL, OPTION_ORDER },   { "json", no_argument, NULL, OPTION_JSON },
+    { "block", required_argument, NULL, OPTION_BLOCK },   { "depth", required_argument, NULL, OPTION_DEPTH },
+    { "device", required_argument, NULL, OPTION_DEVICE }, { "folder", required_argument, NULL, OPTION_FOLDER },
+    { "checks", required_argument, NULL, OPTION_CHECKS }, { "rate", required_argument, NULL, OPTION_RATE },
+    { "help", no_argument, NULL, OPTION_HELP },           { 0 },
 };
 
 const char load_help[] =
     "sgi load PATH [--engine uring|threads|auto] [--cold] [--digest] [--repeat N] [--order FILE] [--json]\n"
-    "              [--block BYTES] [--depth N] [--rate BYTES] [--device NAME] [--folder DIR]...\n"
+    "              [--block BYTES] [--depth N] [--rate BYTES] [--device NAME] [--checks PATH] [--folder DIR]...\n"
     "\n"
     "Brings a model into a device's memory as a server would, says what the time went to, and gives it back. What\n"
     "cannot be given back is said, and the exit status is 1.\n"
@@ -61,6 +56,7 @@ const char load_help[] =
     "  --rate BYTES   read no more than that in a second (default: no limit), but for 50 ms' worth that may come at\n"
     "                 once, and one read: no larger than 50 ms' worth either, or 4096 bytes where that is more\n"
     "  --device NAME  where to: host (default) or host:N, cuda or cuda:N, with N from 0 (as without) to 999\n"
+    "  --checks PATH  where sgi digest -o has put the checks of the model's files\n"
     "  --folder DIR   where further files of the model are, beside the folder that PATH is in; up to 64 times\n"
     "\n"
     "BYTES is a number, or one with K, M, G or T behind it, of 1024: 2M, 2m and 2MiB are 2097152.\n"
@@ -147,6 +143,8 @@ static bool take(int option, struct load_options *o)
         return bytes_parse(&command_load, "--rate", optarg, 1, RATE_MAX, &o->rate);
     case OPTION_FOLDER:
         return folder_add(&command_load, &o->folders, optarg);
+    case OPTION_CHECKS:
+        return checks_take(&command_load, optarg, &o->checks_path);
     default:
         return device_parse(optarg, &o->device);
     }

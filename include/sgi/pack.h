@@ -78,18 +78,40 @@ typedef struct sgi_pack_report {
 SGI_API sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const char *path,
                             const sgi_pack_options *options, sgi_pack_report *report_out, sgi_error *err);
 
+/** Tensors that an sgi_damage names at most. */
+#define SGI_DAMAGE_TENSORS_MAX 8
+
+/** A chunk that does not match its checks. Strings are valid during the call that hands it over. */
+typedef struct sgi_damage {
+    uint32_t    struct_size;
+    uint32_t    tensors_named; /**< of `tensors` */
+    const char *file;          /**< that stores it: one of the model's, or the base */
+    uint64_t    chunk;         /**< its number in the model, from 0 */
+    uint64_t    offset;        /**< of its first byte in `file` */
+    uint64_t    bytes;         /**< as it is stored there */
+    uint64_t    tensors_count; /**< that it holds something of. 0: it is header only */
+    const char *tensors[SGI_DAMAGE_TENSORS_MAX]; /**< names of the first of them */
+} sgi_damage;
+
+/** Receives the first bad chunk, once, on the thread that called, under no lock. */
+typedef void (*sgi_damage_fn)(void *user, const sgi_damage *damage);
+
 /**
  * Read a packed file to its last byte and compare each chunk with its checks, those in its base too; or a model's files
  * with the checks beside them.
  *
- * @param jobs      threads, at most 256. 0: one for each core
- * @param progress  NULL: none
+ * @param checks_path  where else these are, as in sgi_model_config. NULL: beside the files
+ * @param jobs         threads, at most 256. 0: one for each core
+ * @param progress     NULL: none
+ * @param damage       NULL: not wanted. Not called for what is no chunk: checks that are damaged themselves, say
+ * @param user         of both
  * @return SGI_OK · SGI_E_CHECK (err names the first bad chunk and what it holds) · SGI_E_IO, SGI_E_FORMAT,
  *         SGI_E_DENIED · SGI_E_UNSUPPORTED (there are no checks, or of a newer library) · SGI_E_CHANGED (the base is
- *         another) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ *         another, the checks are of another file) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
  * Threads: any. Blocks: for all of it.
  */
-SGI_API sgi_status sgi_verify(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err);
+SGI_API sgi_status sgi_verify(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
+                              sgi_damage_fn damage, void *user, sgi_error *err);
 
 /**
  * Give back the files that a packed file was made from, byte for byte, under their names.
@@ -104,17 +126,21 @@ SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t job
                               sgi_error *err);
 
 /**
- * Write a check for each part of a model's files, beside each of them, as FILE.sgisum. Where these are, every load
- * compares what it reads with them: a bad chunk is read once more, past the page cache, then refused by name. They are
- * for files of exactly this size and header; a file that becomes another needs others, and is refused until then.
+ * Write a check for each part of a model's files, beside each of them, as FILE.sgisum; or elsewhere, for a model that
+ * is registered with that as its `checks_path`. Where there are checks, every load compares what it reads with them: a
+ * bad chunk is read once more, past the page cache, then refused by name. They are for files of exactly this size and
+ * header; a file that becomes another needs others, and is refused until then.
  *
- * @param path  a model file, a folder, an index of shards, the first of several files: as for registering
+ * @param path         a model file, a folder, an index of shards, the first of several files: as for registering
+ * @param checks_path  where they go, as in sgi_model_config: a folder that is there, or of a model in one file the file
+ *                     to write. NULL: beside the files
  * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (a packed file has its checks in it) ·
  *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_BUSY (another process writes there) · SGI_E_CANCELED ·
  *         SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks that were there before stay
  * Threads: any. Blocks: for all of it.
  */
-SGI_API sgi_status sgi_digest(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err);
+SGI_API sgi_status sgi_digest(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
+                              void *user, sgi_error *err);
 
 #ifdef __cplusplus
 }

@@ -236,7 +236,8 @@ typedef struct sgi_runtime_config {
     uint32_t read_depth;        /**< reads in flight per load; at most 64. 0: 8, and up to 32 while that is faster */
     uint32_t allowed_roots_count; /**< at most 1024 */
     uint32_t reserved0;
-    const char *const *allowed_roots; /**< if given: every model file's resolved path must be under one of these */
+    const char *const *allowed_roots; /**< if given: the resolved path of every file of a model, and of its checks, must
+                                           be under one of these */
     uint64_t read_bytes_per_s_max; /**< what all loads together may read in a second. 0: no limit */
 } sgi_runtime_config;
 
@@ -442,6 +443,11 @@ typedef struct sgi_tensor_check {
  * A model in several files is named by its *.safetensors.index.json, by the first of NAME-00001-of-00005.gguf and
  * so on, or by its folder. Shards that lie elsewhere, on several disks say, are found through `folders`: each has
  * to be in exactly one of these and the folder of the index or first file.
+ *
+ * `checks_path` is for weights that lie where nothing can be put beside them. It names a folder, with NAME.sgisum in it
+ * for each file NAME of the model; or, where the model is one file, that of its checks. Each file has to have its own
+ * there: none, or those of another file, are an error that names them. What lies beside the files is not looked at
+ * then. A packed file has its checks in it and takes no others.
  */
 typedef struct sgi_model_config {
     uint32_t    struct_size;
@@ -464,6 +470,7 @@ typedef struct sgi_model_config {
     uint32_t    instances_max;   /**< instances at once. 0: 1; at most 16, and never more than devices */
     uint32_t    devices_mask;    /**< where it may run: bit n for device number n. 0: on all of them */
     uint32_t    residence;       /**< SGI_RESIDENCE_AUTO, ...: how it stays in DRAM */
+    const char *checks_path;     /**< where checks of its files are. NULL: beside them, where there are any */
 } sgi_model_config;
 
 /** Like sgi_runtime_config_init(). */
@@ -472,7 +479,7 @@ SGI_API sgi_status sgi_model_config_init(sgi_model_config *config, size_t size);
 /**
  * Describe what sgi_model_register() would register: sgi_inspect() for a path that is not all there is to say.
  *
- * @param config  path, folders and header_bytes_max are used, everything else is not looked at
+ * @param config  path, folders, header_bytes_max and checks_path are used, everything else is not looked at
  * @param flags   SGI_INSPECT_JSON, SGI_INSPECT_TEXT
  * @return as sgi_inspect(), and SGI_E_INVALID (err names the field)
  * Threads: any. Blocks: reads the headers.
@@ -488,7 +495,8 @@ SGI_API sgi_status sgi_inspect_config(const sgi_model_config *config, uint32_t f
  *
  * @param config  copied, with everything it points to except engine->user
  * @return SGI_OK · SGI_E_INVALID (err names the field) · SGI_E_EXISTS · SGI_E_IO · SGI_E_FORMAT ·
- *         SGI_E_DENIED · SGI_E_ENGINE (prefix_bytes failed) · SGI_E_NO_MEMORY · SGI_E_CLOSED
+ *         SGI_E_DENIED · SGI_E_CHANGED (checks of another file) · SGI_E_CHECK (checks that are damaged themselves) ·
+ *         SGI_E_UNSUPPORTED · SGI_E_ENGINE (prefix_bytes failed) · SGI_E_NO_MEMORY · SGI_E_CLOSED
  * Threads: any. Blocks: reads the headers, and calls the engine's prefix_bytes for each part.
  */
 SGI_API sgi_status sgi_model_register(sgi_runtime *rt, const sgi_model_config *config, sgi_model *model_out,

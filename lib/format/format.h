@@ -34,6 +34,9 @@ struct sgi__format_options {
     /* Where the files that an index or a split model's first file leads to may be too, beside those. */
     const char *const *folders;
     uint32_t           folders_count;
+
+    /* Where checks of the files are: a folder, or of a model in one file that of its checks. NULL: beside the files. */
+    const char *checks_path;
 };
 
 /*
@@ -54,7 +57,8 @@ struct sgi__format_options {
  * matter of luck which of two is the model. They play no part for models of another kind.
  *
  * On failure `err` names the path; the status is the fs's own, SGI_E_FORMAT, SGI_E_NO_MEMORY, or SGI_E_INVALID for
- * folders that are NULL, without a name or more than SGI__FOLDERS_MAX.
+ * folders that are NULL, without a name or more than SGI__FOLDERS_MAX, and a checks_path that is no name or one file
+ * for several. Of checks: those of sgi__sums_read(). SGI_E_UNSUPPORTED for a checks_path of a packed file.
  */
 sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const struct sgi__format_options *options,
                             struct sgi__manifest **manifest_out, sgi_error *err);

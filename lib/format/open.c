@@ -85,6 +85,18 @@ static sgi_status check_folders(struct sgi__parse *p, sgi_error *err)
     return SGI_OK;
 }
 
+static sgi_status read_checks(struct sgi__parse *p, const char *path, sgi_error *err)
+{
+    struct sgi__shown shown;
+
+    if (!p->m->packed)
+        return sgi__sums_read(p, err);
+    if (p->checks_path) /* not ignored: whoever names checks counts on them */
+        return sgi__error(err, SGI_E_UNSUPPORTED, "%s: a packed file, which has its checks in it and takes no others",
+                          sgi__show_path(&shown, path));
+    return SGI_OK;
+}
+
 static struct sgi__parse parse_of(const struct sgi__fs *fs, const struct sgi__format_options *options)
 {
     struct sgi__parse p = { .fs = fs };
@@ -93,6 +105,7 @@ static struct sgi__parse parse_of(const struct sgi__fs *fs, const struct sgi__fo
         p.header_bytes_max = options->header_bytes_max;
         p.folders = options->folders;
         p.folders_count = options->folders_count;
+        p.checks_path = options->checks_path;
     }
     return p;
 }
@@ -103,6 +116,8 @@ sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const st
     enum sgi__fs_kind kind;
     struct sgi__parse p = parse_of(fs, options);
     sgi_status        st = check_folders(&p, err);
+    if (st == SGI_OK && p.checks_path && !*p.checks_path)
+        st = sgi__error(err, SGI_E_INVALID, "checks_path: it is empty");
     if (st == SGI_OK)
         st = fs->kind(fs->user, path, &kind, err);
     if (st != SGI_OK)
@@ -111,8 +126,8 @@ sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const st
     if (!p.m)
         return sgi__no_memory(path, err);
     st = kind == SGI__FS_FOLDER ? open_folder(&p, path, err) : open_file(&p, path, err);
-    if (st == SGI_OK && !p.m->packed && !(p.flags & SGI__FORMAT_UNCHECKED))
-        st = sgi__sums_read(&p, err);
+    if (st == SGI_OK && !(p.flags & SGI__FORMAT_UNCHECKED))
+        st = read_checks(&p, path, err);
     if (st == SGI_OK)
         *manifest_out = p.m;
     else

@@ -14,6 +14,7 @@ struct sgi__parse {
     uint64_t              header_bytes_max; /* 0: the format's own */
     const char *const    *folders;          /* where shards may be too */
     uint32_t              folders_count;
+    const char           *checks_path; /* NULL: checks are looked for beside the files */
     struct sgi__manifest *m;
 };
 

@@ -2,6 +2,7 @@
 #include "format/sums.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -43,6 +44,42 @@ void sgi__sums_put(const struct sgi__sums *sums, const uint8_t *table, uint64_t 
     memcpy(bytes + SGI__SUMS_HEAD_BYTES, table, count * 8);
 }
 
+/* ---- where they are ---- */
+
+sgi_status sgi__sums_where(const struct sgi__fs *fs, const char *checks_path, uint32_t files_count, bool new_too,
+                           bool *folder_out, sgi_error *err)
+{
+    enum sgi__fs_kind kind = SGI__FS_FILE;
+    struct sgi__shown shown;
+    sgi_error         own;
+
+    sgi__error_init(&own);
+    sgi_status st = fs->kind(fs->user, checks_path, &kind, &own);
+    if (st == SGI_E_IO && own.os_errno == ENOENT && new_too && files_count == 1)
+        st = SGI_OK;
+    if (st != SGI_OK)
+        sgi__error_copy(err, &own);
+    else if (kind == SGI__FS_FILE && files_count > 1)
+        st = sgi__error(err, SGI_E_INVALID, "checks_path: %s is one file, but the model has %u: it has to be a folder",
+                        sgi__show_path(&shown, checks_path), files_count);
+    else
+        *folder_out = kind == SGI__FS_FOLDER;
+    return st;
+}
+
+char *sgi__sums_path(const struct sgi__file *f, const char *checks_path, bool folder)
+{
+    if (checks_path && !folder)
+        return sgi__strdup(checks_path);
+    const char *name = checks_path ? f->name : f->asked;
+    size_t      folder_bytes = checks_path ? strlen(checks_path) : 0, room = folder_bytes + strlen(name) + 2;
+    char       *path = sgi__alloc(room + sizeof SGI__SUMS_SUFFIX);
+    if (path)
+        snprintf(path, room + sizeof SGI__SUMS_SUFFIX, "%s%s%s" SGI__SUMS_SUFFIX, checks_path ? checks_path : "",
+                 folder_bytes > 0 && checks_path[folder_bytes - 1] != '/' ? "/" : "", name);
+    return path;
+}
+
 /* ---- reading one ---- */
 
 static sgi_status damaged(const struct sgi__source *s, sgi_error *err)
@@ -54,7 +91,7 @@ static sgi_status damaged(const struct sgi__source *s, sgi_error *err)
 static sgi_status of_another(const struct sgi__source *s, const struct sgi__file *f, const char *what, sgi_error *err)
 {
     struct sgi__shown path, name;
-    return sgi__error(err, SGI_E_CHANGED, "%s: checks of another file than the '%s' beside it: its %s differs",
+    return sgi__error(err, SGI_E_CHANGED, "%s: checks of another file than this '%s': its %s differs",
                       sgi__show_path(&path, s->path), sgi__show_name(&name, f->name), what);
 }
 
@@ -143,25 +180,23 @@ static sgi_status check_header(const struct sgi__parse *p, const struct sgi__sou
 
 struct found {
     struct sgi__sums sums;
-    char            *table; /* NULL: there are none beside this file */
+    char            *table; /* NULL: there are none */
 };
 
-static sgi_status look(struct sgi__parse *p, const struct sgi__file *f, struct found *found, sgi_error *err)
+static sgi_status look(struct sgi__parse *p, const struct sgi__file *f, bool folder, struct found *found,
+                       sgi_error *err)
 {
     struct sgi__source s;
     sgi_error          own;
     uint64_t           check = 0;
-    size_t             bytes = strlen(f->asked);
-    char              *path = sgi__alloc(bytes + sizeof SGI__SUMS_SUFFIX);
+    char              *path = sgi__sums_path(f, p->checks_path, folder);
 
     if (!path)
         return sgi__no_memory(f->asked, err);
-    memcpy(path, f->asked, bytes);
-    memcpy(path + bytes, SGI__SUMS_SUFFIX, sizeof SGI__SUMS_SUFFIX);
     sgi__error_init(&own);
     sgi_status st = sgi__source_open(p, path, &s, &own);
     if (st != SGI_OK) {
-        bool none = st == SGI_E_IO && own.os_errno == ENOENT;
+        bool none = !p->checks_path && st == SGI_E_IO && own.os_errno == ENOENT;
         if (!none)
             sgi__error_copy(err, &own);
         sgi__free(path);
@@ -241,12 +276,14 @@ sgi_status sgi__sums_read(struct sgi__parse *p, sgi_error *err)
     struct sgi__manifest *m = p->m;
     struct found         *found = sgi__alloc_zero(m->files_count, sizeof *found);
     sgi_status            st = SGI_OK;
-    bool                  any = false;
+    bool                  any = false, folder = false;
 
     if (!found)
         return sgi__no_memory(m->files[0].asked, err);
+    if (p->checks_path)
+        st = sgi__sums_where(p->fs, p->checks_path, m->files_count, false, &folder, err);
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {
-        st = look(p, &m->files[n], &found[n], err);
+        st = look(p, &m->files[n], folder, &found[n], err);
         any = any || found[n].table;
     }
     if (st == SGI_OK && any)

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "io/regular.h"
+#include "load/chunk_tensors.h"
 #include "load/decode.h"
 
 sgi_status sgi__pread_all(int fd, const char *path, void *to, size_t bytes, uint64_t offset, sgi_error *err)
@@ -93,24 +94,20 @@ void sgi__chunk_reader_close(struct sgi__chunk_reader *r)
 
 /* ---- read ---- */
 
-/* "'a', 'b' and 3 more": the tensors it has something of. */
+/* "tensor 'a' and 3 more" */
 static void name_tensors(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, char *text, size_t room)
 {
-    const struct sgi__file *f = &m->files[c->part];
-    uint64_t                count = 0;
-    struct sgi__shown       shown;
+    struct sgi__chunk_tensors tensors;
+    struct sgi__shown         shown;
 
-    snprintf(text, room, "no tensor");
-    for (uint64_t n = f->tensor_first; n < f->tensor_first + f->tensor_count; n++) {
-        const struct sgi__tensor *t = &m->tensors[n];
-        if (t->offset >= c->offset + c->bytes || t->offset + t->bytes <= c->offset)
-            continue;
-        if (count++ == 0)
-            snprintf(text, room, "tensor '%s'", sgi__show_name(&shown, t->name));
-    }
-    size_t used = strlen(text);
-    if (count > 1)
-        snprintf(text + used, room - used, " and %" PRIu64 " more", count - 1);
+    sgi__chunk_tensors(m, c, &tensors);
+    if (tensors.count == 0)
+        snprintf(text, room, "no tensor");
+    else if (tensors.count == 1)
+        snprintf(text, room, "tensor '%s'", sgi__show_name(&shown, tensors.names[0]));
+    else
+        snprintf(text, room, "tensor '%s' and %" PRIu64 " more", sgi__show_name(&shown, tensors.names[0]),
+                 tensors.count - 1);
 }
 
 sgi_status sgi__chunk_refuse(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, const char *what,

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checks beside files: each file by several threads, one file after the other. */
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,6 +22,8 @@ struct digesting {
     sgi_progress_fn         progress;
     void                   *user;
     uint64_t                bytes_before, bytes; /* of the files before; of all */
+    const char             *checks_path;         /* NULL: beside the files */
+    bool                    folder;              /* that it is */
 };
 
 struct digester {
@@ -114,19 +113,16 @@ static sgi_status hash_header(const struct sgi__file *f, uint64_t *hash_out, sgi
     return st;
 }
 
-static sgi_status write_sums(const struct sgi__file *f, const struct sgi__sums *sums, const uint8_t *table,
-                             uint64_t count, sgi_error *err)
+static sgi_status write_sums(const struct digesting *p, const struct sgi__sums *sums, uint64_t count, sgi_error *err)
 {
     struct sgi__io_output output;
-    size_t                bytes = (size_t)count * 8 + SGI__SUMS_HEAD_BYTES, path_bytes = strlen(f->asked);
+    size_t                bytes = (size_t)count * 8 + SGI__SUMS_HEAD_BYTES;
     uint8_t              *all = sgi__alloc(bytes);
-    char                 *path = sgi__alloc(path_bytes + sizeof SGI__SUMS_SUFFIX);
+    char                 *path = sgi__sums_path(p->file, p->checks_path, p->folder);
     sgi_status            st = all && path ? SGI_OK : no_memory(err);
 
     if (st == SGI_OK) {
-        memcpy(path, f->asked, path_bytes);
-        memcpy(path + path_bytes, SGI__SUMS_SUFFIX, sizeof SGI__SUMS_SUFFIX);
-        sgi__sums_put(sums, table, count, all);
+        sgi__sums_put(sums, p->table, count, all);
         st = sgi__io_output_open(path, &output, err);
         if (st == SGI_OK)
             st = sgi__io_output_write(&output, all, bytes, 0, err);
@@ -164,18 +160,50 @@ static sgi_status digest_file(struct digesting *p, uint32_t jobs, sgi_error *err
     if (st == SGI_OK) /* nothing that was written meanwhile is said to be right */
         st = sgi__io_path_check(p->file->path, &p->file->id, err);
     if (st == SGI_OK)
-        st = write_sums(p->file, &sums, p->table, work.count, err);
+        st = write_sums(p, &sums, work.count, err);
     sgi__free(p->table);
     p->bytes_before += work.bytes;
     return st;
 }
 
-sgi_status sgi__digest(const char *path, uint32_t jobs, sgi_progress_fn progress, void *user, sgi_error *err)
+static bool is_same(const struct stat *st, const char *path, const struct sgi__manifest *m)
+{
+    struct stat         begin; /* an index is none of the model's files */
+    struct sgi__file_id id = sgi__io_id(st);
+    bool                same = stat(path, &begin) == 0 && begin.st_dev == st->st_dev && begin.st_ino == st->st_ino;
+
+    for (uint32_t n = 0; n < m->files_count && !same; n++)
+        same = m->files[n].id.device == id.device && m->files[n].id.inode == id.inode;
+    return same;
+}
+
+/* Checks take the place of nothing that they are made from. */
+static sgi_status check_outputs(const struct digesting *p, const char *path, const struct sgi__manifest *m,
+                                sgi_error *err)
+{
+    struct sgi__shown shown;
+    struct stat       there;
+    sgi_status        st = SGI_OK;
+
+    for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {
+        char *output = sgi__sums_path(&m->files[n], p->checks_path, p->folder);
+        if (!output)
+            return no_memory(err);
+        if (stat(output, &there) == 0 && is_same(&there, path, m))
+            st = sgi__error(err, SGI_E_INVALID, "%s: a file of the model, which its checks cannot replace",
+                            sgi__show_path(&shown, output));
+        sgi__free(output);
+    }
+    return st;
+}
+
+sgi_status sgi__digest(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress, void *user,
+                       sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
     struct sgi__format_options        options = { .flags = SGI__FORMAT_UNCHECKED };
-    struct digesting                  p = { .progress = progress, .user = user };
+    struct digesting                  p = { .progress = progress, .user = user, .checks_path = checks_path };
     struct sgi__manifest             *m;
     struct sgi__shown                 shown;
 
@@ -185,6 +213,10 @@ sgi_status sgi__digest(const char *path, uint32_t jobs, sgi_progress_fn progress
     if (m->packed)
         st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: a packed file, which has its checks in it",
                         sgi__show_path(&shown, path));
+    if (st == SGI_OK && checks_path)
+        st = sgi__sums_where(&fs, checks_path, m->files_count, true, &p.folder, err);
+    if (st == SGI_OK)
+        st = check_outputs(&p, path, m, err);
     for (uint32_t n = 0; n < m->files_count; n++)
         p.bytes += m->files[n].bytes;
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {

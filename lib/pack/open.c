@@ -19,11 +19,12 @@ uint32_t sgi__pack_jobs(uint32_t jobs)
     return jobs == 0 ? 1 : jobs < JOBS_MAX ? jobs : JOBS_MAX;
 }
 
-sgi_status sgi__pack_open(const char *path, bool packed_only, struct sgi__manifest **manifest_out, sgi_error *err)
+static sgi_status open_model(const char *path, const char *checks_path, bool packed_only,
+                             struct sgi__manifest **manifest_out, sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
-    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA };
+    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA, .checks_path = checks_path };
     struct sgi__manifest             *m;
     struct sgi__shown                 shown;
 
@@ -40,4 +41,15 @@ sgi_status sgi__pack_open(const char *path, bool packed_only, struct sgi__manife
     }
     *manifest_out = m;
     return SGI_OK;
+}
+
+sgi_status sgi__pack_open(const char *path, struct sgi__manifest **manifest_out, sgi_error *err)
+{
+    return open_model(path, NULL, true, manifest_out, err);
+}
+
+sgi_status sgi__checked_open(const char *path, const char *checks_path, struct sgi__manifest **manifest_out,
+                             sgi_error *err)
+{
+    return open_model(path, checks_path, false, manifest_out, err);
 }

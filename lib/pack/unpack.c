@@ -185,7 +185,7 @@ sgi_status sgi__unpack(const char *path, const char *folder, uint32_t jobs, sgi_
 {
     struct unpacking p = { .progress = progress, .user = user };
 
-    sgi_status st = sgi__pack_open(path, true, &p.m, err);
+    sgi_status st = sgi__pack_open(path, &p.m, err);
     if (st != SGI_OK)
         return st;
     for (uint32_t n = 0; n < p.m->files_count; n++)

@@ -152,6 +152,8 @@ sgi_status sgi__workers_run(const struct sgi__work *work, sgi_error *err)
     if (st == SGI_OK && w.status != SGI_OK) {
         sgi__error_copy(err, &w.err);
         st = w.status;
+        if (work->failed_at_out && w.failed_at < work->count)
+            *work->failed_at_out = w.failed_at;
     }
     if (st == SGI_OK && w.canceled)
         st = sgi__error(err, SGI_E_CANCELED, "canceled");

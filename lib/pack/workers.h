@@ -25,6 +25,7 @@ struct sgi__work {
     /* NULL: nobody wants to know. On the thread that called, under no lock; not 0 ends it all: SGI_E_CANCELED. */
     sgi_progress_fn progress;
     void           *progress_user;
+    uint64_t       *failed_at_out; /* NULL: not wanted. Written where it is some number that has failed */
 };
 
 /* Blocks until all is done, or nothing goes on. The first failure; SGI_E_CANCELED; SGI_E_SYSTEM, SGI_E_NO_MEMORY. */

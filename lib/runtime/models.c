@@ -235,7 +235,8 @@ static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct recor
     struct sgi__fs             fs = sgi__fs_posix_table(&rt->fs_config);
     struct sgi__format_options options = { .header_bytes_max = c->header_bytes_max,
                                            .folders = c->folders,
-                                           .folders_count = c->folders_count };
+                                           .folders_count = c->folders_count,
+                                           .checks_path = c->checks_path };
     sgi_status                 st;
 
     r->name = sgi__strdup(c->name);

@@ -5,6 +5,7 @@ import filecmp
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -67,6 +68,18 @@ class Pack(Case):
                          sorted(plain))
         loaded = self.good("load", self.path(name), "--digest", "--json").lines()[0]
         self.assertEqual({t["name"]: t["xxh3"] for t in loaded["tensors"]}, digests(model))
+
+    def damaged(self, argv, message, first, tensors):
+        """One line on stderr as ever, and on stdout what there is no room for in it."""
+        done = sgi("verify", *argv)
+        self.assertEqual(done.code, 1, done)
+        self.assert_one_line(done, "sgi: ")
+        self.assertRegex(done.err, message, done)
+        lines = done.out.splitlines()
+        self.assertRegex(lines[0], first + "$", done)
+        if tensors is not None:
+            self.assertEqual(lines[1:], [f"  tensor {name}" for name in tensors], done)
+        return done
 
     def test_any_tensors(self):
         for seed in range(8):
@@ -139,10 +152,11 @@ class Pack(Case):
             byte = f.read(1)
             f.seek(3 << 20)
             f.write(bytes([byte[0] ^ 4]))
-        for command in (["load"], ["verify"]):
-            self.failed([*command, self.path("bad.sgi")],
-                        "bad.sgi: chunk [0-9]+ at offset [0-9]+ is damaged: it does not match its check; it holds "
-                        "tensor 'first'")
+        message = ("bad.sgi: chunk [0-9]+ at offset [0-9]+ is damaged: it does not match its check; it holds tensor "
+                   "'first'")
+        self.failed(["load", self.path("bad.sgi")], message)
+        self.damaged([self.path("bad.sgi")], message, "bad.sgi: damaged: chunk [0-9]+, [0-9]+ bytes at offset [0-9]+",
+                     ["first"])
 
     def test_checks_beside_a_file(self):
         model = models.single(self.folder, "checked.safetensors", tensors=[("w", "U8", [5000000])])
@@ -157,8 +171,51 @@ class Pack(Case):
         with open(model.path, "r+b") as f:
             f.seek(3000000)
             f.write(b"?!")
-        for command in (["load"], ["verify"]):
-            self.failed([*command, model.path], "checked.safetensors: chunk 1 at offset 2097152 is damaged: .*'w'")
+        message = "checked.safetensors: chunk 1 at offset 2097152 is damaged: .*'w'"
+        self.failed(["load", model.path], message)
+        self.damaged([model.path], message, "checked.safetensors: damaged: chunk 1, 2097152 bytes at offset 2097152",
+                     ["w"])
+
+    def test_all_tensors_of_a_damaged_chunk(self):
+        model = models.single(self.folder, "many.safetensors", tensors=[(f"t\x1b{n}", "U8", [9]) for n in range(20)])
+        self.good("digest", model.path, "-o", self.path("many.sgisum"))
+        with open(model.path, "r+b") as f:
+            f.seek(-1, os.SEEK_END)
+            last = f.read(1)
+            f.seek(-1, os.SEEK_END)
+            f.write(bytes([last[0] ^ 1]))
+        done = self.damaged([model.path, "--checks", self.path("many.sgisum")], r"it holds tensor 't\?\d+' and 19 more",
+                            "many.safetensors: damaged: chunk 0, [0-9]+ bytes at offset 0", None)
+        self.assertEqual(len(re.findall(r"(?m)^  tensor t\?\d+$", done.out)), 8)
+        self.assertTrue(done.out.endswith("\n  and 12 more\n"), done)
+
+    def test_checks_elsewhere(self):
+        model = models.sharded(self.folder, "elsewhere")
+        checks = self.path("checks")
+        os.mkdir(checks)
+        self.assertEqual(self.good("digest", model.path, "-o", checks).out, "")
+        self.assertEqual(sorted(os.listdir(checks)), sorted(os.path.basename(f) + ".sgisum" for f in model.files))
+        self.assertEqual(self.good("verify", model.path, "--checks", checks).out, f"{model.path}: good\n")
+        found = json.loads(self.good("inspect", model.path, "--json", "--checks", checks).out)["checks"]
+        self.assertEqual(found["checked"], found["chunks"])
+        loaded = self.good("load", model.path, "--checks", checks, "--digest", "--json").lines()[0]
+        self.assertEqual({t["name"]: t["xxh3"] for t in loaded["tensors"]}, digests(model))
+        self.failed(["verify", model.path], "without checks beside it")
+        one = os.path.join(checks, os.path.basename(model.files[0]) + ".sgisum")
+        for command in (["load"], ["verify"], ["inspect"]):
+            self.failed([*command, model.path, "--checks", one], "it has to be a folder")
+        other = models.single(self.folder, "other.safetensors")
+        self.good("digest", other.path, "-o", one)
+        for command in (["load"], ["verify"], ["inspect"]):
+            self.failed([*command, model.path, "--checks", checks], "sgisum: checks of another file")
+            self.good(*command, other.path, "--checks", one)
+        os.unlink(one)
+        for command in (["load"], ["verify"], ["inspect"]):
+            self.failed([*command, model.path, "--checks", checks], f"{os.path.basename(one)}: No such file")
+        self.failed(["digest", other.path, "-o", other.path], "a file of the model")
+        for argv in (["load", "a", "--checks", ""], ["inspect", "a", "--checks", ""], ["verify", "a", "--checks", ""],
+                     ["digest", "a", "-o", ""], ["digest", "a", "--checks", "b"], ["verify", "a", "-o", "b"]):
+            self.assertEqual(sgi(*argv).code, 2, argv)
 
     def test_killed(self):
         """At any moment: what was there before is there after, or what was to come; and nothing beside it."""

@@ -513,7 +513,8 @@ static void stored_chunks_pass_however_they_must(void **state)
             snprintf(path, sizeof path, "%s/stored.sgi", cuda_folder.path);
         else
             snprintf(path, sizeof path, "%s", plain.path);
-        assert_int_equal(packed ? sgi_pack(&source, 1, path, NULL, NULL, NULL) : sgi_digest(path, 1, NULL, NULL, NULL),
+        assert_int_equal(packed ? sgi_pack(&source, 1, path, NULL, NULL, NULL)
+                                : sgi_digest(path, NULL, 1, NULL, NULL, NULL),
                          SGI_OK);
         cuda_open(&f, &config);
         sgi_model model = host_add(f.rt, "m", path, NULL);

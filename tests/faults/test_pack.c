@@ -4,6 +4,7 @@
  * not met any more: it says so, leaves what was there before as it was, and nothing else; and afterwards it works.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,18 +62,33 @@ static sgi_status unpack(void)
 
 static sgi_status verify(void)
 {
-    return sgi_verify(packed, 2, NULL, NULL, &err);
+    return sgi_verify(packed, NULL, 2, NULL, NULL, NULL, &err);
 }
 
 static sgi_status digest(void)
 {
-    return sgi_digest(file.path, 2, NULL, NULL, &err);
+    return sgi_digest(file.path, NULL, 2, NULL, NULL, &err);
+}
+
+static sgi_status digest_elsewhere(void)
+{
+    return sgi_digest(file.path, out.path, 2, NULL, NULL, &err);
+}
+
+static sgi_status verify_elsewhere(void)
+{
+    return sgi_verify(file.path, out.path, 2, NULL, NULL, NULL, &err);
 }
 
 static const struct {
     const char *name;
     sgi_status (*run)(void);
-} deeds[] = { { "pack", pack }, { "unpack", unpack }, { "verify", verify }, { "digest", digest } };
+} deeds[] = { { "pack", pack },
+              { "unpack", unpack },
+              { "verify", verify },
+              { "digest", digest },
+              { "digest to a folder", digest_elsewhere },
+              { "verify by a folder", verify_elsewhere } };
 
 static void arm(size_t fault, uint64_t nth)
 {
@@ -95,7 +111,7 @@ static bool disarm(size_t fault, uint64_t nth)
 /* What was there is there, whichever of the two it is; and nothing but that. */
 static void nothing_is_left(size_t files_here, size_t files_out, const char *what)
 {
-    if (sgi_verify(packed, 0, NULL, NULL, &err) != SGI_OK)
+    if (sgi_verify(packed, NULL, 0, NULL, NULL, NULL, &err) != SGI_OK)
         fail_msg("%s: %s", what, err.message);
     if (count_files(&folder) != files_here || count_files(&out) != files_out)
         fail_msg("%s leaves a file behind", what);
@@ -134,6 +150,7 @@ static void whatever_fails_is_told_and_leaves_nothing(void **state)
     is_ok(pack());
     is_ok(unpack());
     is_ok(digest());
+    is_ok(digest_elsewhere());
     for (size_t deed = 0; deed < sizeof deeds / sizeof *deeds; deed++)
         for (size_t fault = 0; fault < FAULTS; fault++)
             deed_with(deed, fault);
@@ -141,10 +158,43 @@ static void whatever_fails_is_told_and_leaves_nothing(void **state)
     test_file_free(&file);
 }
 
+/* Which allocation ever fails: the damage is told, if with fewer tensors, or that there is no memory. */
+static void damage_is_told_without_memory_too(void **state)
+{
+    static const struct test_tensor twins[] = { { "a", MIB(2) }, { "b", MIB(2) } };
+    bool                            met = true, fewer = false;
+
+    (void)state;
+    test_file_make(&file, &folder, "twins.safetensors", 0, twins, 2);
+    memcpy(file.data + file.data_offset + MIB(2), file.data + file.data_offset, MIB(2));
+    test_file_write(&file);
+    snprintf(packed, sizeof packed, "%s", in(&folder, "twins.sgi"));
+    is_ok(pack());
+    int fd = open(packed, O_RDWR | O_CLOEXEC);
+    flip(fd, MIB(1));
+    close(fd);
+    for (uint64_t nth = 1; met; nth++) {
+        struct ledger before = ledger_take();
+        assert_true(nth < NTH_MAX);
+        sgi__fault_plan(SGI__FAULT_ALLOC, nth, 1, ENOMEM);
+        sgi_status st = verify_damage(packed, NULL, 1);
+        met = sgi__fault_passed(SGI__FAULT_ALLOC) >= nth;
+        sgi__fault_clear();
+        assert_true(st == SGI_E_CHECK || (met && st == SGI_E_NO_MEMORY));
+        assert_true((st == SGI_E_CHECK) == (strstr(damage_told(), ": a") != NULL));
+        fewer = fewer || strstr(damage_told(), "; 1: a");
+        ledger_compare(&before, "telling of damage");
+    }
+    assert_true(fewer);
+    assert_non_null(strstr(damage_told(), "; 2: a b"));
+    test_file_free(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whatever_fails_is_told_and_leaves_nothing),
+        cmocka_unit_test(damage_is_told_without_memory_too),
     };
     return cmocka_run_group_tests_name("faults_pack", tests, pack_set_up, pack_tear_down);
 }

@@ -135,5 +135,7 @@ void fuzz_api_asks(struct world *w);   /* estimates, and what the library says w
 enum { PATHS = 7 };
 const char *fuzz_api_path(uint32_t n);
 const char *fuzz_api_folder(void); /* for what is made meanwhile */
+/* Where checks are, or might be; most often NULL. `written`: they will be, so it is no file that others need. */
+const char *fuzz_api_checks(struct world *w, bool written);
 
 #endif

@@ -48,12 +48,13 @@ static void step_register(struct world *w)
         c.hang_timeout_ms = bits & 64 ? 1 : 0;
         c.flags |= bits & 128 ? 1u << (bits % 8) : 0;
         c.header_bytes_max = (bits >> 4) == 7 ? 10 : 0;
+        c.checks_path = fuzz_api_checks(w, false);
     }
     if (one_in(w, 64))
         c.struct_size = take(w) % (uint32_t)sizeof c & ~7u; /* that of an older caller: between two fields */
     sgi_status st = sgi_model_register(w->rt, &c, one_in(w, 200) ? NULL : &model, err_of(w));
     ONE_OF(w, st, SGI_E_INVALID, SGI_E_EXISTS, SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED, SGI_E_ENGINE, ENGINES_OWN,
-           SGI_E_NO_MEMORY, SGI_E_CLOSED);
+           SGI_E_NO_MEMORY, SGI_E_CLOSED, SGI_E_CHANGED, SGI_E_CHECK, SGI_E_UNSUPPORTED);
     CHECK((st == SGI_OK) == (model != 0));
     CHECK(st != SGI_OK || !w->draining);
     if (st == SGI_OK)

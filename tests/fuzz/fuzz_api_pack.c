@@ -15,6 +15,15 @@ static int stop_some(void *user, uint64_t done_bytes, uint64_t total_bytes)
     return (*left)-- == 0;
 }
 
+static void look_at_damage(void *user, const sgi_damage *damage)
+{
+    (void)user;
+    CHECK(damage->struct_size == sizeof *damage && damage->file && damage->bytes > 0);
+    CHECK(damage->tensors_named <= SGI_DAMAGE_TENSORS_MAX && damage->tensors_named <= damage->tensors_count);
+    for (uint32_t n = 0; n < damage->tensors_named; n++)
+        CHECK(strlen(damage->tensors[n]) < 65536);
+}
+
 #define PACK_FAILED                                                                                                  \
     SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED, SGI_E_CHANGED, SGI_E_CHECK, SGI_E_UNSUPPORTED, SGI_E_BUSY, SGI_E_CANCELED, \
         SGI_E_INVALID
@@ -44,6 +53,23 @@ static void check_pack(struct world *w, const char *path)
         CHECK(report->chunks == report->chunks_raw + report->chunks_zstd + report->chunks_planes);
 }
 
+const char *fuzz_api_checks(struct world *w, bool written)
+{
+    static char path[512];
+
+    if (!one_in(w, 4))
+        return NULL;
+    snprintf(path, sizeof path, "%s/checks.sgisum", fuzz_api_folder());
+    switch (below(w, 4)) {
+    case 0:
+        return fuzz_api_folder();
+    case 1:
+        return one_in(w, 4) ? "" : written ? path : fuzz_api_path(below(w, PATHS));
+    default:
+        return path;
+    }
+}
+
 /* What was packed is whole, and what it is made from can be had back. */
 void fuzz_api_pack(struct world *w)
 {
@@ -57,8 +83,8 @@ void fuzz_api_pack(struct world *w)
         check_pack(w, path);
         break;
     case 1:
-        st = sgi_verify(one_of_two(w) ? path : fuzz_api_path(below(w, PATHS)), below(w, 3), stop_some, &left,
-                        err_of(w));
+        st = sgi_verify(one_of_two(w) ? path : fuzz_api_path(below(w, PATHS)), fuzz_api_checks(w, false), below(w, 3),
+                        stop_some, one_of_two(w) ? look_at_damage : NULL, &left, err_of(w));
         ONE_OF(w, st, PACK_FAILED);
         break;
     case 2:
@@ -67,7 +93,8 @@ void fuzz_api_pack(struct world *w)
         ONE_OF(w, st, PACK_FAILED);
         break;
     default:
-        st = sgi_digest(fuzz_api_path(below(w, PATHS)), one_in(w, 8) ? 300 : below(w, 3), NULL, NULL, err_of(w));
+        st = sgi_digest(fuzz_api_path(below(w, PATHS)), fuzz_api_checks(w, true), one_in(w, 8) ? 300 : below(w, 3),
+                        NULL, NULL, err_of(w));
         ONE_OF(w, st, PACK_FAILED);
         break;
     }

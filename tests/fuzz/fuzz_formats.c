@@ -95,12 +95,11 @@ static void check_stored(const struct sgi__manifest *m)
         CHECK(sgi__manifest_on_disk(m, n).path && sgi__manifest_on_disk(m, n).asked);
 }
 
-static sgi_status open_one(struct fs_memory *fs, const char *path, const char *folder, uint32_t flags)
+static sgi_status open_one(struct fs_memory *fs, const char *path, const struct sgi__format_options *options)
 {
-    struct sgi__format_options options = { .flags = flags, .folders = &folder, .folders_count = folder != NULL };
-    struct sgi__manifest      *m = NULL;
-    sgi_error                  err = { .struct_size = sizeof err };
-    sgi_status                 st = sgi__format_open(&fs->table, path, &options, &m, &err);
+    struct sgi__manifest *m = NULL;
+    sgi_error             err = { .struct_size = sizeof err };
+    sgi_status            st = sgi__format_open(&fs->table, path, options, &m, &err);
     CHECK(fs->open_files == 0);
     CHECK(err.code == st);
     CHECK((st == SGI_OK) == (m != NULL));
@@ -125,8 +124,22 @@ void fuzz_open(struct fs_memory *fs, const char *path)
     fuzz_open_with(fs, path, NULL);
 }
 
+static sgi_status open_both(struct fs_memory *fs, const char *path, struct sgi__format_options options)
+{
+    sgi_status small = open_one(fs, path, &options);
+    options.flags = SGI__FORMAT_METADATA;
+    CHECK(open_one(fs, path, &options) == small);
+    return small;
+}
+
 void fuzz_open_with(struct fs_memory *fs, const char *path, const char *folder)
 {
-    sgi_status small = open_one(fs, path, folder, 0);
-    CHECK(open_one(fs, path, folder, SGI__FORMAT_METADATA) == small);
+    open_both(fs, path, (struct sgi__format_options){ .folders = &folder, .folders_count = folder != NULL });
+}
+
+void fuzz_open_checked(struct fs_memory *fs, const char *path, const char *checks_path, bool there)
+{
+    sgi_status beside = open_both(fs, path, (struct sgi__format_options){ 0 });
+    sgi_status named = open_both(fs, path, (struct sgi__format_options){ .checks_path = checks_path });
+    CHECK(there ? named == beside : beside == SGI_OK && named == SGI_E_IO);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The input is what lies beside a model file as its checks. With its first byte even, the checks in it of itself are
- * made good, so that what is behind them is met too. */
+/* The input is what lies beside a model file as its checks, found there or by its path. With its first byte even, the
+ * checks in it of itself are made good, so that what is behind them is met too. */
 #include "fuzz_formats.h"
 
 #include <stdlib.h>
@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fs_memory_add(fs, "/model.safetensors.sgisum", sums, size - 1);
     }
     free(sums);
-    fuzz_open(fs, "/model.safetensors");
+    fuzz_open_checked(fs, "/model.safetensors", "/model.safetensors.sgisum", size > 0);
+    fuzz_open_checked(fs, "/model.safetensors", "/", size > 0);
     fs_memory_free(fs);
     return 0;
 }

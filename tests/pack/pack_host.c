@@ -56,6 +56,39 @@ void is_error(sgi_status st, sgi_status expected, const char *names)
         fail_msg("'%s' does not name %s", err.message, names);
 }
 
+static char damage_text[1024];
+static int  damage_calls;
+
+static void keep_damage(void *user, const sgi_damage *damage)
+{
+    const char *slash = strrchr(damage->file, '/');
+    int         used;
+
+    assert_ptr_equal(user, damage_text);
+    assert_int_equal(damage->struct_size, sizeof *damage);
+    assert_int_equal(damage_calls++, 0);
+    used = snprintf(damage_text, sizeof damage_text, "%s: %llu, %llu bytes at %llu; %llu:", slash + 1,
+                    (unsigned long long)damage->chunk, (unsigned long long)damage->bytes,
+                    (unsigned long long)damage->offset, (unsigned long long)damage->tensors_count);
+    for (uint32_t n = 0; n < SGI_DAMAGE_TENSORS_MAX; n++)
+        if (n < damage->tensors_named)
+            used += snprintf(damage_text + used, sizeof damage_text - (size_t)used, " %s", damage->tensors[n]);
+        else
+            assert_null(damage->tensors[n]);
+}
+
+sgi_status verify_damage(const char *path, const char *checks_path, uint32_t jobs)
+{
+    damage_text[0] = '\0';
+    damage_calls = 0;
+    return sgi_verify(path, checks_path, jobs, NULL, keep_damage, damage_text, &err);
+}
+
+const char *damage_told(void)
+{
+    return damage_text;
+}
+
 static uint64_t random_state = 88172645463325252u;
 
 uint64_t random64(void)

@@ -25,6 +25,10 @@ uint64_t random64(void); /* the same in every run */
 void   has_bytes(const char *path, const uint8_t *bytes, size_t count);
 size_t count_files(const struct test_folder *where);
 
+/* sgi_verify() with it, and what it was told: "m.safetensors: 1, 77 bytes at 2097152; 3: a b c", or "" */
+sgi_status  verify_damage(const char *path, const char *checks_path, uint32_t jobs);
+const char *damage_told(void);
+
 /* One bit of the byte at `at` of an open file; what it was. */
 uint8_t flip(int fd, uint64_t at);
 void    put_back(int fd, uint64_t at, uint8_t was);

@@ -86,7 +86,7 @@ static void a_model_comes_back_and_loads(void **state)
         assert_int_equal(report.source_bytes, file.bytes);
         assert_true(codecs[n] == SGI_PACK_RAW || report.packed_bytes < file.bytes);
         assert_int_equal(report.chunks, report.chunks_raw + report.chunks_zstd + report.chunks_planes);
-        is_ok(sgi_verify(path, 2, NULL, NULL, &err));
+        is_ok(sgi_verify(path, NULL, 2, NULL, NULL, NULL, &err));
         is_ok(sgi_unpack(path, out.path, 2, NULL, NULL, &err));
         has_bytes(in(&out, "model.safetensors"), file.data, file.bytes);
         loads_the_same(path, &file);
@@ -107,13 +107,13 @@ static void wished_tensors_come_first(void **state)
     options.order = order;
     options.order_count = 2;
     const char *path = pack(&file, "ordered.sgi", &options, &report);
-    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
     is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
     has_bytes(in(&out, "model.safetensors"), file.data, file.bytes);
     loads_the_same(path, &file);
     options.order = wrong;
     is_error(pack_one(file.path, path, &options, NULL), SGI_E_NOT_FOUND, "nobody");
-    is_ok(sgi_verify(path, 0, NULL, NULL, &err)); /* the one from before */
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err)); /* the one from before */
     test_file_free(&file);
 }
 
@@ -130,9 +130,14 @@ static void equal_parts_are_stored_once(void **state)
     const char *path = pack(&file, "twins.sgi", NULL, &report);
     assert_int_equal(report.twice_bytes, MIB(3));
     assert_true(report.packed_bytes < MIB(3) + KIB(64));
-    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
     is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
     has_bytes(in(&out, "twins.safetensors"), file.data, file.bytes);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    flip(fd, MIB(1)); /* of both of them, as a load says too */
+    is_error(verify_damage(path, NULL, 0), SGI_E_CHECK, "it holds tensor 'a' and 1 more");
+    assert_non_null(strstr(damage_told(), "; 2: a b"));
+    close(fd);
     test_file_free(&file);
 }
 
@@ -158,17 +163,18 @@ static void what_a_base_has_is_not_stored_again(void **state)
     options.base = base_path;
     snprintf(path, sizeof path, "%s", pack(&tuned, "tuned.sgi", &options, &report));
     assert_true(report.base_bytes >= MIB(3) && report.packed_bytes < KIB(400));
-    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
     is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
     has_bytes(in(&out, "tuned.safetensors"), tuned.data, tuned.bytes);
 
     /* Damaged: named as what it is. */
     int     fd = open(base_path, O_RDWR | O_CLOEXEC);
     uint8_t was = flip(fd, 3 * 4096);
-    is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_CHECK, "base.sgi");
+    is_error(verify_damage(path, NULL, 0), SGI_E_CHECK, "base.sgi");
+    assert_memory_equal(damage_told(), "base.sgi: ", strlen("base.sgi: "));
     put_back(fd, 3 * 4096, was);
     close(fd);
-    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
 
     /* Another, and none. */
     sgi_pack_options_init(&options, sizeof options);
@@ -177,9 +183,9 @@ static void what_a_base_has_is_not_stored_again(void **state)
     test_file_free(&base);
     test_file_make(&base, &folder, "base.safetensors", 0, parts, 4);
     is_ok(pack_one(base.path, base_path, &options, NULL));
-    is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_CHANGED, "base.sgi");
+    is_error(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_CHANGED, "base.sgi");
     assert_int_equal(unlink(base_path), 0);
-    is_error(sgi_verify(path, 0, NULL, NULL, &err), SGI_E_IO, "base.sgi");
+    is_error(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_IO, "base.sgi");
     assert_non_null(strstr(err.message, "tuned.sgi asks for it"));
     test_file_free(&base);
     test_file_free(&tuned);
@@ -229,7 +235,7 @@ static void every_flipped_byte_is_named(void **state)
         if (n % 3 == 1)
             at = random64() % 4096;
         uint8_t    was = flip(fd, at);
-        sgi_status status = sgi_verify(path, 2, NULL, NULL, &err);
+        sgi_status status = sgi_verify(path, NULL, 2, NULL, NULL, NULL, &err);
         if (status == SGI_OK)
             fail_msg("byte %llu can be anything", (unsigned long long)at);
         assert_true(status == SGI_E_CHECK || status == SGI_E_FORMAT || status == SGI_E_UNSUPPORTED);
@@ -239,7 +245,7 @@ static void every_flipped_byte_is_named(void **state)
         put_back(fd, at, was);
     }
     close(fd);
-    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
     test_file_free(&file);
 }
 
@@ -256,7 +262,7 @@ static void a_file_that_is_cut_is_named(void **state)
         assert_int_equal(stat(path, &st), 0);
         off_t to = n < 2 ? n * 8 : (off_t)(random64() % (uint64_t)st.st_size);
         assert_int_equal(truncate(path, to), 0);
-        assert_int_not_equal(sgi_verify(path, 0, NULL, NULL, &err), SGI_OK);
+        assert_int_not_equal(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err), SGI_OK);
         assert_non_null(strstr(err.message, "cut.sgi"));
     }
     test_file_free(&file);
@@ -287,7 +293,7 @@ static void a_canceled_one_leaves_what_was_there(void **state)
     options.jobs = 1;
     is_error(pack_one(file.path, path, &options, NULL), SGI_E_CANCELED, "canceled");
     assert_int_equal(count_files(&folder), files);
-    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
     calls = 1;
     is_error(sgi_unpack(path, out.path, 1, stop_soon, &calls, &err), SGI_E_CANCELED, "canceled");
     test_file_free(&file);
@@ -309,7 +315,7 @@ static void what_makes_no_sense_is_refused(void **state)
     is_error(pack_one(file.path, file.path, NULL, NULL), SGI_E_INVALID, "packed itself");
     has_bytes(file.path, file.data, file.bytes);
     is_error(pack_one(path, in(&folder, "again.sgi"), NULL, NULL), SGI_E_UNSUPPORTED, "packed already");
-    is_error(sgi_verify(file.path, 0, NULL, NULL, &err), SGI_E_UNSUPPORTED, "not a packed one");
+    is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "not a packed one");
     is_error(sgi_unpack(path, in(&folder, "nowhere"), 0, NULL, NULL, &err), SGI_E_IO, "nowhere");
     sgi_pack_options_init(&options, sizeof options);
     options.base = file.path;
@@ -330,9 +336,9 @@ static void what_makes_no_sense_is_refused(void **state)
     is_error(pack_one(NULL, path, NULL, NULL), SGI_E_INVALID, "path number 0");
     is_error(sgi_pack(NULL, 1, path, NULL, NULL, &err), SGI_E_INVALID, "sources");
     is_error(pack_one(file.path, NULL, NULL, NULL), SGI_E_INVALID, "path");
-    is_error(sgi_verify("", 0, NULL, NULL, &err), SGI_E_INVALID, "path");
+    is_error(sgi_verify("", NULL, 0, NULL, NULL, NULL, &err), SGI_E_INVALID, "path");
     is_error(sgi_unpack(path, NULL, 0, NULL, NULL, &err), SGI_E_INVALID, "folder");
-    is_ok(sgi_verify(path, 0, NULL, NULL, &err));
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
     test_file_free(&file);
 }
 

@@ -225,7 +225,7 @@ static void files_with_checks_are_kept_in_chunks_too(void **state)
     struct test_file file;
     (void)state;
     make(&file, "m", NULL);
-    is_ok(sgi_digest(file.path, 0, NULL, NULL, &err));
+    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
     sgi_runtime *rt = open_with(MIB(64));
     sgi_model one = add(rt, "a", file.path, SGI_RESIDENCE_PACKED), two = add(rt, "b", file.path, SGI_RESIDENCE_PACKED);
 

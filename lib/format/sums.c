@@ -286,7 +286,7 @@ sgi_status sgi__sums_read(struct sgi__parse *p, sgi_error *err)
         st = look(p, &m->files[n], folder, &found[n], err);
         any = any || found[n].table;
     }
-    if (st == SGI_OK && any)
+    if (st == SGI_OK && (any || (p->flags & SGI__FORMAT_CHUNKS)))
         st = store(m, found, err);
     for (uint32_t n = 0; n < m->files_count; n++)
         sgi__free(found[n].table);

@@ -29,9 +29,9 @@ sgi_status sgi__sums_where(const struct sgi__fs *fs, const char *checks_path, ui
 char *sgi__sums_path(const struct sgi__file *f, const char *checks_path, bool folder);
 
 /* Looks for the checks of each file of a finished manifest: where p->checks_path says, and then each has to have some;
- * or beside it. Where there are any, m->packed is set: raw chunks of the files as they are. SGI_E_CHECK where the
- * checks themselves are damaged; SGI_E_CHANGED where they are of another file; SGI_E_UNSUPPORTED, SGI_E_FORMAT,
- * SGI_E_NO_MEMORY, SGI_E_IO, SGI_E_DENIED; SGI_E_INVALID as above. */
+ * or beside it. Where there are any, or with SGI__FORMAT_CHUNKS, m->packed is set: raw chunks of the files as they are.
+ * SGI_E_CHECK where the checks themselves are damaged; SGI_E_CHANGED where they are of another file; SGI_E_UNSUPPORTED,
+ * SGI_E_FORMAT, SGI_E_NO_MEMORY, SGI_E_IO, SGI_E_DENIED; SGI_E_INVALID as above. */
 sgi_status sgi__sums_read(struct sgi__parse *p, sgi_error *err);
 
 #endif

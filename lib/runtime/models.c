@@ -236,7 +236,8 @@ static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct recor
     struct sgi__format_options options = { .header_bytes_max = c->header_bytes_max,
                                            .folders = c->folders,
                                            .folders_count = c->folders_count,
-                                           .checks_path = c->checks_path };
+                                           .checks_path = c->checks_path,
+                                           .flags = c->residence == SGI_RESIDENCE_PACKED ? SGI__FORMAT_CHUNKS : 0 };
     sgi_status                 st;
 
     r->name = sgi__strdup(c->name);

@@ -224,7 +224,7 @@ static void files_with_checks_are_kept_in_chunks_too(void **state)
 {
     struct test_file file;
     (void)state;
-    make(&file, "m", NULL);
+    make(&file, "checked", NULL);
     is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
     sgi_runtime *rt = open_with(MIB(64));
     sgi_model one = add(rt, "a", file.path, SGI_RESIDENCE_PACKED), two = add(rt, "b", file.path, SGI_RESIDENCE_PACKED);
@@ -238,6 +238,59 @@ static void files_with_checks_are_kept_in_chunks_too(void **state)
     test_file_free(&file);
 }
 
+static void plain_files_are_kept_in_chunks_too(void **state)
+{
+    struct test_file file, other;
+    (void)state;
+    make(&file, "m", NULL);
+    make(&other, "n", &file);
+    sgi_runtime *rt = open_with(MIB(64));
+    sgi_model    one = add(rt, "a", file.path, SGI_RESIDENCE_PACKED);
+    sgi_model    two = add(rt, "b", other.path, SGI_RESIDENCE_PACKED);
+    sgi_model    three = add(rt, "c", file.path, SGI_RESIDENCE_AUTO); /* no chunks, no packed form */
+
+    use(rt, one, SGI_TIER_DISK, &file);
+    is_ok(prefetch(rt, two));
+    assert_int_equal(host_info(rt).dram_shared_bytes, MIB(4)); /* cut at every 2 MiB, headers and all */
+    is_ok(prefetch(rt, three));
+    assert_int_equal(host_state(rt, three).residence, SGI_RESIDENCE_UNPACKED);
+    use(rt, one, SGI_TIER_DRAM, &file);
+    use(rt, two, SGI_TIER_DRAM, &other);
+    host_close(rt);
+    test_file_free(&file);
+    test_file_free(&other);
+}
+
+/* A prefetch looks at no tensor's check. The start that does says so, and the next one reads the files. */
+static void what_does_not_match_any_more_is_read_again(void **state)
+{
+    sgi_tensor_check check = { .name = "embedding" };
+    struct test_file file;
+    (void)state;
+    make(&file, "m", NULL);
+    sgi_runtime     *rt = open_with(MIB(64));
+    sgi_model_config config = host_model("m", file.path, NULL);
+    config.residence = SGI_RESIDENCE_PACKED;
+    config.checks = &check;
+    config.checks_count = 1;
+    check.xxh3 = test_xxh3(file.data + file.data_offset, MIB(5));
+    file.data[file.data_offset + 77] ^= 1;
+    int fd = open(file.path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, &file.data[file.data_offset + 77], 1, (off_t)(file.data_offset + 77)), 1);
+    sgi_model model = host_register(rt, &config);
+    is_ok(prefetch(rt, model));
+
+    sgi_error own = SGI_ERROR_INIT;
+    assert_int_equal(host_acquire_fails(rt, model, &own), SGI_E_CHECK);
+    host_error_is(&own, SGI_E_CHECK, SGI_STEP_VERIFY, "embedding");
+    host_wait_threads(rt, 1);
+    assert_int_equal(host_state(rt, model).residence, 0);
+    assert_int_equal(host_acquire_fails(rt, model, &own), SGI_E_CHECK); /* the file, now */
+    close(fd);
+    host_close(rt);
+    test_file_free(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +300,8 @@ int main(void)
         cmocka_unit_test(what_two_have_in_common_is_there_once),
         cmocka_unit_test(the_same_model_under_many_names_is_there_once),
         cmocka_unit_test(files_with_checks_are_kept_in_chunks_too),
+        cmocka_unit_test(plain_files_are_kept_in_chunks_too),
+        cmocka_unit_test(what_does_not_match_any_more_is_read_again),
     };
     return cmocka_run_group_tests(tests, pack_set_up, pack_tear_down);
 }

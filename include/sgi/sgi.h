@@ -200,7 +200,8 @@ typedef struct sgi_device_config {
  * What a runtime is opened with.
  *
  * Models that no device uses stay in host memory, up to dram_bytes_max, until others need the room: there is
- * no time limit on them. Memory of freed images is kept for the next load up to spare_bytes_max, which counts
+ * no time limit on them. Who saves least goes first: the time that a start from there saves, by how often there is one
+ * (of those of a day before half count), by the bytes. Memory of freed images is kept for the next load up to spare_bytes_max, which counts
  * inside the DRAM budget.
  *
  * read_bytes_per_s_max leaves some of a disk to others. Every byte of a model's files counts, from the page cache too,

@@ -284,6 +284,7 @@ struct sgi__core_model_view {
     uint64_t       idle_deadline; /* SGI__NEVER: none */
     uint64_t       device_bytes, dram_bytes, prepared_bytes, engine_bytes;
     uint32_t       residence;             /* SGI_RESIDENCE_UNPACKED, _PACKED; 0: there is none that is kept */
+    uint64_t       residence_value;       /* of one that is, or was just now: the least valuable goes first */
     uint64_t       loads, failures, hits; /* hits: leases that sgi__core_try_acquire() gave */
     uint64_t       instance;              /* the furthest; 0: none */
     sgi_status     last_error;

@@ -4,7 +4,7 @@
 
 enum { VICTIMS_MAX = 64 }; /* named; what is beyond is counted */
 
-static uint64_t start_ns(const struct sgi__core *core, const struct model *m, uint32_t tier)
+uint64_t sgi__start_ns(const struct sgi__core *core, const struct model *m, uint32_t tier)
 {
     if (m->start_ns[tier] > 0)
         return m->start_ns[tier];
@@ -27,7 +27,7 @@ static void wait_for_lease(uint64_t now, const struct model *m, struct sgi__core
 
 static void join(const struct sgi__core *core, uint64_t now, const struct instance *i, struct sgi__core_estimate *e)
 {
-    uint64_t whole = start_ns(core, i->model, i->tier), gone = i->state == ST_QUEUED ? 0 : now - i->admitted_at;
+    uint64_t whole = sgi__start_ns(core, i->model, i->tier), gone = i->state == ST_QUEUED ? 0 : now - i->admitted_at;
     e->outlook = SGI__OUTLOOK_JOIN;
     e->tier = i->tier;
     e->device = i->state == ST_QUEUED ? -1 : i->device;
@@ -42,7 +42,7 @@ static void start(const struct sgi__core *core, const struct model *m, int32_t h
 
     probe.tier = m->residence == RES_KEPT ? SGI_TIER_DRAM : SGI_TIER_DISK;
     e->tier = probe.tier;
-    e->expected_ns = start_ns(core, m, probe.tier);
+    e->expected_ns = sgi__start_ns(core, m, probe.tier);
     e->device = sgi__room_now(core, &probe, hint);
     if (e->device >= 0) {
         e->outlook = SGI__OUTLOOK_LOAD;

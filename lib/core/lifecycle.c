@@ -238,6 +238,7 @@ void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, 
     struct instance *i = sgi__slots_take(&core->instances, core, ID_INSTANCE);
 
     assert(!m->coming && m->instances_count < m->config.instances_max);
+    sgi__value_use(m, now);
     i->model = m;
     i->to_dram = to_dram;
     i->keep = true;
@@ -307,6 +308,7 @@ static void ready(struct sgi__core *core, uint64_t now, struct instance *i)
     if (!i->to_dram || m->start_ns[i->tier] == 0) /* a fill says how long reading takes at least */
         m->start_ns[i->tier] = now - i->admitted_at;
     core->load_rate[i->tier] = m->config.image_bytes / ((now - i->admitted_at) / 1000000 + 1);
+    sgi__residence_revalue(core, now, m); /* now that it is known what a start takes */
     m->failures = 0;
     m->failed_until = 0;
     m->last_error = SGI_OK;
@@ -410,7 +412,7 @@ bool sgi__instance_keeps(const struct sgi__core *core, const struct instance *i)
 }
 
 /* Give the image back to the host's memory tier if it may stay, else free it. False: wait for room. */
-static bool end_memory(struct sgi__core *core, struct instance *i)
+static bool end_memory(struct sgi__core *core, uint64_t now, struct instance *i)
 {
     struct model *m = i->model;
     bool          keep = sgi__instance_keeps(core, i);
@@ -426,7 +428,7 @@ static bool end_memory(struct sgi__core *core, struct instance *i)
 
     if (!keep || room == ROOM_NONE) {
         sgi__instance_loan_ends(core, i);
-        sgi__residence_used(core, m, i->last_used); /* if it has been beside it */
+        sgi__residence_used(core, now, m, i->last_used); /* if it has been beside it */
         i->op_end = sgi__core_act(core, SGI__ACT_FREE, m, i);
         return true;
     }
@@ -464,7 +466,7 @@ static void advance_down(struct sgi__core *core, uint64_t now, struct instance *
         return;
     }
     if (i->memory_ready) {
-        end_memory(core, i);
+        end_memory(core, now, i);
         return;
     }
     sgi__note_released(core, now, i, 0);
@@ -568,7 +570,7 @@ static void reserved(struct sgi__core *core, uint64_t now, struct instance *i, c
 
     i->op_reserve = 0;
     if (i->tier == SGI_TIER_DRAM && !i->reads) {
-        sgi__residence_lent(core, m, event->status == SGI_OK);
+        sgi__residence_lent(core, now, m, event->status == SGI_OK);
         i->borrows = event->status == SGI_OK;
         if (!i->keep || i->lost)
             sgi__instance_loan_ends(core, i);
@@ -602,7 +604,7 @@ static void ended(struct sgi__core *core, uint64_t now, struct instance *i, cons
     if (i->keeping) {
         bool kept = event->kind == SGI__EV_KEPT && event->status == SGI_OK;
         if (kept)
-            sgi__residence_kept(core, m, event->shared_bytes);
+            sgi__residence_kept(core, now, m, event->shared_bytes);
         else
             sgi__residence_clear(core, m);
         if (!kept && i->to_dram) { /* that was all it was for */
@@ -628,7 +630,8 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
         sgi__load_urgency(core, i);
         load_slot_give(core, i);
         sgi__instance_watch_start(core, now, i);
-        if (i->reads && event->status == SGI_E_CHECK) /* what is kept is not what it should be: the files may be */
+        /* What is kept is not what it should be: the files may be. Nobody waits for it, once this has failed. */
+        if (i->reads && event->status == SGI_E_CHECK && !sgi__model_serves(m))
             m->evict_dram = true;
         sgi__read_end(core, i);
         sgi__copy_left(core, i, event->status == SGI_OK ? event->bytes : 0, event->shared_bytes);

@@ -118,6 +118,7 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         .residence = m->residence != RES_KEPT ? 0
                      : m->residence_packed    ? SGI_RESIDENCE_PACKED
                                               : SGI_RESIDENCE_UNPACKED,
+        .residence_value = m->residence == RES_NONE ? 0 : m->residence_value,
         .prepared_bytes = m->prepared_bytes,
         .engine_bytes = m->engine_bytes,
         .loads = m->loads_total,

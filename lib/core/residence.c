@@ -82,10 +82,18 @@ static void unshare(struct sgi__core *core, uint64_t bytes)
 
 /* ---- where it stands ---- */
 
-static void list_add(struct sgi__core *core, struct model *m)
+static bool goes_before(const struct model *a, const struct model *b)
+{
+    return a->residence_value != b->residence_value ? a->residence_value < b->residence_value
+                                                    : a->residence_used < b->residence_used;
+}
+
+static void list_add(struct sgi__core *core, uint64_t now, struct model *m)
 {
     struct model *after = core->kept_tail;
-    while (after && after->residence_used > m->residence_used)
+
+    m->residence_value = sgi__value(core, m, bytes_now(m), now);
+    while (after && goes_before(m, after))
         after = after->kept_prev;
     m->kept_prev = after;
     m->kept_next = after ? after->kept_next : core->kept_head;
@@ -111,12 +119,12 @@ void sgi__residence_keep(struct sgi__core *core, struct instance *i)
     core->dram.used += bytes_now(m);
 }
 
-void sgi__residence_kept(struct sgi__core *core, struct model *m, uint64_t shared)
+void sgi__residence_kept(struct sgi__core *core, uint64_t now, struct model *m, uint64_t shared)
 {
     assert(m->residence == RES_KEEPING);
     share(core, shared);
     m->residence = RES_KEPT;
-    list_add(core, m);
+    list_add(core, now, m);
 }
 
 void sgi__residence_lend(struct sgi__core *core, struct model *m)
@@ -128,14 +136,22 @@ void sgi__residence_lend(struct sgi__core *core, struct model *m)
     core->dram_lending += m->config.image_bytes;
 }
 
-void sgi__residence_lent(struct sgi__core *core, struct model *m, bool taken)
+void sgi__residence_lent(struct sgi__core *core, uint64_t now, struct model *m, bool taken)
 {
     core->dram_lending -= m->config.image_bytes;
     if (taken)
         return;
     m->residence = RES_KEPT; /* the place did not take it, so it is a residence still */
     core->dram.used += m->config.image_bytes;
-    list_add(core, m);
+    list_add(core, now, m);
+}
+
+void sgi__residence_revalue(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    if (m->residence != RES_KEPT)
+        return;
+    list_remove(core, m);
+    list_add(core, now, m);
 }
 
 static void drop(struct sgi__core *core, struct model *m)
@@ -153,13 +169,13 @@ void sgi__residence_drop(struct sgi__core *core, struct model *m)
     sgi__note_drops(core, m);
 }
 
-void sgi__residence_used(struct sgi__core *core, struct model *m, uint64_t at)
+void sgi__residence_used(struct sgi__core *core, uint64_t now, struct model *m, uint64_t at)
 {
     if (m->residence != RES_KEPT || m->residence_used >= at)
         return;
     list_remove(core, m);
     m->residence_used = at;
-    list_add(core, m);
+    list_add(core, now, m);
 }
 
 /* Its memory is gone: freed, dropped, or lost with its place. */
@@ -243,7 +259,20 @@ static bool may_drop(const struct model *m)
     return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && m->residence_readers == 0;
 }
 
-/* Drops what was used least recently until `lacking` bytes leave; nothing at all if that would not be enough. */
+/* Whoever comes from here on is worth no less than this one was. The clock goes on for ever, so it begins anew long
+ * before it would be over. */
+static void advance_clock(struct sgi__core *core, uint64_t value)
+{
+    if (value > core->dram_clock)
+        core->dram_clock = value;
+    if (core->dram_clock < UINT64_C(1) << 62)
+        return;
+    for (struct model *m = core->kept_head; m; m = m->kept_next)
+        m->residence_value -= m->residence_value < core->dram_clock ? m->residence_value : core->dram_clock;
+    core->dram_clock = 0;
+}
+
+/* Drops the least valuable until `lacking` bytes leave; nothing at all if that would not be enough. */
 static enum room make_room(struct sgi__core *core, const struct model *for_model, uint64_t lacking)
 {
     uint64_t droppable = 0;
@@ -258,8 +287,10 @@ static enum room make_room(struct sgi__core *core, const struct model *for_model
     for (struct model *m = core->kept_head, *next; lacking > core->dram_leaving; m = next) {
         assert(m); /* or `droppable` was wrong */
         next = m->kept_next;
-        if (m != for_model && may_drop(m))
-            sgi__residence_drop(core, m);
+        if (m == for_model || !may_drop(m))
+            continue;
+        advance_clock(core, m->residence_value);
+        sgi__residence_drop(core, m);
     }
     return ROOM_SOON;
 }
@@ -369,7 +400,7 @@ void sgi__copy_settle(struct sgi__core *core, uint64_t now, struct instance *i)
     }
     m->residence = RES_KEPT;
     m->residence_used = now;
-    list_add(core, m);
+    list_add(core, now, m);
 }
 
 void sgi__read_begin(struct sgi__core *core, struct instance *i)

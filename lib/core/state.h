@@ -165,6 +165,8 @@ struct model {
     enum residence_state residence;
     bool                 residence_packed;          /* while there is one */
     uint64_t             residence_used;            /* when it was last of use */
+    uint64_t             residence_value;           /* while it is in core.kept */
+    uint64_t             uses, uses_at;             /* starts, fading: as they counted then */
     uint32_t             residence_readers;         /* loads that read it in place: it stays until they have ended */
     struct model        *kept_prev, *kept_next;     /* in core.kept while RES_KEPT */
     struct model        *pinned_prev, *pinned_next; /* in core.pinned while pinned to DRAM */
@@ -237,7 +239,8 @@ struct sgi__core {
     struct sgi__core_config config;
     struct device           devices[SGI__DEVICES_MAX];
     struct device           dram;                  /* only bytes_max, used, unified, and lost while the place is gone */
-    struct model           *kept_head, *kept_tail; /* whose residence is KEPT, least recently used first */
+    struct model           *kept_head, *kept_tail; /* whose residence is KEPT, the least valuable first */
+    uint64_t                dram_clock;            /* the value of the most valuable that has been dropped for room */
     struct model           *pinned_head;           /* pinned to DRAM: their images' bytes are reserved there */
     uint64_t                dram_leaving;          /* bytes of residences whose DROP is out */
     uint64_t                dram_shared;           /* what residences have in common is there, and in dram.used, once */
@@ -370,16 +373,19 @@ bool      sgi__residence_packs(const struct sgi__core *core, const struct model 
 uint64_t  sgi__residence_bytes(const struct model *m, bool packed);
 uint64_t  sgi__residence_least(const struct model *m);       /* of the forms that it may have */
 bool      sgi__residence_only_packed(const struct model *m); /* an image is not kept, unless it is pinned */
-void      sgi__residence_keep(struct sgi__core *core, struct instance *i);               /* NONE, LENT -> KEEPING */
-void      sgi__residence_kept(struct sgi__core *core, struct model *m, uint64_t shared); /* KEEPING -> KEPT */
-void      sgi__residence_lend(struct sgi__core *core, struct model *m);             /* KEPT -> LENT: RESERVE is out, */
-void      sgi__residence_lent(struct sgi__core *core, struct model *m, bool taken); /* and how it ended */
-void      sgi__residence_drop(struct sgi__core *core, struct model *m);             /* KEPT -> DROPPING */
-void      sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m, uint64_t shared); /* -> NONE */
-void      sgi__residence_clear(struct sgi__core *core, struct model *m);                                  /* -> NONE */
-void      sgi__residence_used(struct sgi__core *core, struct model *m, uint64_t at);   /* by one that stood beside it */
-void      sgi__residence_wait(struct sgi__core *core, struct instance *i, bool waits); /* until one is dropped */
-bool      sgi__residence_moves(const struct model *m, const struct device *d); /* to there; else it is read in place */
+void      sgi__residence_keep(struct sgi__core *core, struct instance *i); /* NONE, LENT -> KEEPING */
+/* KEEPING -> KEPT */
+void sgi__residence_kept(struct sgi__core *core, uint64_t now, struct model *m, uint64_t shared);
+void sgi__residence_lend(struct sgi__core *core, struct model *m); /* KEPT -> LENT: RESERVE is out, */
+void sgi__residence_lent(struct sgi__core *core, uint64_t now, struct model *m, bool taken); /* how it ended */
+void sgi__residence_drop(struct sgi__core *core, struct model *m);                           /* KEPT -> DROPPING */
+void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m, uint64_t shared); /* -> NONE */
+void sgi__residence_clear(struct sgi__core *core, struct model *m);                                  /* -> NONE */
+void sgi__residence_revalue(struct sgi__core *core, uint64_t now, struct model *m);                  /* if it is kept */
+void sgi__residence_used(struct sgi__core *core, uint64_t now, struct model *m,
+                         uint64_t at);                                            /* by one that stood beside it */
+void sgi__residence_wait(struct sgi__core *core, struct instance *i, bool waits); /* until one is dropped */
+bool sgi__residence_moves(const struct model *m, const struct device *d); /* to there; else it is read in place */
 /* Beside an instance: a copy that its load leaves, or what its load reads. */
 void sgi__copy_expect(struct sgi__core *core, struct instance *i); /* begins to make room for the copy */
 bool sgi__copy_begin(struct sgi__core *core, struct instance *i);  /* for its load. False: wait for room */
@@ -391,6 +397,11 @@ void sgi__read_end(struct sgi__core *core, struct instance *i); /* if it does */
 /* Reserves the image's bytes. SGI_E_NO_ROOM: the pins together would not fit; SGI_E_BUSY: what is there cannot go. */
 sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m);
 void       sgi__residence_unpin(struct sgi__core *core, struct model *m);
+
+/* value.c: which residence goes first */
+void     sgi__value_use(struct model *m, uint64_t now); /* one more start */
+uint64_t sgi__value(const struct sgi__core *core, const struct model *m, uint64_t bytes, uint64_t now); /* in DRAM */
+uint64_t sgi__start_ns(const struct sgi__core *core, const struct model *m, uint32_t tier); /* expected; NEVER */
 
 /* note.c: what observers are told. Nothing here changes what the core decides */
 void sgi__note_ready(struct sgi__core *core, const struct instance *i);

@@ -348,7 +348,14 @@ static bool dropping_helps(const struct sim *s, const struct world_model *m)
     return false;
 }
 
-/* For room: what was used least recently, and no more than is needed. */
+/* What the core holds of it: how that comes about, tests of its own say. */
+static uint64_t value(const struct sim *s, const struct world_model *m)
+{
+    struct sgi__core_model_view v;
+    return sgi__core_model_view(s->core, m->id, &v) == SGI_OK ? v.residence_value : 0;
+}
+
+/* For room: the least valuable, and no more than is needed. */
 static void check_drop(const struct sim *s, const struct world_model *m)
 {
     if (m->pinned_tier >= SGI_TIER_DRAM)
@@ -358,11 +365,13 @@ static void check_drop(const struct sim *s, const struct world_model *m)
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *other = s->models.at[n];
         if (other && other->id && other != m && !other->dropping && other->dram_event != s->event &&
-            sim__droppable(other) && other->dram_used < m->dram_used)
+            sim__droppable(other) &&
+            (value(s, other) < value(s, m) || (value(s, other) == value(s, m) && other->dram_used < m->dram_used)))
             sim__broken(s,
-                        "the residence that was used least recently is dropped first (%u before %u, last used %.6f and "
-                        "%.6f ms)",
-                        sgi__core_slot(m->id), sgi__core_slot(other->id), (double)m->dram_used / 1e6,
+                        "the residence that is worth least is dropped first (%u before %u, worth %llu and %llu, last "
+                        "used %.6f and %.6f ms)",
+                        sgi__core_slot(m->id), sgi__core_slot(other->id), (unsigned long long)value(s, m),
+                        (unsigned long long)value(s, other), (double)m->dram_used / 1e6,
                         (double)other->dram_used / 1e6);
     }
     if (!dropping_helps(s, m))

@@ -49,7 +49,8 @@ sgi_status sgi_runtime_query(sgi_runtime *rt, sgi_runtime_info *info_out)
     info.calls_count = rt->calls_count;
     pthread_mutex_unlock(&rt->mutex);
     uint64_t spare = rt->place_ops->spare_bytes(rt->place);
-    info.threads_count = rt->place_ops->threads(rt->place) + sgi__pool_threads(rt->done_pool) + 1;
+    info.threads_count = rt->place_ops->threads(rt->place) + sgi__pool_threads(rt->done_pool) + 1 +
+                         rt->pressure.listens;
     pthread_mutex_lock(&rt->mutex);
     sgi__rt_outside(rt);
     pthread_mutex_unlock(&rt->mutex);
@@ -317,6 +318,16 @@ sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier)
         return SGI_E_INVALID;
     sgi__rt_enter(rt);
     sgi__core_evict_all(rt->core, sgi__rt_now(rt), tier);
+    sgi__rt_leave(rt);
+    return SGI_OK;
+}
+
+sgi_status sgi_runtime_trim(sgi_runtime *rt, uint64_t dram_bytes)
+{
+    sgi_error *err = NULL;
+    NOT_NULL(rt);
+    sgi__rt_enter(rt);
+    sgi__core_trim(rt->core, sgi__rt_now(rt), dram_bytes);
     sgi__rt_leave(rt);
     return SGI_OK;
 }

@@ -62,7 +62,7 @@ const char *sgi_cause_name(uint32_t cause)
     static const char *const names[SGI__CAUSE_COUNT] = {
         [SGI_CAUSE_NONE] = "none",         [SGI_CAUSE_IDLE] = "idle",   [SGI_CAUSE_ROOM] = "room",
         [SGI_CAUSE_EVICT] = "evict",       [SGI_CAUSE_DRAIN] = "drain", [SGI_CAUSE_FAILED] = "failed",
-        [SGI_CAUSE_CANCELED] = "canceled", [SGI_CAUSE_LOST] = "lost",
+        [SGI_CAUSE_CANCELED] = "canceled", [SGI_CAUSE_LOST] = "lost",   [SGI_CAUSE_PRESSURE] = "pressure",
     };
     return cause < SGI__CAUSE_COUNT ? names[cause] : "?";
 }

@@ -201,8 +201,11 @@ typedef struct sgi_device_config {
  *
  * Models that no device uses stay in host memory, up to dram_bytes_max, until others need the room: there is
  * no time limit on them. Who saves least goes first: the time that a start from there saves, by how often there is one
- * (of those of a day before half count), by the bytes. Memory of freed images is kept for the next load up to spare_bytes_max, which counts
- * inside the DRAM budget.
+ * (of those of a day before half count), by the bytes. Memory of freed images is kept for the next load up to
+ * spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second sleeping thread listens to the
+ * kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited for
+ * memory for so long, a quarter of what is there goes, pins aside, spare memory all; in the next minute and a half that
+ * may come back, an eighth of the budget every ten seconds.
  *
  * read_bytes_per_s_max leaves some of a disk to others. Every byte of a model's files counts, from the page cache too,
  * and again when it is read again. In any t seconds no more is read than the limit allows in t, 50 ms' worth for a
@@ -240,6 +243,8 @@ typedef struct sgi_runtime_config {
     const char *const *allowed_roots; /**< if given: the resolved path of every file of a model, and of its checks, must
                                            be under one of these */
     uint64_t read_bytes_per_s_max; /**< what all loads together may read in a second. 0: no limit */
+    uint32_t pressure_stall_ms;    /**< of 2 s; at most 2000. 0: nobody listens */
+    uint32_t reserved1;
 } sgi_runtime_config;
 
 /** Set every field to 0 (its default) and struct_size to `size`. SGI_E_INVALID if `size` cannot hold struct_size. */
@@ -648,6 +653,16 @@ SGI_API sgi_status sgi_model_evict(sgi_runtime *rt, sgi_model model, uint32_t ti
  * Threads: any. Blocks: never.
  */
 SGI_API sgi_status sgi_runtime_evict(sgi_runtime *rt, uint32_t tier);
+
+/**
+ * Give host memory back: spare memory, and models kept there, those that save least first, until the others take no
+ * more than `dram_bytes`. What is pinned, waited for or being read stays. Once: what leaves a device from now on may
+ * stay there up to the budget again.
+ *
+ * @return SGI_OK (it has begun: sgi_runtime_info.dram_bytes shows how far it is) · SGI_E_INVALID
+ * Threads: any. Blocks: never.
+ */
+SGI_API sgi_status sgi_runtime_trim(sgi_runtime *rt, uint64_t dram_bytes);
 
 /**
  * Keep a model at `tier` or nearer once it is there: no idle timer and no other model's need takes it away.
@@ -1165,7 +1180,8 @@ enum {
     SGI_CAUSE_DRAIN = 4,    /**< its model is being unregistered, or the runtime closed */
     SGI_CAUSE_FAILED = 5,   /**< FAILED or WEDGED has said how */
     SGI_CAUSE_CANCELED = 6, /**< nobody wants it any more; it was not up yet */
-    SGI_CAUSE_LOST = 7      /**< the device is gone */
+    SGI_CAUSE_LOST = 7,     /**< the device is gone */
+    SGI_CAUSE_PRESSURE = 8  /**< host memory was wanted back: sgi_runtime_trim(), pressure_stall_ms */
 };
 
 /** "load_start" for SGI_EVENT_LOAD_START; "?" for a number that is no event. The string is static. */

@@ -10,7 +10,7 @@
 /* Undrained actions of one model are few, since each waits for the result of the one before; the worst case is
  * CHECK, PREPARE, DISCARD, DROP and an instance's RESERVE, LOAD, PREFIX, START, CANCEL, STOP, FREE. */
 enum { ACTIONS_PER_MODEL = 6, ACTIONS_PER_INSTANCE = 8, ACTIONS_PER_DEVICE = 2 };
-enum { TIMERS_PER_MODEL = 2, TIMERS_PER_INSTANCE = 3, TIMERS_PER_DEVICE = 2 };
+enum { TIMERS_PER_MODEL = 2, TIMERS_PER_INSTANCE = 3, TIMERS_PER_DEVICE = 2, TIMERS_MORE = 1 };
 
 /* What one event makes of every model at once is that its instances stop and are gone, and that it drops what it
  * keeps. */
@@ -40,7 +40,7 @@ static sgi_status ring_room(void **ring, uint32_t *capacity, uint32_t *head, uin
 static uint32_t timers_max(const struct sgi__core *core, struct crowd c)
 {
     return c.models * TIMERS_PER_MODEL + c.instances * TIMERS_PER_INSTANCE + c.leases + core->config.wants_max +
-           core->config.devices_count * TIMERS_PER_DEVICE;
+           core->config.devices_count * TIMERS_PER_DEVICE + TIMERS_MORE;
 }
 
 static uint32_t actions_max(const struct sgi__core *core, struct crowd c)

@@ -26,6 +26,8 @@ struct sgi__core *sgi__core_new(const struct sgi__core_config *config)
     core->leases.item_bytes = sizeof(struct lease);
     core->dram.bytes_max = config->dram_bytes_max;
     core->dram.unified = true;
+    core->dram_ceiling = core->dram_trim = UINT64_MAX;
+    sgi__timer_init(&core->relief, TIMER_RELIEF, core);
     for (uint32_t n = 0; n < config->devices_count; n++) {
         struct device *d = &core->devices[n];
         d->bytes_max = config->devices[n].bytes_max;
@@ -179,8 +181,9 @@ bool sgi__core_take_reply(struct sgi__core *core, struct sgi__core_reply *reply_
 bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *action_out)
 {
     /* Spare memory is what the DRAM tier leaves over. Only the newest limit counts, so it is not queued. */
-    uint64_t taken = core->dram.used + core->dram_lending;
-    uint64_t spare = core->dram.bytes_max > taken ? core->dram.bytes_max - taken : 0;
+    uint64_t taken = core->dram.used + core->dram_lending, max = sgi__dram_max(core);
+    uint64_t spare = max > taken && !core->spare_trim ? max - taken : 0;
+    core->spare_trim = false; /* the next one to be taken is what it leaves over again */
     if (spare != core->spare_limit_said) {
         core->spare_limit_said = spare;
         *action_out = (struct sgi__core_action){ .kind = SGI__ACT_SPARE_LIMIT, .device = SGI__DRAM, .bytes = spare };
@@ -280,6 +283,9 @@ static void timer_fired(struct sgi__core *core, uint64_t now, struct timer *t)
         sgi__timer_set(core, t, d->look_next);
         break;
     }
+    case TIMER_RELIEF:
+        sgi__pressure_relieved(core, now);
+        break;
     }
 }
 
@@ -309,6 +315,7 @@ void sgi__core_settle(struct sgi__core *core, uint64_t now)
         timer_fired(core, now, t);
         sgi__sched_run(core, now);
     }
+    sgi__give_back(core);
     if (core->draining)
         say_closed(core);
 }

@@ -95,6 +95,9 @@ sgi_status sgi__core_release(struct sgi__core *core, uint64_t now, sgi_lease lea
 sgi_status sgi__core_evict(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier);
 void       sgi__core_evict_all(struct sgi__core *core, uint64_t now,
                                uint32_t tier); /* what nobody uses, waits for, or pinned */
+/* Of host memory no more than so many bytes are to stay, spare memory none: what is worth least begins to go. */
+void       sgi__core_trim(struct sgi__core *core, uint64_t now, uint64_t dram_bytes);
+void       sgi__core_pressure(struct sgi__core *core, uint64_t now); /* others wait for host memory */
 sgi_status sgi__core_pin(struct sgi__core *core, uint64_t now, sgi_model model, uint32_t tier);
 /* DRAIN: refuses new wants, ends waiting ones with `reason`; SGI__REPLY_DRAINED follows once nothing is held. */
 sgi_status sgi__core_model_drain(struct sgi__core *core, uint64_t now, sgi_model model, sgi_status reason);

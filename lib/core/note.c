@@ -84,9 +84,8 @@ void sgi__note_released(struct sgi__core *core, uint64_t now, const struct insta
                                     .tier = i->model->residence == RES_KEPT ? SGI_TIER_DRAM : SGI_TIER_DISK });
 }
 
-void sgi__note_drops(struct sgi__core *core, const struct model *m)
+void sgi__note_drops(struct sgi__core *core, const struct model *m, uint32_t cause)
 {
-    uint32_t cause = m->draining ? SGI_CAUSE_DRAIN : m->evict_dram ? SGI_CAUSE_EVICT : SGI_CAUSE_ROOM;
     note(core, SGI__NOTE_DROPS, m, NULL,
          &(struct sgi__core_reply){
              .device = SGI__DRAM, .bytes = sgi__residence_bytes(m, m->residence_packed), .cause = cause });

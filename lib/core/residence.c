@@ -161,12 +161,12 @@ static void drop(struct sgi__core *core, struct model *m)
     m->op_drop = sgi__core_act(core, SGI__ACT_DROP, m, NULL);
 }
 
-void sgi__residence_drop(struct sgi__core *core, struct model *m)
+void sgi__residence_drop(struct sgi__core *core, struct model *m, uint32_t cause)
 {
     assert(m->residence == RES_KEPT && m->residence_readers == 0);
     list_remove(core, m);
     drop(core, m);
-    sgi__note_drops(core, m);
+    sgi__note_drops(core, m, cause);
 }
 
 void sgi__residence_used(struct sgi__core *core, uint64_t now, struct model *m, uint64_t at)
@@ -290,7 +290,7 @@ static enum room make_room(struct sgi__core *core, const struct model *for_model
         if (m == for_model || !may_drop(m))
             continue;
         advance_clock(core, m->residence_value);
-        sgi__residence_drop(core, m);
+        sgi__residence_drop(core, m, SGI_CAUSE_ROOM);
     }
     return ROOM_SOON;
 }
@@ -302,7 +302,8 @@ static uint64_t lacking_for(const struct sgi__core *core, const struct model *m,
     uint64_t      max = core->dram.bytes_max, taken = b.taken;
 
     if (m->pinned_tier != SGI_TIER_DRAM) {
-        max -= b.reserved;
+        max = sgi__dram_max(core);
+        max -= b.reserved < max ? b.reserved : max;
         taken -= b.reserved_taken;
     }
     if (bytes > max)
@@ -316,6 +317,20 @@ bool sgi__residence_packs(const struct sgi__core *core, const struct model *m)
     if (m->config.residence != SGI_RESIDENCE_AUTO)
         return always_packs(m);
     return gains(m) && lacking_for(core, m, m->config.image_bytes) > 0;
+}
+
+void sgi__residence_shrink(struct sgi__core *core, uint64_t bytes)
+{
+    for (struct model *m = core->kept_head, *next; m; m = next) {
+        uint64_t taken = core->dram.used + core->dram_lending;
+        next = m->kept_next;
+        if (taken <= core->dram_leaving || taken - core->dram_leaving <= bytes)
+            return;
+        if (!may_drop(m))
+            continue;
+        advance_clock(core, m->residence_value);
+        sgi__residence_drop(core, m, SGI_CAUSE_PRESSURE);
+    }
 }
 
 enum room sgi__residence_room(struct sgi__core *core, const struct model *m, bool packed)

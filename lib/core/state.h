@@ -32,7 +32,8 @@ enum timer_kind {
     TIMER_LINGER,
     TIMER_MODEL_HANG,
     TIMER_MODEL_MORE,
-    TIMER_LOOK
+    TIMER_LOOK,
+    TIMER_RELIEF
 };
 
 struct timer {
@@ -243,10 +244,14 @@ struct sgi__core {
     uint64_t                dram_clock;            /* the value of the most valuable that has been dropped for room */
     struct model           *pinned_head;           /* pinned to DRAM: their images' bytes are reserved there */
     uint64_t                dram_leaving;          /* bytes of residences whose DROP is out */
+    uint64_t                dram_ceiling;          /* what may be taken while memory is short; UINT64_MAX: it is not */
+    uint64_t                dram_trim;             /* what is to be left of what there is; likewise */
+    struct timer            relief;                /* then the ceiling rises */
     uint64_t                dram_shared;           /* what residences have in common is there, and in dram.used, once */
     uint64_t         dram_lending; /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
     struct instance *priorities_due; /* loads whose urgency has changed; only the newest counts, so it is not queued */
     uint64_t         spare_limit_said; /* as of the last SPARE_LIMIT taken */
+    bool             spare_trim;       /* all of it is to go, once */
     uint32_t         looks_due;        /* a bit for each device; they are not queued either */
     uint32_t         keep_waiters;     /* instances with keep_waiting */
 
@@ -378,7 +383,8 @@ void      sgi__residence_keep(struct sgi__core *core, struct instance *i); /* NO
 void sgi__residence_kept(struct sgi__core *core, uint64_t now, struct model *m, uint64_t shared);
 void sgi__residence_lend(struct sgi__core *core, struct model *m); /* KEPT -> LENT: RESERVE is out, */
 void sgi__residence_lent(struct sgi__core *core, uint64_t now, struct model *m, bool taken); /* how it ended */
-void sgi__residence_drop(struct sgi__core *core, struct model *m);                           /* KEPT -> DROPPING */
+/* KEPT -> DROPPING; cause: SGI_CAUSE_* */
+void sgi__residence_drop(struct sgi__core *core, struct model *m, uint32_t cause);
 void sgi__residence_dropped(struct sgi__core *core, uint64_t now, struct model *m, uint64_t shared); /* -> NONE */
 void sgi__residence_clear(struct sgi__core *core, struct model *m);                                  /* -> NONE */
 void sgi__residence_revalue(struct sgi__core *core, uint64_t now, struct model *m);                  /* if it is kept */
@@ -398,6 +404,12 @@ void sgi__read_end(struct sgi__core *core, struct instance *i); /* if it does */
 sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m);
 void       sgi__residence_unpin(struct sgi__core *core, struct model *m);
 
+/* pressure.c: host memory that is wanted back */
+uint64_t sgi__dram_max(const struct sgi__core *core); /* what residences may take for now, but for what pins reserve */
+void     sgi__give_back(struct sgi__core *core);      /* begins to, as far as there is too much */
+void     sgi__pressure_relieved(struct sgi__core *core, uint64_t now);
+void     sgi__residence_shrink(struct sgi__core *core, uint64_t bytes); /* residence.c: drops until so many are left */
+
 /* value.c: which residence goes first */
 void     sgi__value_use(struct model *m, uint64_t now); /* one more start */
 uint64_t sgi__value(const struct sgi__core *core, const struct model *m, uint64_t bytes, uint64_t now); /* in DRAM */
@@ -408,7 +420,7 @@ void sgi__note_ready(struct sgi__core *core, const struct instance *i);
 void sgi__note_idle(struct sgi__core *core, const struct instance *i, uint64_t idle_ns);
 void sgi__note_stops(struct sgi__core *core, uint64_t now, struct instance *i); /* the first time */
 void sgi__note_released(struct sgi__core *core, uint64_t now, const struct instance *i, uint64_t residue);
-void sgi__note_drops(struct sgi__core *core, const struct model *m);
+void sgi__note_drops(struct sgi__core *core, const struct model *m, uint32_t cause);
 void sgi__note_failed(struct sgi__core *core, const struct model *m, sgi_status status, uint32_t step,
                       uint64_t retry_after_ns);
 

@@ -8,7 +8,7 @@
 #include "model/manifest.h"
 
 enum {
-    SGI__FORMAT_METADATA = 1u << 0, /* keep arrays and long strings too */
+    SGI__FORMAT_METADATA = 1u << 0,  /* keep arrays and long strings too */
     SGI__FORMAT_UNCHECKED = 1u << 1, /* leave out checks that lie beside files */
     SGI__FORMAT_CHUNKS = 1u << 2     /* files are stored in chunks even where nothing has checks */
 };

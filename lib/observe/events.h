@@ -7,7 +7,7 @@
 
 #include <sgi/sgi.h>
 
-enum { SGI__EVENT_COUNT = SGI_EVENT_DEVICE_BACK + 1, SGI__CAUSE_COUNT = SGI_CAUSE_LOST + 1 };
+enum { SGI__EVENT_COUNT = SGI_EVENT_DEVICE_BACK + 1, SGI__CAUSE_COUNT = SGI_CAUSE_PRESSURE + 1 };
 
 struct sgi__events {
     uint64_t  kinds;   /* bit `kind` */

@@ -334,6 +334,15 @@ void sgi__rt_thread_stop(sgi_runtime *rt)
     pthread_join(rt->thread, NULL);
 }
 
+void sgi__rt_pressure(void *user)
+{
+    sgi_runtime *rt = user;
+
+    sgi__rt_enter(rt);
+    sgi__core_pressure(rt->core, sgi__rt_now(rt));
+    sgi__rt_leave(rt);
+}
+
 void sgi__rt_poke(sgi_runtime *rt)
 {
     sgi__rate_poke(&rt->rate);

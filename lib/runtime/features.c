@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <sgi/sgi.h>
 
@@ -10,6 +11,7 @@
 #include "base/sized.h"
 #include "device/cuda_driver.h"
 #include "io/io.h"
+#include "runtime/pressure.h"
 
 typedef bool (*probe_fn)(char *detail, size_t bytes);
 
@@ -88,6 +90,21 @@ static bool probe_hugetlb(char *detail, size_t bytes)
     return ok;
 }
 
+static bool probe_pressure(char *detail, size_t bytes)
+{
+    sgi_error err;
+    int       fd;
+
+    sgi__error_init(&err);
+    if (sgi__pressure_open("", SGI__PRESSURE_WINDOW_MS, &fd, &err) != SGI_OK) {
+        snprintf(detail, bytes, "%.180s", err.message);
+        return false;
+    }
+    close(fd);
+    snprintf(detail, bytes, "the kernel says when threads wait for memory");
+    return true;
+}
+
 static bool probe_cuda(char *detail, size_t bytes)
 {
     struct sgi__cuda cuda;
@@ -113,6 +130,7 @@ static const struct {
     { "huge_pages", probe_huge_anon },
     { "huge_pages_memfd", probe_huge_memfd },
     { "hugetlb", probe_hugetlb },
+    { "pressure", probe_pressure },
     { "cuda", probe_cuda },
 };
 

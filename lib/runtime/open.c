@@ -62,8 +62,10 @@ static sgi_status check_limits(const sgi_runtime_config *c, sgi_error *err)
         wrong = "devices_count is larger than 16";
     else if (!c->devices != !c->devices_count)
         wrong = "devices and devices_count: one is given without the other";
-    else if (c->reserved0)
-        wrong = "reserved0 is not 0";
+    else if (c->pressure_stall_ms > SGI__PRESSURE_WINDOW_MS)
+        wrong = "pressure_stall_ms is larger than 2000";
+    else if (c->reserved0 || c->reserved1)
+        wrong = c->reserved0 ? "reserved0 is not 0" : "reserved1 is not 0";
     else if (c->allowed_roots_count > 0 && !c->allowed_roots)
         wrong = "allowed_roots is NULL and allowed_roots_count is not 0";
     else if (c->allowed_roots_count > ROOTS_MAX)
@@ -277,8 +279,22 @@ static uint64_t random_seed(void)
     return seed >> 24;                     /* room to count up in an id's serial */
 }
 
+/* Where somebody asked for it, what cannot be had is no runtime. */
+static sgi_status listen_for_pressure(sgi_runtime *rt, uint32_t stall_ms, sgi_error *err)
+{
+    int fd;
+
+    if (stall_ms == 0)
+        return SGI_OK;
+    sgi_status st = sgi__pressure_open("", stall_ms, &fd, err);
+    rt->pressure.felt = sgi__rt_pressure;
+    rt->pressure.user = rt;
+    return st == SGI_OK ? sgi__pressure_listen(&rt->pressure, fd, err) : st;
+}
+
 static void free_fields(sgi_runtime *rt)
 {
+    sgi__pressure_stop(&rt->pressure);
     sgi__pool_free(rt->done_pool);
     if (rt->place)
         rt->place_ops->close(rt->place);
@@ -343,6 +359,8 @@ static sgi_status set_up(sgi_runtime *rt, const sgi_runtime_config *c, sgi_error
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the runtime");
     sgi__rt_observe_devices(rt);
     st = rt->place_ops->open(&place, &rt->place, err);
+    if (st == SGI_OK)
+        st = listen_for_pressure(rt, c->pressure_stall_ms, err);
     return st == SGI_OK ? sgi__rt_thread_start(rt, err) : st;
 }
 
@@ -499,6 +517,7 @@ sgi_status sgi__runtime_close(sgi_runtime *rt, uint32_t timeout_ms, sgi_error *e
     }
     pthread_mutex_unlock(&rt->mutex);
 
+    sgi__pressure_stop(&rt->pressure);
     sgi__rt_thread_stop(rt);
     pthread_mutex_lock(&rt->mutex);
     sgi__completions_run_orphans(rt);

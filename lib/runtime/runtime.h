@@ -22,6 +22,7 @@
 #include "observe/metrics.h"
 #include "observe/trace.h"
 #include "place/place.h"
+#include "runtime/pressure.h"
 
 enum { CALL_BUFFER_BYTES = 64 * 1024, DONE_THREADS_MAX = 64, WORK_THREADS_MAX = 256 };
 
@@ -175,6 +176,8 @@ struct sgi_runtime {
     pthread_cond_t wake;
     uint64_t       armed; /* it sleeps until then at the latest */
     bool           stop;
+
+    struct sgi__pressure pressure;
 };
 
 /* drive.c */
@@ -187,6 +190,7 @@ sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, b
                                 sgi_error *err);
 sgi_status sgi__rt_thread_start(sgi_runtime *rt, sgi_error *err);
 void       sgi__rt_thread_stop(sgi_runtime *rt);
+void       sgi__rt_pressure(void *rt);                 /* host memory is short */
 void       sgi__rt_poke(sgi_runtime *rt);              /* a clock that is not the real one has moved */
 uint64_t   sgi__rt_wait_deadline(uint32_t timeout_ms); /* for condition waits: real time */
 

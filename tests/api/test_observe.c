@@ -230,6 +230,31 @@ static void who_makes_room_is_told_from_who_is_idle(void **state)
     tear_down(&f);
 }
 
+static void what_is_wanted_back_is_told(void **state)
+{
+    (void)state;
+    struct fixture     f;
+    sgi_runtime_config config = observe_config();
+    config.dram_bytes_max = MIB(16);
+    config.context_linger_ms = SGI_IDLE_NEVER;
+    open_over(&f, &config, NULL);
+    sgi_model a = host_add(f.rt, "a", file.path, NULL);
+    expect(&f, "registered");
+    host_release(f.rt, host_acquire(f.rt, a));
+    expect(&f, "queued device_open admitted load_start load_done ready granted idle");
+    advance(&f, IDLE_MS);
+    expect(&f, "stopping kept released");
+    uint64_t bytes = f.last[1].bytes;
+    assert_int_equal(sgi_runtime_trim(f.rt, bytes), SGI_OK);
+    assert_int_equal(host_info(f.rt).dram_bytes, bytes);
+    assert_int_equal(sgi_runtime_trim(f.rt, bytes - 1), SGI_OK);
+    expect(&f, "dropped");
+    assert_true(f.last[0].model == a && f.last[0].cause == SGI_CAUSE_PRESSURE && f.last[0].bytes == bytes);
+    is(&f, "sgi_evictions_total{tier=\"dram\",reason=\"pressure\"}", 1);
+    is(&f, "sgi_dram_shared_bytes", 0);
+    tear_down(&f);
+}
+
 static void waiting_for_room_is_measured(void **state)
 {
     (void)state;
@@ -609,6 +634,7 @@ int main(void)
         cmocka_unit_test(a_life_is_counted),
         cmocka_unit_test(an_engine_is_told_and_its_calls_are_counted),
         cmocka_unit_test(who_makes_room_is_told_from_who_is_idle),
+        cmocka_unit_test(what_is_wanted_back_is_told),
         cmocka_unit_test(waiting_for_room_is_measured),
         cmocka_unit_test(a_device_that_is_needed_again_is_not_called_empty),
         cmocka_unit_test(time_with_nothing_on_a_device_is_counted),

@@ -133,6 +133,7 @@ static void step_evict(struct world *w)
 
     if (one_in(w, 4)) {
         st = sgi_runtime_evict(w->rt, a_tier(w));
+        sgi_runtime_trim(w->rt, st == SGI_OK ? 4096 : UINT64_MAX);
         ONE_OF(w, st, SGI_E_INVALID);
         return;
     }

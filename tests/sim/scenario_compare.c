@@ -5,7 +5,7 @@
 
 #include "sim/scenario.h"
 
-enum { LEFT_CAUSES = SGI_CAUSE_LOST + 1 };
+enum { LEFT_CAUSES = SGI_CAUSE_PRESSURE + 1 };
 
 struct pair {
     const struct scenario *s;

@@ -173,6 +173,13 @@ void sim__begin(struct sim *s, char type, struct world_model *m)
     s->score.events++;
     s->event_type = type;
     s->event_model = m;
+    s->ceiling_before = s->ceiling;
+    if (s->relief_at <= s->now) {
+        uint64_t step = s->dram_max / 8 + 1;
+        bool     over = s->ceiling + step >= s->dram_max;
+        s->ceiling = over ? UINT64_MAX : s->ceiling + step;
+        s->relief_at = over ? SGI__NEVER : s->now + SIM_RELIEF_NS;
+    }
 }
 
 void sim__settle(struct sim *s)
@@ -323,6 +330,8 @@ struct sim *sim_new(const struct sim_config *config)
     s->leases.item_bytes = sizeof(struct world_lease);
     s->devices_count = config->devices_count ? config->devices_count : 1;
     s->dram_max = config->dram_bytes;
+    s->dram_trim = s->ceiling = s->ceiling_before = UINT64_MAX;
+    s->relief_at = SGI__NEVER;
 
     struct sgi__core_config c = {
         .devices_count = s->devices_count,

@@ -122,6 +122,8 @@ sgi_status sim_cancel(struct sim *s, sgi_ticket ticket);
 sgi_status sim_release(struct sim *s, sgi_lease lease);
 sgi_status sim_evict(struct sim *s, sgi_model model, uint32_t tier);
 void       sim_evict_all(struct sim *s, uint32_t tier);
+void       sim_trim(struct sim *s, uint64_t dram_bytes);
+void       sim_pressure(struct sim *s);
 sgi_status sim_pin(struct sim *s, sgi_model model, uint32_t tier);
 sgi_status sim_drain_model(struct sim *s, sgi_model model, sgi_status reason);
 void       sim_drain(struct sim *s);

@@ -33,6 +33,16 @@ static void check_totals(struct sim *s)
     if (t.dram_bytes != s->dram_used)
         sim__broken(s, "the books of DRAM agree with what it holds (%llu, %llu)", (unsigned long long)t.dram_bytes,
                     (unsigned long long)s->dram_used);
+    uint64_t most = s->dram_trim < s->ceiling ? s->dram_trim : s->ceiling, leaving = sim__dram_leaving(s);
+    for (uint32_t n = 0; s->dram_used > leaving && s->dram_used - leaving > most && n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        if (m && m->id && !m->dropping && m->dram_event != s->event && sim__droppable(m) &&
+            (s->trims || s->ceiling == s->ceiling_before))
+            sim__broken(s, "what is wanted back goes");
+    }
+    if (leaving == 0)
+        s->dram_trim = UINT64_MAX;
+    s->trims = false;
     if (t.wants != s->wants_count || t.leases != s->leases_count || t.wants > s->config.wants_max)
         sim__broken(s, "wants and leases are counted truly and bounded");
     if (s->spare_limit > s->dram_max - s->dram_used)

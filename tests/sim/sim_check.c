@@ -374,8 +374,14 @@ static void check_drop(const struct sim *s, const struct world_model *m)
                         (unsigned long long)value(s, other), (double)m->dram_used / 1e6,
                         (double)other->dram_used / 1e6);
     }
-    if (!dropping_helps(s, m))
-        sim__broken(s, "a residence is dropped for somebody who needs the room");
+    uint64_t most = s->dram_trim < s->ceiling_before ? s->dram_trim : s->ceiling_before, lent = 0;
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *other = s->models.at[n];
+        lent += other && other->id ? sim__dram_moving(other) : 0;
+    }
+    bool wanted_back = s->dram_used + lent > most && s->dram_used + lent - most > sim__dram_leaving(s);
+    if (!wanted_back && !dropping_helps(s, m))
+        sim__broken(s, "a residence is dropped for somebody who needs the room, or because it is wanted back");
 }
 
 static void check_look(const struct sim *s, const struct sgi__core_action *a)

@@ -409,6 +409,18 @@ static void trouble(struct sim *s)
     }
 }
 
+static void want_memory_back(struct sim *s)
+{
+    struct sim dice = { .random = s->random_packed };
+    uint64_t   which = sim__random(&dice, 60), bytes = sim__random(&dice, s->dram_max + 1);
+
+    s->random_packed = dice.random;
+    if (which == 0)
+        sim_pressure(s);
+    else if (which == 1)
+        sim_trim(s, bytes);
+}
+
 /* ---- leases and calls ---- */
 
 void sim__client_granted(struct sim *s, struct world_lease *l)
@@ -463,6 +475,8 @@ void sim__client(struct sim *s, const struct queued *q)
         if (s->habits.stopped)
             break;
         trouble(s);
+        if (s->random_packed)
+            want_memory_back(s);
         sweep(s);
         client(s);
         sim__queue(s, &(struct queued){ .at = s->now + (one_in(s, 4) ? 0 : sim__between(s, s->habits.pause)),

@@ -256,10 +256,24 @@ bool sim__dram_fits(const struct sim *s, const struct world_model *m, uint64_t b
         of_pinned += sim__dram_moving(other) + (other->dropping ? 0 : other->dram_bytes);
     }
     all -= s->dram_shared;
-    uint64_t beside = reserved + less(less(all, of_pinned), leaving);
+    /* Under pressure the others have less, whatever is due at this moment. */
+    uint64_t beside = reserved + less(less(all, of_pinned), leaving), max = s->dram_max;
+    uint64_t ceiling = gone == GONE_NONE ? s->ceiling : s->ceiling_before;
     if (pinned && gone == GONE_DROPPED && beside > s->dram_max) /* its pin asks others to go, too */
         return false;
-    return (pinned ? less(all, leaving) : beside) + bytes <= s->dram_max;
+    if (!pinned && ceiling < max)
+        max = ceiling > reserved ? ceiling : reserved;
+    return (pinned ? less(all, leaving) : beside) + bytes <= max;
+}
+
+uint64_t sim__dram_leaving(const struct sim *s)
+{
+    uint64_t bytes = 0;
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        bytes += m && m->id && m->dropping ? m->dram_bytes : 0;
+    }
+    return bytes;
 }
 
 uint64_t sim__dram_moving(const struct world_model *m)

@@ -124,7 +124,8 @@ uint64_t sim__dram_left(const struct sim *s)
         if (m && m->id)
             taken += m->pinned_tier == SGI_TIER_DRAM && !m->dropping ? sim__most(m) : sim__dram_taken(m);
     }
-    return taken < s->dram_max ? s->dram_max - taken : 0;
+    uint64_t max = s->ceiling_before < s->dram_max ? s->ceiling_before : s->dram_max;
+    return taken < max ? max - taken : 0;
 }
 
 /* What hung has come back, and what was canceled with it has not. */

@@ -25,6 +25,8 @@ struct table {
     size_t   item_bytes;
 };
 
+#define SIM_RELIEF_NS MS(10000) /* memory is short no more than so long after it was said */
+
 enum fact { NOT, UNDER_WAY, DONE, FAILED }; /* as the core has been told */
 
 /* An instance as the world holds it. */
@@ -243,11 +245,15 @@ struct sim {
     struct world_device devices[SGI__DEVICES_MAX];
     uint32_t            devices_count;
     uint64_t            dram_max, dram_used, spare_limit;
-    uint64_t            dram_shared;            /* by residences, and in dram_used once only */
-    uint32_t            families[SIM_FAMILIES]; /* residences that have what each has in common */
-    uint32_t            wants_count, leases_count, calls_count, loads_count;
-    struct world_call  *calls;
-    uint32_t            calls_capacity;
+    uint64_t            dram_shared; /* by residences, and in dram_used once only */
+    bool                trims;       /* in this event */
+    uint64_t            dram_trim;   /* what a trim is to leave, until it has; UINT64_MAX */
+    /* What pressure leaves to DRAM, as of the begin and the end of this event, and when that rises. */
+    uint64_t           ceiling_before, ceiling, relief_at;
+    uint32_t           families[SIM_FAMILIES]; /* residences that have what each has in common */
+    uint32_t           wants_count, leases_count, calls_count, loads_count;
+    struct world_call *calls;
+    uint32_t           calls_capacity;
 
     struct queued *queue;
     uint32_t       queue_count, queue_capacity;
@@ -382,6 +388,7 @@ bool     sim__reads(const struct world_instance *i);         /* a residence, whi
 bool     sim__is_read(const struct world_model *m);
 enum gone { GONE_NONE, GONE_DROPPED, GONE_DROPPABLE }; /* once what is being dropped has gone, or all that may */
 bool     sim__dram_fits(const struct sim *s, const struct world_model *m, uint64_t bytes, enum gone gone);
+uint64_t sim__dram_leaving(const struct sim *s);        /* what is being dropped takes, were it alone */
 uint64_t sim__dram_moving(const struct world_model *m); /* on its way to DRAM, or lent and perhaps coming back */
 uint64_t sim__dram_taken(const struct world_model *m);  /* and what is there */
 bool     sim__droppable(const struct world_model *m);   /* what is there may be dropped, or is being dropped */

@@ -282,6 +282,36 @@ void sim_evict_all(struct sim *s, uint32_t tier)
     sim__now_due(s);
 }
 
+void sim_trim(struct sim *s, uint64_t dram_bytes)
+{
+    sim__begin(s, 'u', NULL);
+    s->dram_trim = dram_bytes;
+    s->trims = true;
+    sgi__core_trim(s->core, s->now, dram_bytes);
+    sim__log(s, 'u', 'T', INT32_MIN, 0, dram_bytes, 0, 0);
+    sim__settle(s);
+    sim__now_due(s);
+}
+
+void sim_pressure(struct sim *s)
+{
+    uint64_t max = s->ceiling < s->dram_max ? s->ceiling : s->dram_max, taken = s->dram_used;
+
+    for (uint32_t n = 0; n < s->models.size; n++) {
+        const struct world_model *m = s->models.at[n];
+        for (const struct world_instance *i = m && m->id ? m->instances : NULL; i; i = i->next)
+            taken += i->tier == SGI_TIER_DRAM && i->reserve == UNDER_WAY && !i->in_place ? i->image_bytes : 0;
+    }
+    sim__begin(s, 'u', NULL);
+    s->ceiling = s->ceiling_before = (taken < max ? taken : max) / 4 * 3;
+    s->relief_at = s->now + SIM_RELIEF_NS;
+    s->trims = true;
+    sgi__core_pressure(s->core, s->now);
+    sim__log(s, 'u', 'P', INT32_MIN, 0, s->ceiling, 0, 0);
+    sim__settle(s);
+    sim__now_due(s);
+}
+
 /* A pin to DRAM reserves the image's bytes, beside those of other pins and of what cannot be dropped now. */
 static sgi_status pin_outcome(const struct sim *s, const struct world_model *m, uint32_t tier)
 {

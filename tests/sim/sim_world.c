@@ -744,9 +744,9 @@ void sim__world_result(struct sim *s, struct world_op *op)
         reserve_ended(s, op, i);
         break;
     case SGI__ACT_START_LOAD:
-        i->load = step_ended(s, op, i);
-        if (op->status == SGI_E_CHECK && i->in_place && !sim__server(s, m))
+        if (op->status == SGI_E_CHECK && i->in_place && sim__coming(i) && !sim__server(s, m))
             m->evict_dram = true; /* what is kept is not what it should be */
+        i->load = step_ended(s, op, i);
         i->load_status = op->status;
         i->load_step = op->step;
         i->begun = op->status == SGI_OK || op->step == SGI_STEP_VERIFY;

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/hash.h"
 
 enum {
@@ -172,9 +173,11 @@ static sgi_status extent_new(uint64_t bytes, struct extent **extent_out, sgi_err
 
     if (!e)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
-    e->base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int fault = sgi__fault(SGI__FAULT_RESERVE);
+    e->base = fault ? MAP_FAILED
+                    : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (e->base == MAP_FAILED) {
-        int error = errno;
+        int error = fault ? fault : errno;
         sgi__free(e);
         return sgi__error_sys(err, SGI_E_DEVICE_MEMORY, error, "map %llu bytes for stored chunks",
                               (unsigned long long)bytes);

@@ -135,6 +135,9 @@ static void a_load_leaves_it_packed(void **state)
     use(rt, model, SGI_TIER_DISK, &file);
     assert_int_equal(host_state(rt, model).residence, SGI_RESIDENCE_PACKED);
     use(rt, model, SGI_TIER_DRAM, &file);
+    is_ok(sgi_model_evict(rt, model, SGI_TIER_DISK));
+    host_wait_threads(rt, 1);
+    assert_int_equal(host_info(rt).dram_bytes, 0);
     host_close(rt);
     test_file_free(&file);
 }

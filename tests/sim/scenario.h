@@ -39,6 +39,7 @@ enum step_kind {
     STEP_RELEASE,
     STEP_EVICT,
     STEP_EVICT_OTHERS, /* sgi_runtime_evict() */
+    STEP_TRIM,         /* sgi_runtime_trim() to so many units */
     STEP_PIN,
     STEP_CALL,
     STEP_CALL_CANCEL,
@@ -121,6 +122,7 @@ struct scenario_model {
     uint32_t idle_ms, hang_ms; /* 10 s, 60 s */
     uint32_t leases_max, instances;
     bool     engine, prepare, prefix;
+    bool     packed; /* in host memory, always */
 };
 
 struct scenario {
@@ -144,6 +146,7 @@ struct scenario {
 #define RELEASE(n)      { .kind = STEP_RELEASE, .want = (n) }
 #define EVICT(m, t)     { .kind = STEP_EVICT, .model = (m), .tier = (t) }
 #define EVICT_OTHERS(t) { .kind = STEP_EVICT_OTHERS, .tier = (t) }
+#define TRIM(u)         { .kind = STEP_TRIM, .units = (u) }
 #define PIN(m, t)       { .kind = STEP_PIN, .model = (m), .tier = (t) }
 #define CALL(n)         { .kind = STEP_CALL, .want = (n) }
 #define CALL_CANCEL(n)  { .kind = STEP_CALL_CANCEL, .want = (n) }
@@ -260,7 +263,7 @@ uint32_t scenario_give_back(const struct progress *p, struct step steps[BACK_MAX
 
 /* What a model's weights take, in host memory and on a device with memory of its own. */
 struct scenario_image {
-    uint64_t bytes, device_bytes;
+    uint64_t bytes, device_bytes, packed_bytes;
 };
 
 struct executor {

@@ -128,6 +128,27 @@ const struct scenario scenario_tiers[] = {
                  IN(1, SGI_TIER_DRAM), ADVANCE(10), ACQUIRE(4, 2), RELEASE(4), IN(0, SGI_TIER_DISK),
                  IN(1, SGI_TIER_DRAM), IN(2, SGI_TIER_DRAM), LEFT(0, ROOM, 1) } },
 
+    { .name = "what is packed stays where it is, whoever is made from it",
+      .dram = 10,
+      .models = { { .units = 4, .idle_ms = NOW, .packed = true }, { .units = 4, .idle_ms = NOW } },
+      .steps = { ACQUIRE(1, 0), IN(0, SGI_TIER_DEVICE), RELEASE(1), IN(0, SGI_TIER_DRAM), FAIL(READ, 0), ACQUIRE(2, 0),
+                 CAME_FROM(2, SGI_TIER_DRAM), RELEASE(2), IN(0, SGI_TIER_DRAM), EVICT(0, SGI_TIER_DISK),
+                 IN(0, SGI_TIER_DISK), ACQUIRE(4, 0), ENDED(4, SGI_E_IO, READ), MEND(READ, 0) } },
+
+    { .name = "what is read ahead is refused while the disk lies",
+      .dram = 10,
+      .models = { { .units = 4, .packed = true } },
+      .steps = { FAIL(CHECK, 0), PREFETCH(1, 0, .tier = SGI_TIER_DRAM), ENDED(1, SGI_E_CHECK, VERIFY), MEND(CHECK, 0),
+                 PREFETCH(2, 0, .tier = SGI_TIER_DRAM), GRANTED(2), IN(0, SGI_TIER_DRAM) } },
+
+    { .name = "a trim leaves what is worth most",
+      .dram = 14,
+      .models = { { .units = 4, .idle_ms = NOW }, { .units = 4, .idle_ms = NOW, .packed = true }, { .units = 4 } },
+      .steps = { ACQUIRE(1, 0), RELEASE(1), ADVANCE(10), ACQUIRE(2, 1), RELEASE(2), ACQUIRE(4, 1), RELEASE(4),
+                 PREFETCH(5, 2, .tier = SGI_TIER_DRAM), PIN(2, SGI_TIER_DRAM), TRIM(9), IN(0, SGI_TIER_DISK),
+                 IN(1, SGI_TIER_DRAM), IN(2, SGI_TIER_DRAM), LEFT(0, PRESSURE, 1), TRIM(0), IN(1, SGI_TIER_DISK),
+                 IN(2, SGI_TIER_DRAM), LEFT(1, PRESSURE, 1) } },
+
     { .name = "memory is short though the books have room",
       .models = { { .units = 4, .idle_ms = NEVER }, { .units = 4 } },
       .steps = { ACQUIRE(1, 0), RELEASE(1), FAIL(MEMORY, 0), ACQUIRE(2, 1), ENDED(2, SGI_E_DEVICE_MEMORY, MEMORY),

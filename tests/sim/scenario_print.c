@@ -80,6 +80,9 @@ void scenario_print_step(const struct step *s, FILE *out)
     case STEP_EVICT:
         fprintf(out, "EVICT(%d, %s)", s->model, tier_name(s->tier));
         break;
+    case STEP_TRIM:
+        fprintf(out, "TRIM(%" PRIu32 ")", s->units);
+        break;
     case STEP_EVICT_OTHERS:
         fprintf(out, "EVICT_OTHERS(%s)", tier_name(s->tier));
         break;
@@ -148,8 +151,8 @@ static void print_model(const struct scenario_model *m, FILE *out)
     print_number("hang_ms", m->hang_ms, out);
     print_number("leases_max", m->leases_max, out);
     print_number("instances", m->instances, out);
-    fprintf(out, "%s%s%s },\n", m->engine ? ", .engine = true" : "", m->prepare ? ", .prepare = true" : "",
-            m->prefix ? ", .prefix = true" : "");
+    fprintf(out, "%s%s%s%s },\n", m->engine ? ", .engine = true" : "", m->prepare ? ", .prepare = true" : "",
+            m->prefix ? ", .prefix = true" : "", m->packed ? ", .packed = true" : "");
 }
 
 void scenario_print(const struct scenario *s, FILE *out)

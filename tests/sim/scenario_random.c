@@ -39,6 +39,7 @@ static void some_models(struct dice *d, struct scenario *s)
         m->hang_ms = ONE_OF(d, 0, 700);
         m->leases_max = roll(d, 3);
         m->instances = 1 + roll(d, 2);
+        m->packed = roll(d, 4) == 0;
         m->engine = roll(d, 2) == 0;
         if (!m->engine)
             continue;
@@ -82,12 +83,12 @@ static struct step of_user(struct dice *d, const struct scenario *s)
 
     step.kind = (uint8_t)ONE_OF(d, STEP_RELEASE, STEP_RELEASE, STEP_RELEASE, STEP_RELEASE, STEP_CANCEL, STEP_EVICT,
                                 STEP_EVICT_OTHERS, STEP_PIN, STEP_CALL, STEP_CALL, STEP_CALL_BACK, STEP_CALL_BACK,
-                                STEP_CALL_CANCEL, STEP_CALL_END, STEP_GROW);
+                                STEP_CALL_CANCEL, STEP_CALL_END, STEP_GROW, STEP_TRIM);
     if (step.kind == STEP_PIN)
         step.tier = ONE_OF(d, SGI_TIER_DISK, SGI_TIER_DISK, SGI_TIER_DRAM, SGI_TIER_DEVICE);
     else if (step.kind == STEP_EVICT || step.kind == STEP_EVICT_OTHERS)
         step.tier = ONE_OF(d, SGI_TIER_DRAM, SGI_TIER_DISK, SGI_EVICT_ALL);
-    else if (step.kind == STEP_GROW)
+    else if (step.kind == STEP_GROW || step.kind == STEP_TRIM)
         step.units = roll(d, 5);
     return step;
 }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sgi/pack.h>
+
 #include "base/fault.h"
 #include "support/fake_cuda.h"
 
@@ -19,9 +21,18 @@ static struct {
     uint32_t           count;
     struct {
         uint32_t         model, units;
+        bool             packed;
         struct test_file file;
     } at[FILES_MAX];
 } files;
+
+static void must(sgi_status st, const sgi_error *err, const char *what)
+{
+    if (st == SGI_OK)
+        return;
+    fprintf(stderr, "%s: %s: %s\n", what, sgi_status_name(st), err->message);
+    abort();
+}
 
 /* Of a model alone, with room for what stands before its weights: an image of it fits into its units. On a cuda device
  * they are what they take in pages: there the last one is nearly empty, so that less is read, and what a model takes in
@@ -34,21 +45,26 @@ static uint64_t weights_of(const struct scenario *s, uint32_t model)
 
 static struct test_file *file_for(const struct scenario *s, uint32_t model)
 {
-    uint32_t units = s->models[model].units;
-    char     name[64];
+    uint32_t  units = s->models[model].units;
+    bool      packed = s->models[model].packed;
+    char      name[64];
+    sgi_error err = SGI_ERROR_INIT;
 
     if (!files.made)
         test_folder_make(&files.folder);
     files.made = true;
     for (uint32_t n = 0; n < files.count; n++)
-        if (files.at[n].model == model && files.at[n].units == units)
+        if (files.at[n].model == model && files.at[n].units == units && files.at[n].packed == packed)
             return &files.at[n].file;
     if (files.count == FILES_MAX)
         abort();
     files.at[files.count].model = model;
     files.at[files.count].units = units;
-    snprintf(name, sizeof name, "m%u-%u.safetensors", model, units);
+    files.at[files.count].packed = packed;
+    snprintf(name, sizeof name, "%c%u-%u.safetensors", packed ? 'p' : 'm', model, units);
     test_file_make_one(&files.at[files.count].file, &files.folder, name, weights_of(s, model));
+    if (packed) /* a prefetch does not look at a tensor's check */
+        must(sgi_digest(files.at[files.count].file.path, NULL, 1, NULL, NULL, &err), &err, "digest");
     return &files.at[files.count++].file;
 }
 
@@ -83,14 +99,6 @@ static void note_stage(void *user, sgi_stage *stage)
 {
     struct real_model *m = user;
     m->stage = stage;
-}
-
-static void must(sgi_status st, const sgi_error *err, const char *what)
-{
-    if (st == SGI_OK)
-        return;
-    fprintf(stderr, "%s: %s: %s\n", what, sgi_status_name(st), err->message);
-    abort();
 }
 
 static void set_engine(struct real_model *m, const struct scenario_model *spec)
@@ -129,11 +137,14 @@ static void add_model(struct real *x, uint32_t n, struct scenario_image *image)
     c.hang_timeout_ms = spec->hang_ms;
     c.leases_max = spec->leases_max;
     c.instances_max = spec->instances;
+    c.residence = spec->packed ? SGI_RESIDENCE_PACKED : SGI_RESIDENCE_AUTO;
     c.checks = &check;
     c.checks_count = 1;
     must(sgi_model_register(x->rt, &c, &m->id, &err), &err, "register");
     must(sgi_model_describe(x->rt, m->id, &info), &err, "describe");
-    *image = (struct scenario_image){ info.image_bytes, scenario_bytes(x->scenario, spec->units) };
+    *image = (struct scenario_image){ .bytes = info.image_bytes,
+                                      .device_bytes = scenario_bytes(x->scenario, spec->units),
+                                      .packed_bytes = spec->packed ? (m->file->bytes + 4095) / 4096 * 4096 : 0 };
 }
 
 /* ---- clients ---- */

@@ -258,6 +258,8 @@ int64_t real_user_step(struct real *x, const struct step *step)
         return release(x, w);
     case STEP_EVICT:
         return gone ? NOTHING : sgi_model_evict(x->rt, m->id, step->tier);
+    case STEP_TRIM:
+        return sgi_runtime_trim(x->rt, scenario_bytes(x->scenario, step->units));
     case STEP_EVICT_OTHERS:
         sgi_runtime_evict(x->rt, step->tier);
         break;

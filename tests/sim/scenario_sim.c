@@ -42,6 +42,8 @@ static void *begin(const struct scenario *s, struct scenario_image images[MODELS
         x->models[m] = sim_model(x->s, &(struct sim_model){
                                            .bytes = images[m].bytes,
                                            .device_bytes = images[m].device_bytes,
+                                           .packed_bytes = images[m].packed_bytes,
+                                           .residence = model->packed ? SGI_RESIDENCE_PACKED : SGI_RESIDENCE_AUTO,
                                            .engine_bytes = model->engine ? scenario_bytes(s, model->engine_units) : 0,
                                            .idle_ms = idle_of(model->idle_ms),
                                            .hang_ms = model->hang_ms,
@@ -281,6 +283,9 @@ static int64_t do_step(struct simulated *x, const struct step *step)
         return release(x, w);
     case STEP_EVICT:
         return model ? sim_evict(x->s, model, step->tier) : NOTHING;
+    case STEP_TRIM:
+        sim_trim(x->s, scenario_bytes(x->scenario, step->units));
+        return SGI_OK;
     case STEP_EVICT_OTHERS:
         sim_evict_all(x->s, step->tier);
         return NOTHING;

@@ -282,7 +282,7 @@ static bool is_spared(struct sim *s, const struct world_op *op)
     const struct world_instance *i = sim__get(&s->instances, op->action.instance);
 
     if (op->action.kind == SGI__ACT_RESERVE)
-        return s->config.discrete ? !i->own : op->action.tier == SGI_TIER_DRAM;
+        return s->config.discrete ? !i->own : op->action.tier == SGI_TIER_DRAM && !i->in_place;
     return op->action.kind == SGI__ACT_START_LOAD && (op->action.tier == SGI_TIER_DRAM || has_peer(i));
 }
 

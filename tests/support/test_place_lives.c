@@ -65,6 +65,8 @@ void life_asked(struct incarnation *life, const struct op_job *j)
         life->contexts[j->device] = CONTEXT_SHUT;
     if (j->what == OP_LOAD)
         i->loading = true;
+    if ((j->what == OP_LOAD && j->keep == SGI__KEEP_PACKED) || (j->what == OP_RESERVE && j->packed))
+        life_find_model(life, j->model)->packer = j->instance;
 }
 
 void life_canceled(struct incarnation *life, uint64_t instance)
@@ -88,10 +90,11 @@ static void learn(struct incarnation *life, const struct sgi__place_event *e)
     case SGI__PLACE_RESERVED:
         if (good) {
             add_instance(life, e);
-            m->residence = m->residence && (m->borrower != e->instance || steps_own(life->tp, e->device));
+            m->residence = m->residence && (m->borrower != e->instance || m->packed || steps_own(life->tp, e->device));
         }
         break;
     case SGI__PLACE_LOADED:
+        m->packed = e->bytes > 0 ? m->packer == e->instance : m->packed;
         m->residence = m->residence || e->bytes > 0;
         i->loading = false;
         steps_leave_gate(life, -1, i->id);
@@ -108,13 +111,14 @@ static void learn(struct incarnation *life, const struct sgi__place_event *e)
         break;
     case SGI__PLACE_KEPT:
         m->residence = true;
+        m->packed = m->packer == e->instance;
         forget_instance(life, e->instance);
         break;
     case SGI__PLACE_FREED:
         forget_instance(life, e->instance);
         break;
     case SGI__PLACE_DROPPED:
-        m->residence = false;
+        m->residence = m->packed = false;
         break;
     case SGI__PLACE_PREPARED:
         m->prepared = good;

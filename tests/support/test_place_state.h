@@ -28,7 +28,9 @@ struct held_instance {
 struct held_model {
     sgi_model          id;
     uint64_t           borrower; /* the last instance that was to take the residence */
+    uint64_t           packer;   /* the last instance that was to leave a packed one, or become it */
     bool               residence, prepared;
+    bool               packed; /* the residence is: whatever is made from it, it stays */
     struct held_model *next;
 };
 

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/hash.h"
+#include "load/touch.h"
 
 enum {
     BUCKETS_FIRST = 256,
@@ -41,6 +42,7 @@ struct entry {
     uint32_t                 complete; /* of them, by models that are complete */
     struct entry            *next;     /* in its bucket, or among those to be freed */
     struct entry           **link;     /* what points to it in its bucket */
+    bool                     with_all; /* to be freed: its extent goes as a whole */
 };
 
 struct sgi__store {
@@ -235,13 +237,13 @@ static void free_entries(struct sgi__store *s, struct entry *list)
     struct gone    gone = { 0 };
     struct extent *extents = NULL;
 
-    for (struct entry *e = list; e; e = e->next) {
-        pthread_mutex_lock(&s->mutex);
-        bool all = e->extent->leaving == e->extent->users;
-        pthread_mutex_unlock(&s->mutex);
-        if (!all)
+    pthread_mutex_lock(&s->mutex);
+    for (struct entry *e = list; e; e = e->next)
+        e->with_all = e->extent->leaving == e->extent->users;
+    pthread_mutex_unlock(&s->mutex);
+    for (struct entry *e = list; e; e = e->next)
+        if (!e->with_all)
             goes(&gone, e);
-    }
     give_pages(&gone);
     pthread_mutex_lock(&s->mutex);
     for (struct entry *e = list; e; e = e->next) {
@@ -333,8 +335,8 @@ static struct entry *find(struct sgi__store *s, struct search *search, bool put)
     return found;
 }
 
-/* Behind what its extent has so far. */
-static void copy(struct sgi__kept *k, struct entry *own, const uint8_t *stored)
+/* Behind what its extent has so far. False: the system has no memory for it. */
+static bool copy(struct sgi__kept *k, struct entry *own, const uint8_t *stored)
 {
     pthread_mutex_lock(&k->store->mutex);
     own->extent = k->extent;
@@ -342,10 +344,13 @@ static void copy(struct sgi__kept *k, struct entry *own, const uint8_t *stored)
     k->extent->used += pages(&own->chunk);
     assert(k->extent->used <= k->extent->bytes);
     pthread_mutex_unlock(&k->store->mutex);
+    if (sgi__touch_range(own->at, pages(&own->chunk), NULL) != 0)
+        return false;
     memcpy(own->at, stored, own->chunk.stored_bytes);
+    return true;
 }
 
-/* An equal one has come to be there meanwhile. Where nobody has taken room behind it, the addresses are free again. */
+/* It is not to be there after all. Where nobody has taken room behind it, the addresses are free again. */
 static void take_back(struct sgi__kept *k, struct entry *own)
 {
     struct gone gone = { 0 };
@@ -379,7 +384,11 @@ void sgi__kept_put(struct sgi__kept *k, const struct sgi__stored_chunk *c, const
         return;
     found = find(k->store, &search, false);
     if (!found) { /* copying takes its time: then those are looked at that have come meanwhile */
-        copy(k, search.own, stored);
+        if (!copy(k, search.own, stored)) {
+            take_back(k, search.own);
+            sgi__free(search.own);
+            return;
+        }
         found = find(k->store, &search, true);
         if (found)
             take_back(k, search.own);

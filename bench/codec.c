@@ -5,8 +5,8 @@
  *
  *     codec FILE
  *
- * Takes FILE as floats of two bytes (BF16, F16), 256 MiB of it at most. One turn for each line of input, one JSON object
- * for each turn; rates are GiB of the file a second, not of what is stored.
+ * Takes FILE as floats of two bytes (BF16, F16), 256 MiB of it at most. One turn for each line of input, one JSON
+ * object for each turn; rates are GiB of the file a second, not of what is stored.
  */
 #include <errno.h>
 #include <stdio.h>

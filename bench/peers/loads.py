@@ -82,28 +82,26 @@ def write_model(path, size, fill=random_bytes):
 # ---------------------------------------------------------------------------------------------------------- same bytes
 
 
-def pack(path, packed, log=None):
-    """`sgi pack`; what it says of the result."""
-    done = subprocess.run([RELEASE / "bin/sgi", "pack", path, "-o", packed, "--json"], check=False, capture_output=True,
-                          text=True)
+def sgi(*words, log=None):
+    """What the command puts out; what else it says goes into the log."""
+    done = subprocess.run([RELEASE / "bin/sgi", *map(str, words)], check=False, capture_output=True, text=True)
     if log:
-        turns.note(log, "sgi pack", done.stderr.splitlines())
+        turns.note(log, f"sgi {words[0]}", done.stderr.splitlines())
     if done.returncode:
-        raise turns.Failed(f"sgi pack ended with {done.returncode}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+        raise turns.Failed(f"sgi {words[0]} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def pack(path, packed, log=None):
+    """What `sgi pack` says of the result."""
+    return json.loads(sgi("pack", path, "-o", packed, "--json", log=log))
 
 
 @functools.cache
 def our_digest(path, engine, log=None):
     """As load_worker.py makes it, from what lies on the device after a load by libsgi."""
-    command = RELEASE / "bin/sgi"
-    done = subprocess.run([command, "load", path, "--engine", engine, "--digest", "--json"], check=False,
-                          capture_output=True, text=True)
-    if log:
-        turns.note(log, f"sgi load --engine {engine}", done.stderr.splitlines())
-    if done.returncode:
-        raise turns.Failed(f"sgi load ended with {done.returncode}: {done.stderr.strip()}")
-    tensors = json.loads(done.stdout.splitlines()[0])["tensors"]
+    said = sgi("load", path, "--engine", engine, "--digest", "--json", log=log)
+    tensors = json.loads(said.splitlines()[0])["tensors"]
     lines = sorted(f"{tensor['name']} {tensor['xxh3']}\n" for tensor in tensors)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

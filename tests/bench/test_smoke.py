@@ -232,7 +232,8 @@ class Smoke(unittest.TestCase):
         with open(plain, "wb") as file:
             file.write(struct.pack("<Q", len(header)) + header)
             file.write(b"".join(bytes((low, 0x3c)) for low in os.urandom(1 << 19)))
-        done = subprocess.run([SGI, "pack", plain, "-o", path], capture_output=True, text=True, timeout=HANGS, check=False)
+        done = subprocess.run([SGI, "pack", plain, "-o", path], capture_output=True, text=True, timeout=HANGS,
+                              check=False)
         self.assertEqual(done.returncode, 0, done)
         return plain, path
 
@@ -258,7 +259,8 @@ class Smoke(unittest.TestCase):
     def test_codec(self):
         plain, _ = self.packed()
         for path, smaller in ((plain, True), (self.path, False)):
-            done = subprocess.run([CODEC, path], input="\n\n", capture_output=True, text=True, timeout=HANGS, check=False)
+            done = subprocess.run([CODEC, path], input="\n\n", capture_output=True, text=True, timeout=HANGS,
+                                  check=False)
             self.assertEqual((done.returncode, done.stderr), (0, ""), done)
             lines = [json.loads(line) for line in done.stdout.splitlines()]
             self.assertEqual([line["bytes"] for line in lines], [os.path.getsize(path)] * 2)

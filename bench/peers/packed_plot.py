@@ -78,7 +78,7 @@ def bars(axis, names, columns, title):
     axis.set_title(title, fontsize=9)
     axis.spines[["top", "right"]].set_visible(False)
     if len(columns) > 1:
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.08), frameon=False)
 
 
 def names_of(result):

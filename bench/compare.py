@@ -5,7 +5,7 @@
     bench/compare.py [--rounds N] [--bytes BYTES] [--only NAME]... [--skip-setup] [--dir FOLDER]
 
 Sets up everything under build/: the first run gets 5.5 GB of packages and builds llama-server. With the file of 4 GB
-it takes 11 GB of disk, 11 GB of memory, and about a quarter of an hour of measuring after the set-up.
+it takes 14 GB of disk, 11 GB of memory, and about twenty minutes of measuring after the set-up.
 Writes build/compare/result.json, result.md and compare.svg; prints the tables.
 --only takes a part (loads, residence, first-token) or any piece of the name of one that loads ("runai").
 """
@@ -14,13 +14,13 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 from peers import contestants, setup, summary
-from peers.cli import BYTES_HELP, ends_in_order, memory, positive, size, try_file, try_folder
+from peers.cli import BYTES_HELP, ends_in_order, memory, positive, size
 from peers.first_tokens import FirstTokens
-from peers.loads import Loads, check_digests, residence_rounds, write_model
+from peers.loads import Loads, check_digests, normal_weights, pack, random_bytes, residence_rounds, write_model
+from peers.program import draw, has_matplotlib, load_average, machine, try_outputs
 from peers.turns import Failed, Worker
 
 PARTS = ("loads", "residence", "first-token")
@@ -63,42 +63,11 @@ def parse(arguments):
     return options
 
 
-# ------------------------------------------------------------------------------------------------------------- machine
-
-
-def machine(folder):
-    with open("/proc/cpuinfo", encoding="ascii") as file:
-        cpu = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), os.uname().machine)
-    output = subprocess.run(["df", "--output=fstype", folder], check=True, capture_output=True, text=True).stdout
-    return {"cpu": cpu, "cpus": os.cpu_count(), "memory_gib": memory("MemTotal") / (1 << 30),
-            "kernel": os.uname().release, "filesystem": output.split()[-1]}
-
-
-def load_average():
-    return round(os.getloadavg()[0], 2)
+# ----------------------------------------------------------------------------------------------------- before the work
 
 
 def refuse(text):
     sys.exit(f"compare.py: {text}")
-
-
-def refuse_where_nothing_can_be_written(options):
-    """Before the set-up and the measuring, not after them."""
-    for what, folder in (("--dir", options.dir), ("build/compare", setup.HOME)):
-        try:
-            try_folder(folder)
-        except OSError as error:
-            refuse(f"{what} {folder}: {error.strerror}")
-    for path in options.outputs:
-        try:
-            try_file(path)
-        except OSError as error:
-            refuse(f"{path} cannot be written: {error.strerror}")
-
-
-def has_matplotlib():
-    return setup.PYTHON.exists() and subprocess.run([setup.PYTHON, "-c", "import matplotlib"], capture_output=True,
-                                                    check=False).returncode == 0
 
 
 def refuse_what_is_not_set_up(options):
@@ -113,7 +82,8 @@ def refuse_what_does_not_fit(options):
     if shutil.which("fincore") is None:
         refuse("needs the command fincore (Debian: util-linux) to know what is cold")
     file_bytes = options.bytes if {"loads", "residence"} & set(options.parts) else 0
-    needed = file_bytes + (0 if options.skip_setup or setup.SERVER.exists() else SETUP_BYTES)
+    packed_bytes = file_bytes if takes_packed(options) else 0  # less, but how much less is only known afterwards
+    needed = file_bytes + packed_bytes + (0 if options.skip_setup or setup.SERVER.exists() else SETUP_BYTES)
     free = shutil.disk_usage(options.dir).free
     if free < needed:
         refuse(f"needs {needed / 1e9:.1f} GB in {options.dir}, where {free / 1e9:.1f} are free")
@@ -126,12 +96,29 @@ def refuse_what_does_not_fit(options):
 # --------------------------------------------------------------------------------------------------------------- parts
 
 
-def measure_loads(path, options, result, log):
-    loads = Loads(path, options.chosen, options, log, setup.tell)
+def takes_packed(options):
+    return "loads" in options.parts and any(contestant.packed for contestant in options.chosen)
+
+
+def pack_for_loads(path, packed, options, result, log):
+    """Who takes a packed file fails without it, by name; the others go on."""
+    if not takes_packed(options):
+        return
     try:
+        result["packed_bytes"] = pack(path, packed, log)["packed_bytes"]
+    except (Failed, OSError) as error:
+        result["failed"]["sgi pack"] = str(error)
+
+
+def measure_loads(path, options, result, log):
+    packed = path.with_suffix(".sgi")
+    loads = Loads(path, options.chosen, options, log, setup.tell, packed)
+    try:
+        pack_for_loads(path, packed, options, result, log)
         result["loads"] = loads.run()
     finally:
         loads.close()
+        packed.unlink(missing_ok=True)
     result["failed"].update(loads.failed)
     result["digests"] = loads.digests
     result["disagree"] += check_digests(loads.digests)
@@ -170,7 +157,7 @@ def measure(options, result):
                 measure_first_tokens(options, result, log)
             if "loads" in options.parts or "residence" in options.parts:
                 setup.tell(f"writing {options.bytes / 1e9:.2f} GB to {path}")
-                write_model(path, options.bytes)
+                write_model(path, options.bytes, normal_weights if takes_packed(options) else random_bytes)
                 result["file_bytes"] = path.stat().st_size
             if "loads" in options.parts:
                 measure_loads(path, options, result, log)
@@ -185,11 +172,7 @@ def write(options, result):
     text = summary.markdown(result)
     options.markdown.write_text(text)
     print(text, end="")
-    if not options.no_plot and not has_matplotlib():
-        setup.tell("without the plot: build/compare/venv has no matplotlib")
-    elif not options.no_plot:
-        subprocess.run([setup.PYTHON, pathlib.Path(setup.__file__).parent / "plot.py", options.json, options.plot],
-                       check=False)
+    draw(options, "plot.py")
 
 
 def parts_without_anybody(options, result):
@@ -208,7 +191,7 @@ def exit_status(options, result):
 
 
 def run(options):
-    refuse_where_nothing_can_be_written(options)
+    try_outputs(options, refuse)
     refuse_what_does_not_fit(options)
     if options.skip_setup:
         refuse_what_is_not_set_up(options)

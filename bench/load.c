@@ -101,13 +101,13 @@ static void put(struct load *l, const sgi_timing *t, double cpu, bool fresh, dou
     double total = (double)t->total_ns / 1e9, seconds = dram ? total : (double)t->load_ns / 1e9;
     double gib = (double)t->bytes / GIB;
 
-    report_line(json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o}",
+    report_line(json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:I, s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o}",
                           "what", "load", "device", l->options->device, "engine", t->engine, "memory",
                           fresh ? "fresh" : "reused", "from", dram ? "dram" : "disk", "fd", l->options->fd, "checks",
-                          l->options->checks, "cold", l->options->cold, "bytes", (json_int_t)t->bytes, "seconds",
-                          seconds, "gib_s", gib / seconds, "cpu_core_s_per_gib", cpu / gib, "direct", (int)t->direct,
-                          "total_seconds", total, "limited_seconds", (double)t->limited_ns / 1e9, "before_ms",
-                          before_ms, "phases_ms", session_phases(t)));
+                          l->options->checks, "cold", l->options->cold, "bytes", (json_int_t)t->bytes, "read_bytes",
+                          (json_int_t)t->read_bytes, "seconds", seconds, "gib_s", gib / seconds, "cpu_core_s_per_gib",
+                          cpu / gib, "direct", (int)t->direct, "total_seconds", total, "limited_seconds",
+                          (double)t->limited_ns / 1e9, "before_ms", before_ms, "phases_ms", session_phases(t)));
     summary_add(&l->summary, "seconds", seconds);
     summary_add(&l->summary, "gib_s", gib / seconds);
     summary_add(&l->summary, "cpu_core_s_per_gib", cpu / gib);

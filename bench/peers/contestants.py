@@ -19,6 +19,7 @@ class Contestant:
     environment: tuple = ()
     engine: str = "auto"
     memory: str = "fresh"
+    packed: bool = False  # it loads what `sgi pack` has made of the file
     states: tuple = ("cold", "hot")
     delivers: str = "own memory"  # what its caller has afterwards
 
@@ -42,6 +43,8 @@ CONTESTANTS = (
     Contestant("libsgi, reused", memory="reused"),
     Contestant("libsgi uring, reused", engine="uring", memory="reused"),
     Contestant("libsgi threads, reused", engine="threads", memory="reused"),
+    Contestant("libsgi packed, fresh", packed=True),
+    Contestant("libsgi packed, reused", memory="reused", packed=True),
     Contestant("safetensors mmap, as returned", "safetensors_mmap", delivers=NOTHING),
     Contestant("safetensors mmap, every page touched", "safetensors_touched", delivers=PAGE_CACHE),
     Contestant("safetensors mmap, copied", "safetensors_copied"),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading a safetensors file, every contestant in turn, round by round; and an instance out of DRAM beside it."""
+import array
 import functools
 import hashlib
 import itertools
@@ -7,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import statistics
 import struct
 import subprocess
 
@@ -14,6 +16,7 @@ from peers import contestants, turns
 from peers.setup import RELEASE
 
 HIDDEN, VOCABULARY = 2048, 128256
+WEIGHTS_DEVIATION = 0.02
 RESIDENCE_ROUNDS_MIN = 18  # microseconds each; a multiple of the orders of three, so everybody is first equally often
 
 
@@ -34,8 +37,25 @@ def tensor_shapes(size):
     return shapes
 
 
-def write_model(path, size):
-    """A safetensors file of that shape, filled with bytes that no disk can guess."""
+def random_bytes(count):
+    """What nothing makes smaller, a disk neither."""
+    return os.urandom(count)
+
+
+@functools.cache
+def normal_table():
+    """Of the values of a normal distribution, 65536 that are equally likely, in bf16."""
+    values = (statistics.NormalDist(0, WEIGHTS_DEVIATION).inv_cdf((n + 0.5) / 65536) for n in range(65536))
+    return [(struct.unpack("<I", struct.pack("<f", value))[0] + 0x8000) >> 16 for value in values]
+
+
+def normal_weights(count):
+    """As many bytes of bf16 as a trained model could have: exponents can be guessed, signs and mantissas cannot."""
+    return array.array("H", map(normal_table().__getitem__, memoryview(os.urandom(count)).cast("H"))).tobytes()
+
+
+def write_model(path, size, fill=random_bytes):
+    """A safetensors file of that shape."""
     header, at = {}, 0
     for name, shape in tensor_shapes(size).items():
         end = at + 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
@@ -48,7 +68,7 @@ def write_model(path, size):
         with open(partial, "wb") as file:
             file.write(struct.pack("<Q", len(text)) + text)
             while at:
-                block = os.urandom(min(at, 1 << 24))
+                block = fill(min(at, 1 << 24))
                 file.write(block)
                 at -= len(block)
             file.flush()
@@ -62,17 +82,26 @@ def write_model(path, size):
 # ---------------------------------------------------------------------------------------------------------- same bytes
 
 
+def sgi(*words, log=None):
+    """What the command puts out; what else it says goes into the log."""
+    done = subprocess.run([RELEASE / "bin/sgi", *map(str, words)], check=False, capture_output=True, text=True)
+    if log:
+        turns.note(log, f"sgi {words[0]}", done.stderr.splitlines())
+    if done.returncode:
+        raise turns.Failed(f"sgi {words[0]} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def pack(path, packed, log=None):
+    """What `sgi pack` says of the result."""
+    return json.loads(sgi("pack", path, "-o", packed, "--json", log=log))
+
+
 @functools.cache
 def our_digest(path, engine, log=None):
     """As load_worker.py makes it, from what lies on the device after a load by libsgi."""
-    command = RELEASE / "bin/sgi"
-    done = subprocess.run([command, "load", path, "--engine", engine, "--digest", "--json"], check=False,
-                          capture_output=True, text=True)
-    if log:
-        turns.note(log, f"sgi load --engine {engine}", done.stderr.splitlines())
-    if done.returncode:
-        raise turns.Failed(f"sgi load ended with {done.returncode}: {done.stderr.strip()}")
-    tensors = json.loads(done.stdout.splitlines()[0])["tensors"]
+    said = sgi("load", path, "--engine", engine, "--digest", "--json", log=log)
+    tensors = json.loads(said.splitlines()[0])["tensors"]
     lines = sorted(f"{tensor['name']} {tensor['xxh3']}\n" for tensor in tensors)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -88,8 +117,10 @@ def check_digests(digests):
 
 
 class Loads:
-    def __init__(self, path, chosen, options, log, tell):
-        self.path, self.options, self.log, self.tell = path, options, log, tell
+    """`packed` is what `sgi pack` has made of the file at `path`: for those chosen that take it."""
+
+    def __init__(self, path, chosen, options, log, tell, packed=None):
+        self.path, self.packed, self.options, self.log, self.tell = path, packed, options, log, tell
         self.chosen = chosen
         self.size = os.path.getsize(path)
         self.ballast = turns.Ballast(not options.memory_as_is)
@@ -97,38 +128,42 @@ class Loads:
         self.failed = {}
         self.digests = {}
 
-    def prepare(self, state):
+    def file_of(self, contestant):
+        return self.packed if contestant.packed else self.path
+
+    def prepare(self, path, state):
         """How many bytes of the file are on the wrong side of the page cache all the same."""
-        return turns.make_cold(self.path) if state == "cold" else turns.make_hot(self.path)
+        return turns.make_cold(path) if state == "cold" else turns.make_hot(path)
 
     def take_turn(self, contestant, state):
-        worker = self.workers.get(contestant.name) or contestants.start(contestant, self.path, self.log)
+        path = self.file_of(contestant)
+        worker = self.workers.get(contestant.name) or contestants.start(contestant, path, self.log)
         try:
             if not contestant.persistent:
                 self.ballast.release()
                 worker.turn()  # pays for the memory that the next one uses again
-            wrong = self.prepare(state)
+            wrong = self.prepare(path, state)
             self.ballast.release()
             result = contestants.result_of(contestant, worker.turn("load"))
         finally:
             if not contestant.persistent:
                 worker.close()
-            self.take_back(state)
+            self.take_back(path, state)
         result["page_cache_wrong_bytes"] = wrong
         return result
 
-    def take_back(self, state):
+    def take_back(self, path, state):
         """What the turn has freed, before the host has it: a cold load may take the page cache's copy and its own."""
         if state == "cold":
-            turns.drop_pages(self.path)
+            turns.drop_pages(path)
         self.ballast.hold(self.size * (2 if state == "cold" else 1))
 
     def warm_up(self, contestant):
         """The first load of a program, which nobody counts; of a peer it says what the bytes are."""
         if contestant.ours:
-            self.digests[contestant.name] = our_digest(self.path, contestant.engine, self.log)
+            self.digests[contestant.name] = our_digest(self.file_of(contestant), contestant.engine, self.log)
         if contestant.persistent:
-            worker = self.workers[contestant.name] = contestants.start(contestant, self.path, self.log)
+            worker = self.workers[contestant.name] = contestants.start(contestant, self.file_of(contestant), self.log)
             answer = worker.turn("digest")
             if not contestant.ours:
                 self.digests[contestant.name] = answer["digest"]
@@ -151,7 +186,7 @@ class Loads:
         order = list(self.chosen)
         random.Random(number).shuffle(order)  # nobody always follows the same one
         for state in ("cold", "hot"):
-            self.take_back(state)
+            self.take_back(self.path, state)
             for contestant in order:
                 if state not in contestant.states:
                     continue

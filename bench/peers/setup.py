@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gets what bench/compare.py runs: libsgi's benchmarks, the peers in a virtual environment, llama-server.
+"""Gets what bench/compare.py and packed.py run: libsgi's benchmarks, the peers in a virtual environment, llama-server.
 
 All of it lies under build/ in the tree. What cannot be had is named in one sentence, and the comparison goes on
 without it.
@@ -15,6 +15,7 @@ TREE = pathlib.Path(__file__).resolve().parents[2]
 RELEASE = TREE / "build/release"
 HOME = TREE / "build/compare"
 REQUIREMENTS = pathlib.Path(__file__).resolve().parent / "requirements.txt"
+PACKERS = pathlib.Path(__file__).resolve().parent / "requirements-packers.txt"
 PYTHON = HOME / "venv/bin/python"
 SERVER = HOME / "llama/build/bin/llama-server"
 
@@ -42,7 +43,7 @@ class Log:
 
 
 def tell(text):
-    print(f"compare.py: {text}", file=sys.stderr, flush=True)
+    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr, flush=True)
 
 
 def llama_env():
@@ -70,6 +71,15 @@ def set_up_peers(log):
     log.run(PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--no-cache-dir", "--only-binary", ":all:",
             "-r", REQUIREMENTS)
     shutil.copy(REQUIREMENTS, stamp)
+
+
+def set_up_packers(log):
+    """Into the same environment; one of them is built there, which may fail where the others do not."""
+    stamp = HOME / "venv/requirements-packers.txt"
+    if stamp.exists() and stamp.read_text() == PACKERS.read_text():
+        return
+    log.run(PYTHON, "-m", "pip", "--disable-pip-version-check", "install", "--no-cache-dir", "-r", PACKERS)
+    shutil.copy(PACKERS, stamp)
 
 
 def llama_source(log):
@@ -103,12 +113,15 @@ def set_up_server(log):
     log.run("cmake", "--build", HOME / "llama/build", "--target", "llama-server")
 
 
-def set_up():
+LIBSGI = ("libsgi", set_up_libsgi, "its benchmarks could not be built")
+PEERS = ("the peers in Python", set_up_peers, "their packages could not be installed")
+FOR_LOADS = (LIBSGI, PEERS, ("llama-server", set_up_server, "it could not be built from the sdist of llama-cpp-python"))
+FOR_PACKED = (LIBSGI, PEERS, ("zipnn and zstd", set_up_packers, "their packages could not be installed"))
+
+
+def set_up(steps=FOR_LOADS):
     """What is missing, by what it is for: a sentence each."""
     log = Log()
-    steps = (("libsgi", set_up_libsgi, "its benchmarks could not be built"),
-             ("the peers in Python", set_up_peers, "their packages could not be installed"),
-             ("llama-server", set_up_server, "it could not be built from the sdist of llama-cpp-python"))
     missing = {}
     for what, step, why in steps:
         try:

@@ -53,6 +53,11 @@ LOAD_RATIOS = tuple(
     (f"cold, {memory} memory, {how}, to safetensors", f"{ours}, {memory}", SAFETENSORS, "cold", 1.5)
     for memory in ("fresh", "reused") for how, ours in READERS
 ) + (
+    ("cold, fresh memory, packed, to plain", "libsgi packed, fresh", ["libsgi, fresh"], "cold", None),
+    ("cold, reused memory, packed, to plain", "libsgi packed, reused", ["libsgi, reused"], "cold", None),
+    ("cold, fresh memory, packed, to the fastest peer", "libsgi packed, fresh", OWN_PEERS, "cold", None),
+    ("cold, reused memory, packed, to the fastest peer", "libsgi packed, reused", OWN_PEERS, "cold", None),
+    ("hot, reused memory, packed, to plain", "libsgi packed, reused", ["libsgi, reused"], "hot", None),
     ("cold, fresh memory, as it comes, to safetensors in the page cache only", "libsgi, fresh", TOUCHED, "cold", 1.0),
     ("hot, reused memory, as it comes, to safetensors in the page cache only", "libsgi, reused", TOUCHED, "hot", 1.0),
 )
@@ -240,6 +245,7 @@ def notes(result):
 def markdown(result):
     machine, options = result["machine"], result["options"]
     file = f", file of {result['file_bytes'] / 1e9:.2f} GB" if result["file_bytes"] else ""
+    file += f", {result['packed_bytes'] / 1e9:.2f} packed" if result.get("packed_bytes") else ""
     lines = [f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']:.0f} GiB, kernel {machine['kernel']}, "
              f"{machine['filesystem']}; {options['rounds']} rounds{file}; "
              f"{options['threads']} thread(s) compute; load average {result['load_average'][0]} before and "

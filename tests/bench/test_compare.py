@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import statistics
 import struct
 import sys
 import tempfile
@@ -86,9 +87,13 @@ class Room(unittest.TestCase):
         return "taken"
 
     def test_a_disk_or_a_memory_that_is_too_small_is_told_before_the_work(self):
-        self.assertIn("needs 4.0 GB in /, where 3.0 are free", self.refusal(3 * 10**9, 64 * 10**9))
+        self.assertIn("needs 8.0 GB in /, where 7.0 are free", self.refusal(7 * 10**9, 64 * 10**9))
         self.assertIn("needs 11.2 GB of memory, 11.0 are available", self.refusal(64 * 10**9, 11 * 10**9))
-        self.assertEqual(self.refusal(4 * 10**9, 12 * 10**9), "taken")
+        self.assertEqual(self.refusal(8 * 10**9, 12 * 10**9), "taken")
+
+    def test_without_anybody_who_takes_a_packed_file_there_is_none(self):
+        self.assertIn("needs 4.0 GB in /, where 3.0 are free", self.refusal(3 * 10**9, 64 * 10**9, "--only", "runai"))
+        self.assertEqual(self.refusal(4 * 10**9, 12 * 10**9, "--only", "residence"), "taken")
 
     def test_first_tokens_need_no_file(self):
         self.assertEqual(self.refusal(0, 4 * 10**9, "--only", "first-token"), "taken")
@@ -138,7 +143,7 @@ class Before(unittest.TestCase):
         said = io.StringIO()
         with contextlib.redirect_stdout(said), self.assertRaises(SystemExit):
             compare.parse(["--help"])
-        for text in ("5.5 GB", "11 GB of disk", "11 GB of memory", "quarter of an hour", "2M is 2 MiB"):
+        for text in ("5.5 GB", "14 GB of disk", "11 GB of memory", "twenty minutes", "2M is 2 MiB"):
             self.assertIn(text, said.getvalue())
 
     def test_where_nobody_could_be_measured_the_status_and_the_log_say_so(self):
@@ -204,10 +209,17 @@ class Arithmetic(unittest.TestCase):
     def test_what_a_user_gets_and_both_engines_are_compared_with_the_fastest_peer(self):
         engines = {c.name: c.engine for c in contestants.CONTESTANTS if c.ours}
         found = {(state, engines[ours], ours.split(", ")[1], reach)
-                 for _, ours, theirs, state, reach in summary.LOAD_RATIOS if theirs is summary.OWN_PEERS}
+                 for _, ours, theirs, state, reach in summary.LOAD_RATIOS
+                 if theirs is summary.OWN_PEERS and "packed" not in ours}
         self.assertEqual(found, {(state, engine, memory, 1.0) for state in ("cold", "hot")
                                  for engine in ("auto", "uring", "threads") for memory in ("fresh", "reused")})
         self.assertEqual((engines["libsgi, fresh"], engines["libsgi, reused"]), ("auto", "auto"))
+
+    def test_packed_stands_beside_plain_and_beside_the_fastest_peer(self):
+        found = {(ours, state): theirs for _, ours, theirs, state, _ in summary.LOAD_RATIOS if "packed" in ours}
+        self.assertEqual(found.keys(), {("libsgi packed, fresh", "cold"), ("libsgi packed, reused", "cold"),
+                                        ("libsgi packed, reused", "hot")})
+        self.assertEqual({c.memory for c in contestants.CONTESTANTS if c.packed}, {"fresh", "reused"})
 
     def test_who_loaded_other_bytes_is_named(self):
         self.assertEqual(loads.check_digests({"a": "1", "b": "2", "c": "1"}), ["b"])
@@ -342,6 +354,14 @@ class Files(unittest.TestCase):
         self.assertEqual(header_bytes % 8, 0)
         self.assertEqual(max(t["data_offsets"][1] for t in header.values()), len(data) - 8 - header_bytes)
         self.assertGreater(len(set(data[8 + header_bytes:])), 200)  # of 256: nothing that compresses
+
+    def test_weights_are_those_of_a_normal_distribution(self):
+        data = memoryview(loads.normal_weights(1 << 18)).cast("H")
+        values = [struct.unpack("<f", struct.pack("<I", value << 16))[0] for value in data]
+        self.assertAlmostEqual(statistics.fmean(values), 0, delta=0.001)
+        self.assertAlmostEqual(statistics.stdev(values), 0.02, delta=0.001)
+        self.assertLess(len({value >> 7 & 255 for value in data}), 30)  # exponents, of 256
+        self.assertGreater(len({value & 127 for value in data}), 120)  # mantissas, of 128
 
     def test_a_file_that_is_not_finished_is_not_left(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ BUILD = os.path.dirname(os.path.dirname(BENCH))
 ON_FAKE = [sys.executable, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "fakecuda", "run"),
            "--build", BUILD]
 HANGS = 120
+SGI, CODEC = os.path.join(BUILD, "bin", "sgi"), os.path.join(BUILD, "bench", "codec")
 
 with open(BENCH, "rb") as bench_file:
     bench_bytes = bench_file.read()
@@ -30,8 +31,8 @@ MACHINE = {"cpu", "cpus", "memory_bytes", "kernel", "page_bytes", "transparent_h
            "library", "io_uring", "load_average"}
 RAW = {"what", "engine", "block", "depth", "memory", "buffered", "cold", "bytes", "seconds", "gib_s",
        "cpu_core_s_per_gib"}
-LOAD = {"what", "device", "engine", "memory", "from", "fd", "checks", "cold", "bytes", "seconds", "gib_s",
-        "cpu_core_s_per_gib", "direct", "total_seconds", "limited_seconds", "before_ms", "phases_ms"}
+LOAD = {"what", "device", "engine", "memory", "from", "fd", "checks", "cold", "bytes", "read_bytes", "seconds",
+        "gib_s", "cpu_core_s_per_gib", "direct", "total_seconds", "limited_seconds", "before_ms", "phases_ms"}
 COMMANDS = ("raw", "pages", "load", "warm", "idle", "swap", "memory", "release", "gpu")
 
 WRONG = (
@@ -221,6 +222,55 @@ class Smoke(unittest.TestCase):
                     memory = "fresh" if "--memory" in argv else "reused"
                     self.assertEqual([line["memory"] for line in lines], [memory] * 3)
                     self.check_stats(summary["gib_s"], [line["gib_s"] for line in lines])
+
+    def packed(self):
+        """Floats of two bytes that are all of about the same size: what they become is smaller."""
+        if not os.path.exists(SGI):
+            self.skipTest("the command sgi is not built")
+        plain, path = (os.path.join(self.folder, name) for name in ("floats.safetensors", "floats.sgi"))
+        header = json.dumps({"a": {"dtype": "BF16", "shape": [1 << 19], "data_offsets": [0, 1 << 20]}}).encode()
+        with open(plain, "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header)
+            file.write(b"".join(bytes((low, 0x3c)) for low in os.urandom(1 << 19)))
+        done = subprocess.run([SGI, "pack", plain, "-o", path], capture_output=True, text=True, timeout=HANGS,
+                              check=False)
+        self.assertEqual(done.returncode, 0, done)
+        return plain, path
+
+    def test_a_packed_model_is_measured_by_what_it_delivers(self):
+        _, path = self.packed()
+        for argv in ([], ["--cold", "--checks"], ["--memory", "fresh", "--fd"]):
+            lines, _ = self.lines("load", path, *argv)
+            for line in lines:
+                self.assertEqual((line["bytes"], line["from"]), (1 << 20, "disk"))
+                self.assertLess(line["read_bytes"], line["bytes"])
+                self.assertAlmostEqual(line["gib_s"] * line["seconds"], 1 / 1024, delta=1e-6)
+                self.assertLessEqual({"verify", "decode"}, set(line["phases_ms"]))
+        lines, _ = self.lines("memory", path, "--repeat", "1")
+        for line in lines:
+            self.assertAlmostEqual(line["peak_over_model"], line["peak_bytes"] / line["image_bytes"], delta=1e-4)
+            self.assertLess(line["bytes"], line["image_bytes"])
+
+    def test_a_plain_model_is_read_as_it_is(self):
+        lines, _ = self.lines("load", self.path)
+        self.assertEqual([line["read_bytes"] for line in lines], [self.tensors])
+
+    @unittest.skipUnless(os.path.exists(CODEC), "codec is not built")
+    def test_codec(self):
+        plain, _ = self.packed()
+        for path, smaller in ((plain, True), (self.path, False)):
+            done = subprocess.run([CODEC, path], input="\n\n", capture_output=True, text=True, timeout=HANGS,
+                                  check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+            lines = [json.loads(line) for line in done.stdout.splitlines()]
+            self.assertEqual([line["bytes"] for line in lines], [os.path.getsize(path)] * 2)
+            for line in lines:
+                self.assertEqual(line["stored_bytes"] < 0.8 * line["bytes"], smaller)
+                self.assertGreater(min(line[key] for key in ("encode_gib_s", "check_gib_s", "decode_gib_s")), 0)
+        for path, says in ((self.folder + "/none", "No such file"), ("/dev/null", "is empty")):
+            done = subprocess.run([CODEC, path], capture_output=True, text=True, timeout=HANGS, check=False)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn(says, done.stderr)
 
     def test_a_device_goes_by_every_name_the_library_has_for_it(self):
         for name, device in (("host", "host:0"), ("host:0", "host:0"), ("host:999", "host:999")):

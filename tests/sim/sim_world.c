@@ -749,8 +749,10 @@ void sim__world_result(struct sim *s, struct world_op *op)
         i->load = step_ended(s, op, i);
         i->load_status = op->status;
         i->load_step = op->step;
-        /* A tensor that does not match has come to the device; of a chunk nothing has. */
-        i->begun = op->status == SGI_OK || (op->step == SGI_STEP_VERIFY && !sim__has_to_pack(m));
+        /* A tensor that does not match has come to the device; of a chunk nothing has. From another device something
+         * comes before a cancel is looked at. */
+        i->begun = op->status == SGI_OK || (op->step == SGI_STEP_VERIFY && !sim__has_to_pack(m)) ||
+                   (op->status == SGI_E_CANCELED && has_peer(i));
         if (i->copies && i->load == DONE) {
             decide_shared(s, op, m);
             shared(s, op->shared);

@@ -152,7 +152,7 @@ void sgi__context_event(struct sgi__core *core, uint64_t now, const struct sgi__
 void sgi__place_died(struct sgi__core *core, uint64_t now)
 {
     core->dram.lost = true;
-    core->dram.used += core->dram_shared; /* as if each had had its own */
+    core->dram.used += (uint64_t)core->dram_shared; /* as if each had had its own */
     core->dram_shared = 0;
     core->dram_lending = 0;
     core->looks_due = 0;

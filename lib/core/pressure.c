@@ -16,18 +16,18 @@ uint64_t sgi__dram_max(const struct sgi__core *core)
 /* At the end of each event: what could not go before may do so now, and what went may have left some to others. */
 void sgi__give_back(struct sgi__core *core)
 {
-    uint64_t most = core->dram_trim < core->dram_ceiling ? core->dram_trim : core->dram_ceiling;
-
-    if (most == UINT64_MAX)
-        return;
-    sgi__residence_shrink(core, most);
+    if (core->dram_trim != UINT64_MAX)
+        sgi__residence_shrink(core, core->dram_trim, core->dram_trim_newest);
     if (core->dram_leaving == 0) /* no more of it will go */
         core->dram_trim = UINT64_MAX;
+    if (core->dram_ceiling != UINT64_MAX)
+        sgi__residence_shrink(core, core->dram_ceiling, UINT64_MAX);
 }
 
 void sgi__core_trim(struct sgi__core *core, uint64_t now, uint64_t dram_bytes)
 {
     core->dram_trim = dram_bytes;
+    core->dram_trim_newest = core->residences; /* what comes to be kept from now on stays */
     core->spare_trim = true;
     sgi__core_settle(core, now);
 }

@@ -185,7 +185,7 @@ void sgi__core_totals(const struct sgi__core *core, struct sgi__core_totals *tot
         .calls = core->calls,
         .dram_bytes = core->dram.used,
         .dram_bytes_max = core->dram.bytes_max,
-        .shared_bytes = core->dram_shared,
+        .shared_bytes = core->dram_shared > 0 ? (uint64_t)core->dram_shared : 0,
         .device_bytes = device_bytes,
         .prepared_bytes = core->prepared_bytes,
     };
@@ -270,7 +270,7 @@ void sgi__core_check(const struct sgi__core *core)
     }
     assert(wants == core->wants_count && leases == core->leases_count && loads == core->loads);
     assert(core->wants_count <= core->config.wants_max && core->loads <= core->config.loads_max);
-    assert(dram == core->dram.used + core->dram_shared);
+    assert(dram == core->dram.used + (uint64_t)core->dram_shared);
     assert(core->dram.used + core->dram_lending <= core->dram.bytes_max);
 
     for (uint32_t n = 0; n < core->config.devices_count; n++) {

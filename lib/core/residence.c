@@ -71,13 +71,13 @@ static void share(struct sgi__core *core, uint64_t bytes)
 {
     assert(core->dram.used >= bytes);
     core->dram.used -= bytes;
-    core->dram_shared += bytes;
+    core->dram_shared += (int64_t)bytes;
 }
 
 static void unshare(struct sgi__core *core, uint64_t bytes)
 {
     core->dram.used += bytes;
-    core->dram_shared -= bytes;
+    core->dram_shared -= (int64_t)bytes;
 }
 
 /* ---- where it stands ---- */
@@ -108,6 +108,14 @@ static void list_remove(struct sgi__core *core, struct model *m)
     m->kept_prev = m->kept_next = NULL;
 }
 
+/* From now on it is one. */
+static void kept(struct sgi__core *core, uint64_t now, struct model *m)
+{
+    m->residence = RES_KEPT;
+    m->residence_serial = ++core->residences;
+    list_add(core, now, m);
+}
+
 void sgi__residence_keep(struct sgi__core *core, struct instance *i)
 {
     struct model *m = i->model;
@@ -123,8 +131,7 @@ void sgi__residence_kept(struct sgi__core *core, uint64_t now, struct model *m, 
 {
     assert(m->residence == RES_KEEPING);
     share(core, shared);
-    m->residence = RES_KEPT;
-    list_add(core, now, m);
+    kept(core, now, m);
 }
 
 void sgi__residence_lend(struct sgi__core *core, struct model *m)
@@ -319,14 +326,14 @@ bool sgi__residence_packs(const struct sgi__core *core, const struct model *m)
     return gains(m) && lacking_for(core, m, m->config.image_bytes) > 0;
 }
 
-void sgi__residence_shrink(struct sgi__core *core, uint64_t bytes)
+void sgi__residence_shrink(struct sgi__core *core, uint64_t bytes, uint64_t newest)
 {
     for (struct model *m = core->kept_head, *next; m; m = next) {
         uint64_t taken = core->dram.used + core->dram_lending;
         next = m->kept_next;
         if (taken <= core->dram_leaving || taken - core->dram_leaving <= bytes)
             return;
-        if (!may_drop(m))
+        if (!may_drop(m) || m->residence_serial > newest)
             continue;
         advance_clock(core, m->residence_value);
         sgi__residence_drop(core, m, SGI_CAUSE_PRESSURE);
@@ -413,9 +420,8 @@ void sgi__copy_settle(struct sgi__core *core, uint64_t now, struct instance *i)
         drop(core, m);
         return;
     }
-    m->residence = RES_KEPT;
     m->residence_used = now;
-    list_add(core, now, m);
+    kept(core, now, m);
 }
 
 void sgi__read_begin(struct sgi__core *core, struct instance *i)

@@ -167,6 +167,7 @@ struct model {
     bool                 residence_packed;          /* while there is one */
     uint64_t             residence_used;            /* when it was last of use */
     uint64_t             residence_value;           /* while it is in core.kept */
+    uint64_t             residence_serial;          /* the number of this one, of all so far */
     uint64_t             uses, uses_at;             /* starts, fading: as they counted then */
     uint32_t             residence_readers;         /* loads that read it in place: it stays until they have ended */
     struct model        *kept_prev, *kept_next;     /* in core.kept while RES_KEPT */
@@ -246,8 +247,11 @@ struct sgi__core {
     uint64_t                dram_leaving;          /* bytes of residences whose DROP is out */
     uint64_t                dram_ceiling;          /* what may be taken while memory is short; UINT64_MAX: it is not */
     uint64_t                dram_trim;             /* what is to be left of what there is; likewise */
+    uint64_t                dram_trim_newest;      /* of the residences that there were then */
+    uint64_t                residences;            /* so far */
     struct timer            relief;                /* then the ceiling rises */
-    uint64_t                dram_shared;           /* what residences have in common is there, and in dram.used, once */
+    int64_t          dram_shared;  /* what residences have in common is there, and in dram.used, once. Below 0 while
+                             it is heard of a drop before it is of a residence that shared with that one */
     uint64_t         dram_lending; /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
     struct instance *priorities_due; /* loads whose urgency has changed; only the newest counts, so it is not queued */
     uint64_t         spare_limit_said; /* as of the last SPARE_LIMIT taken */
@@ -408,7 +412,8 @@ void       sgi__residence_unpin(struct sgi__core *core, struct model *m);
 uint64_t sgi__dram_max(const struct sgi__core *core); /* what residences may take for now, but for what pins reserve */
 void     sgi__give_back(struct sgi__core *core);      /* begins to, as far as there is too much */
 void     sgi__pressure_relieved(struct sgi__core *core, uint64_t now);
-void     sgi__residence_shrink(struct sgi__core *core, uint64_t bytes); /* residence.c: drops until so many are left */
+/* residence.c: drops until so many are left, none that is newer */
+void sgi__residence_shrink(struct sgi__core *core, uint64_t bytes, uint64_t newest);
 
 /* value.c: which residence goes first */
 void     sgi__value_use(struct model *m, uint64_t now); /* one more start */

@@ -33,7 +33,8 @@ static void check_totals(struct sim *s)
     if (t.dram_bytes != s->dram_used)
         sim__broken(s, "the books of DRAM agree with what it holds (%llu, %llu)", (unsigned long long)t.dram_bytes,
                     (unsigned long long)s->dram_used);
-    uint64_t most = s->dram_trim < s->ceiling ? s->dram_trim : s->ceiling, leaving = sim__dram_leaving(s);
+    /* What a trim could not drop at once it drops only if it was there already. */
+    uint64_t most = s->trims && s->dram_trim < s->ceiling ? s->dram_trim : s->ceiling, leaving = sim__dram_leaving(s);
     for (uint32_t n = 0; s->dram_used > leaving && s->dram_used - leaving > most && n < s->models.size; n++) {
         const struct world_model *m = s->models.at[n];
         if (m && m->id && !m->dropping && m->dram_event != s->event && sim__droppable(m) &&

@@ -49,7 +49,8 @@ static bool makes_room(struct sim *s, const struct world_instance *i, bool late)
         const struct world_model *m = s->models.at[n];
         if (m && s->habits.tick_late > 0 && m->failed_event[-SGI_E_WEDGED] == s->event)
             return true; /* it was made for one that a late timer ended in this same event */
-        if (m && m->config.instances_max > 1 && m->granted_event == s->event && m->checked == DONE)
+        if (m && m->config.instances_max > 1 && m->granted_event == s->event &&
+            (m->checked == DONE || m->dram_bytes > 0))
             return true; /* it was made for a further one, when one that yielded need not after all */
         if (!m || m == i->model || !sim__waits_for_room(s, m) || !sim__may_be_on(s, m, (uint32_t)i->device) ||
             sim__here(m, i->device))
@@ -364,7 +365,8 @@ static void check_drop(const struct sim *s, const struct world_model *m)
         sim__broken(s, "no residence is dropped that somebody waits for");
     for (uint32_t n = 0; n < s->models.size; n++) {
         const struct world_model *other = s->models.at[n];
-        if (other && other->id && other != m && !other->dropping && other->dram_event != s->event &&
+        if (s->dram_trim == UINT64_MAX && /* which leaves what has come since */
+            other && other->id && other != m && !other->dropping && other->dram_event != s->event &&
             sim__droppable(other) &&
             (value(s, other) < value(s, m) || (value(s, other) == value(s, m) && other->dram_used < m->dram_used)))
             sim__broken(s,

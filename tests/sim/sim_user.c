@@ -332,7 +332,7 @@ static sgi_status pin_outcome(const struct sim *s, const struct world_model *m, 
             of_pinned += sim__dram_moving(other) + (other->dropping ? 0 : other->dram_bytes);
         if (other != m && other->pinned_tier == SGI_TIER_DRAM)
             reserved += sim__most(other);
-        else if (other->dropping || (other != m && sim__droppable(other)))
+        if (other->dropping || (other != m && other->pinned_tier != SGI_TIER_DRAM && sim__droppable(other)))
             droppable += other->dram_bytes;
     }
     others -= s->dram_shared; /* what is shared is there once */

@@ -255,6 +255,90 @@ static void a_place_that_dies_takes_all_of_it(void **state)
     sim_free(s);
 }
 
+/* Carries out what a core asks for, but for drops and the KEEP of one model: how that ends is returned. */
+static struct sgi__core_event carry_out(struct sgi__core *core, sgi_model held)
+{
+    struct sgi__core_event  left = { .op = 0 };
+    struct sgi__core_action act;
+    struct sgi__core_reply  reply;
+
+    while (sgi__core_take_action(core, &act)) {
+        struct sgi__core_event e = { .kind = act.kind == SGI__ACT_CHECK_SOURCE ? SGI__EV_SOURCE_CHECKED
+                                             : act.kind == SGI__ACT_RESERVE    ? SGI__EV_RESERVED
+                                             : act.kind == SGI__ACT_START_LOAD ? SGI__EV_LOADED
+                                             : act.kind == SGI__ACT_KEEP       ? SGI__EV_KEPT
+                                                                               : SGI__EV_DROPPED,
+                                     .op = act.op,
+                                     .model = act.model,
+                                     .instance = act.instance };
+        if (act.kind == SGI__ACT_DROP || (act.kind == SGI__ACT_KEEP && act.model == held))
+            left = e;
+        else if (act.kind != SGI__ACT_SPARE_LIMIT)
+            sgi__core_event(core, 1000, &e);
+        while (sgi__core_take_reply(core, &reply))
+            ;
+    }
+    return left;
+}
+
+/* The place has shared before the other one went; the core hears of it in the other order. */
+static void whichever_is_heard_first_no_more_is_charged_than_before(void **state)
+{
+    (void)state;
+    struct sgi__core_config       config = { .devices_count = 1,
+                                             .devices = { { .bytes_max = MIB(1000), .unified = true } },
+                                             .dram_bytes_max = MIB(400),
+                                             .wants_max = 8,
+                                             .loads_max = 4,
+                                             .starve_ns = MS(1000) };
+    struct sgi__core_model_config model = { .image_bytes = MIB(300),
+                                            .packed_bytes = MIB(200),
+                                            .idle_ns = SGI__NEVER,
+                                            .hang_ns = SGI__NEVER,
+                                            .leases_max = 1,
+                                            .residence = SGI_RESIDENCE_PACKED };
+    struct sgi__core_want         want = { .tier = SGI_TIER_DRAM,
+                                           .prefetch = true,
+                                           .device_hint = -1,
+                                           .deadline = SGI__NEVER,
+                                           .idle_ns = SGI__IDLE_OF_MODEL,
+                                           .lease_ns = SGI__NEVER };
+    struct sgi__core             *core = sgi__core_new(&config);
+    struct sgi__core_totals       totals;
+    sgi_model                     first, second;
+    sgi_ticket                    ticket;
+
+    assert_non_null(core);
+    assert_int_equal(sgi__core_model_add(core, &model, &first), SGI_OK);
+    assert_int_equal(sgi__core_model_add(core, &model, &second), SGI_OK);
+    assert_int_equal(sgi__core_want(core, 1000, first, &want, &ticket), SGI_OK);
+    carry_out(core, 0);
+    assert_int_equal(sgi__core_want(core, 1000, second, &want, &ticket), SGI_OK);
+    struct sgi__core_event kept = carry_out(core, second);
+    kept.shared_bytes = MIB(150);
+    assert_int_equal(sgi__core_evict(core, 1000, first, SGI_TIER_DISK), SGI_OK);
+    struct sgi__core_event dropped = carry_out(core, 0);
+    dropped.shared_bytes = MIB(150);
+
+    assert_true(sgi__core_event(core, 1000, &dropped));
+    sgi__core_check(core);
+    sgi__core_totals(core, &totals);
+    assert_int_equal(totals.dram_bytes, MIB(350)); /* of 400 before; 200 are there */
+    assert_int_equal(totals.shared_bytes, 0);
+    assert_true(sgi__core_event(core, 1000, &kept));
+    sgi__core_check(core);
+    sgi__core_totals(core, &totals);
+    assert_int_equal(totals.dram_bytes, MIB(200));
+    assert_int_equal(totals.shared_bytes, 0);
+
+    assert_int_equal(sgi__core_evict(core, 1000, second, SGI_TIER_DISK), SGI_OK);
+    dropped = carry_out(core, 0);
+    assert_true(sgi__core_event(core, 1000, &dropped));
+    sgi__core_drain(core, 1000);
+    carry_out(core, 0);
+    sgi__core_free(core);
+}
+
 /* ---- pins ---- */
 
 static void a_pin_reserves_what_is_kept_of_it(void **state)
@@ -302,6 +386,7 @@ int main(void)
         cmocka_unit_test(what_one_that_goes_has_in_common_with_others_stays),
         cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),
         cmocka_unit_test(a_place_that_dies_takes_all_of_it),
+        cmocka_unit_test(whichever_is_heard_first_no_more_is_charged_than_before),
         cmocka_unit_test(a_pin_reserves_what_is_kept_of_it),
         cmocka_unit_test(one_that_was_pinned_while_it_ran_is_kept_as_its_image),
     };

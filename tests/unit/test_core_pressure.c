@@ -51,6 +51,26 @@ static void a_trim_leaves_so_much_of_what_is_worth_most(void **state)
     sim_free(s);
 }
 
+static void a_trim_is_over_though_things_go_slowly(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(1000);
+    sgi_model   before = model(s), after[4];
+
+    sim_takes_ms(s, SGI__ACT_DROP, 5000);
+    use_up(s, before, 1);
+    sim_trim(s, 0);
+    for (int n = 0; n < 4; n++) {
+        after[n] = model(s);
+        use_up(s, after[n], 1);
+        sim_advance_ms(s, 1000);
+        assert_true(sim_in_dram(s, after[n]));
+    }
+    sim_advance_ms(s, 5000);
+    assert_int_equal(sim_dram_used(s), MIB(400));
+    sim_free(s);
+}
+
 static void a_trim_leaves_what_is_pinned_or_waited_for(void **state)
 {
     (void)state;
@@ -157,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_trim_leaves_so_much_of_what_is_worth_most),
+        cmocka_unit_test(a_trim_is_over_though_things_go_slowly),
         cmocka_unit_test(a_trim_leaves_what_is_pinned_or_waited_for),
         cmocka_unit_test(what_goes_of_a_family_goes_until_enough_has),
         cmocka_unit_test(under_pressure_a_quarter_goes_and_less_is_kept_for_a_while),

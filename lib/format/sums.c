@@ -254,6 +254,9 @@ static sgi_status store(struct sgi__manifest *m, const struct found *found, sgi_
 
     for (uint32_t n = 0; n < m->files_count; n++)
         chunks += sgi__sums_count(m->files[n].bytes, chunk_bytes_of(&found[n]));
+    if (chunks > SGI__PACK_CHUNKS_MAX)
+        return sgi__refuse_path(m->files[0].asked, err, "%llu chunks, where the most is %d", (unsigned long long)chunks,
+                                SGI__PACK_CHUNKS_MAX);
     if (packed) {
         packed->files = room_for(m, m->files_count, sizeof *packed->files);
         packed->chunks = room_for(m, chunks, sizeof *packed->chunks);

@@ -238,7 +238,7 @@ static sgi_status hash_whole(struct pipeline *p, uint64_t tensor, uint64_t *xxh3
 }
 
 static sgi_status verify(struct pipeline *p, uint64_t tensor, const struct sgi__check *check,
-                         const struct sgi__piece *whole, sgi_error *err)
+                         const struct sgi__piece *whole, bool may_mend, sgi_error *err)
 {
     const struct sgi__load_spec *spec = &p->load->spec;
     const struct sgi__tensor    *t = &spec->manifest->tensors[tensor];
@@ -249,8 +249,11 @@ static sgi_status verify(struct pipeline *p, uint64_t tensor, const struct sgi__
         got = sgi__hash(whole->bytes, t->bytes);
     else if (!sgi__verify_end(&p->verify, tensor, t->bytes, &got))
         st = hash_whole(p, tensor, &got, err);
-    if (st == SGI_OK && got != check->xxh3 && !spec->manifest->packed) /* there each chunk has had its second try */
+    if (st == SGI_OK && got != check->xxh3 && may_mend) {
         st = mend(p, tensor, &got, err);
+        if (spec->kept) /* that has what was wrong */
+            sgi__kept_spoil(spec->kept);
+    }
     if (st == SGI_OK && got != check->xxh3) {
         struct sgi__shown path, name;
         st = sgi__error(err, SGI_E_CHECK, "%s: tensor '%s' has XXH3 %016llx, expected %016llx",
@@ -262,7 +265,7 @@ static sgi_status verify(struct pipeline *p, uint64_t tensor, const struct sgi__
 
 /* A part of a tensor that has a check: the last one ends it. */
 static sgi_status verify_part(struct pipeline *p, uint64_t tensor, const struct sgi__check *check,
-                              const struct sgi__piece *piece, sgi_error *err)
+                              const struct sgi__piece *piece, bool may_mend, sgi_error *err)
 {
     uint64_t   bytes = p->load->spec.manifest->tensors[tensor].bytes, since = sgi__clock_now_ns();
     uint64_t   left = p->missing[tensor] - (piece->to - piece->from);
@@ -272,7 +275,7 @@ static sgi_status verify_part(struct pipeline *p, uint64_t tensor, const struct 
     if (!whole)
         sgi__verify_landed(&p->verify, tensor, piece, p->missing[tensor] == bytes);
     if (left == 0)
-        st = verify(p, tensor, check, whole ? piece : NULL, err);
+        st = verify(p, tensor, check, whole ? piece : NULL, may_mend, err);
     if (st == SGI_OK)
         p->missing[tensor] = left; /* not before: it would be called ready */
     sgi__pipeline_spent(p, SGI_STEP_VERIFY, since);
@@ -286,6 +289,8 @@ static sgi_status landed(struct pipeline *p, const struct sgi__chunk *c, const u
     const struct sgi__manifest  *m = spec->manifest;
     struct sgi__chunk_part       part;
     sgi_status                   st = SGI_OK;
+    /* A stored chunk with a check has had its second try; what comes out of memory has none. */
+    bool may_mend = !spec->from_kept && (!c->stored || c->stored->unchecked);
 
     for (uint64_t t = sgi__chunk_first(m, c); sgi__chunk_part(m, c, t, &part) && st == SGI_OK; t++) {
         const struct sgi__check *check = check_of(spec, t);
@@ -296,7 +301,7 @@ static sgi_status landed(struct pipeline *p, const struct sgi__chunk *c, const u
         if (part.from == part.to)
             continue;
         if (check)
-            st = verify_part(p, t, check, &piece, err);
+            st = verify_part(p, t, check, &piece, may_mend, err);
         else
             p->missing[t] -= part.to - part.from;
         if (st == SGI_OK)

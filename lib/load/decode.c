@@ -143,8 +143,9 @@ static const char *decode(struct sgi__decode_job *job)
     if (c->codec == SGI__CODEC_RAW)
         return sgi__stored_take_raw(c, job->stored, job->raw);
     struct sgi__decoder *decoder = take(job->decoding);
+    job->no_memory = !decoder;
     if (!decoder)
-        return "there is no memory to decode it";
+        return "out of memory";
     const char *wrong = sgi__decode(decoder, c->codec, c->width, job->stored, c->stored_bytes, job->raw, c->bytes);
     give(job->decoding, decoder);
     return wrong;
@@ -159,7 +160,7 @@ static void run(struct sgi__job *pool_job)
     job->wrong = job->verified ? NULL : sgi__stored_wrong(job->chunk, job->stored, job->padded);
     uint64_t verified = sgi__clock_now_ns();
     job->verify_ns = verified - job->start_ns;
-    job->is_broken = false;
+    job->is_broken = job->no_memory = false;
     if (!job->wrong && job->keep)
         sgi__kept_put(job->keep, job->chunk, job->stored); /* if not, its end finds that something is missing */
     uint64_t kept = sgi__clock_now_ns();

@@ -33,6 +33,7 @@ struct sgi__decode_job {
     /* Out, before `done` is called: */
     const char *wrong;     /* NULL: it is good. Else static text, the end of a sentence */
     bool        is_broken; /* it matches its check and cannot be decoded: reading it again would not help */
+    bool        no_memory; /* it was not decoded for want of that; `wrong` says so */
     uint64_t    start_ns, verify_ns, keep_ns, decode_ns, cpu_ns;
 
     void (*done)(struct sgi__decode_job *job); /* on the thread that did it. The job is the owner's again */

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -14,6 +15,8 @@
 #include "base/hash.h"
 #include "load/touch.h"
 
+#define LARGE_PAGE_BYTES (UINT64_C(2) << 20)
+
 enum {
     BUCKETS_FIRST = 256,
     /* Only who makes checks that meet has more than one chunk with the same, or lists that are longer than a few: then
@@ -22,12 +25,16 @@ enum {
     LOOKED_AT_MAX = 64
 };
 
-/* Addresses of a model's chunks. */
+/* Addresses of a model's chunks. Large pages are only where chunks fill them, for what the kernel has behind these
+ * addresses is to be no more than what is charged. */
 struct extent {
+    void          *mapped;
+    uint64_t       mapped_bytes;
     uint8_t       *base;
     uint64_t       bytes, used;
-    uint32_t       users;   /* chunks that lie here, and its model; */
-    uint32_t       leaving; /* of them, those that are about to be none */
+    uint64_t       users;   /* chunks that lie here, and its model; */
+    uint64_t       leaving; /* of them, those that are about to be none */
+    bool           holes;   /* some have gone: no more large pages, or the kernel would fill these again */
     struct extent *next;    /* among those to be freed */
 };
 
@@ -38,8 +45,8 @@ struct entry {
     uint64_t                 serial;
     uint8_t                 *at; /* in its extent; not written any more */
     struct extent           *extent;
-    uint32_t                 refs;     /* of models, for each time that they have it, and of who compares it */
-    uint32_t                 complete; /* of them, by models that are complete */
+    uint64_t                 refs;     /* of models, for each time that they have it, and of who compares it */
+    uint64_t                 complete; /* of them, by models that are complete */
     struct entry            *next;     /* in its bucket, or among those to be freed */
     struct entry           **link;     /* what points to it in its bucket */
     bool                     with_all; /* to be freed: its extent goes as a whole */
@@ -60,6 +67,7 @@ struct sgi__kept {
     struct extent              *extent;
     struct entry              **entries; /* by stored chunk; NULL: not there */
     bool                        complete;
+    atomic_bool                 spoiled;
 };
 
 /* ---- what a chunk takes ---- */
@@ -172,23 +180,34 @@ static struct entry *newer(const struct sgi__store *s, const struct entry *like,
 static sgi_status extent_new(uint64_t bytes, struct extent **extent_out, sgi_error *err)
 {
     struct extent *e = sgi__alloc_zero(1, sizeof *e);
+    int            fault = sgi__fault(SGI__FAULT_RESERVE);
 
     if (!e)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
-    int fault = sgi__fault(SGI__FAULT_RESERVE);
-    e->base = fault ? MAP_FAILED
-                    : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (e->base == MAP_FAILED) {
+    e->mapped_bytes = bytes + LARGE_PAGE_BYTES;
+    e->mapped = fault ? MAP_FAILED
+                      : mmap(NULL, e->mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                             -1, 0);
+    if (e->mapped == MAP_FAILED) {
         int error = fault ? fault : errno;
         sgi__free(e);
         return sgi__error_sys(err, SGI_E_DEVICE_MEMORY, error, "map %llu bytes for stored chunks",
                               (unsigned long long)bytes);
     }
-    madvise(e->base, bytes, MADV_HUGEPAGE);
+    e->base = e->mapped;
+    e->base += sgi__align_up((uintptr_t)e->base, LARGE_PAGE_BYTES) - (uintptr_t)e->base;
     e->bytes = bytes;
     e->users = 1;
+    madvise(e->base, bytes, MADV_NOHUGEPAGE);
     *extent_out = e;
     return SGI_OK;
+}
+
+static void has_holes(struct extent *e)
+{
+    if (!e->holes)
+        madvise(e->base, e->bytes, MADV_NOHUGEPAGE);
+    e->holes = true;
 }
 
 /* Pages of chunks that have gone, those of neighbours at once. */
@@ -225,7 +244,7 @@ static void free_extents(struct extent *list)
 {
     for (struct extent *next; list; list = next) {
         next = list->next;
-        munmap(list->base, list->bytes);
+        munmap(list->mapped, list->mapped_bytes);
         sgi__free(list);
     }
 }
@@ -238,8 +257,11 @@ static void free_entries(struct sgi__store *s, struct entry *list)
     struct extent *extents = NULL;
 
     pthread_mutex_lock(&s->mutex);
-    for (struct entry *e = list; e; e = e->next)
+    for (struct entry *e = list; e; e = e->next) {
         e->with_all = e->extent->leaving == e->extent->users;
+        if (!e->with_all)
+            has_holes(e->extent);
+    }
     pthread_mutex_unlock(&s->mutex);
     for (struct entry *e = list; e; e = e->next)
         if (!e->with_all)
@@ -339,10 +361,14 @@ static struct entry *find(struct sgi__store *s, struct search *search, bool put)
 static bool copy(struct sgi__kept *k, struct entry *own, const uint8_t *stored)
 {
     pthread_mutex_lock(&k->store->mutex);
-    own->extent = k->extent;
-    own->at = k->extent->base + k->extent->used;
-    k->extent->used += pages(&own->chunk);
-    assert(k->extent->used <= k->extent->bytes);
+    struct extent *extent = own->extent = k->extent;
+    uint64_t       at = extent->used;
+    own->at = extent->base + at;
+    extent->used += pages(&own->chunk);
+    assert(extent->used <= extent->bytes);
+    uint64_t from = sgi__align_down(at, LARGE_PAGE_BYTES), to = sgi__align_down(extent->used, LARGE_PAGE_BYTES);
+    if (!extent->holes && from < to)
+        madvise(extent->base + from, to - from, MADV_HUGEPAGE);
     pthread_mutex_unlock(&k->store->mutex);
     if (sgi__touch_range(own->at, pages(&own->chunk), NULL) != 0)
         return false;
@@ -356,9 +382,12 @@ static void take_back(struct sgi__kept *k, struct entry *own)
     struct gone gone = { 0 };
 
     goes(&gone, own);
-    give_pages(&gone);
     pthread_mutex_lock(&k->store->mutex);
-    if (own->at + pages(&own->chunk) == k->extent->base + k->extent->used)
+    bool last = own->at + pages(&own->chunk) == k->extent->base + k->extent->used;
+    if (!last)
+        has_holes(k->extent);
+    give_pages(&gone);
+    if (last)
         k->extent->used -= pages(&own->chunk);
     pthread_mutex_unlock(&k->store->mutex);
 }
@@ -398,10 +427,17 @@ void sgi__kept_put(struct sgi__kept *k, const struct sgi__stored_chunk *c, const
         sgi__free(search.own);
 }
 
+void sgi__kept_spoil(struct sgi__kept *k)
+{
+    atomic_store(&k->spoiled, true);
+}
+
 bool sgi__kept_is_whole(const struct sgi__kept *k)
 {
     const struct sgi__packed *p = k->m->packed;
 
+    if (atomic_load(&k->spoiled))
+        return false;
     for (uint64_t n = 0; n < p->chunks_count; n++)
         if (!k->entries[n] && has_data(k->layout, &p->chunks[n]))
             return false;

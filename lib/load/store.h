@@ -28,6 +28,7 @@ sgi_status sgi__kept_new(struct sgi__store *s, const struct sgi__manifest *m, co
 /* One of its chunks, as it was read and verified: copied, unless an equal one is there. Any thread, each chunk once.
  * Without memory for it it is not there: it will never be whole. */
 void sgi__kept_put(struct sgi__kept *k, const struct sgi__stored_chunk *c, const uint8_t *stored);
+void sgi__kept_spoil(struct sgi__kept *k);          /* some of it is not right: it will never be whole */
 bool sgi__kept_is_whole(const struct sgi__kept *k); /* all that it has has been put */
 /* One that is whole is from now on counted with the others: bytes of it that these had there already. */
 uint64_t sgi__kept_complete(struct sgi__kept *k);

@@ -217,7 +217,9 @@ sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err
     }
     sgi__slot_reads(p, c, -1);
     p->report.stored_bytes += c->stored->stored_bytes;
-    if (s->job.wrong)
+    if (s->job.no_memory)
+        st = sgi__error_step(err, sgi__error(err, SGI_E_NO_MEMORY, "out of memory to decode a chunk"), SGI_STEP_DECODE);
+    else if (s->job.wrong)
         st = sgi__error_step(err, sgi__chunk_refuse(p->load->spec.manifest, c->stored, s->job.wrong, err),
                              s->job.is_broken ? SGI_STEP_DECODE : SGI_STEP_VERIFY);
     if (st == SGI_OK && part->chunks_left == 1 && !from_kept)

@@ -7,6 +7,7 @@
 #include <assert.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "place/instance.h"
 
 /* ---- read where it is ---- */
@@ -118,12 +119,27 @@ void sgi__residence_end_packing(struct job *job, struct sgi__kept *kept)
         job->event.shared_bytes = sgi__kept_complete(kept);
         job->event.bytes = sgi__kept_bytes_max(m->spec.manifest, m->spec.layout);
         m->kept = kept;
-    } else {
-        sgi__kept_free(kept);
+        return;
     }
+    if (job->event.status == SGI_OK)
+        sgi__log(SGI_LOG_WARN, "model '%s': it does not stay packed: out of memory, or read twice", m->spec.name);
+    sgi__kept_free(kept);
 }
 
 /* ---- kept and dropped ---- */
+
+/* An instance that is read into host memory only has nothing but that. */
+static void work_keep_packed(struct job *job, sgi_error *err)
+{
+    struct place_instance *i = job->instance;
+    struct place_model    *m = job->model;
+    (void)err;
+    m->kept = i->kept;
+    job->event.shared_bytes = sgi__kept_complete(m->kept);
+    job->event.bytes = sgi__kept_bytes_max(m->spec.manifest, m->spec.layout);
+    sgi__place_remove(job->place, i);
+    sgi__place_instance_free(i);
+}
 
 void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)
 {
@@ -132,13 +148,12 @@ void sgi__local_keep(struct sgi__place *p, uint64_t op, sgi_model model, uint64_
     struct sgi__place_event event = { .kind = SGI__PLACE_KEPT, .op = op, .model = model, .instance = instance };
 
     assert(!i->on && !m->residence && !m->kept && !m->pins);
-    m->residence = i->image;
-    m->kept = i->kept;
-    event.bytes = m->spec.layout->image_bytes;
-    if (m->kept) {
-        event.shared_bytes = sgi__kept_complete(m->kept);
-        event.bytes = sgi__kept_bytes_max(m->spec.manifest, m->spec.layout);
+    if (i->kept) { /* many chunks are counted then */
+        sgi__place_start(p, &(struct job){ .model = m, .instance = i, .work = work_keep_packed, .event = event }, true);
+        return;
     }
+    m->residence = i->image;
+    event.bytes = m->spec.layout->image_bytes;
     sgi__place_remove(p, i);
     sgi__place_instance_free(i);
     sgi__place_report(p, &event);

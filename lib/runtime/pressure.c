@@ -72,7 +72,12 @@ static void *listen_to(void *arg)
     struct pollfd         both[] = { { .fd = p->stop_fd, .events = POLLIN }, { .fd = p->fd, .events = POLLPRI } };
 
     sgi__thread_enter_library();
-    while (poll(both, 2, -1) >= 0 && !both[0].revents) {
+    for (;;) {
+        int n = poll(both, 2, -1);
+        if (n < 0) /* a signal, at most, and those are blocked here */
+            continue;
+        if (both[0].revents)
+            break;
         if (both[1].revents & (POLLERR | POLLHUP | POLLNVAL)) {
             sgi__log(SGI_LOG_WARN, "nobody says any more when memory is short: the control group is gone");
             poll(both, 1, -1);

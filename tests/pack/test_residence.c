@@ -12,7 +12,9 @@
 
 #include <cmocka.h>
 
+#include "base/fault.h"
 #include "pack_host.h"
+#include "runtime/runtime.h"
 
 static const struct test_tensor some[] = {
     { "embedding", MIB(5) }, { "small", 100 }, { "none", 0 }, { "odd", KIB(300) + 1 }
@@ -294,6 +296,160 @@ static void what_does_not_match_any_more_is_read_again(void **state)
     test_file_free(&file);
 }
 
+/* ---- what else comes out of it ---- */
+
+static void an_engine_s_part_is_filled_again(void **state)
+{
+    struct test_engine engine;
+    struct test_file   file;
+    const char        *path = make(&file, "m", NULL);
+    (void)state;
+    if (!host_is_host()) /* an image in host memory is there only */
+        skip();
+    test_engine_init(&engine, true, false);
+    engine.look = true;
+    sgi_runtime     *rt = open_with(MIB(64));
+    sgi_model_config config = host_model("m", path, &engine);
+    config.residence = SGI_RESIDENCE_PACKED;
+    sgi_model model = host_register(rt, &config);
+    is_ok(prefetch(rt, model));
+    assert_int_equal(test_engine_count(&engine, ENGINE_PREFIX_FILL), 0);
+    for (int n = 1; n <= 2; n++) {
+        use(rt, model, SGI_TIER_DRAM, &file);
+        assert_int_equal(test_engine_count(&engine, ENGINE_PREFIX_FILL), n);
+        assert_int_equal(atomic_load(&engine.start_status), SGI_OK);
+    }
+    host_close(rt);
+    test_engine_fini(&engine);
+    test_file_free(&file);
+}
+
+static void data_that_start_at_an_odd_address_do_so_from_there_too(void **state)
+{
+    struct test_file file;
+    (void)state;
+    test_file_make(&file, &folder, "odd", 3, some, SOME);
+    sgi_runtime *rt = open_with(MIB(64));
+    sgi_model    model = add(rt, "m", file.path, SGI_RESIDENCE_PACKED);
+    use(rt, model, SGI_TIER_DISK, &file);
+    use(rt, model, SGI_TIER_DRAM, &file);
+    host_close(rt);
+    test_file_free(&file);
+}
+
+static void tensors_are_there_one_by_one(void **state)
+{
+    struct test_file    file;
+    const char         *path = make(&file, "m", NULL);
+    sgi_runtime        *rt = open_with(MIB(64));
+    sgi_model           model = add(rt, "m", path, SGI_RESIDENCE_PACKED);
+    sgi_acquire_options options;
+    sgi_lease           lease = 0;
+    (void)state;
+    is_ok(prefetch(rt, model));
+    sgi_acquire_options_init(&options, sizeof options);
+    options.flags = SGI_ACQUIRE_EARLY;
+    is_ok(sgi_model_acquire_wait(rt, model, &options, &lease, &err));
+    for (uint64_t n = 0; n < SOME; n++)
+        is_ok(sgi_lease_tensor_wait(rt, lease, n, SGI_FOREVER, &err));
+    has_its_bytes(rt, lease, model, &file);
+    host_release(rt, lease);
+    host_close(rt);
+    test_file_free(&file);
+}
+
+static void a_runtime_is_closed_in_the_middle_of_it(void **state)
+{
+    struct test_file file;
+    const char      *path = make(&file, "m", NULL);
+    (void)state;
+    for (int n = 0; n < 8; n++) {
+        sgi_runtime *rt = open_with(MIB(64));
+        sgi_model    model = add(rt, "m", path, SGI_RESIDENCE_PACKED);
+        sgi_ticket   ticket = 0;
+        is_ok(prefetch(rt, model));
+        is_ok(sgi_model_acquire(rt, model, NULL, &ticket, NULL, NULL, &err));
+        is_ok(sgi_runtime_drain(rt));
+        sgi_completion end = host_next(rt);
+        assert_true(end.status == SGI_OK || end.status == SGI_E_CLOSED);
+        if (end.status == SGI_OK)
+            host_release(rt, end.lease);
+        host_close(rt);
+    }
+    test_file_free(&file);
+}
+
+static void what_is_mended_in_the_image_is_not_kept_as_it_was(void **state)
+{
+    sgi_tensor_check check = { .name = "embedding" };
+    struct test_file file;
+    (void)state;
+    make(&file, "mended", NULL);
+    sgi_runtime     *rt = open_with(MIB(64));
+    sgi_model_config config = host_model("m", file.path, NULL);
+    config.residence = SGI_RESIDENCE_PACKED;
+    config.checks = &check;
+    config.checks_count = 1;
+    check.xxh3 = test_xxh3(file.data + file.data_offset, MIB(5));
+    sgi_model model = host_register(rt, &config);
+    sgi__fault_plan(SGI__FAULT_CORRUPT, 2, 1, 1);
+    sgi_lease lease = host_acquire(rt, model);
+    sgi__fault_clear();
+    has_its_bytes(rt, lease, model, &file);
+    assert_int_equal(host_timing(rt, lease).reread_bytes, MIB(5));
+    assert_int_equal(host_state(rt, model).residence, 0);
+    host_release(rt, lease);
+    host_close(rt);
+    test_file_free(&file);
+}
+
+/* ---- and goes ---- */
+
+static void under_pressure_it_goes(void **state)
+{
+    struct test_file file;
+    const char      *path = make(&file, "m", NULL);
+    sgi_runtime     *rt = open_with(MIB(64));
+    sgi_model        model = add(rt, "m", path, SGI_RESIDENCE_PACKED);
+    (void)state;
+    is_ok(prefetch(rt, model));
+    sgi__rt_pressure(rt);
+    host_wait_threads(rt, 1);
+    assert_int_equal(host_info(rt).dram_bytes, 0);
+    assert_int_equal(prefetch(rt, model), SGI_E_BUSY); /* for now */
+    use(rt, model, SGI_TIER_DISK, &file);
+    assert_int_equal(host_state(rt, model).residence, 0);
+    host_close(rt);
+    test_file_free(&file);
+}
+
+static void a_file_of_too_many_chunks_is_refused(void **state)
+{
+    static const char header[] =
+        "{\"w\":{\"dtype\":\"U8\",\"shape\":[8796097216512],\"data_offsets\":[0,8796097216512]}}";
+    uint64_t         bytes = sizeof header - 1;
+    const char      *path = in(&folder, "sparse.safetensors");
+    sgi_runtime     *rt = open_with(MIB(64));
+    sgi_model_config config = host_model("m", path, NULL);
+    sgi_model        model = 0;
+    int              fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &bytes, 8, 0), 8);
+    assert_int_equal(pwrite(fd, header, bytes, 8), (ssize_t)bytes);
+    if (ftruncate(fd, (off_t)(8 + bytes + UINT64_C(8796097216512))) != 0) {
+        close(fd);
+        host_close(rt);
+        skip(); /* a file system without such files */
+    }
+    config.residence = SGI_RESIDENCE_PACKED;
+    assert_int_equal(sgi_model_register(rt, &config, &model, &err), SGI_E_FORMAT);
+    is_error(err.code, SGI_E_FORMAT, "chunks");
+    close(fd);
+    host_close(rt);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +461,13 @@ int main(void)
         cmocka_unit_test(files_with_checks_are_kept_in_chunks_too),
         cmocka_unit_test(plain_files_are_kept_in_chunks_too),
         cmocka_unit_test(what_does_not_match_any_more_is_read_again),
+        cmocka_unit_test(an_engine_s_part_is_filled_again),
+        cmocka_unit_test(data_that_start_at_an_odd_address_do_so_from_there_too),
+        cmocka_unit_test(tensors_are_there_one_by_one),
+        cmocka_unit_test(a_runtime_is_closed_in_the_middle_of_it),
+        cmocka_unit_test(what_is_mended_in_the_image_is_not_kept_as_it_was),
+        cmocka_unit_test(under_pressure_it_goes),
+        cmocka_unit_test(a_file_of_too_many_chunks_is_refused),
     };
     return cmocka_run_group_tests(tests, pack_set_up, pack_tear_down);
 }

@@ -201,9 +201,9 @@ typedef struct sgi_device_config {
  *
  * Models that no device uses stay in host memory, up to dram_bytes_max, until others need the room: there is
  * no time limit on them. Who saves least goes first: the time that a start from there saves, by how often there is one
- * (of those of a day before half count), by the bytes. Memory of freed images is kept for the next load up to
- * spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second sleeping thread listens to the
- * kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited for
+ * or a prefetch (of those of a day before half count), by the bytes. Memory of freed images is kept for the next load
+ * up to spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second sleeping thread listens to
+ * the kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited for
  * memory for so long, a quarter of what is there goes, pins aside, spare memory all; in the next minute and a half that
  * may come back, an eighth of the budget every ten seconds.
  *
@@ -253,11 +253,12 @@ SGI_API sgi_status sgi_runtime_config_init(sgi_runtime_config *config, size_t si
 SGI_API sgi_status sgi_device_config_init(sgi_device_config *config, size_t size);
 
 /**
- * Open a runtime: one sleeping thread, no device context, no memory worth counting.
+ * Open a runtime: one sleeping thread (two with pressure_stall_ms), no device context, no memory worth counting.
  *
  * @param config  NULL for defaults; copied
  * @return SGI_OK · SGI_E_INVALID (err names the field) ·
- *         SGI_E_UNSUPPORTED (a device or reader that is not usable here; err says why) ·
+ *         SGI_E_UNSUPPORTED (a device or reader that is not usable here, or nobody tells of memory pressure; err says
+ *         why) ·
  *         SGI_E_NOT_FOUND (a device of that number) · SGI_E_NO_MEMORY · SGI_E_SYSTEM
  * Threads: any. Blocks: for probes, milliseconds; the first with a cuda device also for cuInit().
  */
@@ -669,9 +670,10 @@ SGI_API sgi_status sgi_runtime_trim(sgi_runtime *rt, uint64_t dram_bytes);
  * It is not loaded by this call (see sgi_model_prefetch()). SGI_TIER_DISK takes the pin off.
  *
  * SGI_TIER_DRAM reserves the image's bytes in the DRAM budget while the pin is on, so that there is room for it
- * whenever it leaves a device; what others keep there goes if need be. A pin that is refused leaves the one
- * before as it was. With SGI_TIER_DEVICE, requests for others wait for as long as pinned models leave them no
- * room: give those a deadline.
+ * whenever it leaves a device; what others keep there goes if need be. (Not if you have it evicted from DRAM while
+ * another one, in use there, shares its chunks: these stay.) A pin that is refused leaves the one before as it was.
+ * With SGI_TIER_DEVICE, requests for others wait for as long as pinned models leave them no room: give those a
+ * deadline.
  *
  * @return SGI_OK · SGI_E_NO_ROOM (SGI_TIER_DRAM: the pinned models together are larger than the budget) ·
  *         SGI_E_BUSY (SGI_TIER_DRAM: others in host memory are in use or on their way; try again) ·
@@ -791,8 +793,11 @@ SGI_API sgi_status sgi_model_estimate(sgi_runtime *rt, sgi_model model, const sg
 /**
  * Bring a model's bytes to a tier ahead of need. At SGI_TIER_DEVICE it is loaded, started, and its idle timer
  * set; at SGI_TIER_DRAM its bytes are read into host memory within the budget. Ends exactly once, like an
- * acquire, with lease 0: in SGI_E_NO_ROOM where the tier's whole budget is too small. options: deadline,
- * priority, device_hint, idle_timeout_ms, tag, SGI_PREFETCH_SILENT.
+ * acquire, with lease 0: in SGI_E_NO_ROOM where the tier's whole budget is too small, in SGI_E_BUSY where what takes
+ * the rest of it cannot go, or memory is short just now. What stays packed in host memory is read as it is stored: the
+ * model's own `checks` of tensors are looked at when it starts from there, and if one does not match, that start fails,
+ * and the next one reads the files. options: deadline, priority, device_hint, idle_timeout_ms, tag,
+ * SGI_PREFETCH_SILENT.
  *
  * @param ticket_out  may be NULL
  * @return as sgi_model_acquire() · SGI_E_INVALID for SGI_TIER_DISK

@@ -91,7 +91,7 @@ static void step_names(struct world *w)
     CHECK((strcmp(sgi_step_name(number), "?") != 0) == (number < SGI_STEP_COUNT));
     CHECK((strcmp(sgi_event_name(number), "?") != 0) ==
           (number >= SGI_EVENT_REGISTERED && number <= SGI_EVENT_DEVICE_BACK));
-    CHECK((strcmp(sgi_cause_name(number), "?") != 0) == (number <= SGI_CAUSE_LOST));
+    CHECK((strcmp(sgi_cause_name(number), "?") != 0) == (number <= SGI_CAUSE_PRESSURE));
     CHECK(sgi_version() == SGI_VERSION);
 }
 

@@ -49,6 +49,7 @@ static void step_register(struct world *w)
         c.flags |= bits & 128 ? 1u << (bits % 8) : 0;
         c.header_bytes_max = (bits >> 4) == 7 ? 10 : 0;
         c.checks_path = fuzz_api_checks(w, false);
+        c.residence = take(w) % 4; /* past the last, too */
     }
     if (one_in(w, 64))
         c.struct_size = take(w) % (uint32_t)sizeof c & ~7u; /* that of an older caller: between two fields */

@@ -202,8 +202,8 @@ typedef struct sgi_device_config {
  * Models that no device uses stay in host memory, up to dram_bytes_max, until others need the room: there is
  * no time limit on them. Who saves least goes first: the time that a start from there saves, by how often there is one
  * or a prefetch (of those of a day before half count), by the bytes. Memory of freed images is kept for the next load
- * up to spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second sleeping thread listens to
- * the kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited for
+ * up to spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second sleeping thread listens
+ * to the kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited for
  * memory for so long, a quarter of what is there goes, pins aside, spare memory all; in the next minute and a half that
  * may come back, an eighth of the budget every ten seconds.
  *

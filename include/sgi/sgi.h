@@ -203,9 +203,9 @@ typedef struct sgi_device_config {
  * no time limit on them. Who saves least goes first: the time that a start from there saves, by how often there is one
  * or a prefetch (of those of a day before half count), by the bytes. Memory of freed images is kept for the next load
  * up to spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second sleeping thread listens
- * to the kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited for
- * memory for so long, a quarter of what is there goes, pins aside, spare memory all; in the next minute and a half that
- * may come back, an eighth of the budget every ten seconds.
+ * to the kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited
+ * for memory for so long, a quarter of what is there goes, pins aside, and spare memory all of it; in the next minute
+ * and a half that may come back, an eighth of the budget every ten seconds.
  *
  * read_bytes_per_s_max leaves some of a disk to others. Every byte of a model's files counts, from the page cache too,
  * and again when it is read again. In any t seconds no more is read than the limit allows in t, 50 ms' worth for a

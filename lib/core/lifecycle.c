@@ -632,7 +632,7 @@ void sgi__instance_event(struct sgi__core *core, uint64_t now, struct instance *
         sgi__instance_watch_start(core, now, i);
         /* What is kept is not what it should be: the files may be. Once this has failed nobody waits for it. */
         if (i->reads && event->status == SGI_E_CHECK && i->state == ST_LOADING && !sgi__model_serves(m))
-            m->evict_dram = true;
+            m->evict_dram = m->residence_spoiled = true;
         sgi__read_end(core, i);
         sgi__copy_left(core, i, event->status == SGI_OK ? event->bytes : 0, event->shared_bytes);
         if (event->status == SGI_OK)
@@ -752,7 +752,10 @@ void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
     bool cold = !m->instances;
 
     if (m->residence == RES_KEPT && m->residence_readers == 0 && (m->draining || (m->evict_dram && m->wants == 0)))
-        sgi__residence_drop(core, m, m->draining ? SGI_CAUSE_DRAIN : SGI_CAUSE_EVICT);
+        sgi__residence_drop(core, m,
+                            m->draining            ? SGI_CAUSE_DRAIN
+                            : m->residence_spoiled ? SGI_CAUSE_FAILED
+                                                   : SGI_CAUSE_EVICT);
     if (cold && m->residence == RES_NONE) /* until then what still stops must not be kept */
         m->evict_dram = false;
     if (cold && m->prepared && !m->op_discard && (m->draining || (m->discard_wanted && m->wants == 0))) {

@@ -197,7 +197,7 @@ void sgi__residence_clear(struct sgi__core *core, struct model *m)
         core->dram.used -= bytes_now(m);
     }
     m->residence = RES_NONE;
-    m->residence_packed = false;
+    m->residence_packed = m->residence_spoiled = false;
     m->op_drop = 0;
 }
 

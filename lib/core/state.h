@@ -165,6 +165,7 @@ struct model {
 
     enum residence_state residence;
     bool                 residence_packed;          /* while there is one */
+    bool                 residence_spoiled;         /* it is not what it should be, and is to go */
     uint64_t             residence_used;            /* when it was last of use */
     uint64_t             residence_value;           /* while it is in core.kept */
     uint64_t             residence_serial;          /* the number of this one, of all so far */

@@ -14,7 +14,8 @@ static void check_estimate(struct sim *s, const struct world_model *m, const str
     if (e->outlook == SGI__OUTLOOK_REFUSED && cold &&
         (!o.ended || o.status != e->status || o.step != e->step || o.retry_after_ns != e->retry_after_ns))
         sim__broken(s, "who is told of a refusal is refused like that (%d, step %u)", e->status, e->step);
-    if (e->outlook > SGI__OUTLOOK_JOIN && e->outlook < SGI__OUTLOOK_REFUSED && alone && o.ended)
+    bool late = s->habits.tick_late > 0 && o.status == SGI_E_WEDGED; /* a timer came with it, and ended it */
+    if (e->outlook > SGI__OUTLOOK_JOIN && e->outlook < SGI__OUTLOOK_REFUSED && alone && o.ended && !late)
         sim__broken(s, "who is told to wait for a load or a lease does");
     if (e->tier != SGI_TIER_DRAM || !alone) /* from disk its source is checked first, and much may happen meanwhile */
         return;

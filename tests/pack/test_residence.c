@@ -302,10 +302,10 @@ static void an_engine_s_part_is_filled_again(void **state)
 {
     struct test_engine engine;
     struct test_file   file;
-    const char        *path = make(&file, "m", NULL);
     (void)state;
     if (!host_is_host()) /* an image in host memory is there only */
         skip();
+    const char *path = make(&file, "m", NULL);
     test_engine_init(&engine, true, false);
     engine.look = true;
     sgi_runtime     *rt = open_with(MIB(64));

@@ -79,6 +79,7 @@ static void set_up(struct load *l, const struct options *o)
     model.name = "bench";
     model.path = o->path;
     model.flags = o->fd ? SGI_IMAGE_FD : 0;
+    model.residence = strcmp(o->from, "packed") == 0 ? SGI_RESIDENCE_PACKED : SGI_RESIDENCE_AUTO;
     model.checks = l->checks;
     model.checks_count = (uint32_t)l->checks_count;
     if (sgi_model_register(l->rt, &model, &l->model, &err) != SGI_OK)
@@ -95,6 +96,12 @@ static void take_down(struct load *l)
 
 /* ---- one repetition ---- */
 
+/* In host memory, as an image or packed. */
+static bool is_from_dram(const struct options *o)
+{
+    return strcmp(o->from, "disk") != 0;
+}
+
 static void put(struct load *l, const sgi_timing *t, double cpu, bool fresh, double before_ms)
 {
     bool   dram = t->tier == SGI_TIER_DRAM;
@@ -103,7 +110,7 @@ static void put(struct load *l, const sgi_timing *t, double cpu, bool fresh, dou
 
     report_line(json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:I, s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:o}",
                           "what", "load", "device", l->options->device, "engine", t->engine, "memory",
-                          fresh ? "fresh" : "reused", "from", dram ? "dram" : "disk", "fd", l->options->fd, "checks",
+                          fresh ? "fresh" : "reused", "from", l->options->from, "fd", l->options->fd, "checks",
                           l->options->checks, "cold", l->options->cold, "bytes", (json_int_t)t->bytes, "read_bytes",
                           (json_int_t)t->read_bytes, "seconds", seconds, "gib_s", gib / seconds, "cpu_core_s_per_gib",
                           cpu / gib, "direct", (int)t->direct, "total_seconds", total, "limited_seconds",
@@ -117,7 +124,7 @@ static void put(struct load *l, const sgi_timing *t, double cpu, bool fresh, dou
 static void once(struct load *l, bool first)
 {
     const struct options *o = l->options;
-    bool                  dram = strcmp(o->from, "dram") == 0, reused = strcmp(o->memory, "reused") == 0;
+    bool                  dram = is_from_dram(o), reused = strcmp(o->memory, "reused") == 0;
     bool                  uncounted = first && (dram || (reused && !o->on_line));
     sgi_timing            t;
 
@@ -201,7 +208,7 @@ static int run_against(const struct options *o)
 int load_main(int argc, char **argv)
 {
     static const char *const          memories[] = { "reused", "fresh", NULL };
-    static const char *const          sources[] = { "disk", "dram", NULL };
+    static const char *const          sources[] = { "disk", "dram", "packed", NULL };
     static const char *const          others[] = { "raw", "unchecked", NULL };
     static const struct bench_command command = {
         .name = "load",
@@ -211,7 +218,8 @@ int load_main(int argc, char **argv)
         .purpose =
             "A model onto a device, through the library. reused memory is that of the load before: one load\n"
             "comes before the first repetition and is not counted (with --stdin it is the first one, and says fresh).\n"
-            "fresh memory pays for its page faults. From dram nothing is read: the time is from request to grant.\n"
+            "fresh memory pays for its page faults. From dram nothing is read: the time is from request to grant;\n"
+            "from packed neither, and the model is decoded from where it stays packed in host memory.\n"
             "--against takes turns with a bare loop (raw), or with the same load without checks (unchecked), each in\n"
             "a process of its own; one round that pays for pages is not counted.\n",
     };
@@ -233,9 +241,9 @@ int load_main(int argc, char **argv)
     options_parse(&command, options, sizeof options / sizeof *options, argc, argv, &o.path);
     if (o.against && o.on_line)
         usage_error("load", "--against takes turns by itself: without --stdin");
-    if (o.against && strcmp(o.from, "dram") == 0)
-        usage_error("load", "--against is about reads: without --from dram");
-    if (o.cold && strcmp(o.from, "dram") == 0)
-        usage_error("load", "--cold is about reads: without --from dram, which has none");
+    if (o.against && is_from_dram(&o))
+        usage_error("load", "--against is about reads: without --from %s", o.from);
+    if (o.cold && is_from_dram(&o))
+        usage_error("load", "--cold is about reads: without --from %s, which has none", o.from);
     return o.against ? run_against(&o) : run(&o);
 }

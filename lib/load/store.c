@@ -294,17 +294,23 @@ static void unuse(struct sgi__store *s, struct entry *e, struct entry ***end)
 
 /* ---- a model's ---- */
 
+static sgi_status no_memory(sgi_error *err)
+{
+    sgi__error(err, SGI_E_NO_MEMORY, "out of memory to keep stored chunks");
+    return SGI_E_NO_MEMORY;
+}
+
 sgi_status sgi__kept_new(struct sgi__store *s, const struct sgi__manifest *m, const struct sgi__layout *layout,
                          struct sgi__kept **kept_out, sgi_error *err)
 {
     struct sgi__kept *k = sgi__alloc_zero(1, sizeof *k);
 
-    if (k)
-        k->entries = sgi__alloc_zero((size_t)m->packed->chunks_count, sizeof(struct entry *));
-    sgi_status st = k && k->entries ? extent_new(sgi__kept_bytes_max(m, layout), &k->extent, err)
-                                    : sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
+    if (!k)
+        return no_memory(err);
+    k->entries = sgi__alloc_zero((size_t)m->packed->chunks_count, sizeof(struct entry *));
+    sgi_status st = k->entries ? extent_new(sgi__kept_bytes_max(m, layout), &k->extent, err) : no_memory(err);
     if (st != SGI_OK) {
-        sgi__free(k ? k->entries : NULL);
+        sgi__free(k->entries);
         sgi__free(k);
         return st;
     }

@@ -190,7 +190,7 @@ sgi_status sgi__rt_engine_bytes(void *user, uint64_t instance, uint64_t bytes, b
                                 sgi_error *err);
 sgi_status sgi__rt_thread_start(sgi_runtime *rt, sgi_error *err);
 void       sgi__rt_thread_stop(sgi_runtime *rt);
-void       sgi__rt_pressure(void *rt);                 /* host memory is short */
+void       sgi__rt_pressure(void *user);               /* host memory is short */
 void       sgi__rt_poke(sgi_runtime *rt);              /* a clock that is not the real one has moved */
 uint64_t   sgi__rt_wait_deadline(uint32_t timeout_ms); /* for condition waits: real time */
 

@@ -80,6 +80,12 @@ static void up_and_down(struct fixture *f, sgi_model model)
 
 /* The first model is on its way up in memory that was used before. Its reads are kept, all but the first `answered`;
  * the first of those fails, if there is one. */
+static bool one_read_has_failed(void *user)
+{
+    (void)user;
+    return sgi__fault_passed(SGI__FAULT_READ) > 0;
+}
+
 static sgi_ticket start_in_spare_memory(struct fixture *f, uint64_t answered)
 {
     sgi_runtime *rt = f->stand.rt;
@@ -90,6 +96,8 @@ static sgi_ticket start_in_spare_memory(struct fixture *f, uint64_t answered)
     sgi__fault_plan(SGI__FAULT_READ, answered > 0, 1, EBADF); /* not one that is tried again */
     sgi_ticket ticket = stand_ask(&f->stand, f->first, SGI_FOREVER);
     test_reads_wait_held(3);
+    if (answered > 0) /* or one of the second model's would */
+        test_wait_until(one_read_has_failed, NULL, "no read comes back");
     assert_int_equal(host_info(rt).spare_bytes, 0); /* that is where they go */
     return ticket;
 }

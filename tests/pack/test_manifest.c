@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Packed manifests that are whole, and say what cannot be: each such thing is refused in words of its own. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "format/pack.h"
+#include "io/io.h"
+#include "pack_host.h"
+
+static const struct test_tensor some[] = { { "a", MIB(2) + 4096 }, { "b", 300 }, { "c", MIB(1) } };
+static struct test_file         file;
+static char                     path[512], altered[512];
+
+static struct sgi__manifest *read_manifest(const char *from, sgi_status expected)
+{
+    static const struct sgi__fs_posix none;
+    struct sgi__fs                    fs = sgi__fs_posix_table(&none);
+    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA };
+    struct sgi__manifest             *m = NULL;
+
+    assert_int_equal(sgi__format_open(&fs, from, &options, &m, &err), expected);
+    return m;
+}
+
+/* The packed file with another manifest behind the same chunks, its checks right. */
+static void write_with(const struct sgi__manifest *m)
+{
+    uint8_t              *bytes = NULL, *whole;
+    size_t                count = 0;
+    struct stat           st;
+    struct sgi__pack_head head;
+    int                   from = open(path, O_RDONLY | O_CLOEXEC);
+
+    assert_int_equal(sgi__pack_manifest_put(m, SGI__PACK_CHUNK_BYTES, &bytes, &count, NULL), SGI_OK);
+    assert_int_equal(fstat(from, &st), 0);
+    whole = malloc((size_t)st.st_size + count);
+    assert_non_null(whole);
+    assert_int_equal(read(from, whole, (size_t)st.st_size), st.st_size);
+    close(from);
+    assert_int_equal(sgi__pack_head_take(path, whole, &head, NULL), SGI_OK);
+    head.bytes = head.manifest_at + count;
+    head.manifest_bytes = count;
+    head.manifest_check = sgi__hash(bytes, count);
+    memcpy(whole + head.manifest_at, bytes, count);
+    sgi__pack_head_put(&head, whole);
+    int to = open(altered, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_int_equal(write(to, whole, (size_t)head.bytes), (ssize_t)head.bytes);
+    close(to);
+    free(whole);
+    sgi__free(bytes);
+}
+
+#define CASE(name, ...)                                              \
+    static void name(struct sgi__manifest *m, struct sgi__packed *p) \
+    {                                                                \
+        (void)m;                                                     \
+        (void)p;                                                     \
+        __VA_ARGS__;                                                 \
+    }
+
+CASE(nothing, (void)0)
+CASE(huge_part, m->files[0].bytes = UINT64_MAX / 2)
+CASE(short_part, m->files[0].data_offset = m->files[0].bytes + 4096)
+CASE(odd_part, m->files[0].data_offset += 1)
+CASE(other_file, p->parts[0].exact = true)
+CASE(short_source, p->parts[0].source_bytes += 1)
+CASE(moved_tensor, m->tensors[1].offset += 1)
+CASE(moved_source, p->source_offsets[1] += 1)
+CASE(wrong_bytes, m->tensors[2].bytes -= 1)
+CASE(no_blocks, m->tensors[2].block_bytes = 0)
+CASE(no_file, p->chunks[0].file = SGI__PACK_BASE)
+CASE(no_part, p->chunks[0].part = 9)
+CASE(no_bytes, p->chunks[0].bytes = 0)
+CASE(odd_offset, p->chunks[1].offset += 1)
+CASE(odd_place, p->chunks[0].at += 1)
+CASE(in_head, p->chunks[0].at = 0)
+CASE(behind_end, p->chunks[0].at = UINT64_C(1) << 40)
+CASE(much_stored, p->chunks[0].stored_bytes = p->chunks[0].bytes + 1)
+CASE(a_gap, p->chunks[1].offset += 4096)
+CASE(too_short, p->chunks_count--)
+CASE(unlike, p->chunks[1].at = p->chunks[0].at; p->chunks[1].stored_bytes = 1)
+
+static const struct {
+    const char *what;
+    void (*alter)(struct sgi__manifest *m, struct sgi__packed *p);
+    const char *words; /* NULL: it is read */
+} cases[] = {
+    { "nothing", nothing, NULL },
+    { "a huge part", huge_part, "too large to be true" },
+    { "a part that ends before its data", short_part, "ends before its data" },
+    { "data that begin at an odd place", odd_part, "does not begin where it should" },
+    { "a part that is its file", other_file, "is not the file it says it is" },
+    { "a source that is longer", short_source, "is not the file it says it is" },
+    { "a tensor that is not aligned", moved_tensor, "is not aligned" },
+    { "a tensor elsewhere in its source", moved_source, "is not where it should be in the file it comes from" },
+    { "a tensor of other bytes", wrong_bytes, "does not have the bytes that its shape makes" },
+    { "blocks of nothing", no_blocks, "has blocks of nothing" },
+    { "a chunk in a base that there is not", no_file, "is in a file that there is not" },
+    { "a chunk of no part", no_part, "is of no part" },
+    { "a chunk of no bytes", no_bytes, "is of no part, or not as a chunk may be" },
+    { "a chunk at an odd offset", odd_offset, "is of no part, or not as a chunk may be" },
+    { "a chunk stored at an odd place", odd_place, "is stored where it cannot be" },
+    { "a chunk in the head", in_head, "is stored where it cannot be" },
+    { "a chunk behind the end", behind_end, "is stored where it cannot be" },
+    { "a chunk that became more", much_stored, "is stored where it cannot be" },
+    { "a gap in a part", a_gap, "does not begin where the one before it" },
+    { "a part without its end", too_short, "chunks" },
+    { "two of one place that are not alike", unlike, "chunk" },
+};
+
+static void what_cannot_be_is_refused_in_words(void **state)
+{
+    (void)state;
+    test_file_make(&file, &folder, "m.safetensors", 0, some, 3);
+    snprintf(path, sizeof path, "%s", in(&folder, "m.sgi"));
+    snprintf(altered, sizeof altered, "%s", in(&folder, "altered.sgi"));
+    is_ok(pack_one(file.path, path, NULL, NULL));
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        struct sgi__manifest *m = read_manifest(path, SGI_OK), *again;
+        cases[n].alter(m, (struct sgi__packed *)(uintptr_t)m->packed);
+        write_with(m);
+        sgi__manifest_free(m);
+        err.message[0] = '\0';
+        again = read_manifest(altered, cases[n].words ? SGI_E_FORMAT : SGI_OK);
+        if (cases[n].words && (!strstr(err.message, cases[n].words) || !strstr(err.message, "altered.sgi")))
+            fail_msg("%s: '%s'", cases[n].what, err.message);
+        sgi__manifest_free(again);
+    }
+    test_file_free(&file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(what_cannot_be_is_refused_in_words) };
+    return cmocka_run_group_tests(tests, pack_set_up, pack_tear_down);
+}

@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "format/pack.h"
+#include "formats/make_files.h"
 #include "io/io.h"
 #include "pack_host.h"
 
@@ -141,8 +142,80 @@ static void what_cannot_be_is_refused_in_words(void **state)
     test_file_free(&file);
 }
 
+/* ---- metadata ---- */
+
+struct text {
+    char   bytes[8192];
+    size_t used;
+};
+
+static int append(void *user, const char *piece, size_t bytes)
+{
+    struct text *t = user;
+    assert_true(t->used + bytes < sizeof t->bytes);
+    memcpy(t->bytes + t->used, piece, bytes);
+    t->used += bytes;
+    return 0;
+}
+
+/* What is said of a model from its metadata on. */
+static const char *metadata_of(const char *model, struct text *t)
+{
+    t->used = 0;
+    is_ok(sgi_inspect(model, SGI_INSPECT_JSON, append, t, &err));
+    t->bytes[t->used] = '\0';
+    const char *from = strstr(t->bytes, "\"metadata\"");
+    assert_non_null(from);
+    return from;
+}
+
+static void metadata_of_all_kinds_come_back(void **state)
+{
+    static const uint64_t shape[] = { 4 };
+    static struct text    plain, from_pack;
+    struct bytes          b = { .data = NULL };
+    char                  source[512];
+    (void)state;
+    gguf_begin(&b, 3, 1, 13);
+    gguf_key_text(&b, "general.architecture", "test");
+    gguf_key(&b, "u8", GGUF_U8), put_u8(&b, 200);
+    gguf_key(&b, "i8", GGUF_I8), put_u8(&b, 200);
+    gguf_key(&b, "u16", GGUF_U16), put_u16(&b, 65000);
+    gguf_key(&b, "i16", GGUF_I16), put_u16(&b, 65000);
+    gguf_key(&b, "i32", GGUF_I32), put_u32(&b, UINT32_MAX - 4);
+    gguf_key(&b, "f32", GGUF_F32), put_u32(&b, 0x3e200000);
+    gguf_key(&b, "truth", GGUF_BOOL), put_u8(&b, 1);
+    gguf_key(&b, "u64", GGUF_U64), put_u64(&b, UINT64_MAX);
+    gguf_key(&b, "i64", GGUF_I64), put_u64(&b, UINT64_MAX - 6);
+    gguf_key(&b, "f64", GGUF_F64), put_u64(&b, UINT64_C(0x4009210000000000));
+    gguf_key(&b, "words", GGUF_ARRAY), put_u32(&b, GGUF_STRING), put_u64(&b, 2), gguf_text(&b, "one"),
+        gguf_text(&b, "\xc3\xa9");
+    gguf_key(&b, "numbers", GGUF_ARRAY), put_u32(&b, GGUF_F32), put_u64(&b, 2), put_u32(&b, 0x40490fdb),
+        put_u32(&b, 0x7f800000);
+    gguf_tensor(&b, "w", GGML_F32, 0, 1, shape);
+    gguf_align(&b, 32);
+    put_zeros(&b, 16);
+    gguf_align(&b, 32);
+    snprintf(source, sizeof source, "%s", in(&folder, "kinds.gguf"));
+    int fd = open(source, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, b.data, b.size), (ssize_t)b.size);
+    close(fd);
+    snprintf(path, sizeof path, "%s", in(&folder, "kinds.sgi"));
+    is_ok(pack_one(source, path, NULL, NULL));
+    const char *said = metadata_of(source, &plain), *also = metadata_of(path, &from_pack);
+    assert_memory_equal(said, also, strcspn(said, "}")); /* what is packed says more behind it */
+    assert_non_null(strstr(said, "0.15625"));
+    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
+    has_bytes(in(&out, "kinds.gguf"), b.data, b.size);
+    bytes_free(&b);
+    unlink(source);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(what_cannot_be_is_refused_in_words) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_cannot_be_is_refused_in_words),
+        cmocka_unit_test(metadata_of_all_kinds_come_back),
+    };
     return cmocka_run_group_tests(tests, pack_set_up, pack_tear_down);
 }

@@ -15,17 +15,14 @@
 #include <cmocka.h>
 
 #include "base/fault.h"
+#include "faults/arm.h"
 #include "faults/ledger.h"
 #include "pack/pack_host.h"
 #include "support/calls.h"
 
 enum { NTH_MAX = 3000, MODELS = 2 };
 
-static const struct {
-    const char    *name;
-    enum test_call call;     /* CALL_COUNT: a point of base/fault.h, */
-    int            os_errno; /* this one */
-} faults[] = {
+static const struct test_fault faults[] = {
     { "openat", CALL_OPENAT, EMFILE },
     { "pread", CALL_PREAD, EIO },
     { "mmap", CALL_MMAP, ENOMEM },
@@ -56,24 +53,6 @@ static void make_models(void)
         snprintf(packed[n], sizeof packed[n], "%s/m%d.sgi", folder.path, n);
         is_ok(pack_one(files[n].path, packed[n], NULL, NULL));
     }
-}
-
-static void arm(size_t fault, uint64_t nth)
-{
-    if (faults[fault].call == CALL_COUNT)
-        sgi__fault_plan((enum sgi__fault_point)faults[fault].os_errno, nth, 1, ENOMEM);
-    else
-        test_call_fail(faults[fault].call, nth, 1, faults[fault].os_errno);
-}
-
-static bool disarm(size_t fault, uint64_t nth)
-{
-    bool met = faults[fault].call == CALL_COUNT
-                   ? sgi__fault_passed((enum sgi__fault_point)faults[fault].os_errno) >= nth
-                   : test_call_passed(faults[fault].call) >= nth;
-    sgi__fault_clear();
-    test_calls_clear();
-    return met;
 }
 
 static void has_its_bytes(sgi_runtime *rt, sgi_lease lease, const struct test_file *file)
@@ -152,10 +131,10 @@ static bool life_with(size_t fault, uint64_t nth)
         model.residence = SGI_RESIDENCE_PACKED;
         models[n] = host_register(rt, &model);
     }
-    arm(fault, nth);
+    test_fault_arm(&faults[fault], nth, ENOMEM);
     err = (sgi_error)SGI_ERROR_INIT;
     sgi_status st = live(rt, models);
-    bool       met = disarm(fault, nth);
+    bool       met = test_fault_disarm(&faults[fault], nth);
     if (st != SGI_OK && (!met || err.code != st || !err.message[0] || st == SGI_E_CHECK)) /* nothing is damaged */
         fail_msg("%s: %s '%s'", what, sgi_status_name(st), err.message);
     is_charged_right(rt, models);

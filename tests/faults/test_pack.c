@@ -16,17 +16,14 @@
 #include <cmocka.h>
 
 #include "base/fault.h"
+#include "faults/arm.h"
 #include "faults/ledger.h"
 #include "pack/pack_host.h"
 #include "support/calls.h"
 
 enum { NTH_MAX = 400 };
 
-static const struct {
-    const char    *name;
-    enum test_call call;     /* CALL_COUNT: a point of base/fault.h, */
-    int            os_errno; /* this one */
-} faults[] = {
+static const struct test_fault faults[] = {
     { "open", CALL_OPEN, EMFILE },
     { "openat", CALL_OPENAT, EMFILE },
     { "openat, no O_TMPFILE", CALL_OPENAT, EOPNOTSUPP },
@@ -90,24 +87,6 @@ static const struct {
               { "digest to a folder", digest_elsewhere },
               { "verify by a folder", verify_elsewhere } };
 
-static void arm(size_t fault, uint64_t nth)
-{
-    if (faults[fault].call == CALL_COUNT)
-        sgi__fault_plan((enum sgi__fault_point)faults[fault].os_errno, nth, 1, EAGAIN);
-    else
-        test_call_fail(faults[fault].call, nth, 1, faults[fault].os_errno);
-}
-
-static bool disarm(size_t fault, uint64_t nth)
-{
-    bool met = faults[fault].call == CALL_COUNT
-                   ? sgi__fault_passed((enum sgi__fault_point)faults[fault].os_errno) >= nth
-                   : test_call_passed(faults[fault].call) >= nth;
-    sgi__fault_clear();
-    test_calls_clear();
-    return met;
-}
-
 /* What was there is there, whichever of the two it is; and nothing but that. */
 static void nothing_is_left(size_t files_here, size_t files_out, const char *what)
 {
@@ -127,10 +106,10 @@ static void deed_with(size_t deed, size_t fault)
         char          what[96];
         struct ledger before = ledger_take();
         assert_true(nth < NTH_MAX);
-        arm(fault, nth);
+        test_fault_arm(&faults[fault], nth, EAGAIN);
         err.message[0] = '\0';
         sgi_status st = deeds[deed].run();
-        met = disarm(fault, nth);
+        met = test_fault_disarm(&faults[fault], nth);
         snprintf(what, sizeof what, "%s, with number %llu of %s failing", deeds[deed].name, (unsigned long long)nth,
                  faults[fault].name);
         if (st != SGI_OK && (!met || !err.message[0] || err.code != st))

@@ -251,8 +251,9 @@ struct sgi__core {
     uint64_t                dram_trim_newest;      /* of the residences that there were then */
     uint64_t                residences;            /* so far */
     struct timer            relief;                /* then the ceiling rises */
-    int64_t          dram_shared;  /* what residences have in common is there, and in dram.used, once. Below 0 while
-                             it is heard of a drop before it is of a residence that shared with that one */
+    /* What residences have in common is there, and in dram.used, once. Below 0 while it is heard of a drop before it is
+     * of a residence that shared with that one. */
+    int64_t          dram_shared;
     uint64_t         dram_lending; /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
     struct instance *priorities_due; /* loads whose urgency has changed; only the newest counts, so it is not queued */
     uint64_t         spare_limit_said; /* as of the last SPARE_LIMIT taken */

@@ -88,7 +88,7 @@ static sgi_status send(struct pipeline *p, const struct waiting *w, sgi_error *e
     uint64_t               since = sgi__clock_now_ns();
 
     sgi_status st = sgi__upload_chunk(&p->upload, w->chunk, bytes, w->buffer, err);
-    for (uint64_t t = sgi__chunk_first(spec->manifest, w->chunk);
+    for (uint64_t t = sgi__manifest_tensor_at(spec->manifest, w->chunk->part, w->chunk->offset);
          st == SGI_OK && sgi__chunk_part(spec->manifest, w->chunk, t, &part); t++) {
         p->unsent[t] -= part.to - part.from;
         if (part.from < part.to)
@@ -292,7 +292,8 @@ static sgi_status landed(struct pipeline *p, const struct sgi__chunk *c, const u
     /* A stored chunk with a check has had its second try; what comes out of memory has none. */
     bool may_mend = !spec->from_kept && (!c->stored || c->stored->unchecked);
 
-    for (uint64_t t = sgi__chunk_first(m, c); sgi__chunk_part(m, c, t, &part) && st == SGI_OK; t++) {
+    for (uint64_t t = sgi__manifest_tensor_at(m, c->part, c->offset); sgi__chunk_part(m, c, t, &part) && st == SGI_OK;
+         t++) {
         const struct sgi__check *check = check_of(spec, t);
         struct sgi__piece        piece = { .bytes = bytes + (part.from - c->offset),
                                            .from = part.from - m->tensors[t].offset,
@@ -332,7 +333,7 @@ sgi_status sgi__arrivals_pass(struct pipeline *p, const struct sgi__chunk *c, sg
     const struct sgi__manifest *m = p->load->spec.manifest;
     struct sgi__chunk_part      part;
 
-    for (uint64_t t = sgi__chunk_first(m, c); sgi__chunk_part(m, c, t, &part); t++)
+    for (uint64_t t = sgi__manifest_tensor_at(m, c->part, c->offset); sgi__chunk_part(m, c, t, &part); t++)
         p->missing[t] -= part.to - part.from;
     p->waiting[p->waiting_end++] = (struct waiting){ .chunk = c };
     return sgi__arrivals_send(p, err);

@@ -3,22 +3,6 @@
 
 #include "base/alloc.h"
 
-/* The first tensor of the chunk's part that ends behind where the chunk begins. They follow each other there. */
-static uint64_t first_of(const struct sgi__manifest *m, const struct sgi__stored_chunk *c)
-{
-    const struct sgi__file *f = &m->files[c->part];
-    uint64_t                low = f->tensor_first, high = f->tensor_first + f->tensor_count;
-
-    while (low < high) {
-        uint64_t middle = low + (high - low) / 2;
-        if (m->tensors[middle].offset + m->tensors[middle].bytes <= c->offset)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static void add(const struct sgi__manifest *m, uint64_t index, struct sgi__chunk_tensors *out)
 {
     if (out->count < SGI_DAMAGE_TENSORS_MAX)
@@ -33,7 +17,8 @@ static void touch(const struct sgi__manifest *m, const struct sgi__stored_chunk 
     const struct sgi__file *f = &m->files[c->part];
     uint64_t                end = f->tensor_first + f->tensor_count;
 
-    for (uint64_t n = first_of(m, c); n < end && m->tensors[n].offset < c->offset + c->bytes; n++) {
+    for (uint64_t n = sgi__manifest_tensor_at(m, c->part, c->offset);
+         n < end && m->tensors[n].offset < c->offset + c->bytes; n++) {
         if (m->tensors[n].bytes == 0)
             continue;
         if (marks)

@@ -125,22 +125,6 @@ void sgi__plan_free(struct sgi__plan *plan)
     sgi__free(plan);
 }
 
-/* They are sorted within a file and do not overlap. */
-uint64_t sgi__chunk_first(const struct sgi__manifest *m, const struct sgi__chunk *c)
-{
-    const struct sgi__file *file = &m->files[c->part];
-    uint64_t                low = file->tensor_first, high = low + file->tensor_count;
-
-    while (low < high) {
-        uint64_t mid = low + (high - low) / 2;
-        if (m->tensors[mid].offset + m->tensors[mid].bytes <= c->offset)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-
 bool sgi__chunk_part(const struct sgi__manifest *m, const struct sgi__chunk *c, uint64_t tensor,
                      struct sgi__chunk_part *part_out)
 {

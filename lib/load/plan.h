@@ -43,9 +43,9 @@ void       sgi__plan_free(struct sgi__plan *plan);
 struct sgi__chunk_part {
     uint64_t from, to;
 };
-/* The first tensor that may have something in it, and whether this one has; false: those behind have not either. */
-uint64_t sgi__chunk_first(const struct sgi__manifest *m, const struct sgi__chunk *c);
-bool     sgi__chunk_part(const struct sgi__manifest *m, const struct sgi__chunk *c, uint64_t tensor,
-                         struct sgi__chunk_part *part_out);
+/* Whether this tensor has something in it; false: those behind have not either. sgi__manifest_tensor_at() of where it
+ * begins is the first that may. */
+bool sgi__chunk_part(const struct sgi__manifest *m, const struct sgi__chunk *c, uint64_t tensor,
+                     struct sgi__chunk_part *part_out);
 
 #endif

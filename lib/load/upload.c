@@ -218,7 +218,8 @@ static sgi_status queue_copies(struct chunk_copies *c, const uint8_t *bytes, sgi
     struct sgi__chunk_part       part;
     sgi_status                   st = SGI_OK;
 
-    for (uint64_t t = sgi__chunk_first(m, c->chunk); sgi__chunk_part(m, c->chunk, t, &part) && st == SGI_OK; t++) {
+    for (uint64_t t = sgi__manifest_tensor_at(m, c->chunk->part, c->chunk->offset);
+         sgi__chunk_part(m, c->chunk, t, &part) && st == SGI_OK; t++) {
         const uint8_t *from = bytes + part.from - c->chunk->offset;
         uint64_t       to = spec->arena->base + spec->layout->device_tensors[t] + part.from - m->tensors[t].offset;
         if (part.from == part.to)

@@ -310,6 +310,22 @@ sgi_status sgi__manifest_finish(struct sgi__manifest *m, sgi_error *err)
     return SGI_OK;
 }
 
+/* They are sorted within a part and do not overlap. */
+uint64_t sgi__manifest_tensor_at(const struct sgi__manifest *m, uint32_t part, uint64_t offset)
+{
+    const struct sgi__file *file = &m->files[part];
+    uint64_t                low = file->tensor_first, high = low + file->tensor_count;
+
+    while (low < high) {
+        uint64_t mid = low + (high - low) / 2;
+        if (m->tensors[mid].offset + m->tensors[mid].bytes <= offset)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
 int64_t sgi__manifest_find(const struct sgi__manifest *m, const char *name)
 {
     uint64_t low = 0, high = m->by_name ? m->tensors_count : 0;

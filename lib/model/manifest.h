@@ -136,6 +136,8 @@ struct sgi__on_disk {
 uint32_t            sgi__manifest_disk_count(const struct sgi__manifest *m);
 struct sgi__on_disk sgi__manifest_on_disk(const struct sgi__manifest *m, uint32_t index);
 
+/* Index of the part's first tensor that ends behind the offset, which is in the part; of its end if there is none. */
+uint64_t sgi__manifest_tensor_at(const struct sgi__manifest *m, uint32_t part, uint64_t offset);
 /* Index of a tensor, or -1. */
 int64_t sgi__manifest_find(const struct sgi__manifest *m, const char *name);
 

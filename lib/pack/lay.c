@@ -201,11 +201,6 @@ static bool piece_of(const struct sgi__stored_chunk *c, uint64_t at, uint64_t by
     return true;
 }
 
-static uint64_t first_tensor(const struct sgi__manifest *m, const struct sgi__stored_chunk *c)
-{
-    return sgi__chunk_first(m, &(struct sgi__chunk){ .part = c->part, .offset = c->offset });
-}
-
 bool sgi__pack_piece(const struct sgi__manifest *m, const struct sgi__stored_chunk *c, struct sgi__pack_walk *walk,
                      struct sgi__pack_piece *piece_out)
 {
@@ -215,7 +210,7 @@ bool sgi__pack_piece(const struct sgi__manifest *m, const struct sgi__stored_chu
 
     if (!walk->begun) {
         walk->begun = true;
-        walk->tensor = part->exact ? end : first_tensor(m, c);
+        walk->tensor = part->exact ? end : sgi__manifest_tensor_at(m, c->part, c->offset);
         if (piece_of(c, 0, part->exact ? f->bytes : part->source_data_offset, 0, piece_out))
             return true;
     }
@@ -233,7 +228,8 @@ uint32_t sgi__pack_width(const struct sgi__manifest *m, const struct sgi__stored
     uint64_t                by_width[5] = { 0 }, end = c->offset + c->bytes;
     uint32_t                most = 0;
 
-    for (uint64_t n = first_tensor(m, c); n < f->tensor_first + f->tensor_count && m->tensors[n].offset < end; n++) {
+    for (uint64_t n = sgi__manifest_tensor_at(m, c->part, c->offset);
+         n < f->tensor_first + f->tensor_count && m->tensors[n].offset < end; n++) {
         const struct sgi__tensor *t = &m->tensors[n];
         uint64_t                  from = t->offset > c->offset ? t->offset : c->offset;
         uint64_t                  to = t->offset + t->bytes < end ? t->offset + t->bytes : end;

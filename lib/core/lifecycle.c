@@ -407,8 +407,9 @@ bool sgi__instance_keeps(const struct sgi__core *core, const struct instance *i)
         return false;
     if (i->device != SGI__DRAM && sgi__residence_only_packed(m))
         return false;
-    return i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram &&
-           (i->device == SGI__DRAM || core->devices[i->device].unified);
+    bool stays = i->device == SGI__DRAM ||
+                 (core->devices[i->device].unified && m->config.image_bytes <= core->dram.bytes_max);
+    return stays && i->keep && sgi__instance_filled(i) && !i->lost && !m->draining && !m->evict_dram;
 }
 
 /* Give the image back to the host's memory tier if it may stay, else free it. False: wait for room. */

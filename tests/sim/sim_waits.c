@@ -52,11 +52,25 @@ static bool has_loader(const struct sim *s, const struct world_model *m)
     return sim__resident(m) || s->loads_count < s->config.loads_max;
 }
 
-/* One that ends may leave its image in DRAM: its model starts from there then. */
-static bool may_be_kept(const struct world_model *m)
+static bool is_in(const struct sim *s, const struct world_instance *i, uint32_t state)
 {
+    struct sgi__core_instance_view v;
+    return sgi__core_instance_view(s->core, i->id, &v) == SGI_OK && v.state == state;
+}
+
+static bool ends(const struct sim *s, const struct world_instance *i)
+{
+    return is_in(s, i, SGI_MODEL_STOPPING);
+}
+
+/* One that ends may leave its image in DRAM, if that may hold it: its model starts from there then. What hangs may, too,
+ * until the core has noticed. */
+static bool may_be_kept(const struct sim *s, const struct world_model *m)
+{
+    if (m->config.image_bytes > s->dram_max)
+        return false;
     for (const struct world_instance *i = m->instances; i; i = i->next) {
-        if (!i->own && i->load == DONE && i->prefix == DONE && !i->lost && !i->hung)
+        if (!i->own && i->load == DONE && i->prefix == DONE && !i->lost && (!i->hung || ends(s, i)))
             return true;
     }
     return false;
@@ -68,7 +82,7 @@ static bool is_startable(const struct sim *s, const struct world_model *m)
 {
     return m->id && !s->closing && s->up && !m->draining && m->waiting.since != SGI__NEVER &&
            (m->checked == DONE || sim__resident(m)) && sim__waits_for_room(s, m) && !sim__server(s, m) &&
-           !may_be_kept(m);
+           !may_be_kept(s, m);
 }
 
 /* ---- where it may be started ---- */
@@ -95,17 +109,6 @@ static bool fits(const struct sim *s, uint32_t device, uint64_t need, uint64_t g
 {
     const struct world_device *d = &s->devices[device];
     return d->used - going + sim__foreign(s, device) + need <= d->bytes_max;
-}
-
-static bool is_in(const struct sim *s, const struct world_instance *i, uint32_t state)
-{
-    struct sgi__core_instance_view v;
-    return sgi__core_instance_view(s->core, i->id, &v) == SGI_OK && v.state == state;
-}
-
-static bool ends(const struct sim *s, const struct world_instance *i)
-{
-    return is_in(s, i, SGI_MODEL_STOPPING);
 }
 
 /* What its instances that end give back, and nobody uses any more. */

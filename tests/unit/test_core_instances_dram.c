@@ -143,6 +143,22 @@ static void a_start_waits_for_an_engine_that_stops_before_its_image_is_kept(void
     sim_free(s);
 }
 
+static void a_start_waits_for_nothing_that_dram_cannot_hold(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(
+        &(struct sim_config){ .seed = 7, .devices_count = 2, .vram_bytes = MIB(512), .dram_bytes = MIB(299) });
+    sgi_model m = sim_model(s, &(struct sim_model){ .bytes = MIB(300), .engine = true, .instances = 2 });
+
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 100);
+    sim_takes_ms(s, SGI__ACT_STOP_ENGINE, 500);
+    sim_release(s, sim_wait(s, sim_ask(s, m, &(struct sim_ask){ .idle_ms = SIM_IDLE_NOW })).lease);
+    sgi_ticket next = sim_ask(s, m, NULL);
+    sim_advance_ms(s, 101); /* the first one stops still */
+    sim_release(s, on_device(s, next, 1));
+    sim_free(s);
+}
+
 static void one_that_queues_takes_what_another_has_left_in_dram(void **state)
 {
     (void)state;
@@ -235,6 +251,7 @@ int main(void)
         cmocka_unit_test(a_start_waits_for_what_is_about_to_be_in_dram),
         cmocka_unit_test(a_loan_ends_with_the_device_it_is_on),
         cmocka_unit_test(a_start_waits_for_an_engine_that_stops_before_its_image_is_kept),
+        cmocka_unit_test(a_start_waits_for_nothing_that_dram_cannot_hold),
         cmocka_unit_test(one_that_queues_takes_what_another_has_left_in_dram),
         cmocka_unit_test(a_loan_ends_when_the_one_that_has_it_hangs),
         cmocka_unit_test(a_fill_waits_for_the_one_before_to_be_gone),

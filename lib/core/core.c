@@ -191,9 +191,8 @@ bool sgi__core_take_action(struct sgi__core *core, struct sgi__core_action *acti
     }
     struct instance *due = core->priorities_due;
     if (due && !(core->actions_count > 0 && due->op_load >= core->actions[core->actions_head].op)) {
-        core->priorities_due = due->due_next;
-        due->priority_due = false;
         due->priority = sgi__urgency(due);
+        sgi__load_urgency(core, due);
         *action_out = (struct sgi__core_action){ .kind = SGI__ACT_LOAD_PRIORITY,
                                                  .device = due->device,
                                                  .tier = due->tier,

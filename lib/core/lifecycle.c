@@ -492,6 +492,7 @@ void sgi__instance_stop(struct sgi__core *core, uint64_t now, struct instance *i
         sgi__instance_loan_ends(core, i);
     i->closing = true;
     sgi__instance_move(i, EV_STOP);
+    sgi__load_urgency(core, i);
     core->dirty = true;
     sgi__instance_advance(core, now, i);
 }
@@ -692,6 +693,7 @@ void sgi__instance_hung(struct sgi__core *core, uint64_t now, struct instance *i
     sgi__instance_loan_ends(core, i);
     sgi__timer_unset(&i->idle);
     sgi__instance_move(i, EV_HUNG);
+    sgi__load_urgency(core, i); /* nobody waits for it any more */
     i->failed = SGI_E_WEDGED;
     i->failed_step = step;
     sgi__note_stops(core, now, i);

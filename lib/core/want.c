@@ -42,7 +42,7 @@ static void pending_place(struct sgi__core *core, struct model *m)
 
 int32_t sgi__urgency(const struct instance *i)
 {
-    const struct want *first = i->model->wants_head; /* the most urgent of them */
+    const struct want *first = i->model->coming == i ? i->model->wants_head : NULL; /* the most urgent of them */
     return first && first->spec.priority > i->priority_early ? first->spec.priority : i->priority_early;
 }
 

@@ -370,6 +370,24 @@ static void a_load_is_as_urgent_as_the_most_urgent_who_waits(void **state)
     sim_free_releasing(s);
 }
 
+static void a_load_that_hangs_is_as_urgent_as_nobody(void **state)
+{
+    (void)state;
+    struct sim *s = sim_new(&(struct sim_config){ .seed = 3 });
+    sgi_model   m = sim_model(s, &(struct sim_model){
+                                     .bytes = MIB(300), .leases_max = 4, .prefix = true, .hang_ms = LOAD_MS / 2 });
+
+    sim_takes_ms(s, SGI__ACT_START_LOAD, LOAD_MS);
+    sim_hold(s, SGI__ACT_FILL_PREFIX);
+    sgi_ticket waits = sim_ask(s, m, &(struct sim_ask){ .priority = 1 });
+    sim_advance_ms(s, LOAD_MS / 2 + 1);
+    assert_int_equal(sim_outcome(s, waits).status, SGI_E_WEDGED);
+    assert_int_equal(sim_actions(s, SGI__ACT_LOAD_PRIORITY), 1);
+    sim_let_go(s, SGI__ACT_FILL_PREFIX);
+    sim_advance_ms(s, LOAD_MS);
+    sim_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +408,7 @@ int main(void)
         cmocka_unit_test(short_memory_refuses_a_model_and_nothing_else),
         cmocka_unit_test(short_memory_refuses_a_want_or_a_lease_before_anything_happens),
         cmocka_unit_test(a_load_is_as_urgent_as_the_most_urgent_who_waits),
+        cmocka_unit_test(a_load_that_hangs_is_as_urgent_as_nobody),
     };
     return cmocka_run_group_tests_name("core_wants", tests, NULL, NULL);
 }

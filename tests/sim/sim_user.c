@@ -306,7 +306,6 @@ void sim_pressure(struct sim *s)
     sim__begin(s, 'u', NULL);
     s->ceiling = s->ceiling_before = (taken < max ? taken : max) / 4 * 3;
     s->relief_at = s->now + SIM_RELIEF_NS;
-    s->trims = true;
     sgi__core_pressure(s->core, s->now);
     sim__log(s, 'u', 'P', INT32_MIN, 0, s->ceiling, 0, 0);
     sim__settle(s);

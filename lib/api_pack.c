@@ -53,6 +53,8 @@ sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const ch
                           (int)SGI__CODEC_LEVEL_MAX);
     if (o.order_count > 0 && !o.order)
         return missing(__func__, "order", err);
+    if (o.reserved0 != 0)
+        return sgi__error(err, SGI_E_INVALID, "sgi_pack_options: reserved0 is not 0");
     st = sgi__pack(sources, sources_count, path, &o, &report, err);
     if (st == SGI_OK && report_out)
         sgi__sized_out(report_out, &report, sizeof report);

@@ -39,7 +39,12 @@ typedef struct sgi_pack_options {
     const char *const *order;       /**< names of tensors to be stored, and so to be loaded, first. NULL: none */
     uint64_t           order_count;
     const char        *base;        /**< a packed model: chunks that it has are not stored again. NULL: none.
-                                         To be kept beside the packed file, under its name */
+                                         To be kept as it is, under its name: beside the packed file, or in one of
+                                         the folders it is registered with. Not asked for where it has none */
+    const char        *checks_path; /**< checks of the sources, as in sgi_model_config. NULL: those beside them */
+    const char *const *folders;     /**< where else files of the model are, as in sgi_model_config. NULL: none */
+    uint32_t           folders_count;
+    uint32_t           reserved0;   /**< 0 */
     sgi_progress_fn    progress;    /**< NULL: none */
     void              *user;        /**< of `progress` */
 } sgi_pack_options;
@@ -62,7 +67,9 @@ typedef struct sgi_pack_report {
 } sgi_pack_report;
 
 /**
- * Pack a model into one file, which appears at `path` whole or not at all, instead of what was there before.
+ * Pack a model into one file, which appears at `path` whole or not at all, instead of a packed file that was there
+ * before. Any other file there is refused, and stays. Where the sources have checks (sgi_digest()), what is packed
+ * matches them.
  *
  * @param sources  one: a model file, a folder, an index of shards, the first of several files, as for registering; or
  *                 the safetensors files of one model, each by its path
@@ -70,9 +77,10 @@ typedef struct sgi_pack_report {
  * @param options  NULL for defaults; read only during this call
  * @param report_out  NULL: not wanted
  * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED (of the source or the base) · SGI_E_CHANGED (a source changed
- *         meanwhile) · SGI_E_NOT_FOUND (a name in `order`) · SGI_E_CHECK (the base is damaged) ·
- *         SGI_E_UNSUPPORTED (the source is a packed file, the base has a base) · SGI_E_BUSY (another process
- *         writes there) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ *         meanwhile, or checks are of another file) · SGI_E_NOT_FOUND (a name in `order`) · SGI_E_CHECK (a source or
+ *         the base is damaged) · SGI_E_UNSUPPORTED (the source is a packed file, the base has a base) · SGI_E_BUSY
+ *         (another process writes there, on a file system that has no files without a name; elsewhere the last to end
+ *         stays) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
  * Threads: any. Blocks: for all of it. Memory: a few MiB a thread, whatever the model's size.
  */
 SGI_API sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const char *path,
@@ -116,10 +124,11 @@ SGI_API sgi_status sgi_verify(const char *path, const char *checks_path, uint32_
 /**
  * Give back the files that a packed file was made from, byte for byte, under their names.
  *
- * Each appears whole or not at all. A file of that name is replaced; others in the folder stay as they are.
+ * Each appears whole or not at all. A file of that name is replaced, unless it is the packed file itself or its base;
+ * others in the folder stay as they are.
  *
  * @param folder  where they go; it is there
- * @return as sgi_verify() · SGI_E_BUSY (another process writes there). On failure the files that were done before stay
+ * @return as sgi_verify() · SGI_E_BUSY (as in sgi_pack()). On failure the files that were done before stay
  * Threads: any. Blocks: for all of it.
  */
 SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
@@ -135,8 +144,9 @@ SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t job
  * @param checks_path  where they go, as in sgi_model_config: a folder that is there, or of a model in one file the file
  *                     to write. NULL: beside the files
  * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (a packed file has its checks in it) ·
- *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_BUSY (another process writes there) · SGI_E_CANCELED ·
- *         SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks that were there before stay
+ *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_BUSY (as in sgi_pack()) · SGI_E_CANCELED · SGI_E_INVALID
+ *         (a file is there that is none of checks: it stays) · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks
+ *         that were there before stay
  * Threads: any. Blocks: for all of it.
  */
 SGI_API sgi_status sgi_digest(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,

@@ -195,6 +195,8 @@ sgi_status sgi__format_open_several(const struct sgi__fs *fs, const char *const 
         st = sgi__manifest_finish(p.m, err);
     if (st == SGI_OK)
         st = sgi__safetensors_check(p.m, err);
+    if (st == SGI_OK && !(p.flags & SGI__FORMAT_UNCHECKED))
+        st = read_checks(&p, paths[0], err);
     if (st == SGI_OK)
         *manifest_out = p.m;
     else

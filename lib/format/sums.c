@@ -19,6 +19,11 @@ enum {
 
 static const uint8_t magic[8] = { 0x89, 'S', 'U', 'M', '\r', '\n', 0x1a, '\n' };
 
+bool sgi__sums_begins(const void *bytes, size_t count)
+{
+    return count >= sizeof magic && memcmp(bytes, magic, sizeof magic) == 0;
+}
+
 static void put(uint8_t *at, uint64_t value, unsigned bytes)
 {
     for (unsigned n = 0; n < bytes; n++)
@@ -109,7 +114,7 @@ static sgi_status read_head(struct sgi__source *s, const struct sgi__file *f, st
     if (st != SGI_OK)
         return st;
     head = view;
-    if (memcmp(head, magic, sizeof magic) != 0)
+    if (!sgi__sums_begins(head, SGI__SUMS_HEAD_BYTES))
         return sgi__refuse(s, err, "no checks of a model file, though its name says so");
     sgi__cursor_init(&c, head + CHECK_AT, 8);
     if (sgi__cursor_u64(&c) != sgi__hash(head, CHECK_AT))

@@ -16,6 +16,8 @@ struct sgi__sums {
     uint64_t file_bytes, header_bytes, header_check;
 };
 
+/* Whether a file that begins so is one of checks. */
+bool sgi__sums_begins(const void *bytes, size_t count);
 /* All of a file of checks from its table, `count` checks in little-endian; `bytes` has room for both. */
 void     sgi__sums_put(const struct sgi__sums *sums, const uint8_t *table, uint64_t count, uint8_t *bytes);
 uint64_t sgi__sums_count(uint64_t file_bytes, uint32_t chunk_bytes);

@@ -124,6 +124,15 @@ sgi_status sgi__io_file_open(const char *path, const struct sgi__file_id *expect
     return SGI_OK;
 }
 
+bool sgi__io_path_is(const char *path, const struct sgi__file_id *id)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return false;
+    struct sgi__file_id there = sgi__io_id(&st);
+    return there.device == id->device && there.inode == id->inode;
+}
+
 sgi_status sgi__io_path_check(const char *path, const struct sgi__file_id *expected, sgi_error *err)
 {
     struct stat st;

@@ -73,6 +73,7 @@ sgi_status sgi__io_file_check(const struct sgi__io_file *file, const char *path,
                               sgi_error *err);
 /* Like open + check + close, without opening: for SOURCE_CHECKED. */
 sgi_status sgi__io_path_check(const char *path, const struct sgi__file_id *expected, sgi_error *err);
+bool       sgi__io_path_is(const char *path, const struct sgi__file_id *id); /* it leads to that very file */
 void       sgi__io_file_close(struct sgi__io_file *file);
 
 /* How much of [offset, offset + bytes) the page cache holds, 0..1000 per mille: cachestat, else a few random

@@ -15,7 +15,10 @@
 #include "base/hash.h"
 #include "io/regular.h"
 
-enum { TRIES_MAX = 16 }; /* of a name that somebody else has, or takes away */
+enum {
+    TRIES_MAX = 16, /* of a name that somebody else has, or takes away */
+    KIND_BYTES = 8
+};
 
 static sgi_status failed(const struct sgi__io_output *o, const char *doing, sgi_error *err)
 {
@@ -43,7 +46,23 @@ static sgi_status open_folder(struct sgi__io_output *o, sgi_error *err)
     return st;
 }
 
-static sgi_status check_target(const struct sgi__io_output *o, sgi_error *err)
+static sgi_status check_kind(const struct sgi__io_output *o, const struct sgi__io_kind *kind, sgi_error *err)
+{
+    uint8_t begin[KIND_BYTES];
+    int     fd = openat(o->folder_fd, o->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    if (fd < 0)
+        return failed(o, "look into", err);
+    ssize_t    count = pread(fd, begin, sizeof begin, 0);
+    sgi_status st = count < 0 ? failed(o, "look into", err) : SGI_OK;
+    if (st == SGI_OK && !kind->begins(begin, (size_t)count))
+        st = sgi__error(err, SGI_E_INVALID, "%s is there already and is not %s, so it is not replaced",
+                        sgi__io_path_shown(o->path), kind->what);
+    close(fd);
+    return st;
+}
+
+static sgi_status check_target(const struct sgi__io_output *o, const struct sgi__io_kind *kind, sgi_error *err)
 {
     struct stat st;
 
@@ -52,7 +71,7 @@ static sgi_status check_target(const struct sgi__io_output *o, sgi_error *err)
     if (!S_ISREG(st.st_mode))
         return sgi__error(err, SGI_E_INVALID, "%s is %s, not a file that could be replaced",
                           sgi__io_path_shown(o->path), sgi__io_kind_text(st.st_mode));
-    return SGI_OK;
+    return kind && st.st_size > 0 ? check_kind(o, kind, err) : SGI_OK;
 }
 
 /* Where files cannot be without a name: it has one that is held by a lock, which a process that ends gives up. */
@@ -79,14 +98,29 @@ static sgi_status open_hidden(struct sgi__io_output *o, sgi_error *err)
     return sgi__error(err, SGI_E_BUSY, "%s is being written by another process", sgi__io_path_shown(o->path));
 }
 
-sgi_status sgi__io_output_open(const char *path, struct sgi__io_output *o, sgi_error *err)
+static sgi_status begin(const char *path, const struct sgi__io_kind *kind, struct sgi__io_output *o, sgi_error *err)
 {
     *o = (struct sgi__io_output){ .fd = -1, .folder_fd = -1, .path = sgi__strdup(path) };
     if (!o->path)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
     sgi_status st = open_folder(o, err);
-    if (st == SGI_OK)
-        st = check_target(o, err);
+    return st == SGI_OK ? check_target(o, kind, err) : st;
+}
+
+sgi_status sgi__io_output_check(const char *path, const struct sgi__io_kind *kind, sgi_error *err)
+{
+    struct sgi__io_output o;
+    sgi_status            st = begin(path, kind, &o, err);
+
+    sgi__io_output_discard(&o);
+    return st;
+}
+
+sgi_status sgi__io_output_open(const char *path, const struct sgi__io_kind *kind, struct sgi__io_output *o,
+                               sgi_error *err)
+{
+    sgi_status st = begin(path, kind, o, err);
+
     if (st != SGI_OK)
         return st;
     snprintf(o->hidden, sizeof o->hidden, ".sgi-%016" PRIx64, sgi__hash(o->name, strlen(o->name)));

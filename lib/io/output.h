@@ -19,9 +19,18 @@ struct sgi__io_output {
     bool  is_hidden;  /* it has that now */
 };
 
-/* SGI_E_INVALID where something other than a regular file is there; SGI_E_BUSY where another process writes it;
- * SGI_E_DENIED, SGI_E_IO, SGI_E_NO_MEMORY. */
-sgi_status sgi__io_output_open(const char *path, struct sgi__io_output *o, sgi_error *err);
+/* What may be replaced, told by how it begins; an empty file may, too. */
+struct sgi__io_kind {
+    const char *what; /* "a packed file" */
+    bool (*begins)(const void *bytes, size_t count);
+};
+
+/* `kind` NULL: any file is replaced. SGI_E_INVALID where something else is there; SGI_E_BUSY where another process
+ * writes it and the file system has no files without a name; SGI_E_DENIED, SGI_E_IO, SGI_E_NO_MEMORY. */
+sgi_status sgi__io_output_open(const char *path, const struct sgi__io_kind *kind, struct sgi__io_output *o,
+                               sgi_error *err);
+/* Whether that would be refused, before anything is done for it. */
+sgi_status sgi__io_output_check(const char *path, const struct sgi__io_kind *kind, sgi_error *err);
 /* Any thread. All of it, or SGI_E_IO. */
 sgi_status sgi__io_output_write(const struct sgi__io_output *o, const void *from, size_t bytes, uint64_t offset,
                                 sgi_error *err);

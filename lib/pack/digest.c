@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Checks beside files: each file by several threads, one file after the other. */
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -25,6 +24,9 @@ struct digesting {
     const char             *checks_path;         /* NULL: beside the files */
     bool                    folder;              /* that it is */
 };
+
+/* Anything else is not replaced: nothing that checks are made from, nor what else has the name they were given. */
+static const struct sgi__io_kind checks_kind = { .what = "a file of checks", .begins = sgi__sums_begins };
 
 struct digester {
     int      fd;
@@ -123,7 +125,7 @@ static sgi_status write_sums(const struct digesting *p, const struct sgi__sums *
 
     if (st == SGI_OK) {
         sgi__sums_put(sums, p->table, count, all);
-        st = sgi__io_output_open(path, &output, err);
+        st = sgi__io_output_open(path, &checks_kind, &output, err);
         if (st == SGI_OK)
             st = sgi__io_output_write(&output, all, bytes, 0, err);
         if (st == SGI_OK)
@@ -166,33 +168,15 @@ static sgi_status digest_file(struct digesting *p, uint32_t jobs, sgi_error *err
     return st;
 }
 
-static bool is_same(const struct stat *st, const char *path, const struct sgi__manifest *m)
+/* Before any of them is written. */
+static sgi_status check_outputs(const struct digesting *p, const struct sgi__manifest *m, sgi_error *err)
 {
-    struct stat         begin; /* an index is none of the model's files */
-    struct sgi__file_id id = sgi__io_id(st);
-    bool                same = stat(path, &begin) == 0 && begin.st_dev == st->st_dev && begin.st_ino == st->st_ino;
-
-    for (uint32_t n = 0; n < m->files_count && !same; n++)
-        same = m->files[n].id.device == id.device && m->files[n].id.inode == id.inode;
-    return same;
-}
-
-/* Checks take the place of nothing that they are made from. */
-static sgi_status check_outputs(const struct digesting *p, const char *path, const struct sgi__manifest *m,
-                                sgi_error *err)
-{
-    struct sgi__shown shown;
-    struct stat       there;
-    sgi_status        st = SGI_OK;
+    sgi_status st = SGI_OK;
 
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {
-        char *output = sgi__sums_path(&m->files[n], p->checks_path, p->folder);
-        if (!output)
-            return no_memory(err);
-        if (stat(output, &there) == 0 && is_same(&there, path, m))
-            st = sgi__error(err, SGI_E_INVALID, "%s: a file of the model, which its checks cannot replace",
-                            sgi__show_path(&shown, output));
-        sgi__free(output);
+        char *path = sgi__sums_path(&m->files[n], p->checks_path, p->folder);
+        st = path ? sgi__io_output_check(path, &checks_kind, err) : no_memory(err);
+        sgi__free(path);
     }
     return st;
 }
@@ -216,7 +200,7 @@ sgi_status sgi__digest(const char *path, const char *checks_path, uint32_t jobs,
     if (st == SGI_OK && checks_path)
         st = sgi__sums_where(&fs, checks_path, m->files_count, true, &p.folder, err);
     if (st == SGI_OK)
-        st = check_outputs(&p, path, m, err);
+        st = check_outputs(&p, m, err);
     for (uint32_t n = 0; n < m->files_count; n++)
         p.bytes += m->files[n].bytes;
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {

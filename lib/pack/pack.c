@@ -24,10 +24,13 @@
 #include "load/chunk_reader.h"
 #include "pack/equal.h"
 #include "pack/lay.h"
+#include "pack/passing.h"
 #include "pack/workers.h"
 
 /* Of a chunk, with what fills its last page; those of a base may have been made elsewhere. */
 #define BUFFER_BYTES ((size_t)SGI__PACK_CHUNK_BYTES)
+
+static const struct sgi__io_kind packed_kind = { .what = "a packed file", .begins = sgi__pack_begins };
 
 struct packing {
     const char *const       *paths; /* of the sources */
@@ -36,15 +39,15 @@ struct packing {
     sgi_pack_options         options;
     struct sgi__manifest    *m, *base; /* base: NULL, there is none */
     struct sgi__pack_source *sources;
+    struct sgi__packed      *checks; /* of the sources, in the manifest's text; NULL: there are none */
     struct sgi__io_output    output;
     struct sgi__equal        in_base, here;
     sgi_pack_report          report;
 
     /* Of whose turn it is. */
-    uint64_t               at;         /* where the next chunk is stored */
-    struct sgi__hash_state file;       /* of the source whose bytes come by, as far as they have */
-    uint64_t               file_bytes; /* of it */
-    bool                   in_order;   /* they come by in their order */
+    uint64_t            at;       /* where the next chunk is stored */
+    struct sgi__passing source;   /* whose bytes come by */
+    bool                in_order; /* they do in their order */
 };
 
 /* A thread's own. */
@@ -88,23 +91,20 @@ static sgi_status read_raw(const struct packing *p, struct packer *w, const stru
     return st;
 }
 
-/* A file's digest, as its bytes come by. */
-static void hash_source(struct packing *p, const struct sgi__stored_chunk *c, const uint8_t *raw)
+static sgi_status pass_source(struct packing *p, const struct sgi__stored_chunk *c, const uint8_t *raw, sgi_error *err)
 {
     struct sgi__packed_part *part = &p->m->packed->parts[c->part];
     struct sgi__pack_walk    walk = { .begun = false };
     struct sgi__pack_piece   piece;
+    sgi_status               st = SGI_OK;
 
-    if (c->offset == 0) {
-        sgi__hash128_begin(&p->file);
-        p->file_bytes = 0;
-    }
-    while (sgi__pack_piece(p->m, c, &walk, &piece)) {
-        sgi__hash128_more(&p->file, raw + piece.at, piece.bytes);
-        p->file_bytes += piece.bytes;
-    }
-    if (p->file_bytes == part->source_bytes)
-        sgi__hash128_so_far(&p->file, part->digest);
+    if (c->offset == 0)
+        sgi__passing_begin(&p->source, p->checks, c->part);
+    while (st == SGI_OK && sgi__pack_piece(p->m, c, &walk, &piece))
+        st = sgi__passing_more(&p->source, raw + piece.at, piece.bytes, err);
+    if (p->source.bytes == part->source_bytes)
+        sgi__hash128_so_far(&p->source.digest, part->digest);
+    return st;
 }
 
 /* ---- one chunk ---- */
@@ -221,8 +221,10 @@ static sgi_status pack_chunk(void *user, void *mine, struct sgi__workers *worker
         return sgi__error(err, SGI_E_CANCELED, "canceled");
     const struct sgi__stored_chunk *there = place(p, c);
     if (p->in_order)
-        hash_source(p, c, raw);
+        st = pass_source(p, c, raw, err);
     sgi__workers_turn_over(workers);
+    if (st != SGI_OK)
+        return st;
     if (there)
         st = compare(p, w, c, raw, there, err);
     else if (!in_base)
@@ -340,23 +342,14 @@ static sgi_status open_base(struct packing *p, sgi_error *err)
     return SGI_OK;
 }
 
-/* It must not take the place of what it is made from. */
+/* It must not take the place of what it needs. Of its sources it cannot: they are not packed. */
 static sgi_status check_output(const struct packing *p, sgi_error *err)
 {
     struct sgi__shown shown;
-    struct stat       st;
 
-    if (stat(p->path, &st) != 0)
-        return SGI_OK;
-    struct sgi__file_id id = sgi__io_id(&st);
-    for (uint32_t n = 0; n <= p->m->files_count; n++) {
-        const struct sgi__file_id *other = n < p->m->files_count ? &p->sources[n].id
-                                           : p->base             ? &p->base->packed->files[SGI__PACK_ITSELF].id
-                                                                 : NULL;
-        if (other && other->device == id.device && other->inode == id.inode)
-            return sgi__error(err, SGI_E_INVALID, "%s: is packed itself, or the base, so it cannot be replaced by it",
-                              sgi__show_path(&shown, p->path));
-    }
+    if (p->base && sgi__io_path_is(p->path, &p->base->packed->files[SGI__PACK_ITSELF].id))
+        return sgi__error(err, SGI_E_INVALID, "%s: is the base, which what needs it cannot replace",
+                          sgi__show_path(&shown, p->path));
     return SGI_OK;
 }
 
@@ -364,7 +357,10 @@ static sgi_status open_all(struct packing *p, sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
-    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA | SGI__FORMAT_UNCHECKED };
+    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA,
+                                                  .folders = p->options.folders,
+                                                  .folders_count = p->options.folders_count,
+                                                  .checks_path = p->options.checks_path };
     struct sgi__shown                 shown;
     uint64_t                         *order = NULL;
 
@@ -373,6 +369,8 @@ static sgi_status open_all(struct packing *p, sgi_error *err)
         st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: is packed already", sgi__show_path(&shown, p->paths[0]));
     if (st == SGI_OK)
         st = find_order(p, &order, err);
+    if (st == SGI_OK)
+        p->checks = p->m->packed;
     if (st == SGI_OK)
         st = sgi__pack_lay(p->m, order, p->options.order_count, &p->sources, err);
     sgi__free(order);
@@ -401,21 +399,20 @@ static sgi_status digest_source(struct packing *p, uint32_t part, uint8_t *buffe
 {
     struct sgi__packed_part *packed = &p->m->packed->parts[part];
     struct packer            w = { .fd = -1 };
-    struct sgi__hash_state   hash;
 
     sgi_status st = open_source(p, &w, part, err);
-    sgi__hash128_begin(&hash);
+    sgi__passing_begin(&p->source, p->checks, part);
     for (uint64_t at = 0; at < packed->source_bytes && st == SGI_OK; at += SGI__PACK_CHUNK_BYTES) {
         uint64_t left = packed->source_bytes - at;
         size_t   bytes = left < SGI__PACK_CHUNK_BYTES ? (size_t)left : SGI__PACK_CHUNK_BYTES;
         st = sgi__pread_all(w.fd, p->sources[part].path, buffer, bytes, at, err);
         if (st == SGI_OK)
-            sgi__hash128_more(&hash, buffer, bytes);
+            st = sgi__passing_more(&p->source, buffer, bytes, err);
     }
     if (w.fd >= 0)
         close(w.fd);
     if (st == SGI_OK)
-        sgi__hash128_so_far(&hash, packed->digest);
+        sgi__hash128_so_far(&p->source.digest, packed->digest);
     return st;
 }
 
@@ -473,6 +470,10 @@ static sgi_status pack_all(struct packing *p, sgi_error *err)
         st = digest_sources(p, err);
     if (st == SGI_OK)
         st = check_sources(p, err);
+    if (p->report.base_bytes == 0) { /* nothing asks for it */
+        p->m->packed->base_name = NULL;
+        p->m->packed->files[SGI__PACK_BASE] = (struct sgi__pack_file){ .path = NULL };
+    }
     return st == SGI_OK ? write_manifest(p, err) : st;
 }
 
@@ -485,7 +486,7 @@ sgi_status sgi__pack(const char *const *sources, uint32_t sources_count, const c
         p.options.level = SGI__CODEC_LEVEL_MIN;
     sgi_status st = open_all(&p, err);
     if (st == SGI_OK) {
-        st = sgi__io_output_open(path, &p.output, err);
+        st = sgi__io_output_open(path, &packed_kind, &p.output, err);
         if (st == SGI_OK)
             st = pack_all(&p, err);
         if (st == SGI_OK)

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "format/shard.h"
+#include "io/io.h"
 #include "io/output.h"
 #include "load/chunk_reader.h"
 #include "pack/lay.h"
@@ -134,10 +135,37 @@ static uint64_t chunks_of(const struct unpacking *p)
 static sgi_status open_in(struct sgi__io_output *output, const char *folder, const char *name, sgi_error *err)
 {
     char      *path = sgi__path_join(folder, name);
-    sgi_status st = path ? sgi__io_output_open(path, output, err) : no_memory(err);
+    sgi_status st = path ? sgi__io_output_open(path, NULL, output, err) : no_memory(err);
     if (path && st != SGI_OK)
         sgi__io_output_discard(output);
     sgi__free(path);
+    return st;
+}
+
+/* A file that is to come out may have the name of the one that it is in, or of the base. */
+static sgi_status check_name(const struct sgi__packed *packed, const char *folder, const char *name, sgi_error *err)
+{
+    struct sgi__shown shown;
+    char             *path = sgi__path_join(folder, name);
+    sgi_status        st = path ? SGI_OK : no_memory(err);
+
+    for (uint32_t n = 0; st == SGI_OK && n < packed->files_count; n++)
+        if (sgi__io_path_is(path, &packed->files[n].id))
+            st = sgi__error(err, SGI_E_INVALID, "%s: holds what is unpacked, and would be replaced by it",
+                            sgi__show_path(&shown, path));
+    sgi__free(path);
+    return st;
+}
+
+/* Before any of them is written. */
+static sgi_status check_names(const struct sgi__manifest *m, const char *folder, sgi_error *err)
+{
+    sgi_status st = SGI_OK;
+
+    for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++)
+        st = check_name(m->packed, folder, m->files[n].name, err);
+    for (uint32_t n = 0; n < m->packed->others_count && st == SGI_OK; n++)
+        st = check_name(m->packed, folder, m->packed->others[n].name, err);
     return st;
 }
 
@@ -191,8 +219,7 @@ sgi_status sgi__unpack(const char *path, const char *folder, uint32_t jobs, sgi_
     for (uint32_t n = 0; n < p.m->files_count; n++)
         p.bytes += p.m->files[n].bytes;
     p.chunks = sgi__alloc_zero((size_t)p.m->packed->chunks_count + 1, sizeof(void *));
-    if (!p.chunks)
-        st = no_memory(err);
+    st = p.chunks ? check_names(p.m, folder, err) : no_memory(err);
     for (; p.part < p.m->files_count && st == SGI_OK; p.part++)
         st = unpack_part(&p, folder, jobs, err);
     for (uint32_t n = 0; n < p.m->packed->others_count && st == SGI_OK; n++)

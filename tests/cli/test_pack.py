@@ -212,7 +212,7 @@ class Pack(Case):
         os.unlink(one)
         for command in (["load"], ["verify"], ["inspect"]):
             self.failed([*command, model.path, "--checks", checks], f"{os.path.basename(one)}: No such file")
-        self.failed(["digest", other.path, "-o", other.path], "a file of the model")
+        self.failed(["digest", other.path, "-o", other.path], "is not a file of checks")
         for argv in (["load", "a", "--checks", ""], ["inspect", "a", "--checks", ""], ["verify", "a", "--checks", ""],
                      ["digest", "a", "-o", ""], ["digest", "a", "--checks", "b"], ["verify", "a", "-o", "b"]):
             self.assertEqual(sgi(*argv).code, 2, argv)

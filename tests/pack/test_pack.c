@@ -191,6 +191,91 @@ static void what_a_base_has_is_not_stored_again(void **state)
     test_file_free(&tuned);
 }
 
+static void a_base_that_has_nothing_of_it_is_not_asked_for(void **state)
+{
+    static const struct test_tensor one[] = { { "a", KIB(500) } }, another[] = { { "b", KIB(700) } };
+    struct test_file                base, file;
+    sgi_pack_options                options;
+    sgi_pack_report                 report = { 0 };
+    char                            base_path[512];
+
+    (void)state;
+    test_file_make(&base, &folder, "nothing.safetensors", 0, one, 1);
+    test_file_make(&file, &folder, "own.safetensors", 0, another, 1);
+    sgi_pack_options_init(&options, sizeof options);
+    snprintf(base_path, sizeof base_path, "%s", pack(&base, "nothing.sgi", NULL, &report));
+    options.base = base_path;
+    const char *path = pack(&file, "own.sgi", &options, &report);
+    assert_int_equal(report.base_bytes, 0);
+    assert_int_equal(unlink(base_path), 0);
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    test_file_free(&base);
+    test_file_free(&file);
+}
+
+/* ---- what is in the way ---- */
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void only_what_is_packed_is_replaced(void **state)
+{
+    static const struct test_tensor one[] = { { "a", KIB(500) } };
+    static const char               text[] = "not to be lost";
+    struct test_file                file;
+    sgi_pack_report                 report = { 0 };
+
+    (void)state;
+    test_file_make(&file, &folder, "new.safetensors", 0, one, 1);
+    write_text(in(&folder, "notes.txt"), text);
+    is_error(pack_one(file.path, in(&folder, "notes.txt"), NULL, NULL), SGI_E_INVALID,
+             "notes.txt is there already and is not a packed file");
+    has_bytes(in(&folder, "notes.txt"), (const uint8_t *)text, strlen(text));
+    pack(&file, "new.sgi", NULL, &report);
+    pack(&file, "new.sgi", NULL, &report);
+    write_text(in(&folder, "empty.sgi"), ""); /* as mktemp leaves it */
+    pack(&file, "empty.sgi", NULL, &report);
+    test_file_free(&file);
+}
+
+static void nothing_is_unpacked_over_what_it_is_in(void **state)
+{
+    static const struct test_tensor parts[] = { { "a", MIB(1) }, { "b", KIB(300) } };
+    struct test_file                base, tuned;
+    sgi_pack_options                options;
+    sgi_pack_report                 report = { .struct_size = sizeof report };
+    char                            base_path[512], path[512];
+
+    (void)state;
+    test_file_make(&base, &folder, "other.sgi", 0, parts, 2);
+    test_file_make(&tuned, &folder, "itself.sgi", 0, parts, 2);
+    memcpy(tuned.data, base.data, base.bytes);
+    tuned.data[tuned.bytes - 1] ^= 1;
+    test_file_write(&tuned);
+    snprintf(base_path, sizeof base_path, "%s", in(&out, "other.sgi"));
+    is_ok(pack_one(base.path, base_path, NULL, NULL));
+    sgi_pack_options_init(&options, sizeof options);
+    options.base = base_path;
+    snprintf(path, sizeof path, "%s", in(&out, "itself.sgi"));
+    is_ok(pack_one(tuned.path, path, &options, &report));
+    assert_true(report.base_bytes > 0);
+    is_error(sgi_unpack(path, out.path, 0, NULL, NULL, &err), SGI_E_INVALID, "itself.sgi: holds what is unpacked");
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(pack_one(base.path, path, &options, &report)); /* the part is called like its base */
+    is_error(sgi_unpack(path, out.path, 0, NULL, NULL, &err), SGI_E_INVALID, "other.sgi: holds what is unpacked");
+    is_ok(sgi_unpack(path, folder.path, 0, NULL, NULL, &err));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(unlink(base_path), 0);
+    test_file_free(&base);
+    test_file_free(&tuned);
+}
+
 /* ---- bytes that are not what they were ---- */
 
 /* Refused, or right. */
@@ -312,7 +397,7 @@ static void what_makes_no_sense_is_refused(void **state)
     is_error(pack_one(in(&folder, "nowhere"), path, NULL, NULL), SGI_E_IO, "nowhere");
     is_error(pack_one(file.path, folder.path, NULL, NULL), SGI_E_INVALID, "a folder");
     is_error(pack_one(file.path, in(&folder, "no/such/folder.sgi"), NULL, NULL), SGI_E_IO, "no/such");
-    is_error(pack_one(file.path, file.path, NULL, NULL), SGI_E_INVALID, "packed itself");
+    is_error(pack_one(file.path, file.path, NULL, NULL), SGI_E_INVALID, "is not a packed file");
     has_bytes(file.path, file.data, file.bytes);
     is_error(pack_one(path, in(&folder, "again.sgi"), NULL, NULL), SGI_E_UNSUPPORTED, "packed already");
     is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "not a packed one");
@@ -373,10 +458,17 @@ static void several_files_are_one_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_model_comes_back_and_loads),        cmocka_unit_test(several_files_are_one_model),
-        cmocka_unit_test(wished_tensors_come_first),           cmocka_unit_test(equal_parts_are_stored_once),
-        cmocka_unit_test(what_a_base_has_is_not_stored_again), cmocka_unit_test(every_flipped_byte_is_named),
-        cmocka_unit_test(a_file_that_is_cut_is_named),         cmocka_unit_test(a_canceled_one_leaves_what_was_there),
+        cmocka_unit_test(a_model_comes_back_and_loads),
+        cmocka_unit_test(several_files_are_one_model),
+        cmocka_unit_test(wished_tensors_come_first),
+        cmocka_unit_test(equal_parts_are_stored_once),
+        cmocka_unit_test(what_a_base_has_is_not_stored_again),
+        cmocka_unit_test(a_base_that_has_nothing_of_it_is_not_asked_for),
+        cmocka_unit_test(only_what_is_packed_is_replaced),
+        cmocka_unit_test(nothing_is_unpacked_over_what_it_is_in),
+        cmocka_unit_test(every_flipped_byte_is_named),
+        cmocka_unit_test(a_file_that_is_cut_is_named),
+        cmocka_unit_test(a_canceled_one_leaves_what_was_there),
         cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests_name("pack", tests, pack_set_up, pack_tear_down);

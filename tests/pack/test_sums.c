@@ -424,9 +424,12 @@ static void no_model_is_replaced_by_its_checks(void **state)
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
     assert_int_equal(link(file.path, in(&folder, "link")), 0);
     is_error(sgi_digest(file.path, file.path, 0, NULL, NULL, &err), SGI_E_INVALID,
-             "m.safetensors: a file of the model");
+             "m.safetensors is there already and is not a file of checks");
     is_error(sgi_digest(file.path, in(&folder, "link"), 0, NULL, NULL, &err), SGI_E_INVALID,
-             "link: a file of the model");
+             "link is there already and is not a file of checks");
+    is_ok(sgi_digest(file.path, in(&folder, "m.sgisum"), 0, NULL, NULL, &err));
+    is_ok(sgi_digest(file.path, in(&folder, "m.sgisum"), 0, NULL, NULL, &err));
+    assert_int_equal(unlink(in(&folder, "m.sgisum")), 0);
     is_error(sgi_digest(file.path, "", 0, NULL, NULL, &err), SGI_E_INVALID, "checks_path is missing");
     is_error(sgi_digest(file.path, in(&folder, "none/"), 0, NULL, NULL, &err), SGI_E_INVALID, "no name for a file");
     has_bytes(file.path, file.data, file.bytes);
@@ -434,9 +437,46 @@ static void no_model_is_replaced_by_its_checks(void **state)
     test_file_free(&file);
 }
 
+/* Wherever the checks are, and whatever order its chunks are packed in. */
+static void what_does_not_match_its_checks_is_not_packed(void **state)
+{
+    static const char *const last[] = { "c" };
+    struct test_file         file;
+    sgi_pack_options         options;
+    char                     sums[512], packed[512];
+
+    (void)state;
+    test_file_make(&file, &folder, "p.safetensors", 0, some, SOME);
+    snprintf(packed, sizeof packed, "%s", in(&folder, "q.sgi"));
+    for (unsigned n = 0; n < 4; n++) {
+        bool elsewhere = n & 1, ordered = n & 2;
+        sgi_pack_options_init(&options, sizeof options);
+        snprintf(sums, sizeof sums, "%s", in(&folder, elsewhere ? "p.sgisum" : "p.safetensors.sgisum"));
+        options.checks_path = elsewhere ? sums : NULL;
+        options.order = ordered ? last : NULL;
+        options.order_count = ordered ? 1 : 0;
+        is_ok(sgi_digest(file.path, options.checks_path, 0, NULL, NULL, &err));
+        int fd = open(file.path, O_RDWR | O_CLOEXEC);
+        assert_true(fd >= 0);
+        for (int times = 0; times < 20; times++) {
+            uint64_t at = file.data_offset + random64() % (file.bytes - file.data_offset);
+            uint8_t  was = flip(fd, at);
+            is_error(pack_one(file.path, packed, &options, NULL), SGI_E_CHECK, "p.safetensors: the ");
+            assert_int_equal(access(packed, F_OK), -1);
+            put_back(fd, at, was);
+        }
+        close(fd);
+        is_ok(pack_one(file.path, packed, &options, NULL));
+        assert_int_equal(unlink(packed), 0);
+        assert_int_equal(unlink(sums), 0);
+    }
+    test_file_free(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_does_not_match_its_checks_is_not_packed),
         cmocka_unit_test(a_file_with_checks_loads_as_before),
         cmocka_unit_test(each_shard_has_its_own),
         cmocka_unit_test(every_flipped_byte_is_named),

@@ -34,7 +34,7 @@ struct sgi__decoding *sgi__decoding_new(uint32_t threads_max)
     struct sgi__decoding *d = sgi__alloc_zero(1, sizeof *d);
     if (!d)
         return NULL;
-    d->threads_max = threads_max > 0 && threads_max < THREADS_MAX ? threads_max : cores();
+    d->threads_max = threads_max == 0 ? cores() : threads_max < THREADS_MAX ? threads_max : THREADS_MAX;
     d->pool = sgi__pool_new("sgi-decode", d->threads_max);
     if (!d->pool) {
         sgi__free(d);

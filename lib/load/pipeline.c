@@ -16,7 +16,7 @@
 
 enum {
     HOT_PER_MILLE = 900, /* of a file in the page cache: from here on it is read from there */
-    FILES_OPEN_MAX = 96  /* at once: more than there can be reads in flight, so that one of them is at rest */
+    FILES_OPEN_MAX = 96  /* at once: more than there are slots where there are more files, so that one is at rest */
 };
 
 /* Of all slots of a load of a packed model, before and after decoding. */
@@ -58,6 +58,12 @@ bool sgi__pipeline_keeps_only(const struct pipeline *p)
 static uint32_t reads_out(const struct pipeline *p)
 {
     return p->reader ? sgi__reader_in_flight(p->reader) : 0;
+}
+
+/* Nothing comes by itself that would have its buffer given back. */
+static bool is_idle(const struct pipeline *p)
+{
+    return reads_out(p) == 0 && p->decoding == 0;
 }
 
 /* ---- files ---- */
@@ -329,12 +335,12 @@ static bool may_read(struct pipeline *p, uint64_t bytes)
 /* Memory for the next chunk to land in; *there_out: there is some. Waits only when nothing else would end the wait. */
 static sgi_status memory_for_next(struct pipeline *p, struct sgi__buffer **buffer_out, bool *there_out, sgi_error *err)
 {
-    bool       idle = reads_out(p) == 0 && p->decoding == 0;
+    bool       idle = is_idle(p);
     sgi_status st = SGI_OK;
 
     *buffer_out = NULL;
-    *there_out = true;
-    if (sgi__pipeline_keeps_only(p))
+    *there_out = !p->in_pieces; /* that comes first */
+    if (sgi__pipeline_keeps_only(p) || p->in_pieces)
         return SGI_OK;
     if (!p->load->spec.image && p->plan->chunks[p->next].pieces > 1) /* it has a slot's, and then buffers */
         return SGI_OK;
@@ -408,11 +414,13 @@ static sgi_status take_read(struct pipeline *p, sgi_error *err)
 
 static sgi_status read_all(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count || reads_out(p) > 0 || p->decoding > 0 || p->again) {
+    while (p->next < p->plan->chunks_count || reads_out(p) > 0 || p->decoding > 0 || p->again || p->in_pieces) {
         if (sgi__load_canceled(p->load))
             return sgi__pipeline_canceled(p, err);
         sgi__stored_read_again(p);
-        sgi_status   st = submit_some(p, err);
+        sgi_status st = sgi__stored_land_pieces(p, is_idle(p), err);
+        if (st == SGI_OK)
+            st = submit_some(p, err);
         bool         reads = reads_out(p) > 0;
         struct slot *s = st == SGI_OK ? sgi__stored_take(p, !reads) : NULL;
         if (s)
@@ -446,10 +454,12 @@ static sgi_status submit_kept(struct pipeline *p, sgi_error *err)
 
 static sgi_status decode_all(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count || p->decoding > 0) {
+    while (p->next < p->plan->chunks_count || p->decoding > 0 || p->in_pieces) {
         if (sgi__load_canceled(p->load))
             return sgi__pipeline_canceled(p, err);
-        sgi_status   st = submit_kept(p, err);
+        sgi_status st = sgi__stored_land_pieces(p, is_idle(p), err);
+        if (st == SGI_OK)
+            st = submit_kept(p, err);
         struct slot *s = st == SGI_OK ? sgi__stored_take(p, true) : NULL;
         if (s)
             st = sgi__stored_finish(p, s, err);
@@ -457,6 +467,17 @@ static sgi_status decode_all(struct pipeline *p, sgi_error *err)
             return sgi__error_step(err, st, SGI_STEP_DECODE);
     }
     return SGI_OK;
+}
+
+static void free_slots(struct pipeline *p, struct slot **list)
+{
+    struct slot *s;
+
+    while ((s = *list) != NULL) {
+        *list = s->next;
+        sgi__slot_reads(p, s->chunk, -1);
+        sgi__slot_free(p, s);
+    }
 }
 
 /* After this no read touches any memory any more, and nobody decodes. */
@@ -468,11 +489,8 @@ static void close_reader(struct pipeline *p)
         sgi__slot_reads(p, decoded->chunk, -1);
         sgi__slot_free(p, decoded);
     }
-    while ((decoded = p->again)) {
-        p->again = decoded->next;
-        sgi__slot_reads(p, decoded->chunk, -1);
-        sgi__slot_free(p, decoded);
-    }
+    free_slots(p, &p->again);
+    free_slots(p, &p->in_pieces);
     if (!p->reader)
         return;
     if (reads_out(p) > 0)
@@ -521,6 +539,8 @@ static void count_slots(struct pipeline *p)
         if (slots > DECODE_BYTES_MAX / p->slot_bytes)
             slots = DECODE_BYTES_MAX / p->slot_bytes;
     }
+    if (slots >= FILES_OPEN_MAX && sgi__manifest_disk_count(p->load->spec.manifest) > FILES_OPEN_MAX)
+        slots = FILES_OPEN_MAX - 1; /* each may be in a file of its own, and one is to be at rest */
     p->slots_count = (uint32_t)slots;
 }
 

@@ -14,12 +14,14 @@ struct slot {
     struct sgi__read         read;
     const struct sgi__chunk *chunk;
     struct sgi__buffer      *buffer; /* where it is to land; NULL: in the image */
-    struct slot             *next;   /* free, or decoded */
+    struct slot             *next;   /* free, decoded, or in pieces */
     /* Of a packed model: */
     struct sgi__decode_job job;
     struct pipeline       *pipeline;
     uint8_t               *stored, *raw; /* memory for a chunk before it is decoded, and after */
     bool                   again;        /* it has been read before */
+    uint32_t               landed;       /* pieces of `raw` that have */
+    uint64_t               landed_bytes;
 };
 
 /* A part's file: open from its first chunk to its last, or for a while at a time when a wished order visits many. */
@@ -51,15 +53,16 @@ struct pipeline {
     struct sgi__ahead  *ahead;
     struct sgi__reader *reader;
     struct slot        *slots, *free_slots, *again; /* again: to be read once more */
-    struct sgi__depth   depth;
-    void               *bounce; /* a page for each slot, if the plan needs any */
-    uint32_t            slots_count;
-    uint32_t            decoding;    /* slots whose chunks are being decoded */
-    uint64_t            slot_bytes;  /* of a slot's `stored` and `raw`, */
-    void               *slot_memory; /* in here; NULL: nothing is stored in chunks */
-    uint64_t            next;        /* chunk */
-    uint64_t            held_ns;     /* since when the limit holds it back; 0: it does not */
-    struct sgi__report  report;      /* published at the end */
+    struct slot      *in_pieces, *in_pieces_last; /* decoded, more than a buffer takes: they land one after the other */
+    struct sgi__depth depth;
+    void             *bounce; /* a page for each slot, if the plan needs any */
+    uint32_t          slots_count;
+    uint32_t          decoding;    /* slots whose chunks are being decoded */
+    uint64_t          slot_bytes;  /* of a slot's `stored` and `raw`, */
+    void             *slot_memory; /* in here; NULL: nothing is stored in chunks */
+    uint64_t          next;        /* chunk */
+    uint64_t          held_ns;     /* since when the limit holds it back; 0: it does not */
+    struct sgi__report report;     /* published at the end */
 
     pthread_mutex_t mutex;
     pthread_cond_t  some_decoded;
@@ -97,6 +100,8 @@ struct slot *sgi__stored_take(struct pipeline *p, bool wait);
 /* What came of it. The slot is free after this, or is to be read again. */
 sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err);
 void       sgi__stored_read_again(struct pipeline *p); /* what is to be, as far as the reader has room */
+/* Lands what is in pieces, as far as there are buffers; waits for those if nothing else would end the wait (`idle`). */
+sgi_status sgi__stored_land_pieces(struct pipeline *p, bool idle, sgi_error *err);
 
 /* arrivals.c */
 sgi_status sgi__arrivals_init(struct pipeline *p, sgi_error *err);

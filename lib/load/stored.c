@@ -156,27 +156,23 @@ void sgi__stored_read_again(struct pipeline *p)
     }
 }
 
-/* More than a buffer takes: through several, one after the other. */
-static sgi_status arrive_in_pieces(struct pipeline *p, struct slot *s, sgi_error *err)
+/* It is the file's last: is that still the same file? */
+static sgi_status check_last(struct pipeline *p, const struct sgi__chunk *c, sgi_error *err)
+{
+    bool last = p->parts[c->file].chunks_left == 1 && !p->load->spec.from_kept;
+    return last ? sgi__pipeline_check(p, c->file, err) : SGI_OK;
+}
+
+/* The slot is free after this. */
+static void has_landed(struct pipeline *p, struct slot *s)
 {
     const struct sgi__chunk *c = s->chunk;
-    const uint8_t           *from = s->raw + c->skip;
-    sgi_status               st = SGI_OK;
+    struct open_part        *part = &p->parts[c->file];
 
-    for (uint32_t n = 0; n < c->pieces && st == SGI_OK; n++) {
-        struct sgi__buffer *buffer = NULL;
-        if (p->upload.begun)
-            st = sgi__error_step(err, sgi__upload_recycle(&p->upload, err), SGI_STEP_COPY);
-        if (st == SGI_OK && !(buffer = sgi__staging_take(p->load->spec.staging)))
-            st = sgi__error_step(err, sgi__pipeline_buffer(p, &buffer, err), SGI_STEP_MEMORY);
-        if (st != SGI_OK)
-            break;
-        memcpy(buffer->at, from, c[n].bytes);
-        from += c[n].bytes;
-        st = sgi__arrived(p, &c[n], buffer->at, buffer, err);
-        sgi__pipeline_count(p, &c[n]);
-    }
-    return st;
+    sgi__slot_reads(p, c, -1);
+    if (--part->chunks_left == 0 && !p->load->spec.from_kept)
+        sgi__pipeline_close(p, part);
+    sgi__slot_free(p, s);
 }
 
 static sgi_status arrive(struct pipeline *p, struct slot *s, sgi_error *err)
@@ -195,18 +191,75 @@ static sgi_status arrive(struct pipeline *p, struct slot *s, sgi_error *err)
 
 static sgi_status land(struct pipeline *p, struct slot *s, sgi_error *err)
 {
+    sgi_status st = check_last(p, s->chunk, err);
+
+    if (st != SGI_OK)
+        return st;
     if (!sgi__pipeline_keeps_only(p))
-        return s->chunk->pieces > 1 ? arrive_in_pieces(p, s, err) : arrive(p, s, err);
+        return arrive(p, s, err);
     sgi__pipeline_count(p, s->chunk);
     return SGI_OK;
 }
 
-/* One that has been decoded; the slot is free after it, unless it is read again. */
+/* ---- in pieces ---- */
+
+/* Not at once: a buffer may be to be had only when others of this load have been given back. */
+static void begin_pieces(struct pipeline *p, struct slot *s)
+{
+    s->landed = 0;
+    s->landed_bytes = 0;
+    s->next = NULL;
+    *(p->in_pieces ? &p->in_pieces_last->next : &p->in_pieces) = s;
+    p->in_pieces_last = s;
+}
+
+static sgi_status buffer_for_piece(struct pipeline *p, bool idle, struct sgi__buffer **buffer_out, sgi_error *err)
+{
+    sgi_status st = SGI_OK;
+
+    if (p->upload.begun)
+        st = sgi__error_step(err, sgi__upload_recycle(&p->upload, err), SGI_STEP_COPY);
+    if (st == SGI_OK && !(*buffer_out = sgi__staging_take(p->load->spec.staging)) && idle)
+        st = sgi__error_step(err, sgi__pipeline_buffer(p, buffer_out, err), SGI_STEP_MEMORY);
+    return st;
+}
+
+sgi_status sgi__stored_land_pieces(struct pipeline *p, bool idle, sgi_error *err)
+{
+    struct slot *s;
+
+    while ((s = p->in_pieces) != NULL) {
+        const struct sgi__chunk *c = &s->chunk[s->landed];
+        struct sgi__buffer      *buffer = NULL;
+        sgi_status               st = buffer_for_piece(p, idle, &buffer, err);
+        if (st != SGI_OK || !buffer)
+            return st;
+        memcpy(buffer->at, s->raw + s->chunk->skip + s->landed_bytes, c->bytes);
+        s->landed_bytes += c->bytes;
+        if (++s->landed == s->chunk->pieces)
+            st = check_last(p, s->chunk, err);
+        if (st != SGI_OK) {
+            sgi__staging_give(p->load->spec.staging, buffer);
+            return st;
+        }
+        st = sgi__arrived(p, c, buffer->at, buffer, err);
+        sgi__pipeline_count(p, c);
+        if (st != SGI_OK)
+            return st;
+        if (s->landed == s->chunk->pieces) {
+            p->in_pieces = s->next;
+            has_landed(p, s);
+        }
+    }
+    return SGI_OK;
+}
+
+/* ---- what has been decoded ---- */
+
+/* The slot is free after it, unless it is read again or lands in pieces. */
 sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err)
 {
     const struct sgi__chunk *c = s->chunk;
-    struct open_part        *part = &p->parts[c->file];
-    bool                     from_kept = p->load->spec.from_kept;
     sgi_status               st = SGI_OK;
 
     count_job(p, &s->job);
@@ -215,19 +268,18 @@ sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err
         p->again = s;
         return SGI_OK;
     }
-    sgi__slot_reads(p, c, -1);
     p->report.stored_bytes += c->stored->stored_bytes;
     if (s->job.no_memory)
         st = sgi__error_step(err, sgi__error(err, SGI_E_NO_MEMORY, "out of memory to decode a chunk"), SGI_STEP_DECODE);
     else if (s->job.wrong)
         st = sgi__error_step(err, sgi__chunk_refuse(p->load->spec.manifest, c->stored, s->job.wrong, err),
                              s->job.is_broken ? SGI_STEP_DECODE : SGI_STEP_VERIFY);
-    if (st == SGI_OK && part->chunks_left == 1 && !from_kept)
-        st = sgi__pipeline_check(p, c->file, err);
+    if (st == SGI_OK && c->pieces > 1 && !sgi__pipeline_keeps_only(p)) {
+        begin_pieces(p, s);
+        return SGI_OK;
+    }
     if (st == SGI_OK)
         st = land(p, s, err);
-    if (st == SGI_OK && --part->chunks_left == 0 && !from_kept)
-        sgi__pipeline_close(p, part);
-    sgi__slot_free(p, s);
+    has_landed(p, s);
     return st;
 }

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "../conformance/cuda_fixture.h"
+#include <sgi/pack.h>
+
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/thread.h"
@@ -52,35 +54,41 @@ static void make_file(struct test_file *file, uint32_t rest)
     test_file_make(file, &folder, "load.safetensors", rest, tensors, TENSORS);
 }
 
-static void set_up_with(struct fixture *f, uint64_t block, uint32_t rest, uint32_t buffers)
+/* Of f->file, as it is at `path`. */
+static void open_model(struct fixture *f, const char *path, uint64_t block, uint32_t buffers)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
     struct sgi__format_options        options = { 0 };
 
-    memset(f, 0, sizeof *f);
-    make_file(&f->file, rest);
-    assert_int_equal(sgi__format_open(&fs, f->file.path, &options, &f->manifest, NULL), SGI_OK);
+    assert_int_equal(sgi__format_open(&fs, path, &options, &f->manifest, NULL), SGI_OK);
     assert_int_equal(sgi__layout_new(f->manifest, NULL, SGI__PLACE_ALIGN, &f->layout, NULL), SGI_OK);
     assert_int_equal(sgi__layout_for_devices(f->layout, f->manifest, MIB(2), NULL), SGI_OK);
     assert_int_equal(sgi__device_cuda(0, &f->device, &err), SGI_OK);
     f->staging = sgi__staging_new(f->device, block + SGI__PLACE_ALIGN, (block + SGI__PLACE_ALIGN) * buffers);
     f->memory = sgi__image_memory_new(0);
-    for (uint32_t n = 0; n < TENSORS; n++) {
-        const struct sgi__tensor *t = &f->manifest->tensors[n];
-        f->checks[n] = (struct sgi__check){ .tensor = n, .xxh3 = test_xxh3(f->file.data + t->offset, t->bytes) };
-    }
     f->spec = (struct sgi__load_spec){ .name = "m",
                                        .manifest = f->manifest,
                                        .layout = f->layout,
                                        .staging = f->staging,
-                                       .checks = f->checks,
-                                       .checks_count = TENSORS,
                                        .engine = &sgi__io_threads,
                                        .hot_engine = &sgi__io_threads,
                                        .block_bytes = block,
                                        .depth = 4,
                                        .depth_max = 4 };
+}
+
+static void set_up_with(struct fixture *f, uint64_t block, uint32_t rest, uint32_t buffers)
+{
+    memset(f, 0, sizeof *f);
+    make_file(&f->file, rest);
+    open_model(f, f->file.path, block, buffers);
+    for (uint32_t n = 0; n < TENSORS; n++) {
+        const struct sgi__tensor *t = &f->manifest->tensors[n];
+        f->checks[n] = (struct sgi__check){ .tensor = n, .xxh3 = test_xxh3(f->file.data + t->offset, t->bytes) };
+    }
+    f->spec.checks = f->checks;
+    f->spec.checks_count = TENSORS;
 }
 
 static void set_up(struct fixture *f, uint64_t block, uint32_t rest)
@@ -144,6 +152,7 @@ static void tear_down(struct fixture *f)
     f->device->ops->close(f->device);
     sgi__layout_free(f->layout);
     sgi__manifest_free(f->manifest);
+    sgi__decoding_free(f->spec.decoding);
     test_file_free(&f->file);
     fake_cuda_nothing_is_held("a load", 0);
     fake_cuda_no_violations();
@@ -307,7 +316,7 @@ static void without_pins_it_goes_on(void **state)
     }
 }
 
-/* ---- the gate ---- */
+/* ---- on a thread of its own ---- */
 
 struct runner {
     struct sgi__load *load;
@@ -347,6 +356,76 @@ static bool has_read_some(void *user)
 {
     return progress(user) >= 3 * KIB(64);
 }
+
+/* ---- chunks that are stored ---- */
+
+enum { LOADS = 3, BLOCKS = 30 };
+
+/* The first chunk takes eight buffers once it is decoded, each of the others one from before it is read. */
+static void set_up_packed(struct fixture *f)
+{
+    static const char *const first[] = { "w" };
+    static char              names[BLOCKS][8];
+    struct test_tensor       tensors[BLOCKS + 1] = { { "w", MIB(2) } };
+    sgi_pack_options         options;
+    char                     path[512];
+
+    memset(f, 0, sizeof *f);
+    for (uint32_t n = 0; n < BLOCKS; n++) {
+        snprintf(names[n], sizeof names[n], "s%u", n);
+        tensors[n + 1] = (struct test_tensor){ names[n], KIB(256) };
+    }
+    test_file_make(&f->file, &folder, "packed.safetensors", 0, tensors, BLOCKS + 1);
+    snprintf(path, sizeof path, "%s/packed.sgi", folder.path);
+    sgi_pack_options_init(&options, sizeof options);
+    options.order = first;
+    options.order_count = 1;
+    const char *source = f->file.path;
+    assert_int_equal(sgi_pack(&source, 1, path, &options, NULL, NULL), SGI_OK);
+    open_model(f, path, KIB(256), 4);
+    f->spec.decoding = sgi__decoding_new(2);
+    f->spec.depth = f->spec.depth_max = 16;
+}
+
+static void packed_is_there(const struct fixture *f)
+{
+    static uint8_t seen[MIB(2)];
+
+    for (uint64_t n = 0; n <= BLOCKS; n++) {
+        const struct sgi__tensor *t = &f->manifest->tensors[n];
+        const uint8_t            *is = f->file.data + f->manifest->packed->source_offsets[n];
+        assert_int_equal(fake.fakecuda_peek(f->arena->base + f->layout->device_tensors[n], seen, t->bytes), 0);
+        assert_memory_equal(seen, is, t->bytes);
+    }
+}
+
+/* There are fewer buffers than each of them could have at once, and each needs more than it has when it has some. */
+static void loads_in_pieces_do_not_wait_for_each_other_for_ever(void **state)
+{
+    struct fixture f, loads[LOADS];
+    struct runner  runners[LOADS];
+
+    (void)state;
+    set_up_packed(&f);
+    open_context(&f);
+    for (int round = 0; round < 8; round++) {
+        for (int n = 0; n < LOADS; n++) {
+            loads[n] = f;
+            start(&loads[n]);
+        }
+        for (int n = 0; n < LOADS; n++)
+            run_beside(&runners[n], &loads[n]);
+        for (int n = 0; n < LOADS; n++) {
+            pthread_join(runners[n].thread, NULL);
+            assert_int_equal(runners[n].status, SGI_OK);
+            packed_is_there(&loads[n]);
+            stop(&loads[n]);
+        }
+    }
+    tear_down(&f);
+}
+
+/* ---- before the context is open ---- */
 
 /* Into an image all of it, through buffers as much as there are. */
 static void reading_does_not_wait_for_the_context(void **state)
@@ -633,6 +712,7 @@ int main(void)
         cmocka_unit_test_setup(small_tensors_go_side_by_side, clear),
         cmocka_unit_test_setup(what_passes_through_may_stay, clear),
         cmocka_unit_test_setup(without_pins_it_goes_on, clear),
+        cmocka_unit_test_setup(loads_in_pieces_do_not_wait_for_each_other_for_ever, clear),
         cmocka_unit_test_setup(reading_does_not_wait_for_the_context, clear),
         cmocka_unit_test_setup(a_context_that_does_not_open_ends_the_load, clear),
         cmocka_unit_test_setup(a_load_does_not_enter_a_context_that_will_be_closed, clear),

@@ -63,8 +63,8 @@ static bool ends(const struct sim *s, const struct world_instance *i)
     return is_in(s, i, SGI_MODEL_STOPPING);
 }
 
-/* One that ends may leave its image in DRAM, if that may hold it: its model starts from there then. What hangs may, too,
- * until the core has noticed. */
+/* One that ends may leave its image in DRAM, if that may hold it: its model starts from there then. What hangs may,
+ * too, until the core has noticed. */
 static bool may_be_kept(const struct sim *s, const struct world_model *m)
 {
     if (m->config.image_bytes > s->dram_max)

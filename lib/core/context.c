@@ -154,6 +154,7 @@ void sgi__place_died(struct sgi__core *core, uint64_t now)
     core->dram.lost = true;
     core->dram.used += (uint64_t)core->dram_shared; /* as if each had had its own */
     core->dram_shared = 0;
+    core->sharing = 0;
     core->dram_lending = 0;
     core->looks_due = 0;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {
@@ -177,6 +178,7 @@ void sgi__place_died(struct sgi__core *core, uint64_t now)
         sgi__model_unwatch(now, m);
         for (struct instance *i = m->instances, *next; i; i = next) {
             next = i->model_next;
+            i->shares = 0;
             sgi__instance_died(core, now, i);
         }
         sgi__wants_reject(core, m, SGI_E_DEVICE_LOST, SGI_STEP_CONTEXT, 0);

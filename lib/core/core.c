@@ -148,6 +148,8 @@ uint64_t sgi__core_act(struct sgi__core *core, enum sgi__core_action_kind kind, 
             action.device = i->device;
             action.bytes = sgi__image_of(i, sgi__core_device(core, i->device));
         }
+        if (kind == SGI__ACT_RESERVE || kind == SGI__ACT_START_LOAD)
+            action.shared_bytes = i->shares;
     }
     put_action(core, &action);
     return action.op;
@@ -309,6 +311,7 @@ void sgi__core_settle(struct sgi__core *core, uint64_t now)
 {
     struct timer *t;
 
+    sgi__shares_over(core, now);
     sgi__sched_run(core, now);
     while ((t = sgi__timer_pop_due(core, now)) != NULL) {
         timer_fired(core, now, t);
@@ -607,6 +610,8 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
                 sgi__instance_fail(core, now, i, event->status, SGI_STEP_SOURCE);
             } else {
                 i->source_ok = true;
+                i->shares_seen = event->shared_bytes;
+                i->shares_as_of = m->check_as_of;
                 if (!i->to_dram)
                     sgi__prepare(core, now, m);
             }

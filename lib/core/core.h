@@ -114,7 +114,8 @@ void sgi__core_call_back(struct sgi__core *core, uint64_t now, uint64_t instance
 /* ---- events from places ---- */
 
 enum sgi__core_event_kind {
-    SGI__EV_SOURCE_CHECKED, /* status */
+    SGI__EV_SOURCE_CHECKED, /* status. shared_bytes: of the model as it would be packed in DRAM, that residences have
+                               there which are complete by now */
     SGI__EV_CONTEXT_OPENED, /* status: SGI_OK, or why not */
     SGI__EV_CONTEXT_CLOSED, /* bytes: what the driver still holds in this process */
     SGI__EV_CONTEXT_LOST,   /* no op: the device is gone */
@@ -211,10 +212,10 @@ enum sgi__core_action_kind {
     SGI__ACT_OPEN_CONTEXT,
     SGI__ACT_CLOSE_CONTEXT,
     SGI__ACT_RESERVE,     /* instance, device (-1: DRAM, and packed or not), tier the bytes will come from, bytes there.
-                             From DRAM to a device with memory of its own the residence stays, and is read until LOADED;
+                             shared_bytes: of them, that others have there and keep until this is one, too. From DRAM to a device with memory of its own the residence stays, and is read until LOADED;
                              a packed one to any device */
     SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it; keep: a copy, packed or not,
-                             stays in DRAM as the model's residence. On a device with memory of its own the context may
+                             stays in DRAM as the model's residence; shared_bytes as for RESERVE. On a device with memory of its own the context may
                              be on its way still: the load, and the engine's start, wait for it where they need it */
     SGI__ACT_FILL_PREFIX, /* instance: the engine's part of its image, beside the load */
     SGI__ACT_CANCEL_LOAD, /* instance: its load, prefix and engine's start are to end soon; all still report. No result
@@ -239,7 +240,7 @@ struct sgi__core_action {
     uint64_t                   op;
     sgi_model                  model;
     uint64_t                   instance;
-    uint64_t                   bytes;
+    uint64_t                   bytes, shared_bytes;
     bool                       keep, packed;
 };
 

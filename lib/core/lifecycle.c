@@ -110,6 +110,7 @@ static void uncharge(struct sgi__core *core, struct instance *i)
 {
     struct device *d = sgi__core_device(core, i->device);
 
+    sgi__shares_end(core, i);
     assert(d->used >= i->charged && d->used_engine >= i->charged_engine);
     d->used -= i->charged;
     d->used_engine -= i->charged_engine;
@@ -260,8 +261,10 @@ void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, 
         sgi__prepare(core, now, m);
     } else {
         i->tier = SGI_TIER_DISK;
-        if (!m->op_check)
+        if (!m->op_check) {
             m->op_check = sgi__core_act(core, SGI__ACT_CHECK_SOURCE, m, i);
+            m->check_as_of = sgi__packed_as_of(core);
+        }
     }
 }
 
@@ -603,6 +606,7 @@ static void ended(struct sgi__core *core, uint64_t now, struct instance *i, cons
 
     i->op_end = 0;
     i->memory_ready = false;
+    sgi__shares_end(core, i);
     if (i->keeping) {
         bool kept = event->kind == SGI__EV_KEPT && event->status == SGI_OK;
         if (kept)
@@ -754,7 +758,8 @@ void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
 {
     bool cold = !m->instances;
 
-    if (m->residence == RES_KEPT && m->residence_readers == 0 && (m->draining || (m->evict_dram && m->wants == 0)))
+    if (m->residence == RES_KEPT && !sgi__residence_in_use(core, m) &&
+        (m->draining || (m->evict_dram && m->wants == 0)))
         sgi__residence_drop(core, m,
                             m->draining            ? SGI_CAUSE_DRAIN
                             : m->residence_spoiled ? SGI_CAUSE_FAILED

@@ -18,7 +18,7 @@ void sgi__give_back(struct sgi__core *core)
 {
     if (core->dram_trim != UINT64_MAX)
         sgi__residence_shrink(core, core->dram_trim, core->dram_trim_newest);
-    if (core->dram_leaving == 0) /* no more of it will go */
+    if (core->dram_leaving == 0 && core->sharing == 0) /* no more of it will go */
         core->dram_trim = UINT64_MAX;
     if (core->dram_ceiling != UINT64_MAX)
         sgi__residence_shrink(core, core->dram_ceiling, UINT64_MAX);

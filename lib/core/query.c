@@ -227,9 +227,9 @@ static void check_instance(const struct sgi__core *core, const struct instance *
 }
 
 static void check_model(const struct sgi__core *core, const struct model *m, uint32_t *wants, uint32_t *leases,
-                        uint64_t *dram)
+                        uint32_t *sharing, uint64_t *dram)
 {
-    uint32_t own = 0, held = 0, instances = 0, fills = 0, reads = 0;
+    uint32_t own = 0, held = 0, instances = 0, fills = 0, reads = 0, shares = 0;
 
     for (const struct want *w = m->wants_head; w; w = w->next) {
         assert(w->model == m && (!w->next || w->next->prev == w));
@@ -243,6 +243,8 @@ static void check_model(const struct sgi__core *core, const struct model *m, uin
         instances++;
         fills += i->fills;
         reads += i->reads;
+        shares += i->shares > 0;
+        assert(i->shares == 0 || i->fills || i->to_dram);
         if (i->state != ST_QUEUED && i->device == SGI__DRAM)
             *dram += i->charged;
         for (const struct instance *other = i->model_next; other; other = other->model_next)
@@ -250,6 +252,7 @@ static void check_model(const struct sgi__core *core, const struct model *m, uin
     }
     assert(held == m->leases && instances == m->instances_count && instances <= m->config.instances_max);
     assert(fills == (m->residence == RES_FILLING) && reads == m->residence_readers);
+    *sharing += shares;
     *wants += own;
     *leases += m->leases;
     *dram += residence_bytes(m);
@@ -257,19 +260,21 @@ static void check_model(const struct sgi__core *core, const struct model *m, uin
 
 void sgi__core_check(const struct sgi__core *core)
 {
-    uint32_t wants = 0, leases = 0, loads = 0;
+    uint32_t wants = 0, leases = 0, loads = 0, sharing = 0, packed_leaving = 0;
     uint64_t dram = 0;
 
     for (uint32_t n = 0; n < core->models.count; n++) {
         const struct model *m = core->models.items[n];
         if (!m->id)
             continue;
-        check_model(core, m, &wants, &leases, &dram);
+        check_model(core, m, &wants, &leases, &sharing, &dram);
+        packed_leaving += m->residence == RES_DROPPING && m->residence_packed;
         for (const struct instance *i = m->instances; i; i = i->model_next)
             loads += i->counts_load;
     }
     assert(wants == core->wants_count && leases == core->leases_count && loads == core->loads);
     assert(core->wants_count <= core->config.wants_max && core->loads <= core->config.loads_max);
+    assert(sharing == core->sharing && packed_leaving == core->packed_leaving && !core->sharing_over);
     assert(dram == core->dram.used + (uint64_t)core->dram_shared);
     assert(core->dram.used + core->dram_lending <= core->dram.bytes_max);
 

@@ -12,6 +12,8 @@
  * for it has to be decoded. What packed ones have in common is there once: each is charged in full until it is
  * complete, then without what was there already (`shared`), and when one goes, what it shared stays charged. Whatever
  * order these are heard of in, no more is there than is charged, and no word about them charges more than before.
+ * Where that is all that there is room for, one is charged from the beginning without what was there when its source
+ * was checked (`shares`): until it is complete no packed residence goes.
  *
  * A pin to DRAM reserves the image's bytes: whenever the model leaves its device, there is room for it. What others
  * keep stays within the rest of the budget.
@@ -78,6 +80,57 @@ static void unshare(struct sgi__core *core, uint64_t bytes)
 {
     core->dram.used += bytes;
     core->dram_shared -= (int64_t)bytes;
+}
+
+/* ---- what is counted on ---- */
+
+uint64_t sgi__packed_as_of(const struct sgi__core *core)
+{
+    return core->packed_leaving > 0 ? SGI__NEVER : core->packed_gone;
+}
+
+/* What it would share for certain: all that had it when its source was checked are there still. */
+static uint64_t may_count_on(const struct sgi__core *core, const struct instance *i)
+{
+    uint64_t most = i->model->config.packed_bytes;
+
+    if (!i->packs || i->shares_as_of != core->packed_gone)
+        return 0;
+    return i->shares_seen < most ? i->shares_seen : most;
+}
+
+void sgi__shares_begin(struct sgi__core *core, struct instance *i)
+{
+    if (i->shares == 0)
+        return;
+    share(core, i->shares);
+    core->sharing++;
+}
+
+void sgi__shares_end(struct sgi__core *core, struct instance *i)
+{
+    if (i->shares == 0)
+        return;
+    unshare(core, i->shares);
+    i->shares = 0;
+    core->sharing_over = --core->sharing == 0;
+}
+
+void sgi__shares_over(struct sgi__core *core, uint64_t now)
+{
+    if (!core->sharing_over || core->sharing > 0)
+        return;
+    core->sharing_over = false;
+    core->dirty = true; /* who waits for room that they may make now */
+    for (struct model *m = core->kept_head, *next; m; m = next) {
+        next = m->kept_next;
+        sgi__model_advance(core, now, m);
+    }
+}
+
+bool sgi__residence_in_use(const struct sgi__core *core, const struct model *m)
+{
+    return m->residence_readers > 0 || (m->residence_packed && core->sharing > 0);
 }
 
 /* ---- where it stands ---- */
@@ -164,13 +217,15 @@ void sgi__residence_revalue(struct sgi__core *core, uint64_t now, struct model *
 static void drop(struct sgi__core *core, struct model *m)
 {
     m->residence = RES_DROPPING;
+    core->packed_gone += m->residence_packed;
+    core->packed_leaving += m->residence_packed;
     core->dram_leaving += bytes_now(m);
     m->op_drop = sgi__core_act(core, SGI__ACT_DROP, m, NULL);
 }
 
 void sgi__residence_drop(struct sgi__core *core, struct model *m, uint32_t cause)
 {
-    assert(m->residence == RES_KEPT && m->residence_readers == 0);
+    assert(m->residence == RES_KEPT && !sgi__residence_in_use(core, m));
     list_remove(core, m);
     drop(core, m);
     sgi__note_drops(core, m, cause);
@@ -190,8 +245,10 @@ void sgi__residence_clear(struct sgi__core *core, struct model *m)
 {
     if (m->residence == RES_KEPT)
         list_remove(core, m);
-    if (m->residence == RES_DROPPING)
+    if (m->residence == RES_DROPPING) {
         core->dram_leaving -= bytes_now(m);
+        core->packed_leaving -= m->residence_packed;
+    }
     if (m->residence != RES_NONE && m->residence != RES_LENT) {
         assert(core->dram.used >= bytes_now(m));
         core->dram.used -= bytes_now(m);
@@ -260,10 +317,10 @@ static struct budget budget_of(const struct sgi__core *core)
     return b;
 }
 
-/* Nobody asks for it, nobody pinned it, and nobody reads it. */
-static bool may_drop(const struct model *m)
+/* Nobody asks for it, nobody pinned it, and nobody reads it or counts on it. */
+static bool may_drop(const struct sgi__core *core, const struct model *m)
 {
-    return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && m->residence_readers == 0;
+    return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && !sgi__residence_in_use(core, m);
 }
 
 /* Whoever comes from here on is worth no less than this one was. The clock goes on for ever, so it begins anew long
@@ -287,14 +344,14 @@ static enum room make_room(struct sgi__core *core, const struct model *for_model
     if (lacking == 0)
         return ROOM_NOW;
     for (const struct model *m = core->kept_head; m && lacking > core->dram_leaving + droppable; m = m->kept_next)
-        if (m != for_model && may_drop(m))
+        if (m != for_model && may_drop(core, m))
             droppable += bytes_now(m);
     if (lacking > core->dram_leaving + droppable)
         return ROOM_NONE;
     for (struct model *m = core->kept_head, *next; lacking > core->dram_leaving; m = next) {
         assert(m); /* or `droppable` was wrong */
         next = m->kept_next;
-        if (m == for_model || !may_drop(m))
+        if (m == for_model || !may_drop(core, m))
             continue;
         advance_clock(core, m->residence_value);
         sgi__residence_drop(core, m, SGI_CAUSE_ROOM);
@@ -333,7 +390,7 @@ void sgi__residence_shrink(struct sgi__core *core, uint64_t bytes, uint64_t newe
         next = m->kept_next;
         if (taken <= core->dram_leaving || taken - core->dram_leaving <= bytes)
             return;
-        if (!may_drop(m) || m->residence_serial > newest)
+        if (!may_drop(core, m) || m->residence_serial > newest)
             continue;
         advance_clock(core, m->residence_value);
         sgi__residence_drop(core, m, SGI_CAUSE_PRESSURE);
@@ -353,6 +410,17 @@ enum room sgi__residence_room(struct sgi__core *core, const struct model *m, boo
     return room;
 }
 
+enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *shares_out)
+{
+    const struct model *m = i->model;
+
+    i->packs = sgi__residence_packs(core, m);
+    uint64_t bytes = sgi__residence_bytes(m, i->packs), shares = may_count_on(core, i);
+    bool     fits = lacking_for(core, m, bytes) == 0;
+    *shares_out = !fits && shares > 0 && lacking_for(core, m, bytes - shares) == 0 ? shares : 0;
+    return *shares_out > 0 ? ROOM_NOW : sgi__residence_room(core, m, i->packs);
+}
+
 /* ---- beside an instance ---- */
 
 /* Of one on a host's device the image is kept at its end, unless it is to be packed. */
@@ -361,7 +429,7 @@ static bool may_leave_copy(const struct sgi__core *core, const struct instance *
     return !core->devices[i->device].unified || always_packs(i->model);
 }
 
-static enum room room_for_copy(struct sgi__core *core, struct instance *i)
+static enum room room_for_copy(struct sgi__core *core, struct instance *i, uint64_t *shares_out)
 {
     const struct model *m = i->model;
     bool                none = m->residence == RES_NONE || m->residence == RES_DROPPING;
@@ -372,18 +440,19 @@ static enum room room_for_copy(struct sgi__core *core, struct instance *i)
         return ROOM_NONE;
     if (m->residence == RES_DROPPING) /* it has one residence at a time: the one from before goes first */
         return ROOM_SOON;
-    i->packs = sgi__residence_packs(core, m);
-    return sgi__residence_room(core, m, i->packs);
+    return sgi__fill_room(core, i, shares_out);
 }
 
 void sgi__copy_expect(struct sgi__core *core, struct instance *i)
 {
-    room_for_copy(core, i);
+    uint64_t shares;
+    room_for_copy(core, i, &shares);
 }
 
 bool sgi__copy_begin(struct sgi__core *core, struct instance *i)
 {
-    enum room room = room_for_copy(core, i);
+    uint64_t  shares = 0;
+    enum room room = room_for_copy(core, i, &shares);
 
     sgi__residence_wait(core, i, room == ROOM_SOON);
     if (room == ROOM_NOW) {
@@ -391,6 +460,8 @@ bool sgi__copy_begin(struct sgi__core *core, struct instance *i)
         i->model->residence = RES_FILLING;
         i->model->residence_packed = i->packs;
         core->dram.used += bytes_now(i->model);
+        i->shares = shares;
+        sgi__shares_begin(core, i);
     }
     return room != ROOM_SOON;
 }
@@ -400,6 +471,7 @@ void sgi__copy_left(struct sgi__core *core, struct instance *i, uint64_t bytes, 
     if (!i->fills)
         return;
     core->dirty = true;
+    sgi__shares_end(core, i);
     if (bytes > 0) {
         share(core, shared);
         return;

@@ -121,10 +121,12 @@ static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance 
 {
     if (sgi__model_filling(i->model)) /* the one before is on its way out: there is room for one */
         return;
-    i->packs = sgi__residence_packs(core, i->model);
-    switch (sgi__residence_room(core, i->model, i->packs)) {
+    uint64_t shares;
+    switch (sgi__fill_room(core, i, &shares)) {
     case ROOM_NOW:
+        i->shares = shares;
         sgi__instance_admit(core, now, i, SGI__DRAM);
+        sgi__shares_begin(core, i);
         break;
     case ROOM_SOON:
         break;      /* each drop that ends brings the scheduler back */

@@ -113,6 +113,10 @@ struct instance {
     uint8_t  cause; /* SGI_CAUSE_* of who is about to stop it, where its state does not tell */
     uint64_t stopped_at, stopped_bytes;
 
+    /* Bytes of it, packed, that residences have: when its source was checked, as of then (see packed_as_of); and that
+     * its fill counts on, so that they stay until it has ended. */
+    uint64_t shares_seen, shares_as_of, shares;
+
     int32_t          priority;       /* of its load, as the place was told */
     int32_t          priority_early; /* of those who have a lease on it already */
     bool             priority_due;   /* another is to be told: in core.priorities_due */
@@ -160,6 +164,7 @@ struct model {
     struct want  *wants_head, *wants_tail; /* by priority, then age */
     uint32_t      wants;
     uint64_t      op_check;                    /* CHECK_SOURCE is out; outlives an instance that was unqueued */
+    uint64_t      check_as_of;                 /* when that went out (see packed_as_of) */
     struct model *pending_prev, *pending_next; /* in core.pending while it has wants */
     bool          is_pending;
 
@@ -254,6 +259,10 @@ struct sgi__core {
     /* What residences have in common is there, and in dram.used, once. Below 0 while it is heard of a drop before it is
      * of a residence that shared with that one. */
     int64_t          dram_shared;
+    uint64_t         packed_gone;    /* packed residences that were dropped so far, */
+    uint32_t         packed_leaving; /* and whose DROP is out */
+    uint32_t         sharing;        /* fills that count on what packed residences have: none is dropped meanwhile */
+    bool             sharing_over;   /* the last of them has ended: some may be to be dropped */
     uint64_t         dram_lending; /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
     struct instance *priorities_due; /* loads whose urgency has changed; only the newest counts, so it is not queued */
     uint64_t         spare_limit_said; /* as of the last SPARE_LIMIT taken */
@@ -397,7 +406,16 @@ void sgi__residence_revalue(struct sgi__core *core, uint64_t now, struct model *
 void sgi__residence_used(struct sgi__core *core, uint64_t now, struct model *m,
                          uint64_t at);                                            /* by one that stood beside it */
 void sgi__residence_wait(struct sgi__core *core, struct instance *i, bool waits); /* until one is dropped */
-bool sgi__residence_moves(const struct model *m, const struct device *d); /* to there; else it is read in place */
+bool sgi__residence_in_use(const struct sgi__core *core, const struct model *m);  /* it is not dropped now */
+/* Which packed residences there are: another number when one has gone. SGI__NEVER: one is going. */
+uint64_t sgi__packed_as_of(const struct sgi__core *core);
+/* Room for one that is wanted into DRAM, or for a copy; in which form is in i->packs. *shares_out: the bytes of it that
+ * it then counts on. */
+enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *shares_out);
+void      sgi__shares_begin(struct sgi__core *core, struct instance *i); /* it counts on i->shares, and is charged */
+void      sgi__shares_end(struct sgi__core *core, struct instance *i);   /* if it does */
+void      sgi__shares_over(struct sgi__core *core, uint64_t now);        /* at the end of each event */
+bool      sgi__residence_moves(const struct model *m, const struct device *d); /* to there; else it is read in place */
 /* Beside an instance: a copy that its load leaves, or what its load reads. */
 void sgi__copy_expect(struct sgi__core *core, struct instance *i); /* begins to make room for the copy */
 bool sgi__copy_begin(struct sgi__core *core, struct instance *i);  /* for its load. False: wait for room */

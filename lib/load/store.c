@@ -22,7 +22,8 @@ enum {
     /* Only who makes checks that meet has more than one chunk with the same, or lists that are longer than a few: then
      * so many of them are compared with a new one, and looked at for that. */
     COMPARED_MAX = 8,
-    LOOKED_AT_MAX = 64
+    LOOKED_AT_MAX = 64,
+    SHARES_AT_ONCE = 256 /* chunks, for which nobody else finds any */
 };
 
 /* Addresses of a model's chunks. Large pages are only where chunks fill them, for what the kernel has behind these
@@ -68,6 +69,7 @@ struct sgi__kept {
     struct entry              **entries; /* by stored chunk; NULL: not there */
     bool                        complete;
     atomic_bool                 spoiled;
+    atomic_uint_fast64_t own_left; /* bytes that it may still take, or have in common with what is not complete */
 };
 
 /* ---- what a chunk takes ---- */
@@ -301,14 +303,15 @@ static sgi_status no_memory(sgi_error *err)
 }
 
 sgi_status sgi__kept_new(struct sgi__store *s, const struct sgi__manifest *m, const struct sgi__layout *layout,
-                         struct sgi__kept **kept_out, sgi_error *err)
+                         uint64_t counts_on, struct sgi__kept **kept_out, sgi_error *err)
 {
     struct sgi__kept *k = sgi__alloc_zero(1, sizeof *k);
+    uint64_t          bytes = sgi__kept_bytes_max(m, layout);
 
     if (!k)
         return no_memory(err);
     k->entries = sgi__alloc_zero((size_t)m->packed->chunks_count, sizeof(struct entry *));
-    sgi_status st = k->entries ? extent_new(sgi__kept_bytes_max(m, layout), &k->extent, err) : no_memory(err);
+    sgi_status st = k->entries ? extent_new(bytes, &k->extent, err) : no_memory(err);
     if (st != SGI_OK) {
         sgi__free(k->entries);
         sgi__free(k);
@@ -317,6 +320,7 @@ sgi_status sgi__kept_new(struct sgi__store *s, const struct sgi__manifest *m, co
     k->store = s;
     k->m = m;
     k->layout = layout;
+    atomic_store(&k->own_left, bytes - (counts_on < bytes ? counts_on : bytes));
     *kept_out = k;
     return SGI_OK;
 }
@@ -327,6 +331,7 @@ struct search {
     const uint8_t *stored;
     uint64_t       serial; /* those up to here have been compared, */
     int            compared;
+    bool           complete; /* what was found is of a model that is */
 };
 
 /* The next that it may be equal to, in use from here on. NULL: there is none; it has been put in if it was to be. */
@@ -336,6 +341,7 @@ static struct entry *candidate(struct sgi__store *s, struct search *search, bool
     struct entry *found = search->compared < COMPARED_MAX ? newer(s, search->own, search->serial) : NULL;
     if (found) {
         found->refs++;
+        search->complete = found->complete > 0;
         search->serial = found->serial;
         search->compared++;
     } else if (put) {
@@ -410,32 +416,53 @@ static struct entry *entry_new(const struct sgi__stored_chunk *c, const uint8_t 
     return e;
 }
 
-void sgi__kept_put(struct sgi__kept *k, const struct sgi__stored_chunk *c, const uint8_t *stored)
-{
-    struct search search = { .own = entry_new(c, stored), .stored = stored };
-    struct entry *found;
-
-    if (!search.own)
-        return;
-    found = find(k->store, &search, false);
-    if (!found) { /* copying takes its time: then those are looked at that have come meanwhile */
-        if (!copy(k, search.own, stored)) {
-            take_back(k, search.own);
-            sgi__free(search.own);
-            return;
-        }
-        found = find(k->store, &search, true);
-        if (found)
-            take_back(k, search.own);
-    }
-    k->entries[c - k->m->packed->chunks] = found ? found : search.own;
-    if (found)
-        sgi__free(search.own);
-}
-
 void sgi__kept_spoil(struct sgi__kept *k)
 {
     atomic_store(&k->spoiled, true);
+}
+
+/* So many bytes more that are not those of others for certain. False: it counts on more of these than there are. */
+static bool take_own(struct sgi__kept *k, uint64_t bytes)
+{
+    uint_fast64_t left = atomic_load(&k->own_left);
+
+    while (left >= bytes)
+        if (atomic_compare_exchange_weak(&k->own_left, &left, left - bytes))
+            return true;
+    sgi__kept_spoil(k);
+    return false;
+}
+
+/* It is there, and in use from here on; NULL: it is not, and will not be. `search` has its own, which is used up. */
+static struct entry *put(struct sgi__kept *k, struct search *search)
+{
+    struct entry *own = search->own, *found = find(k->store, search, false);
+
+    if (found && search->complete)
+        return found;
+    if (!take_own(k, pages(&own->chunk)))
+        return found; /* spoiled: it is not looked at any more */
+    if (found)
+        return found;
+    /* Copying takes its time: then those are looked at that have come meanwhile. */
+    bool copied = copy(k, own, search->stored);
+    if (copied)
+        found = find(k->store, search, true);
+    if (found || !copied)
+        take_back(k, own);
+    return found || !copied ? found : own;
+}
+
+void sgi__kept_put(struct sgi__kept *k, const struct sgi__stored_chunk *c, const uint8_t *stored)
+{
+    struct search search = { .own = entry_new(c, stored), .stored = stored };
+
+    if (!search.own)
+        return;
+    struct entry *e = put(k, &search);
+    k->entries[c - k->m->packed->chunks] = e;
+    if (e != search.own)
+        sgi__free(search.own);
 }
 
 bool sgi__kept_is_whole(const struct sgi__kept *k)
@@ -463,6 +490,35 @@ uint64_t sgi__kept_complete(struct sgi__kept *k)
     pthread_mutex_unlock(&k->store->mutex);
     k->complete = true;
     return shared;
+}
+
+/* Whether it is likely that one like it would be found. Under the mutex. */
+static bool is_complete(const struct sgi__store *s, const struct sgi__stored_chunk *c)
+{
+    struct entry like = { .chunk = *c, .hash = c->check };
+    int          compared = 0;
+
+    for (const struct entry *e = newer(s, &like, 0); e && compared < COMPARED_MAX; compared++) {
+        if (e->complete > 0)
+            return true;
+        e = newer(s, &like, e->serial);
+    }
+    return false;
+}
+
+uint64_t sgi__store_shares(struct sgi__store *s, const struct sgi__manifest *m, const struct sgi__layout *layout)
+{
+    const struct sgi__packed *p = m->packed;
+    uint64_t                  bytes = 0;
+
+    for (uint64_t n = 0; n < p->chunks_count;) {
+        pthread_mutex_lock(&s->mutex);
+        for (uint64_t end = n + SHARES_AT_ONCE; n < p->chunks_count && n < end; n++)
+            if (!p->chunks[n].unchecked && has_data(layout, &p->chunks[n]) && is_complete(s, &p->chunks[n]))
+                bytes += pages(&p->chunks[n]);
+        pthread_mutex_unlock(&s->mutex);
+    }
+    return bytes;
 }
 
 const uint8_t *sgi__kept_at(const struct sgi__kept *k, const struct sgi__stored_chunk *c)

@@ -21,10 +21,15 @@ void               sgi__store_free(struct sgi__store *s); /* nothing is kept in 
 /* What a model takes there when it has nothing in common with any; chunks that are all header are not kept. */
 uint64_t sgi__kept_bytes_max(const struct sgi__manifest *m, const struct sgi__layout *layout);
 
+/* Of that, what is there of models that are complete, as far as checks say; no more than one would find that is put in
+ * while they stay. */
+uint64_t sgi__store_shares(struct sgi__store *s, const struct sgi__manifest *m, const struct sgi__layout *layout);
+
 /* Addresses for all of a model's chunks, which has some; nothing behind them yet. What it points to outlives it.
- * SGI_E_NO_MEMORY, SGI_E_DEVICE_MEMORY. */
+ * counts_on: so many bytes are to be those of others that are complete; where fewer are, it will never be whole, and
+ * takes no more than the rest. SGI_E_NO_MEMORY, SGI_E_DEVICE_MEMORY. */
 sgi_status sgi__kept_new(struct sgi__store *s, const struct sgi__manifest *m, const struct sgi__layout *layout,
-                         struct sgi__kept **kept_out, sgi_error *err);
+                         uint64_t counts_on, struct sgi__kept **kept_out, sgi_error *err);
 /* One of its chunks, as it was read and verified: copied, unless an equal one is there. Any thread, each chunk once.
  * Without memory for it it is not there: it will never be whole. */
 void sgi__kept_put(struct sgi__kept *k, const struct sgi__stored_chunk *c, const uint8_t *stored);

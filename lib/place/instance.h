@@ -129,6 +129,7 @@ struct job {
     void (*work)(struct job *job, sgi_error *err);
     enum sgi__keep keep;   /* of a load */
     bool           packed; /* of a reserve */
+    uint64_t       shared_bytes;
     bool           on_stack;
     bool           of_context; /* on a thread for those */
 };
@@ -168,9 +169,9 @@ sgi_status sgi__place_left(struct sgi__place *p, struct place_instance *i, const
 
 /* memory.c */
 void       sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                              uint32_t tier, bool packed);
+                              uint32_t tier, bool packed, uint64_t shared_bytes);
 void       sgi__local_load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
-                           enum sgi__keep keep);
+                           enum sgi__keep keep, uint64_t shared_bytes);
 void       sgi__local_fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
 void       sgi__local_cancel(struct sgi__place *p, uint64_t instance);
 void       sgi__local_load_priority(struct sgi__place *p, uint64_t instance, int32_t priority);
@@ -197,9 +198,10 @@ sgi_status sgi__residence_read_in_place(struct sgi__place *p, struct place_insta
 bool sgi__residence_begin_reading(struct sgi__place *p, struct place_instance *i);
 void sgi__residence_end_reading(struct sgi__place *p, struct place_model *m);
 /* Host memory for what is to stay of a load. NULL: there is none, and the bytes only pass through. */
-struct sgi__pins *sgi__residence_make_room(struct sgi__place *p, struct place_instance *i);   /* for its image, */
-struct sgi__kept *sgi__residence_make_packed(struct sgi__place *p, struct place_instance *i); /* or as it is stored */
-void              sgi__residence_end_filling(struct job *job, struct sgi__pins *pins);        /* the load has ended */
+struct sgi__pins *sgi__residence_make_room(struct sgi__place *p, struct place_instance *i); /* for its image, */
+struct sgi__kept *sgi__residence_make_packed(struct sgi__place *p, struct place_instance *i,
+                                             uint64_t shared_bytes);                   /* or as it is stored */
+void              sgi__residence_end_filling(struct job *job, struct sgi__pins *pins); /* the load has ended */
 void              sgi__residence_end_packing(struct job *job, struct sgi__kept *kept);
 
 /* engine.c */

@@ -159,6 +159,8 @@ static void work_check(struct job *job, sgi_error *err)
     job->model->check_begin_ns = since;
     job->model->check_ns = sgi__clock_now_ns() - since;
     pthread_mutex_unlock(&job->place->mutex);
+    if (job->event.status == SGI_OK && m->packed)
+        job->event.shared_bytes = sgi__store_shares(job->place->store, m, job->model->spec.layout);
     sgi__error_step(err, job->event.status, SGI_STEP_SOURCE);
     if (job->event.status != SGI_OK)
         sgi__error_name_model(err, job->model->spec.name);

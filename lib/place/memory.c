@@ -91,12 +91,12 @@ void sgi__place_instance_free(struct place_instance *i)
 }
 
 /* It is read into host memory as it is stored, and nowhere else. */
-static sgi_status take_packed(struct sgi__place *p, struct place_instance *i, sgi_error *err)
+static sgi_status take_packed(struct sgi__place *p, struct place_instance *i, uint64_t shared_bytes, sgi_error *err)
 {
     const struct sgi__place_model *m = &i->model->spec;
     struct sgi__load_spec          spec;
 
-    sgi_status st = sgi__kept_new(p->store, m->manifest, m->layout, &i->kept, err);
+    sgi_status st = sgi__kept_new(p->store, m->manifest, m->layout, shared_bytes, &i->kept, err);
     if (st != SGI_OK)
         return st;
     load_spec(p, i, &spec);
@@ -192,17 +192,20 @@ static sgi_status take_arena(struct sgi__place *p, struct place_instance *i, sgi
     return SGI_OK;
 }
 
-static sgi_status make_instance(struct sgi__place *p, struct place_model *m, uint64_t id, int32_t device, uint32_t tier,
-                                bool packed, sgi_error *err)
+static sgi_status make_instance(const struct job *job, sgi_error *err)
 {
-    struct place_instance *i = instance_new(p, m, id, device, tier, err);
-    sgi_status             st;
+    const struct sgi__place_event *e = &job->event;
+    struct sgi__place             *p = job->place;
+    struct place_instance         *i = instance_new(p, job->model, e->instance, e->device, (uint32_t)e->bytes, err);
+    sgi_status                     st;
 
     if (!i)
         return SGI_E_NO_MEMORY;
-    st = i->on ? take_arena(p, i, err) : packed ? take_packed(p, i, err) : take_image(p, i, err);
+    st = i->on         ? take_arena(p, i, err)
+         : job->packed ? take_packed(p, i, job->shared_bytes, err)
+                       : take_image(p, i, err);
     if (st != SGI_OK) {
-        sgi__error_name_model(err, m->spec.name);
+        sgi__error_name_model(err, job->model->spec.name);
         sgi__place_instance_free(i);
         return st;
     }
@@ -213,20 +216,21 @@ static sgi_status make_instance(struct sgi__place *p, struct place_model *m, uin
 static void work_reserve(struct job *job, sgi_error *err)
 {
     struct sgi__place_event *e = &job->event;
-    e->status = make_instance(job->place, job->model, e->instance, e->device, (uint32_t)e->bytes, job->packed, err);
+    e->status = make_instance(job, err);
     e->bytes = 0;
     sgi__error_step(err, e->status, SGI_STEP_MEMORY);
 }
 
 /* Mapping an image costs nothing; a driver, or pins that go, may take their time. */
 void sgi__local_reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                        uint32_t tier, bool packed)
+                        uint32_t tier, bool packed, uint64_t shared_bytes)
 {
     sgi_error  err;
     struct job job = { .place = p,
                        .model = sgi__place_model(p, model),
                        .work = work_reserve,
                        .packed = packed,
+                       .shared_bytes = shared_bytes,
                        .event = { .kind = SGI__PLACE_RESERVED,
                                   .op = op,
                                   .model = model,
@@ -338,7 +342,9 @@ static void load_from_disk(struct job *job, sgi_error *err)
 {
     struct sgi__place *p = job->place;
     struct sgi__pins  *pins = job->keep == SGI__KEEP_IMAGE ? sgi__residence_make_room(p, job->instance) : NULL;
-    struct sgi__kept  *kept = job->keep == SGI__KEEP_PACKED ? sgi__residence_make_packed(p, job->instance) : NULL;
+    struct sgi__kept  *kept = job->keep == SGI__KEEP_PACKED
+                                  ? sgi__residence_make_packed(p, job->instance, job->shared_bytes)
+                                  : NULL;
 
     run_load(job, err);
     if (pins)
@@ -384,11 +390,11 @@ static void work_load_packed(struct job *job, sgi_error *err)
 }
 
 void sgi__local_load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
-                     enum sgi__keep keep)
+                     enum sgi__keep keep, uint64_t shared_bytes)
 {
     struct place_instance  *i = sgi__place_instance(p, instance);
     struct sgi__place_event event = { .kind = SGI__PLACE_LOADED, .op = op, .model = model, .instance = instance };
-    struct job              job = { .model = i->model, .instance = i, .event = event, .keep = keep };
+    struct job job = { .model = i->model, .instance = i, .event = event, .keep = keep, .shared_bytes = shared_bytes };
 
     assert(keep == SGI__KEEP_NOTHING || (!i->from_dram && !i->kept && (i->on || keep == SGI__KEEP_PACKED)));
     sgi__load_priority(i->load, priority);

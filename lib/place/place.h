@@ -45,10 +45,12 @@ struct sgi__place_event {
     sgi_model                  model;
     uint64_t                   instance;
     uint64_t                   bytes;
-    uint64_t                   shared_bytes; /* of a residence: LOADED, KEPT: that were there; DROPPED: that stay */
-    uint64_t                   scrub_bytes, scrub_ns; /* FREED: zeroed before, and how long that took */
-    uint64_t                   look;                  /* FOREIGN: what was seen later has a higher number */
-    const sgi_error           *error;                 /* when status is not SGI_OK; valid during the event */
+    /* Of a residence. SOURCE_CHECKED: that would be there already, were it packed; LOADED, KEPT: that were; DROPPED:
+     * that stay. */
+    uint64_t         shared_bytes;
+    uint64_t         scrub_bytes, scrub_ns; /* FREED: zeroed before, and how long that took */
+    uint64_t         look;                  /* FOREIGN: what was seen later has a higher number */
+    const sgi_error *error;                 /* when status is not SGI_OK; valid during the event */
 };
 
 /* What a place needs from its owner. */
@@ -113,14 +115,15 @@ struct sgi__place_ops {
     void (*prepare)(struct sgi__place *p, uint64_t op, sgi_model model);
     void (*discard)(struct sgi__place *p, uint64_t op, sgi_model model);
     /* Makes the instance. tier DRAM: it takes the model's residence, or on a device with memory of its own, or where
-     * that is packed, will read it where it is; device -1: it is to become one, perhaps a packed one. */
+     * that is packed, will read it where it is; device -1: it is to become one, perhaps a packed one, of which others
+     * have at least `shared_bytes` until that has ended. */
     void (*reserve)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                    uint32_t tier, bool packed);
+                    uint32_t tier, bool packed, uint64_t shared_bytes);
     /* keep: of a load from disk, a copy is to stay in host memory as the model's residence: its image, of one to a
-     * device with memory of its own, or as it is stored. LOADED says in `bytes` how much of it does: 0 if there was no
-     * memory for that. */
+     * device with memory of its own, or as it is stored, and then of it others have `shared_bytes` as above. LOADED
+     * says in `bytes` how much of it does: 0 if there was no memory for that. */
     void (*load)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
-                 enum sgi__keep keep);
+                 enum sgi__keep keep, uint64_t shared_bytes);
     void (*fill_prefix)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance); /* beside load */
     void (*engine_start)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
     void (*engine_stop)(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance);
@@ -167,7 +170,7 @@ struct sgi__place_ops {
     uint32_t (*threads)(struct sgi__place *p);
 };
 
-#define SGI__PLACE_ABI 6
+#define SGI__PLACE_ABI 7
 
 extern const struct sgi__place_ops sgi__place_local;
 

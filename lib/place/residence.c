@@ -77,12 +77,12 @@ struct sgi__pins *sgi__residence_make_room(struct sgi__place *p, struct place_in
     return NULL;
 }
 
-struct sgi__kept *sgi__residence_make_packed(struct sgi__place *p, struct place_instance *i)
+struct sgi__kept *sgi__residence_make_packed(struct sgi__place *p, struct place_instance *i, uint64_t shared_bytes)
 {
     const struct sgi__place_model *m = &i->model->spec;
     struct sgi__kept              *kept = NULL;
 
-    if (sgi__kept_new(p->store, m->manifest, m->layout, &kept, NULL) == SGI_OK)
+    if (sgi__kept_new(p->store, m->manifest, m->layout, shared_bytes, &kept, NULL) == SGI_OK)
         sgi__load_keep_stored(i->load, kept);
     return kept;
 }

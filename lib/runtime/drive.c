@@ -83,13 +83,14 @@ static void carry_out(sgi_runtime *rt, const struct sgi__core_action *a)
         ops->context_close(p, a->op, a->device);
         break;
     case SGI__ACT_RESERVE:
-        ops->reserve(p, a->op, a->model, a->instance, a->device, a->tier, a->packed);
+        ops->reserve(p, a->op, a->model, a->instance, a->device, a->tier, a->packed, a->shared_bytes);
         break;
     case SGI__ACT_START_LOAD:
         ops->load(p, a->op, a->model, a->instance, a->priority,
                   !a->keep    ? SGI__KEEP_NOTHING
                   : a->packed ? SGI__KEEP_PACKED
-                              : SGI__KEEP_IMAGE);
+                              : SGI__KEEP_IMAGE,
+                  a->shared_bytes);
         break;
     case SGI__ACT_FILL_PREFIX:
         ops->fill_prefix(p, a->op, a->model, a->instance);

@@ -61,18 +61,19 @@ static void close_waits_for_a_thread_that_is_still_in_an_op(void **state)
 static bool in_reserve, loaded_within;
 
 static void reserve_marked(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                           uint32_t tier, bool packed)
+                           uint32_t tier, bool packed, uint64_t shared_bytes)
 {
     in_reserve = true;
-    sgi__place_local.reserve(p, op, model, instance, device, tier, packed); /* reports before it returns */
+    sgi__place_local.reserve(p, op, model, instance, device, tier, packed,
+                             shared_bytes); /* reports before it returns */
     in_reserve = false;
 }
 
 static void load_marked(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
-                        enum sgi__keep keep)
+                        enum sgi__keep keep, uint64_t shared_bytes)
 {
     loaded_within |= in_reserve;
-    sgi__place_local.load(p, op, model, instance, priority, keep);
+    sgi__place_local.load(p, op, model, instance, priority, keep, shared_bytes);
 }
 
 static void an_op_ends_before_the_next_one_begins(void **state)

@@ -53,11 +53,11 @@ static sgi_status open_looked_at(const struct sgi__place_config *config, struct 
 }
 
 static void reserve_looked_at(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                              uint32_t tier, bool packed)
+                              uint32_t tier, bool packed, uint64_t shared_bytes)
 {
     atomic_fetch_add(&reserved_too_early, watched_and_there());
     atomic_fetch_add(&reserved, 1);
-    sgi__place_local.reserve(p, op, model, instance, device, tier, packed);
+    sgi__place_local.reserve(p, op, model, instance, device, tier, packed, shared_bytes);
 }
 
 static void open_over_looked_at(struct modes *m, const sgi_runtime_config *config)

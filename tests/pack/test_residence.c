@@ -197,6 +197,45 @@ static void what_two_have_in_common_is_there_once(void **state)
     test_file_free(&b);
 }
 
+/* All of a family stays where there is room for what it takes together, and not for two of it side by side. */
+static void a_family_fits_where_it_is_there_once(void **state)
+{
+    enum { FAMILY = 4 };
+    struct test_file files[FAMILY];
+    sgi_model        models[FAMILY];
+    sgi_model_state  seen = { .struct_size = sizeof seen };
+    char             names[FAMILY][16];
+    uint64_t         one = 0;
+
+    (void)state;
+    sgi_runtime *rt = open_with(MIB(64));
+    const char  *path = make(&files[0], "f0", NULL);
+    models[0] = add(rt, "f0", path, SGI_RESIDENCE_PACKED);
+    is_ok(prefetch(rt, models[0]));
+    is_ok(sgi_model_query(rt, models[0], &seen));
+    one = seen.dram_bytes;
+    host_close(rt);
+
+    rt = open_with(one + one / 2);
+    models[0] = add(rt, "f0", path, SGI_RESIDENCE_PACKED);
+    is_ok(prefetch(rt, models[0]));
+    for (int n = 1; n < FAMILY; n++) {
+        snprintf(names[n], sizeof names[n], "f%d", n);
+        models[n] = add(rt, names[n], make(&files[n], names[n], &files[0]), SGI_RESIDENCE_PACKED);
+        if (n % 2)
+            is_ok(prefetch(rt, models[n]));
+        else
+            use(rt, models[n], SGI_TIER_DISK, &files[n]); /* its load leaves it there */
+    }
+    for (int n = 0; n < FAMILY; n++) {
+        is_ok(sgi_model_query(rt, models[n], &seen));
+        assert_true(seen.dram_bytes > 0);
+        use(rt, models[n], SGI_TIER_DRAM, &files[n]);
+        test_file_free(&files[n]);
+    }
+    host_close(rt);
+}
+
 static void the_same_model_under_many_names_is_there_once(void **state)
 {
     enum { NAMES = 6 };
@@ -457,6 +496,7 @@ int main(void)
         cmocka_unit_test(a_load_leaves_it_packed),
         cmocka_unit_test(by_itself_it_is_packed_where_the_room_is_short),
         cmocka_unit_test(what_two_have_in_common_is_there_once),
+        cmocka_unit_test(a_family_fits_where_it_is_there_once),
         cmocka_unit_test(the_same_model_under_many_names_is_there_once),
         cmocka_unit_test(files_with_checks_are_kept_in_chunks_too),
         cmocka_unit_test(plain_files_are_kept_in_chunks_too),

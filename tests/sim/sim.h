@@ -136,6 +136,7 @@ void       sim_call_back(struct sim *s, sgi_lease lease);   /* the lease may be 
 /* ---- the world ---- */
 
 void sim_takes_ms(struct sim *s, enum sgi__core_action_kind kind, uint64_t ms);    /* from now on; 0 at first */
+void sim_sees_shared(struct sim *s);                                               /* checks of sources do */
 void sim_hold(struct sim *s, enum sgi__core_action_kind kind);                     /* results do not come... */
 void sim_let_go(struct sim *s, enum sgi__core_action_kind kind);                   /* ...until now, in their order */
 void sim_hold_of(struct sim *s, enum sgi__core_action_kind kind, sgi_model model); /* likewise, of one model */

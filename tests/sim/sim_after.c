@@ -37,11 +37,11 @@ static void check_totals(struct sim *s)
     uint64_t most = s->trims && s->dram_trim < s->ceiling ? s->dram_trim : s->ceiling, leaving = sim__dram_leaving(s);
     for (uint32_t n = 0; s->dram_used > leaving && s->dram_used - leaving > most && n < s->models.size; n++) {
         const struct world_model *m = s->models.at[n];
-        if (m && m->id && !m->dropping && m->dram_event != s->event && sim__droppable(m) &&
+        if (m && m->id && !m->dropping && m->dram_event != s->event && sim__droppable(s, m) &&
             (s->trims || s->ceiling == s->ceiling_before))
             sim__broken(s, "what is wanted back goes");
     }
-    if (leaving == 0)
+    if (leaving == 0 && s->sharing == 0)
         s->dram_trim = UINT64_MAX;
     s->trims = false;
     if (t.wants != s->wants_count || t.leases != s->leases_count || t.wants > s->config.wants_max)
@@ -99,7 +99,8 @@ static void check_copies(const struct sim *s)
             continue;
         if (m->filling != (sim__filler(m) != NULL) || m->spoiled)
             sim__broken(s, "a copy that is not complete, and will not be, is dropped");
-        if ((m->draining || s->closing || m->evict_dram) && sim__resident(m) && !sim__is_read(m))
+        if ((m->draining || s->closing || m->evict_dram) && sim__resident(m) && !sim__is_read(m) &&
+            !(m->packed && s->sharing > 0))
             sim__broken(s, "a residence that is to go is dropped once nobody reads it");
     }
 }

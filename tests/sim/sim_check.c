@@ -157,6 +157,13 @@ static bool wanted(const struct sim *s, const struct world_model *m)
     return m->wants > 0 || sim__hung(s, m) || (m->config.instances_max > 1 && m->granted_event == s->event);
 }
 
+/* What it counts on is there now, and it has to stay until it is complete: DROP has the other half of this. */
+static void check_shares(const struct sim *s, const struct sgi__core_action *a, const struct world_model *m)
+{
+    if (a->shared_bytes > 0 && (!a->packed || a->shared_bytes > sim__would_share(s, m)))
+        sim__broken(s, "a fill counts on what others have, and no more");
+}
+
 static void check_reserve(struct sim *s, const struct sgi__core_action *a, const struct world_model *m)
 {
     if (sim__one_comes(m))
@@ -186,8 +193,9 @@ static void check_reserve(struct sim *s, const struct sgi__core_action *a, const
                 sim__broken(s, "a model is read into DRAM once");
         if (m->dram_bytes > 0 && !m->dropping)
             sim__broken(s, "what is in DRAM is not read into it again");
-        if (s->dram_used + a->bytes > s->dram_max)
+        if (s->dram_used + a->bytes - a->shared_bytes > s->dram_max)
             sim__broken(s, "DRAM residences stay within their budget");
+        check_shares(s, a, m);
         return;
     }
     const struct world_device *d = &s->devices[a->device];
@@ -227,7 +235,7 @@ static void check_copy(const struct sim *s, const struct sgi__core_action *a, co
         sim__broken(s, "only a load from disk leaves a copy in DRAM, beside a device and no other copy");
     if (a->keep && a->packed != i->packed && (a->packed ? !sim__packs(m) : sim__has_to_pack(m)))
         sim__broken(s, "a copy is packed where it may be, and where it has to");
-    if (a->keep && !sim__dram_fits(s, m, sim__form_bytes(m, a->packed), GONE_NONE))
+    if (a->keep && !sim__dram_fits(s, m, sim__form_bytes(m, a->packed) - a->shared_bytes, GONE_NONE))
         sim__broken(s, "DRAM residences stay within their budget");
     if (a->keep && a->packed && !sim__has_to_pack(m) && sim__dram_fits(s, m, m->config.image_bytes, GONE_NONE))
         sim__broken(s, "a copy is packed only where there is no room for all of it");
@@ -259,6 +267,8 @@ static void check_start(const struct sim *s, const struct sgi__core_action *a, c
             sim__broken(s, "a load starts once, after its memory is there");
         check_load_context(s, i);
         check_copy(s, a, m, i);
+        if (a->keep)
+            check_shares(s, a, m);
         for (uint32_t n = 0; n < s->instances.size; n++) {
             const struct world_instance *other = s->instances.at[n];
             if (other && other->id && other != i && other->model == m && !other->died && other->load == UNDER_WAY &&
@@ -367,7 +377,7 @@ static void check_drop(const struct sim *s, const struct world_model *m)
         const struct world_model *other = s->models.at[n];
         if (s->dram_trim == UINT64_MAX && /* which leaves what has come since */
             other && other->id && other != m && !other->dropping && other->dram_event != s->event &&
-            sim__droppable(other) &&
+            sim__droppable(s, other) &&
             (value(s, other) < value(s, m) || (value(s, other) == value(s, m) && other->dram_used < m->dram_used)))
             sim__broken(s,
                         "the residence that is worth least is dropped first (%u before %u, worth %llu and %llu, last "
@@ -426,6 +436,8 @@ static void check_for_model(const struct sim *s, const struct sgi__core_action *
             sim__broken(s, "a residence is dropped once, when it is one");
         if (sim__is_read(m))
             sim__broken(s, "no residence is dropped that a load reads");
+        if (m->packed && s->sharing > 0)
+            sim__broken(s, "no packed residence is dropped while a fill counts on what there is");
         if (!m->draining && !s->closing && !m->evict_dram && !m->spoiled)
             check_drop(s, m);
         break;

@@ -199,6 +199,12 @@ uint64_t sim__share(struct sim *s, struct world_model *m)
     return s->families[m->spec.family]++ > 0 ? m->spec.common_bytes : 0;
 }
 
+uint64_t sim__would_share(const struct sim *s, const struct world_model *m)
+{
+    bool others = m->spec.common_bytes > 0 && !m->counted && s->families[m->spec.family] > 0;
+    return others ? m->spec.common_bytes : 0;
+}
+
 uint64_t sim__unshare(struct sim *s, struct world_model *m)
 {
     if (!m->counted)
@@ -229,7 +235,7 @@ bool sim__is_read(const struct world_model *m)
 static bool leaves(const struct sim *s, const struct world_model *m, enum gone gone)
 {
     bool changed = m->dram_event == s->event; /* perhaps it had to stay before */
-    return m->dropping ? gone != GONE_NONE : gone == GONE_DROPPABLE && sim__droppable(m) && !changed;
+    return m->dropping ? gone != GONE_NONE : gone == GONE_DROPPABLE && sim__droppable(s, m) && !changed;
 }
 
 static uint64_t less(uint64_t bytes, uint64_t by)
@@ -293,10 +299,12 @@ uint64_t sim__dram_taken(const struct world_model *m)
     return m->dram_bytes + sim__dram_moving(m);
 }
 
-bool sim__droppable(const struct world_model *m)
+bool sim__droppable(const struct sim *s, const struct world_model *m)
 {
     if (m->dropping)
         return true;
+    if (m->packed && s->sharing > 0)
+        return false;
     return sim__resident(m) && !sim__is_read(m) && m->wants == 0 && m->pinned_tier < SGI_TIER_DRAM;
 }
 

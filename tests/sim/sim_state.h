@@ -38,6 +38,7 @@ struct world_instance {
     uint32_t               tier;
     bool                   own;                       /* that device has memory of its own */
     uint64_t               image_bytes, engine_bytes; /* held, or promised by a RESERVE that is out */
+    uint64_t               shares;                    /* that its fill counts on others for */
     enum fact              reserve, load, prefix, engine, stop, end;
     bool                   keeping;
     bool                   copies;     /* its load leaves a copy in DRAM */
@@ -246,6 +247,8 @@ struct sim {
     uint32_t            devices_count;
     uint64_t            dram_max, dram_used, spare_limit;
     uint64_t            dram_shared; /* by residences, and in dram_used once only */
+    uint32_t            sharing;     /* fills that count on some of that */
+    bool                sees;        /* a check of a source says what would be shared; else it is left to chance */
     bool                trims;       /* in this event */
     uint64_t            dram_trim;   /* what a trim is to leave, until it has; UINT64_MAX */
     /* What pressure leaves to DRAM, as of the begin and the end of this event, and when that rises. */
@@ -391,7 +394,9 @@ bool     sim__dram_fits(const struct sim *s, const struct world_model *m, uint64
 uint64_t sim__dram_leaving(const struct sim *s);        /* what is being dropped takes, were it alone */
 uint64_t sim__dram_moving(const struct world_model *m); /* on its way to DRAM, or lent and perhaps coming back */
 uint64_t sim__dram_taken(const struct world_model *m);  /* and what is there */
-bool     sim__droppable(const struct world_model *m);   /* what is there may be dropped, or is being dropped */
+bool     sim__droppable(const struct sim         *s,
+                        const struct world_model *m); /* what is there may be dropped, or is being dropped */
+uint64_t sim__would_share(const struct sim *s, const struct world_model *m); /* were it packed there now */
 bool     sim__instance_hung(const struct sim            *s,
                             const struct world_instance *i); /* a callback of it is out for longer than it may */
 bool     sim__engine_hung(const struct sim *s, const struct world_instance *i); /* other than a call */

@@ -283,6 +283,11 @@ void sim_evict_all(struct sim *s, uint32_t tier)
     sim__now_due(s);
 }
 
+void sim_sees_shared(struct sim *s)
+{
+    s->sees = true;
+}
+
 void sim_trim(struct sim *s, uint64_t dram_bytes)
 {
     sim__begin(s, 'u', NULL);
@@ -332,7 +337,7 @@ static sgi_status pin_outcome(const struct sim *s, const struct world_model *m, 
             of_pinned += sim__dram_moving(other) + (other->dropping ? 0 : other->dram_bytes);
         if (other != m && other->pinned_tier == SGI_TIER_DRAM)
             reserved += sim__most(other);
-        if (other->dropping || (other != m && other->pinned_tier != SGI_TIER_DRAM && sim__droppable(other)))
+        if (other->dropping || (other != m && other->pinned_tier != SGI_TIER_DRAM && sim__droppable(s, other)))
             droppable += other->dram_bytes;
     }
     others -= s->dram_shared; /* what is shared is there once */

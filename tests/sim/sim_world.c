@@ -332,8 +332,38 @@ static void decide_shared(struct sim *s, struct world_op *op, struct world_model
     op->shared_known = true;
     if (op->action.kind == SGI__ACT_DROP)
         op->shared = sim__unshare(s, m);
+    else if (op->action.kind == SGI__ACT_CHECK_SOURCE)
+        op->shared = s->sees || (s->random_packed && !s->host && sim__packed_now(s)) ? sim__would_share(s, m) : 0;
     else if (comes && op->status == SGI_OK)
         op->shared = sim__share(s, m);
+}
+
+/* So much more of what is kept is there once only. */
+static void shared(struct sim *s, uint64_t bytes)
+{
+    s->dram_shared += bytes;
+    s->dram_used -= bytes;
+}
+
+static void shares_begin(struct sim *s, struct world_instance *i, uint64_t bytes)
+{
+    i->shares = bytes;
+    s->sharing += bytes > 0;
+    shared(s, bytes);
+}
+
+static void shares_end(struct sim *s, struct world_instance *i)
+{
+    s->sharing -= i->shares > 0;
+    shared(s, 0 - i->shares);
+    i->shares = 0;
+}
+
+/* Now that it is complete. */
+static void check_share(const struct sim *s, const struct world_op *op, const struct world_instance *i)
+{
+    if (op->status == SGI_OK && i->shares > op->shared)
+        sim__broken(s, "what a fill counts on stays until it has ended");
 }
 
 static uint64_t duration(struct sim *s, enum sgi__core_action_kind kind)
@@ -424,6 +454,7 @@ static void reserve(struct sim *s, const struct sgi__core_action *action)
         sim__keep(s, m, 0); /* it is the same memory */
     m->dram_event = s->event;
     sim__charge(s, i, action->bytes, action->device < 0 ? 0 : m->engine_bytes);
+    shares_begin(s, i, action->shared_bytes);
     s->score.loads++;
     s->score.further += sim__server(s, m) != NULL;
 }
@@ -480,6 +511,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
             i->copies = m->filling = true;
             m->packed = action->packed;
             sim__keep(s, m, sim__form_bytes(m, m->packed));
+            shares_begin(s, i, action->shared_bytes);
             s->kept++;
         }
         break;
@@ -523,8 +555,9 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
     struct world_op *op = op_out(s, action);
     if (!s->host)
         decide_end(s, op);
-    if (s->random_packed && m && m->packed && (action->kind == SGI__ACT_DROP || action->kind == SGI__ACT_KEEP) &&
-        sim__packed_now(s))
+    bool before = m && (action->kind == SGI__ACT_CHECK_SOURCE ||
+                        (m->packed && (action->kind == SGI__ACT_DROP || action->kind == SGI__ACT_KEEP)));
+    if (s->random_packed && before && sim__packed_now(s))
         decide_shared(s, op, m);
     if (action->kind == SGI__ACT_START_LOAD) {
         start_load(s, op);
@@ -549,6 +582,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
 static void instance_gone(struct sim *s, struct world_instance *i)
 {
     struct world_instance **at = &i->model->instances;
+    shares_end(s, i);
     sim__charge(s, i, 0, 0);
     while (*at != i)
         at = &(*at)->next;
@@ -612,13 +646,6 @@ static void context_opened(struct sim *s, struct world_op *op)
     }
 }
 
-/* So much more of what is kept is there once only. */
-static void shared(struct sim *s, uint64_t bytes)
-{
-    s->dram_shared += bytes;
-    s->dram_used -= bytes;
-}
-
 static void residence_gone(struct sim *s, struct world_model *m)
 {
     sim__keep(s, m, 0);
@@ -631,6 +658,7 @@ static void kept(struct sim *s, struct world_op *op, struct world_instance *i)
         op->status = SGI_E_DEVICE_LOST;
     i->model->dram_event = s->event + 1;
     decide_shared(s, op, i->model);
+    check_share(s, op, i);
     if (op->status != SGI_OK) {
         sim__unshare(s, i->model);
         residence_gone(s, i->model);
@@ -729,6 +757,7 @@ void sim__world_result(struct sim *s, struct world_op *op)
     switch (op->action.kind) {
     case SGI__ACT_CHECK_SOURCE:
         m->checked = op->status == SGI_OK ? DONE : FAILED;
+        decide_shared(s, op, m);
         failed(s, m, op->status);
         break;
     case SGI__ACT_OPEN_CONTEXT:
@@ -755,8 +784,11 @@ void sim__world_result(struct sim *s, struct world_op *op)
                    (op->status == SGI_E_CANCELED && has_peer(i));
         if (i->copies && i->load == DONE) {
             decide_shared(s, op, m);
+            check_share(s, op, i);
             shared(s, op->shared);
         }
+        if (i->copies)
+            shares_end(s, i);
         copy_ended(s, m, i, i->load == DONE && op->bytes > 0);
         filled(s, i);
         break;
@@ -879,12 +911,14 @@ void sim__world_dies(struct sim *s)
             continue;
         sim__charge(s, i, 0, 0);
         i->died = true;
+        i->shares = 0;
         i->copies = false;
         i->calls = 0;
         if (i->leases == 0)
             i->id = 0;
     }
     shared(s, 0 - s->dram_shared);
+    s->sharing = 0;
     memset(s->families, 0, sizeof s->families);
     for (uint32_t n = 0; n < s->models.size; n++) {
         struct world_model *m = s->models.at[n];

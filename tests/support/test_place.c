@@ -49,10 +49,10 @@ static void carry_out(const struct op_job *j)
         inside->discard(p, j->op, j->model);
         break;
     case OP_RESERVE:
-        inside->reserve(p, j->op, j->model, j->instance, j->device, j->tier, j->packed);
+        inside->reserve(p, j->op, j->model, j->instance, j->device, j->tier, j->packed, j->shared_bytes);
         break;
     case OP_LOAD:
-        inside->load(p, j->op, j->model, j->instance, j->priority, j->keep);
+        inside->load(p, j->op, j->model, j->instance, j->priority, j->keep, j->shared_bytes);
         break;
     case OP_PREFIX:
         inside->fill_prefix(p, j->op, j->model, j->instance);
@@ -181,7 +181,7 @@ static void discard(struct sgi__place *p, uint64_t op, sgi_model model)
 }
 
 static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t device,
-                    uint32_t tier, bool packed)
+                    uint32_t tier, bool packed, uint64_t shared_bytes)
 {
     submit(p, (struct op_job){ .what = OP_RESERVE,
                                .op = op,
@@ -189,15 +189,20 @@ static void reserve(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t
                                .instance = instance,
                                .device = device,
                                .tier = tier,
-                               .packed = packed });
+                               .packed = packed,
+                               .shared_bytes = shared_bytes });
 }
 
 static void load(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance, int32_t priority,
-                 enum sgi__keep keep)
+                 enum sgi__keep keep, uint64_t shared_bytes)
 {
-    submit(p,
-           (struct op_job){
-               .what = OP_LOAD, .op = op, .model = model, .instance = instance, .priority = priority, .keep = keep });
+    submit(p, (struct op_job){ .what = OP_LOAD,
+                               .op = op,
+                               .model = model,
+                               .instance = instance,
+                               .priority = priority,
+                               .keep = keep,
+                               .shared_bytes = shared_bytes });
 }
 
 static void fill_prefix(struct sgi__place *p, uint64_t op, sgi_model model, uint64_t instance)

@@ -79,6 +79,7 @@ struct op_job {
     int32_t             priority;
     enum sgi__keep      keep;
     bool                packed;
+    uint64_t            shared_bytes;
     bool                at_gate; /* stepped: its turn has come, and it waits for a context or a load */
     uint32_t            delay_us;
 };

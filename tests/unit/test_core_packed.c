@@ -371,6 +371,98 @@ static void one_that_was_pinned_while_it_ran_is_kept_as_its_image(void **state)
     sim_free(s);
 }
 
+/* ---- counted on ---- */
+
+/* Budget for one and what a second one has of its own. The first is complete. */
+static struct sim *tight(bool discrete, sgi_model *first_out, sgi_model *second_out)
+{
+    struct sim *s = with_dram(discrete, 250);
+
+    sim_sees_shared(s);
+    *first_out = model(s, SGI_RESIDENCE_PACKED, 160);
+    *second_out = model(s, SGI_RESIDENCE_PACKED, 160);
+    assert_int_equal(prefetch(s, *first_out).status, SGI_OK);
+    return s;
+}
+
+static void what_is_there_already_needs_no_room(void **state)
+{
+    (void)state;
+    for (int discrete = 0; discrete < 2; discrete++) {
+        sgi_model   a, b;
+        struct sim *s = tight(discrete, &a, &b);
+
+        if (discrete)
+            use_up(s, b); /* a copy beside the load */
+        else
+            assert_int_equal(prefetch(s, b).status, SGI_OK);
+        assert_int_equal(sim_actions(s, SGI__ACT_DROP), 0);
+        assert_int_equal(sim_dram_used(s), MIB(240));
+        assert_int_equal(shared(s), MIB(160));
+        assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
+        sim_advance_ms(s, 10);
+        assert_int_equal(sim_dram_used(s), MIB(200));
+        sim_free(s);
+    }
+}
+
+static void what_a_fill_counts_on_stays_until_it_has_ended(void **state)
+{
+    (void)state;
+    for (int ends = 0; ends < 3; ends++) {
+        sgi_model   a, b, other;
+        struct sim *s = tight(true, &a, &b);
+
+        other = model(s, SGI_RESIDENCE_PACKED, 0);
+        if (ends == 1)
+            sim_fail(s, SGI__ACT_START_LOAD, SGI_E_IO, SGI_STEP_READ, 1);
+        sim_hold_of(s, SGI__ACT_START_LOAD, b);
+        sgi_ticket t = sim_ask(s, b, ends == 2 ? NULL : &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+        sim_advance_ms(s, 1);
+        assert_int_equal(sim_dram_used(s), MIB(240)); /* as if it were complete */
+        assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
+        if (ends == 0)
+            sim_trim(s, 0);
+        assert_int_equal(prefetch(s, other).status, SGI_E_BUSY);
+        assert_int_equal(sim_actions(s, SGI__ACT_DROP), 0);
+        sim_let_go_of(s, SGI__ACT_START_LOAD, b);
+        sim_wait(s, t);
+        sim_advance_ms(s, 10);
+        assert_int_equal(sim_model_dram(s, a), 0);
+        assert_int_equal(sim_dram_used(s), ends == 1 ? 0 : MIB(200));
+        sim_free_releasing(s);
+    }
+}
+
+/* One that goes takes it along, though others hear of that later. */
+static void what_went_since_is_not_counted_on(void **state)
+{
+    (void)state;
+    sgi_model   a, b;
+    struct sim *s = tight(true, &a, &b);
+
+    sim_takes_ms(s, SGI__ACT_CHECK_SOURCE, 10);
+    sim_takes_ms(s, SGI__ACT_DROP, 30);
+    sgi_ticket t = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
+    assert_int_equal(sim_wait(s, t).status, SGI_OK);
+    assert_int_equal(sim_dram_used(s), MIB(200));
+    sim_free(s);
+}
+
+static void what_is_going_is_not_counted_on(void **state)
+{
+    (void)state;
+    sgi_model   a, b;
+    struct sim *s = tight(true, &a, &b);
+
+    sim_takes_ms(s, SGI__ACT_DROP, 30);
+    assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
+    assert_int_equal(prefetch(s, b).status, SGI_OK);
+    assert_int_equal(sim_dram_used(s), MIB(200));
+    sim_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +476,10 @@ int main(void)
         cmocka_unit_test(what_is_packed_is_read_by_two_at_once_on_hosts),
         cmocka_unit_test(what_residences_have_in_common_is_charged_once),
         cmocka_unit_test(what_one_that_goes_has_in_common_with_others_stays),
+        cmocka_unit_test(what_is_there_already_needs_no_room),
+        cmocka_unit_test(what_a_fill_counts_on_stays_until_it_has_ended),
+        cmocka_unit_test(what_went_since_is_not_counted_on),
+        cmocka_unit_test(what_is_going_is_not_counted_on),
         cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),
         cmocka_unit_test(a_place_that_dies_takes_all_of_it),
         cmocka_unit_test(whichever_is_heard_first_no_more_is_charged_than_before),

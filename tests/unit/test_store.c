@@ -49,7 +49,7 @@ static void make(struct model *m, const uint8_t fill[CHUNKS])
                                                    .check = sgi__hash(m->bytes[n], bytes) };
     }
     assert_int_equal(sgi__kept_bytes_max(&m->m, &m->layout), CHUNKS * PAGES);
-    assert_int_equal(sgi__kept_new(store, &m->m, &m->layout, &m->kept, NULL), SGI_OK);
+    assert_int_equal(sgi__kept_new(store, &m->m, &m->layout, 0, &m->kept, NULL), SGI_OK);
 }
 
 static void put_all(struct model *m)
@@ -163,6 +163,62 @@ static void the_rest_of_one_that_goes_is_given_back_at_once(void **state)
     is_right(&b);
     unmake(&b, 0);
     assert_int_equal(mincore(first, CHUNK, there), -1);
+}
+
+static uint64_t shares(const struct model *m)
+{
+    return sgi__store_shares(store, &m->m, &m->layout);
+}
+
+static void what_would_be_shared_is_that_of_those_that_are_complete(void **state)
+{
+    struct model a, b;
+    (void)state;
+    make(&a, all_one);
+    make(&b, half_one);
+    put_all(&a);
+    assert_int_equal(shares(&b), 0);
+    assert_int_equal(sgi__kept_complete(a.kept), 0);
+    assert_int_equal(shares(&b), 4 * PAGES);
+    assert_int_equal(shares(&a), 8 * PAGES);
+    b.chunks[2].unchecked = true;
+    assert_int_equal(shares(&b), 3 * PAGES);
+    b.chunks[2].unchecked = false;
+    b.chunks[1].codec = 1;
+    assert_int_equal(shares(&b), 3 * PAGES);
+    unmake(&a, 0);
+    assert_int_equal(shares(&b), 0);
+    unmake(&b, 0);
+}
+
+/* It was promised what others have: it takes the rest, and no byte more, whatever comes. */
+static void what_is_not_shared_after_all_is_not_taken(void **state)
+{
+    struct model a, b, c;
+    (void)state;
+    make(&a, all_one);
+    put_all(&a);
+    assert_int_equal(sgi__kept_complete(a.kept), 0);
+    make(&c, half_one);
+    sgi__kept_free(c.kept);
+    assert_int_equal(sgi__kept_new(store, &c.m, &c.layout, 4 * PAGES, &c.kept, NULL), SGI_OK);
+    put_all(&c);
+    assert_true(sgi__kept_is_whole(c.kept));
+    assert_int_equal(sgi__kept_complete(c.kept), 4 * PAGES);
+    is_right(&c);
+    make(&b, half_one);
+    sgi__kept_free(b.kept);
+    assert_int_equal(sgi__kept_free(c.kept), 4 * PAGES);
+    assert_int_equal(sgi__kept_new(store, &c.m, &c.layout, 4 * PAGES + 1, &c.kept, NULL), SGI_OK);
+    put_all(&c);
+    assert_false(sgi__kept_is_whole(c.kept)); /* the last one of its own found no room */
+    assert_int_equal(sgi__kept_new(store, &b.m, &b.layout, 8 * PAGES, &b.kept, NULL), SGI_OK);
+    put_all(&b); /* what c has is not complete, so it does not count */
+    assert_false(sgi__kept_is_whole(b.kept));
+    unmake(&b, 0);
+    unmake(&c, 0);
+    is_right(&a);
+    unmake(&a, 0);
 }
 
 static void one_model_has_its_own_equal_chunks_once(void **state)
@@ -293,6 +349,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_not_whole_goes_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(equal_chunks_are_there_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_rest_of_one_that_goes_is_given_back_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_would_be_shared_is_that_of_those_that_are_complete, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_not_shared_after_all_is_not_taken, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_model_has_its_own_equal_chunks_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_check_alone_makes_nothing_equal, set_up, tear_down),
         cmocka_unit_test_setup_teardown(chunks_without_checks_are_found_too, set_up, tear_down),

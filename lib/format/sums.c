@@ -115,7 +115,7 @@ static sgi_status read_head(struct sgi__source *s, const struct sgi__file *f, st
         return st;
     head = view;
     if (!sgi__sums_begins(head, SGI__SUMS_HEAD_BYTES))
-        return sgi__refuse(s, err, "no checks of a model file, though its name says so");
+        return sgi__refuse(s, err, "not a file of checks, as sgi digest writes it");
     sgi__cursor_init(&c, head + CHECK_AT, 8);
     if (sgi__cursor_u64(&c) != sgi__hash(head, CHECK_AT))
         return damaged(s, err);

@@ -361,7 +361,7 @@ static void what_is_not_there_as_it_should_be_is_named(void **state)
         refused_by(&file, paths[n], SGI_E_FORMAT, "too short for checks");
         close(fd);
     }
-    refused_by(&file, file.path, SGI_E_FORMAT, "m.safetensors: no checks of a model file");
+    refused_by(&file, file.path, SGI_E_FORMAT, "m.safetensors: not a file of checks, as sgi digest");
 
     test_file_write(&file); /* the same bytes, and then others */
     is_ok(sgi_digest(file.path, out.path, 0, NULL, NULL, &err));

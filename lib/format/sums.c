@@ -144,8 +144,8 @@ static sgi_status read_table(struct sgi__source *s, uint64_t count, uint64_t che
     uint64_t bytes = count * 8;
 
     if (sgi__source_left(s) != bytes)
-        return sgi__refuse(s, err, "checks of %llu chunks, where there are to be %llu",
-                           (unsigned long long)(sgi__source_left(s) / 8), (unsigned long long)count);
+        return sgi__refuse(s, err, "%llu bytes of checks, where there are to be %llu",
+                           (unsigned long long)sgi__source_left(s), (unsigned long long)bytes);
     sgi_status st = sgi__source_text(s, bytes, table_out, err);
     if (st == SGI_OK && sgi__hash(*table_out, (size_t)bytes) != check) {
         sgi__free(*table_out);

@@ -355,8 +355,10 @@ static void what_is_not_there_as_it_should_be_is_named(void **state)
         assert_non_null(strstr(err.message, path + strlen(out.path)));
         put_back(fd, 70, was);
         assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(ftruncate(fd, st.st_size + 1), 0);
+        refused_by(&file, paths[n], SGI_E_FORMAT, "17 bytes of checks, where there are to be 16");
         assert_int_equal(ftruncate(fd, st.st_size - 8), 0);
-        refused_by(&file, paths[n], SGI_E_FORMAT, "checks of ");
+        refused_by(&file, paths[n], SGI_E_FORMAT, "8 bytes of checks, where there are to be 16");
         assert_int_equal(ftruncate(fd, 0), 0);
         refused_by(&file, paths[n], SGI_E_FORMAT, "too short for checks");
         close(fd);

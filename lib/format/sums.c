@@ -60,8 +60,13 @@ sgi_status sgi__sums_where(const struct sgi__fs *fs, const char *checks_path, ui
 
     sgi__error_init(&own);
     sgi_status st = fs->kind(fs->user, checks_path, &kind, &own);
-    if (st == SGI_E_IO && own.os_errno == ENOENT && new_too && files_count == 1)
+    bool       none = st == SGI_E_IO && own.os_errno == ENOENT && new_too;
+    if (none && files_count == 1)
         st = SGI_OK;
+    else if (none)
+        sgi__error_sys(&own, SGI_E_IO, ENOENT,
+                       "checks_path: %s has to be a folder that is there: the model has %u files",
+                       sgi__show_path(&shown, checks_path), files_count);
     if (st != SGI_OK)
         sgi__error_copy(err, &own);
     else if (kind == SGI__FS_FILE && files_count > 1)

@@ -298,7 +298,8 @@ static void each_shard_has_to_have_its_own_elsewhere(void **state)
     is_error(load_by(shards.path, one, NULL, shards.shards), SGI_E_INVALID,
              "one file, but the model has 2: it has to be a folder");
     is_error(sgi_digest(shards.path, one, 0, NULL, NULL, &err), SGI_E_INVALID, "one file, but the model has 2");
-    is_error(sgi_digest(shards.path, in(&out, "nowhere"), 0, NULL, NULL, &err), SGI_E_IO, "nowhere");
+    is_error(sgi_digest(shards.path, in(&out, "nowhere"), 0, NULL, NULL, &err), SGI_E_IO,
+             "nowhere has to be a folder that is there: the model has 2 files: No such file");
 
     char kept[512];
     snprintf(kept, sizeof kept, "%s", in(&out, "kept"));

@@ -56,7 +56,7 @@ const struct command command_inspect = {
         "sgi inspect PATH [--json] [--checks PATH] [--folder DIR]...\n"
         "\n"
         "Describes a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
-        "*.safetensors.index.json, or a folder with one model.\n"
+        "*.safetensors.index.json, a .sgi file as sgi pack makes it, or a folder with one model.\n"
         "Only headers are read; every one of their fields is checked.\n"
         "\n"
         "  --json         one JSON object: format, files, tensors ([{name, dtype, shape, file, offset, bytes}]), "

@@ -40,7 +40,7 @@ const char load_help[] =
     "Brings a model into a device's memory as a server would, says what the time went to, and gives it back. What\n"
     "cannot be given back is said, and the exit status is 1.\n"
     "PATH is a .safetensors or .gguf file (of several: the first, NAME-00001-of-0000N.gguf), a\n"
-    "*.safetensors.index.json, or a folder with one model.\n"
+    "*.safetensors.index.json, a .sgi file as sgi pack makes it, or a folder with one model.\n"
     "\n"
     "  --engine NAME  how files are read: uring, threads, or auto (default): uring for the disk where it works,\n"
     "                 threads for files in the page cache\n"

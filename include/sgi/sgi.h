@@ -460,7 +460,8 @@ typedef struct sgi_model_config {
     uint32_t    struct_size;
     uint32_t    flags;           /**< SGI_IMAGE_FD, SGI_IMAGE_HUGETLB, SGI_IMAGE_SCRUB */
     const char *name;            /**< unique in the runtime, 1 to 255 bytes of UTF-8 without control characters */
-    const char *path;            /**< .safetensors, .gguf, *.safetensors.index.json, or a folder with one model */
+    const char *path;            /**< .safetensors, .gguf, *.safetensors.index.json, .sgi (packed, see pack.h), or a
+                                      folder with one model */
     const sgi_engine *engine;    /**< NULL: weights only. The table is copied; its `user` must outlive the model */
     uint64_t    engine_bytes;    /**< device memory the engine will take beside the weights; reserved with them */
     uint32_t    idle_timeout_ms; /**< SGI_IDLE_DEFAULT: the runtime's */

@@ -9,7 +9,7 @@
 
 struct found {
     const char       *path;
-    struct sgi__names indices, safetensors, ggufs;
+    struct sgi__names indices, safetensors, ggufs, packs;
     unsigned long     others;
 };
 
@@ -31,6 +31,8 @@ static sgi_status note(void *user, const char *name, sgi_error *err)
         list = &found->safetensors;
     else if (ends_with(name, ".gguf"))
         list = &found->ggufs;
+    else if (ends_with(name, ".sgi"))
+        list = &found->packs;
     else {
         found->others++;
         return SGI_OK;
@@ -104,9 +106,15 @@ static sgi_status choose(struct found *found, struct sgi__names **chosen_out, sg
         return check_set(found, &found->ggufs, &gguf_kind, err);
     if (found->ggufs.count == 1)
         return SGI_OK;
-    return sgi__refuse_path(found->path, err,
-                            "a folder without a model: no .safetensors, no index of them, no .gguf among %lu names",
-                            found->others);
+    *chosen_out = &found->packs;
+    if (found->packs.count > 1)
+        return refuse_several(found, &found->packs, ".sgi files", err);
+    if (found->packs.count == 1)
+        return SGI_OK;
+    return sgi__refuse_path(
+        found->path, err,
+        "a folder without a model: no .safetensors, no index of them, no .gguf, no .sgi among %lu names",
+        found->others);
 }
 
 sgi_status sgi__folder_search(const struct sgi__fs *fs, const char *path, struct sgi__names *files_out, sgi_error *err)
@@ -114,8 +122,8 @@ sgi_status sgi__folder_search(const struct sgi__fs *fs, const char *path, struct
     struct found       found = { .path = path };
     struct sgi__names *chosen;
     sgi_status         st = fs->list(fs->user, path, SGI__FOLDER_NAMES_MAX, note, &found, err);
-    if (st == SGI_OK &&
-        (!sgi__names_sort(&found.indices) || !sgi__names_sort(&found.safetensors) || !sgi__names_sort(&found.ggufs)))
+    if (st == SGI_OK && (!sgi__names_sort(&found.indices) || !sgi__names_sort(&found.safetensors) ||
+                         !sgi__names_sort(&found.ggufs) || !sgi__names_sort(&found.packs)))
         st = sgi__no_memory(path, err);
     if (st == SGI_OK)
         st = choose(&found, &chosen, err);
@@ -128,5 +136,6 @@ sgi_status sgi__folder_search(const struct sgi__fs *fs, const char *path, struct
     sgi__names_free(&found.indices);
     sgi__names_free(&found.safetensors);
     sgi__names_free(&found.ggufs);
+    sgi__names_free(&found.packs);
     return st;
 }

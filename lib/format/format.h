@@ -42,9 +42,9 @@ struct sgi__format_options {
 
 /*
  * Open what stands at `path`: a .safetensors file, a .gguf file, the first of several .gguf files, a
- * *.safetensors.index.json, or a folder that holds exactly one of: an index, one .safetensors file, a complete set of
- * x-00001-of-0000N.safetensors, one .gguf file, a complete set of x-00001-of-0000N.gguf; tried in this order. Files are
- * told by their first bytes, not their names.
+ * *.safetensors.index.json, a packed .sgi file, or a folder that holds exactly one of: an index, one .safetensors file,
+ * a complete set of x-00001-of-0000N.safetensors, one .gguf file, a complete set of x-00001-of-0000N.gguf, one .sgi
+ * file; tried in this order. Files are told by their first bytes, not their names.
  *
  * Sharded safetensors: every tensor of the index must be in the shard it names. A shard's tensors that the index does
  * not name belong to the model too, as for every loader that reads whole shards. The metadata are those of all shards;

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -108,6 +109,21 @@ class Pack(Case):
     def test_gguf(self):
         self.check(models.gguf(self.folder), "gguf.sgi")
         self.check(models.gguf_split(self.folder), "split.sgi")
+
+    def test_a_folder_with_nothing_else(self):
+        model = models.single(self.folder, "alone.safetensors")
+        folder = self.path("only")
+        os.mkdir(folder)
+        self.pack(model.path, "only/a.sgi")
+        for command in (["inspect"], ["load"], ["verify"]):
+            self.good(*command, folder)
+        shutil.copy(os.path.join(folder, "a.sgi"), os.path.join(folder, "b.sgi"))
+        for command in (["inspect"], ["load"], ["verify"]):
+            self.failed([*command, folder], r"a folder with 2 \.sgi files \('a\.sgi', 'b\.sgi'\): name the one to open")
+        shutil.copy(model.path, folder)
+        self.assertNotIn("packed", json.loads(self.good("inspect", folder, "--json").out))
+        for command in ("inspect", "load"):
+            self.assertIn("a .sgi file as sgi pack makes it", self.good("help", command).out)
 
     def test_what_is_said(self):
         model = models.single(self.folder, "said.safetensors", tensors=[("w", "BF16", [1000, 999])])

@@ -273,11 +273,15 @@ static void a_folder_with_one_model_is_opened(void **state)
     add_text(fs, "/m/config.json", "{}");
     add_text(fs, "/m/._model.safetensors", "a note of another system");
     add_text(fs, "/m/deeper/model.safetensors", "not this one");
+    add_shard(fs, "/m/model.sgi", "p", NULL);
+    struct sgi__manifest *m = want_open(fs, "/m", 0);
+    assert_string_equal(m->files[0].path, "/m/model.sgi");
+    sgi__manifest_free(m);
+
     make_gguf(&b, 32);
     fs_memory_add(fs, "/m/model.gguf", b.data, b.size);
     bytes_free(&b);
-
-    struct sgi__manifest *m = want_open(fs, "/m", 0);
+    m = want_open(fs, "/m", 0); /* before a .sgi */
     assert_string_equal(m->format, "gguf");
     assert_string_equal(m->files[0].path, "/m/model.gguf");
     sgi__manifest_free(m);
@@ -335,6 +339,8 @@ static void a_folder_that_is_not_one_model_is_refused(void **state)
     folder_refused("config.json pytorch_model.bin", "a folder without a model", "among 2 names");
     folder_refused(".safetensors .hidden", "a folder without a model", "among 0 names");
     folder_refused("b.gguf a.gguf c.gguf", "a folder with 3 .gguf files ('a.gguf', 'b.gguf', ...): name the one", NULL);
+    folder_refused("b.sgi config.json a.sgi", "a folder with 2 .sgi files ('a.sgi', 'b.sgi'): name the one", NULL);
+    folder_refused("b.sgi a.sgi b.gguf a.gguf", "a folder with 2 .gguf files ('a.gguf', 'b.gguf')", NULL);
     folder_refused("b.safetensors a.safetensors",
                    "a folder with 2 .safetensors files and no index ('a.safetensors', 'b.safetensors')", NULL);
     folder_refused("a.safetensors.index.json b.safetensors.index.json x.safetensors",

@@ -31,6 +31,8 @@ static sgi_status read_source(struct sgi__source *s, sgi_error *err)
         return st;
     if (sgi__pack_begins(begin, bytes))
         return sgi__pack_read(s, err);
+    if (sgi__sums_begins(begin, bytes))
+        return sgi__refuse(s, err, "checks of a model's file, as sgi digest writes them, and no model");
     if (bytes >= 4 && memcmp(begin, "GGUF", 4) == 0)
         return sgi__gguf_read(s, err);
     if (looks_like_json(begin, bytes))

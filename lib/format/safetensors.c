@@ -276,7 +276,9 @@ static sgi_status read_length(struct sgi__source *s, uint64_t *bytes_out, sgi_er
         return st;
     if (bytes > sgi__source_left(s))
         return sgi__refuse(
-            s, err, "neither GGUF nor safetensors, or cut short: it announces a header of %llu bytes, and %llu follow",
+            s, err,
+            "neither GGUF nor safetensors nor packed, or cut short: it announces a header of %llu bytes, "
+            "and %llu follow",
             (unsigned long long)bytes, (unsigned long long)sgi__source_left(s));
     if (bytes > max)
         return sgi__refuse(s, err, "the header has %llu bytes, more than the %llu allowed", (unsigned long long)bytes,

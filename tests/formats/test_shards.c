@@ -395,6 +395,7 @@ static void what_is_no_model_file_is_refused(void **state)
     add_text(fs, "/list", "[1, 2, 3]");
     add_text(fs, "/config.json", "{\"architectures\": [\"X\"]}");
     add_text(fs, "/words", "It was a dark and stormy night.");
+    fs_memory_add(fs, "/sums", "\x89SUM\r\n\x1a\n", 8);
     fs_memory_add(fs, "/zeros", "\0\0\0\0\0\0\0\0\0", 9);
     fs_memory_special(fs, "/fifo");
     fs_memory_link(fs, "/dangling", "/nowhere");
@@ -403,7 +404,8 @@ static void what_is_no_model_file_is_refused(void **state)
     want_refused(fs, "/brace", "no weight_map in it, so it is no index", NULL);
     want_refused(fs, "/list", "neither GGUF nor safetensors", NULL);
     want_refused(fs, "/config.json", "no weight_map in it, so it is no index", NULL);
-    want_refused(fs, "/words", "neither GGUF nor safetensors, or cut short", NULL);
+    want_refused(fs, "/words", "neither GGUF nor safetensors nor packed, or cut short", NULL);
+    want_refused(fs, "/sums", "checks of a model's file, as sgi digest writes them, and no model", NULL);
     want_refused(fs, "/zeros", "the header is not a JSON object", NULL);
     assert_int_equal(sgi__format_open(&fs->table, "/fifo", NULL, &m, &err), SGI_E_IO);
     assert_non_null(strstr(err.message, "/fifo"));

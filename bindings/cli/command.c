@@ -32,12 +32,12 @@ static void say(const char *who, const char *path, const char *cause, const char
 }
 
 /* Whether a cause says which file it is about, or which one in a folder. A short name could stand there by chance, but
- * not at the beginning, nor behind what was done with it: "open NAME: ...". */
+ * not at the beginning, "NAME: ..." or "NAME is ...", nor behind what was done with it: "open NAME: ...". */
 static bool names_path(const char *cause, const char *path)
 {
     size_t      bytes = strlen(path);
     const char *second = cause + strcspn(cause, " ");
-    if (strncmp(cause, path, bytes) == 0 && cause[bytes] == ':')
+    if (strncmp(cause, path, bytes) == 0 && (cause[bytes] == ':' || strncmp(cause + bytes, " is ", 4) == 0))
         return true;
     if (*second && strncmp(second + 1, path, bytes) == 0 && second[1 + bytes] == ':')
         return true;

@@ -170,6 +170,9 @@ class Failures(Case):
         self.assert_named_once(["inspect", "s"], "s: ", cwd=self.folder)
         models.write(os.path.join(self.folder, "a"), b"")
         self.failed(["inspect", "a"], "^sgi: a: ", cwd=self.folder)
+        os.mkfifo(os.path.join(self.folder, "ff"))
+        for command in ("inspect", "load", "verify"):
+            self.assert_named_once([command, "ff"], "ff", cwd=self.folder)
 
     def test_no_permission(self):
         model = models.single(self.folder, "secret.safetensors")

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Registering: from a path to everything a load will need, and back. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -261,6 +262,8 @@ static sgi_status build(sgi_runtime *rt, const sgi_model_config *c, struct recor
     if ((st = choose_devices(rt, c, r, err)) != SGI_OK)
         return st;
     r->hang_ns = sgi__rt_hang_ns(c->hang_timeout_ms, rt->hang_ns);
+    r->residence = c->residence;
+    r->packed_bytes = r->manifest->packed ? sgi__kept_bytes_max(r->manifest, r->layout) : 0;
     r->place_model = (struct sgi__place_model){ .name = r->name,
                                                 .flags = c->flags,
                                                 .tenant = c->tenant,
@@ -317,8 +320,8 @@ static sgi_status publish(sgi_runtime *rt, const sgi_model_config *c, struct rec
         .has_engine = r->has_engine,
         .has_prepare = r->has_engine && r->engine.prepare,
         .has_prefix = r->layout->engine_prefix,
-        .residence = c->residence,
-        .packed_bytes = r->manifest->packed ? sgi__kept_bytes_max(r->manifest, r->layout) : 0,
+        .residence = r->residence,
+        .packed_bytes = r->packed_bytes,
     };
 
     /* The id comes first, the name last: nobody can ask for the model before its place knows it. */
@@ -434,18 +437,47 @@ sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout
 
 /* ---- pins ---- */
 
+/* What a pin to DRAM reserves: room for the image, and for what is kept packed where that is larger. */
+static uint64_t pin_bytes(const struct record *r)
+{
+    bool packed = r->residence == SGI_RESIDENCE_PACKED && r->packed_bytes > r->layout->image_bytes;
+    return packed ? r->packed_bytes : r->layout->image_bytes;
+}
+
+static uint64_t reserved_by_pins(const sgi_runtime *rt)
+{
+    struct sgi__core_model_view view;
+    uint64_t                    bytes = 0;
+
+    for (uint32_t n = 0; n < rt->records_capacity; n++) {
+        const struct record *r = rt->records[n];
+        if (r && sgi__core_model_view(rt->core, r->id, &view) == SGI_OK && view.pinned_tier == SGI_TIER_DRAM)
+            bytes += pin_bytes(r);
+    }
+    return bytes;
+}
+
+static void describe_no_room_for_pin(const sgi_runtime *rt, const struct record *r, sgi_error *err)
+{
+    uint64_t reserved = reserved_by_pins(rt);
+    char     beside[64] = "";
+
+    if (reserved > 0)
+        snprintf(beside, sizeof beside, ", of which other pins have reserved %llu", (unsigned long long)reserved);
+    sgi__error(err, SGI_E_NO_ROOM, "model '%s': its %llu bytes do not fit into the DRAM budget of %llu%s", r->name,
+               (unsigned long long)pin_bytes(r), (unsigned long long)rt->core_config.dram_bytes_max, beside);
+}
+
 sgi_status sgi__rt_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_error *err)
 {
     sgi__rt_enter(rt);
     const struct record *r = sgi__rt_record(rt, model);
     sgi_status           st = sgi__core_pin(rt->core, sgi__rt_now(rt), model, tier);
     if (st == SGI_E_NO_ROOM)
-        sgi__error(err, st, "model '%s': its %llu bytes do not fit into the DRAM budget of %llu beside the other pins",
-                   r->name, (unsigned long long)r->layout->image_bytes,
-                   (unsigned long long)rt->core_config.dram_bytes_max);
+        describe_no_room_for_pin(rt, r, err);
     else if (st == SGI_E_BUSY)
         sgi__error(err, st, "model '%s': its %llu bytes of DRAM are in use by models that cannot leave it now", r->name,
-                   (unsigned long long)r->layout->image_bytes);
+                   (unsigned long long)pin_bytes(r));
     else if (st == SGI_E_STALE)
         sgi__rt_stale(err, "sgi_model_pin", SGI__ID_MODEL, model);
     else if (st != SGI_OK)

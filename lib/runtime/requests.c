@@ -295,6 +295,23 @@ void sgi__rt_granted(sgi_runtime *rt, const struct sgi__core_reply *reply)
     end(rt, reply->ticket, SGI_OK, reply->lease, NULL);
 }
 
+/* In the form that it would be kept in. Where it may be either and no word of ours says so, packed counts where that
+ * is too large too: else it does not gain enough to be kept so. */
+static void describe_no_dram(const sgi_runtime *rt, const struct record *r, sgi_error *err)
+{
+    uint64_t max = rt->core_config.dram_bytes_max, bytes = r->layout->image_bytes;
+    char     packed[48] = "";
+
+    if (r->residence == SGI_RESIDENCE_PACKED && r->packed_bytes > 0) {
+        bytes = r->packed_bytes;
+        snprintf(packed, sizeof packed, ", packed");
+    } else if (r->residence == SGI_RESIDENCE_AUTO && r->packed_bytes > max) {
+        snprintf(packed, sizeof packed, ", packed %llu", (unsigned long long)r->packed_bytes);
+    }
+    sgi__error(err, SGI_E_NO_ROOM, "model '%s' needs %llu bytes in DRAM%s, of which models may take %llu", r->name,
+               (unsigned long long)bytes, packed, (unsigned long long)max);
+}
+
 /* The device with the most room of those that it may be on: if it would fit even there, it was DRAM that it is too
  * large for. */
 static void describe_no_room(const sgi_runtime *rt, const struct record *record, sgi_error *err)
@@ -312,9 +329,7 @@ static void describe_no_room(const sgi_runtime *rt, const struct record *record,
         }
     uint64_t image = c->devices[best].unified ? record->layout->image_bytes : record->layout->device_bytes;
     if (image + view.engine_bytes <= most)
-        sgi__error(err, SGI_E_NO_ROOM, "model '%s' needs %llu bytes in DRAM, of which models may take %llu",
-                   record->name, (unsigned long long)record->layout->image_bytes,
-                   (unsigned long long)c->dram_bytes_max);
+        describe_no_dram(rt, record, err);
     else
         sgi__error(err, SGI_E_NO_ROOM,
                    "model '%s' needs %llu bytes on %s, and %llu for its engine; models may take %llu there",

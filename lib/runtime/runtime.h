@@ -41,11 +41,13 @@ struct record {
     struct sgi__place_model    place_model;
     uint64_t                   hang_ns;
     uint32_t                   devices_mask;
-    sgi_error                  last_error; /* under the runtime's mutex: how its last failure reads */
-    struct sgi__report         report;     /* likewise: how its last start went, for the trace */
-    struct sgi__model_counts   counts;     /* likewise; warm hits are the core's */
-    bool                       has_series; /* likewise: metrics of its own */
-    uint64_t                   queued_ns;  /* likewise: since when somebody waits for it to be admitted; 0: nobody */
+    uint32_t                   residence;    /* SGI_RESIDENCE_AUTO, ... */
+    uint64_t                   packed_bytes; /* that it takes in DRAM packed; 0: it cannot be */
+    sgi_error                  last_error;   /* under the runtime's mutex: how its last failure reads */
+    struct sgi__report         report;       /* likewise: how its last start went, for the trace */
+    struct sgi__model_counts   counts;       /* likewise; warm hits are the core's */
+    bool                       has_series;   /* likewise: metrics of its own */
+    uint64_t                   queued_ns;    /* likewise: since when somebody waits for it to be admitted; 0: nobody */
 };
 
 /* The end of a request or a call, allocated when it is submitted, so that reporting it cannot fail. */

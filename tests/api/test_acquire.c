@@ -720,6 +720,7 @@ static void what_cannot_begin_says_why(void **state)
 
     assert_int_equal(sgi_model_pin(f.rt, f.plain, SGI_TIER_DRAM, &err), SGI_E_NO_ROOM);
     host_error_is(&err, SGI_E_NO_ROOM, SGI_STEP_NONE, "65536");
+    assert_null(strstr(err.message, "other pins")); /* there are none */
     assert_int_equal(sgi_model_pin(f.rt, f.plain, 7, &err), SGI_E_INVALID);
     host_error_is(&err, SGI_E_INVALID, SGI_STEP_NONE, "tier 7");
     assert_int_equal(sgi_model_prefetch(f.rt, f.plain, SGI_TIER_DISK, NULL, &ticket, NULL, NULL, &err), SGI_E_INVALID);

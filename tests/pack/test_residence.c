@@ -162,6 +162,43 @@ static void by_itself_it_is_packed_where_the_room_is_short(void **state)
     test_file_free(&b);
 }
 
+static void what_does_not_fit_is_told_in_the_form_that_it_would_have(void **state)
+{
+    struct test_file file;
+    const char      *path = make(&file, "m", NULL);
+    sgi_runtime     *rt = open_with(SGI_NONE), *large = open_with(MIB(64)), *small = open_with(MIB(6));
+    char             expected[160];
+    (void)state;
+
+    sgi_model packed = add(large, "packed", path, SGI_RESIDENCE_PACKED);
+    is_ok(prefetch(large, packed));
+    uint64_t image = image_bytes(large, packed), bytes = host_state(large, packed).dram_bytes;
+
+    assert_int_equal(prefetch(rt, add(rt, "packed", path, SGI_RESIDENCE_PACKED)), SGI_E_NO_ROOM);
+    snprintf(expected, sizeof expected, "needs %llu bytes in DRAM, packed, of which models may take 0",
+             (unsigned long long)bytes);
+    assert_non_null(strstr(err.message, expected));
+    assert_int_equal(prefetch(rt, add(rt, "auto", path, SGI_RESIDENCE_AUTO)), SGI_E_NO_ROOM);
+    snprintf(expected, sizeof expected, "needs %llu bytes in DRAM, packed %llu, of which models may take 0",
+             (unsigned long long)image, (unsigned long long)bytes);
+    assert_non_null(strstr(err.message, expected));
+    assert_int_equal(prefetch(rt, add(rt, "unpacked", path, SGI_RESIDENCE_UNPACKED)), SGI_E_NO_ROOM);
+    snprintf(expected, sizeof expected, "needs %llu bytes in DRAM, of which", (unsigned long long)image);
+    assert_non_null(strstr(err.message, expected));
+
+    is_ok(sgi_model_pin(small, add(small, "one", path, SGI_RESIDENCE_UNPACKED), SGI_TIER_DRAM, &err));
+    is_error(sgi_model_pin(small, add(small, "two", path, SGI_RESIDENCE_UNPACKED), SGI_TIER_DRAM, &err), SGI_E_NO_ROOM,
+             "");
+    snprintf(expected, sizeof expected,
+             "its %llu bytes do not fit into the DRAM budget of %llu, of which other pins have reserved %llu",
+             (unsigned long long)image, (unsigned long long)MIB(6), (unsigned long long)image);
+    assert_non_null(strstr(err.message, expected));
+    host_close(small);
+    host_close(large);
+    host_close(rt);
+    test_file_free(&file);
+}
+
 /* ---- several ---- */
 
 static void what_two_have_in_common_is_there_once(void **state)
@@ -495,6 +532,7 @@ int main(void)
         cmocka_unit_test(what_was_read_ahead_packed_starts_without_its_files),
         cmocka_unit_test(a_load_leaves_it_packed),
         cmocka_unit_test(by_itself_it_is_packed_where_the_room_is_short),
+        cmocka_unit_test(what_does_not_fit_is_told_in_the_form_that_it_would_have),
         cmocka_unit_test(what_two_have_in_common_is_there_once),
         cmocka_unit_test(a_family_fits_where_it_is_there_once),
         cmocka_unit_test(the_same_model_under_many_names_is_there_once),

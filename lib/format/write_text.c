@@ -120,25 +120,60 @@ static void put_summary(struct sgi__output *o, const struct sgi__manifest *m)
     put(o, " in %u file%s\n", m->files_count, m->files_count == 1 ? "" : "s");
 }
 
+/* What a file stores of a packed model: bytes on disk, and bytes that they become. */
+static void put_store(struct sgi__output *o, const char *what, const struct sgi__pack_file *f, const uint64_t chunks[3],
+                      uint64_t bytes)
+{
+    struct sgi__shown shown;
+    uint64_t          count = chunks[0] + chunks[1] + chunks[2];
+
+    put(o, "  %s: %s  ", what, sgi__show_path(&shown, f->path));
+    put_size(o, f->id.bytes);
+    put(o, "; of the model %" PRIu64 " chunk%s, ", count, count == 1 ? "" : "s");
+    put_size(o, bytes);
+    put(o, " unpacked: %" PRIu64 " planes, %" PRIu64 " zstd, %" PRIu64 " raw\n", chunks[2], chunks[1], chunks[0]);
+}
+
 static void put_stored(struct sgi__output *o, const struct sgi__packed *p)
 {
     struct sgi__stored_summary s;
-    struct sgi__shown          shown;
+    uint64_t                   here[3];
 
     sgi__stored_summary(p, &s);
     if (p->plain) {
-        put(o, "  checks: %" PRIu64 " of %" PRIu64 " chunks\n", p->chunks_count - s.unchecked, p->chunks_count);
+        put(o, "  checks: %" PRIu64 " of %" PRIu64 " chunk%s\n", p->chunks_count - s.unchecked, p->chunks_count,
+            p->chunks_count == 1 ? "" : "s");
         return;
     }
-    sgi__output_text(o, "  packed: ");
-    put_size(o, p->files[SGI__PACK_ITSELF].id.bytes);
-    put(o, " in %" PRIu64 " chunks: %" PRIu64 " planes, %" PRIu64 " zstd, %" PRIu64 " raw\n", p->chunks_count,
-        s.chunks[2], s.chunks[1], s.chunks[0]);
-    if (!p->base_name)
-        return;
-    sgi__output_text(o, "  ");
-    put_size(o, s.base_bytes);
-    put(o, " of it in the base %s\n", sgi__show_name(&shown, p->base_name));
+    for (size_t n = 0; n < sizeof here / sizeof *here; n++)
+        here[n] = s.chunks[n] - s.base_chunks[n];
+    put_store(o, "packed", &p->files[SGI__PACK_ITSELF], here, s.bytes - s.base_bytes);
+    if (p->base_name)
+        put_store(o, "base", &p->files[SGI__PACK_BASE], s.base_chunks, s.base_bytes);
+}
+
+/* The files that were packed: as they were, and as their tensors lie in memory. */
+static void put_parts(struct sgi__output *o, const struct sgi__manifest *m)
+{
+    struct sgi__shown shown;
+
+    for (uint32_t i = 0; i < m->files_count && !o->stopped; i++) {
+        const struct sgi__file *f = &m->files[i];
+        uint64_t                source_bytes = m->packed->parts[i].source_bytes;
+        put(o, "  %u  %s  %" PRIu64 " bytes", i, sgi__show_name(&shown, f->name), source_bytes);
+        if (f->bytes != source_bytes)
+            put(o, "; in memory %" PRIu64 " bytes", f->bytes);
+        put(o, ", data at %" PRIu64 "\n", f->data_offset);
+    }
+}
+
+static void put_files(struct sgi__output *o, const struct sgi__manifest *m)
+{
+    struct sgi__shown shown;
+
+    for (uint32_t i = 0; i < m->files_count && !o->stopped; i++)
+        put(o, "  %u  %s  %" PRIu64 " bytes, data at %" PRIu64 "\n", i, sgi__show_path(&shown, m->files[i].path),
+            m->files[i].bytes, m->files[i].data_offset);
 }
 
 sgi_status sgi__format_write_text(const struct sgi__manifest *m, sgi_write_fn write, void *user, sgi_error *err)
@@ -148,9 +183,10 @@ sgi_status sgi__format_write_text(const struct sgi__manifest *m, sgi_write_fn wr
     int                width = name_width(m);
     sgi__output_begin(&o, write, user);
     put_summary(&o, m);
-    for (uint32_t i = 0; i < m->files_count && !o.stopped; i++)
-        put(&o, "  %u  %s  %" PRIu64 " bytes, data at %" PRIu64 "\n", i, sgi__show_path(&shown, m->files[i].path),
-            m->files[i].bytes, m->files[i].data_offset);
+    if (sgi__manifest_is_packed(m))
+        put_parts(&o, m);
+    else
+        put_files(&o, m);
     if (m->packed)
         put_stored(&o, m->packed);
     if (m->metadata_count > 0)

@@ -367,9 +367,14 @@ void sgi__stored_summary(const struct sgi__packed *packed, struct sgi__stored_su
     *summary_out = (struct sgi__stored_summary){ .unchecked = 0 };
     for (uint64_t n = 0; n < packed->chunks_count; n++) {
         const struct sgi__stored_chunk *c = &packed->chunks[n];
-        if (c->codec < sizeof summary_out->chunks / sizeof *summary_out->chunks)
+        bool                            known = c->codec < sizeof summary_out->chunks / sizeof *summary_out->chunks;
+        bool                            based = !packed->plain && c->file == SGI__PACK_BASE;
+        if (known)
             summary_out->chunks[c->codec]++;
+        if (known && based)
+            summary_out->base_chunks[c->codec]++;
         summary_out->unchecked += c->unchecked;
-        summary_out->base_bytes += packed->plain || c->file != SGI__PACK_BASE ? 0 : c->bytes;
+        summary_out->bytes += c->bytes;
+        summary_out->base_bytes += based ? c->bytes : 0;
     }
 }

@@ -76,9 +76,9 @@ struct sgi__packed {
 
 /* Chunks by how they are stored. */
 struct sgi__stored_summary {
-    uint64_t chunks[3]; /* raw, zstd, planes */
+    uint64_t chunks[3], bytes;           /* raw, zstd, planes; and what they become */
+    uint64_t base_chunks[3], base_bytes; /* those of them that the base has */
     uint64_t unchecked;
-    uint64_t base_bytes; /* of the parts, that the base has */
 };
 void sgi__stored_summary(const struct sgi__packed *packed, struct sgi__stored_summary *summary_out);
 

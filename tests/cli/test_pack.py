@@ -62,13 +62,26 @@ class Pack(Case):
                                            "raw": report["chunks_raw"],
                                            "base": "base.sgi" if "--base" in argv else None,
                                            "base_bytes": report["base_bytes"]})
-        self.assertRegex(self.good("inspect", self.path(name)).out, f"packed: .* in {report['chunks']} chunks: ")
+        self.check_text(model, name, report, "--base" in argv)
         self.assertEqual(found["metadata"], model.metadata)
         plain = [(t["name"], t["dtype"], t["shape"], t["file"], t["bytes"]) for t in model.tensors]
         self.assertEqual(sorted((t["name"], t["dtype"], t["shape"], t["file"], t["bytes"]) for t in found["tensors"]),
                          sorted(plain))
         loaded = self.good("load", self.path(name), "--digest", "--json").lines()[0]
         self.assertEqual({t["name"]: t["xxh3"] for t in loaded["tensors"]}, digests(model))
+
+    def check_text(self, model, name, report, based):
+        """Each original file once, and what is stored where."""
+        out = self.good("inspect", self.path(name)).out
+        for n, file in enumerate(model.files):
+            self.assertRegex(out, rf"(?m)^  {n}  {os.path.basename(file)}  {os.path.getsize(file)} bytes[;,] ")
+        self.assertEqual(out.count(os.path.realpath(self.path(name))), 1, out)
+        stores = re.findall(r"(?m)^  (packed|base): (\S+)  [0-9.]+ (?:[KMG]iB|bytes); of the model (\d+) chunks?, "
+                            r"[0-9.]+ (?:[KMG]iB|bytes) unpacked: (\d+) planes, (\d+) zstd, (\d+) raw$", out)
+        self.assertEqual([s[0] for s in stores], ["packed", "base"] if based else ["packed"], out)
+        self.assertEqual([sum(int(s[n]) for s in stores) for n in (2, 3, 4, 5)],
+                         [report[k] for k in ("chunks", "chunks_planes", "chunks_zstd", "chunks_raw")], out)
+        self.assertNotRegex(out, "[: ]1 chunks")
 
     def damaged(self, argv, message, first, tensors):
         """One line on stderr as ever, and on stdout what there is no room for in it."""
@@ -152,6 +165,9 @@ class Pack(Case):
         report = self.pack(tuned.path, "tuned.sgi", "--base", self.path("base.sgi"))
         self.assertLess(report["packed_bytes"], 0.12 * report["source_bytes"])
         self.check(tuned, "tuned.sgi", "--base", self.path("base.sgi"))
+        out = self.good("inspect", self.path("tuned.sgi")).out
+        self.assertRegex(out, r"packed: \S+tuned.sgi  [0-9.]+ [KM]iB; of the model [1-9] chunks?, [0-9.]+ MiB unpacked")
+        self.assertIn("base.sgi  ", out)
         os.rename(self.path("base.sgi"), self.path("elsewhere.sgi"))
         for command in (["load"], ["verify"], ["inspect"]):
             self.failed([*command, self.path("tuned.sgi")], "base.sgi: .*tuned.sgi asks for it")
@@ -195,6 +211,8 @@ class Pack(Case):
     def test_all_tensors_of_a_damaged_chunk(self):
         model = models.single(self.folder, "many.safetensors", tensors=[(f"t\x1b{n}", "U8", [9]) for n in range(20)])
         self.good("digest", model.path, "-o", self.path("many.sgisum"))
+        self.assertIn("checks: 1 of 1 chunk\n",
+                      self.good("inspect", model.path, "--checks", self.path("many.sgisum")).out)
         with open(model.path, "r+b") as f:
             f.seek(-1, os.SEEK_END)
             last = f.read(1)

@@ -62,11 +62,13 @@ static void put_report(struct output *out, const char *path, const sgi_pack_repo
     double share = r->source_bytes > 0 ? (double)r->packed_bytes / (double)r->source_bytes : 0;
 
     output_shown(out, path);
-    output_format(out, ": %s of %s (%.3f)\n", size_text(r->packed_bytes).text, size_text(r->source_bytes).text, share);
-    output_format(out, "chunks: %llu planes, %llu zstd, %llu raw\n", (unsigned long long)r->chunks_planes,
+    output_format(out, ": %s -> %s (%.3f)\n", size_text(r->source_bytes).text, size_text(r->packed_bytes).text, share);
+    output_format(out, "%llu %s: %llu planes, %llu zstd, %llu raw\n", (unsigned long long)r->chunks,
+                  r->chunks == 1 ? "chunk" : "chunks", (unsigned long long)r->chunks_planes,
                   (unsigned long long)r->chunks_zstd, (unsigned long long)r->chunks_raw);
     if (r->base_bytes > 0)
-        output_format(out, "in the base: %s\n", size_text(r->base_bytes).text);
+        output_format(out, "of these in the base, and not stored again: %s of the model\n",
+                      size_text(r->base_bytes).text);
     if (r->twice_bytes > 0)
         output_format(out, "more than once, stored once: %s\n", size_text(r->twice_bytes).text);
 }
@@ -163,7 +165,7 @@ const struct command command_pack = {
         "\n"
         "  -o, --output FILE  where to. It appears whole or not at all, instead of what was there\n"
         "  --codec NAME       auto (each chunk as is best), raw (checked only), zstd, planes (floats by their bytes)\n"
-        "  --level N          of zstd, 1 (the default) to 19\n"
+        "  --level N          of zstd, 1 (the default) to 19; planes hardly gain from more than 1\n"
         "  --jobs N           threads; one for each core\n"
         "  --order FILE       these tensors first, in the file and when it is loaded: one name on each line\n"
         "  --base OTHER.sgi   what that has is not stored again. It has to stay beside FILE\n"

@@ -141,7 +141,13 @@ class Pack(Case):
     def test_what_is_said(self):
         model = models.single(self.folder, "said.safetensors", tensors=[("w", "BF16", [1000, 999])])
         out = self.good("pack", model.path, "-o", self.path("said.sgi")).out
-        self.assertRegex(out, r"said\.sgi: [0-9.]+ MiB of 1\.9 MiB \([01]\.[0-9]{3}\)\nchunks: ")
+        self.assertRegex(out, r"said\.sgi: 1\.9 MiB -> [0-9.]+ MiB \([01]\.[0-9]{3}\)\n\d chunks: \d planes, \d zstd, ")
+        self.assertNotIn("base", out)
+        out = self.good("pack", model.path, "-o", self.path("more.sgi"), "--base", self.path("said.sgi")).out
+        self.assertRegex(out, r"\n\d chunks: .*\nof these in the base, and not stored again: 1\.9 MiB of the model\n")
+        none = models.single(self.folder, "nothing.safetensors", tensors=[])
+        self.assertIn("\n1 chunk: ", self.good("pack", none.path, "-o", self.path("nothing.sgi")).out)
+        self.assertIn("planes hardly gain from more than 1", self.good("help", "pack").out)
 
     def test_an_order(self):
         model = models.single(self.folder, "order.safetensors", tensors=[(f"t{n}", "U8", [300000]) for n in range(9)])

@@ -45,10 +45,10 @@ static bool take_option(int option, sgi_pack_options *o, const char **output, co
         o->jobs = (uint32_t)number;
         break;
     case OPTION_ORDER:
-        *order = optarg;
+        good = file_take(&command_pack, "--order", optarg, order);
         break;
     case OPTION_BASE:
-        o->base = optarg;
+        good = file_take(&command_pack, "--base", optarg, &o->base);
         break;
     default:
         *json = true;
@@ -142,8 +142,13 @@ static int run(struct output *out, int argc, char **argv)
         return option == OPTIONS_DONE ? EXIT_GOOD : EXIT_USAGE;
     if (optind == argc)
         return usage_error(&command_pack, "which model? A PATH is missing");
+    for (int n = optind; n < argc; n++)
+        if (!argv[n][0])
+            return usage_error(&command_pack, "PATH is empty");
     if (!path || !*path)
         return usage_error(&command_pack, "where to? -o FILE is missing");
+    if (strcmp(path, "-") == 0) /* whole or not at all: what has been put out cannot be taken back */
+        return usage_error(&command_pack, "-o takes the path of a file: a packed one cannot go to standard output");
     int code = order_path ? order_read(order_path, &order) : EXIT_GOOD;
     o.order = (const char *const *)order.list;
     o.order_count = order.count;

@@ -199,6 +199,14 @@ bool folder_add(const struct command *command, struct folders *folders, const ch
     return false;
 }
 
+bool file_take(const struct command *command, const char *option, const char *text, const char **path_out)
+{
+    *path_out = text;
+    if (!text[0])
+        usage_error(command, "%s takes the path of a file", option);
+    return text[0];
+}
+
 bool checks_take(const struct command *command, const char *text, const char **path_out)
 {
     *path_out = text;

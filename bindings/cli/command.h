@@ -48,6 +48,9 @@ struct folders {
 };
 bool folder_add(const struct command *command, struct folders *folders, const char *path);
 
+/* An option's path of a file to read, which is not empty. On failure the usage error has been printed. */
+bool file_take(const struct command *command, const char *option, const char *text, const char **path_out);
+
 /* --checks, a path that is not empty. On failure the usage error has been printed. */
 bool checks_take(const struct command *command, const char *text, const char **path_out);
 

@@ -128,8 +128,7 @@ static bool take(int option, struct load_options *o)
     case OPTION_REPEAT:
         return number("--repeat", LOAD_REPEAT_MAX, &o->repeat);
     case OPTION_ORDER:
-        o->order_path = optarg;
-        return true;
+        return file_take(&command_load, "--order", optarg, &o->order_path);
     case OPTION_JSON:
         return o->json = true;
     case OPTION_BLOCK:

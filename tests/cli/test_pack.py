@@ -283,7 +283,11 @@ class Pack(Case):
                             ([model.path, "-o", "x", "--codec", "lz4"], "--codec is one of"),
                             ([model.path, "-o", "x", "--level", "0"], "--level takes"),
                             ([model.path, "-o", "x", "--jobs", "many"], "--jobs takes"),
-                            ([model.path, "-o", ""], "-o FILE is missing")):
+                            ([model.path, "-o", ""], "-o FILE is missing"),
+                            ([model.path, "-o", "-"], "cannot go to standard output"),
+                            (["", "-o", "x"], "PATH is empty"), ([model.path, "", "-o", "x"], "PATH is empty"),
+                            ([model.path, "-o", "x", "--order", ""], "--order takes the path of a file"),
+                            ([model.path, "-o", "x", "--base", ""], "--base takes the path of a file")):
             done = sgi("pack", *argv)
             self.assertEqual(done.code, 2, done)
             self.assertIn(cause, done.err)

@@ -13,37 +13,6 @@
 /* A million names of a kilobyte would be more, but nobody orders those by hand. */
 enum { ORDER_BYTES_MAX = 64 << 20, NAMES_MAX = 1 << 20 };
 
-void names_free(struct names *names)
-{
-    for (uint32_t i = 0; i < names->count; i++)
-        free(names->list[i]);
-    free(names->list);
-    free(names->lines);
-    *names = (struct names){ 0 };
-}
-
-static bool names_add(struct names *names, const char *text, size_t bytes, uint32_t line)
-{
-    if ((names->count & (names->count - 1)) == 0) { /* full at every power of two */
-        size_t    room = names->count ? 2 * (size_t)names->count : 1;
-        char    **grown = reallocarray(names->list, room, sizeof *grown);
-        uint32_t *lines = grown ? reallocarray(names->lines, room, sizeof *lines) : NULL;
-        if (grown)
-            names->list = grown;
-        if (!lines)
-            return false;
-        names->lines = lines;
-    }
-    char *name = malloc(bytes + 1);
-    if (!name)
-        return false;
-    memcpy(name, text, bytes);
-    name[bytes] = '\0';
-    names->lines[names->count] = line;
-    names->list[names->count++] = name;
-    return true;
-}
-
 /* ----------------------------------------------------------------- growing */
 
 struct text {

@@ -3,17 +3,9 @@
 #ifndef SGI_CLI_MODEL_FILES_H
 #define SGI_CLI_MODEL_FILES_H
 
-#include <stdint.h>
-
 #include <sgi/sgi.h>
 
-struct names {
-    char    **list;
-    uint32_t *lines; /* of a text file, from 1, that they stood on; 0: none */
-    uint32_t  count;
-};
-
-void names_free(struct names *names);
+#include "names.h"
 
 /* The files of a model at `path`, which is registered with this description. Each of these returns EXIT_GOOD, or
  * EXIT_FAILED after the line that says why; names_free() is for after both. */

@@ -44,7 +44,7 @@ const char load_help[] =
     "\n"
     "  --engine NAME  how files are read: uring, threads, or auto (default): uring for the disk where it works,\n"
     "                 threads for files in the page cache\n"
-    "  --cold         drop the model's files from the page cache before each repetition\n"
+    "  --cold         drop the model's files, and a packed one's base, from the page cache before each repetition\n"
     "  --digest       put out the XXH3-64 of each tensor as it lies on the device\n"
     "  --repeat N     load it N times, each time from its files. In between the host memory of the image is kept, to\n"
     "                 be used again, and the context of a cuda device, for a second. What goes to cuda is copied\n"

@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "described.h"
 
 /* A million names of a kilobyte would be more, but nobody orders those by hand. */
 enum { ORDER_BYTES_MAX = 64 << 20, NAMES_MAX = 1 << 20 };
@@ -40,21 +42,73 @@ static int text_add(void *user, const char *bytes, size_t count)
 
 /* ------------------------------------------------------------------- files */
 
-int model_files(const char *path, sgi_runtime *rt, sgi_model model, const sgi_model_info *info, struct names *files_out)
+static bool add(struct names *files, const char *folder, size_t folder_bytes, const char *name)
+{
+    size_t room = folder_bytes + strlen(name) + 2;
+    char  *path = malloc(room);
+    bool   slash = folder_bytes > 0 && folder[folder_bytes - 1] != '/';
+    if (!path)
+        return false;
+    snprintf(path, room, "%.*s%s%s", (int)folder_bytes, folder, slash ? "/" : "", name);
+    bool added = names_add(files, path, strlen(path), 0);
+    free(path);
+    return added;
+}
+
+/* Where the library looks for it: beside the packed file, then in the further folders. It has found it in just one. */
+static int add_base(const sgi_model_config *config, const char *base, struct names *files)
+{
+    struct stat st;
+    const char *slash = strrchr(config->path, '/');
+    bool        folder = stat(config->path, &st) == 0 && S_ISDIR(st.st_mode);
+    size_t      bytes = folder ? strlen(config->path) : slash ? (size_t)(slash + 1 - config->path) : 0;
+    uint32_t    at = files->count;
+    bool        added = add(files, config->path, bytes, base);
+    for (uint32_t n = 0; n < config->folders_count && added && access(files->list[at], F_OK) != 0; n++) {
+        free(files->list[at]);
+        files->count = at;
+        added = add(files, config->folders[n], strlen(config->folders[n]), base);
+    }
+    return added ? EXIT_GOOD : failure(config->path, "out of memory");
+}
+
+/* One with a base says so in its description only. */
+static int add_base_of(const sgi_model_config *config, struct names *files)
+{
+    struct described described;
+    sgi_error        err = SGI_ERROR_INIT;
+    sgi_status       status = describe(config, &described, &err);
+    if (status != SGI_OK)
+        return failure_status(config->path, status, &err);
+    int code = described.base ? add_base(config, described.base, files) : EXIT_GOOD;
+    described_free(&described);
+    return code;
+}
+
+static int add_parts(const char *path, sgi_runtime *rt, sgi_model model, const sgi_model_info *info,
+                     struct names *files)
 {
     struct stat st;
     if (info->parts_count == 1 && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
         (uint64_t)st.st_size == info->file_bytes) /* messages name what was asked for */
-        return names_add(files_out, path, strlen(path), 0) ? EXIT_GOOD : failure(path, "out of memory");
+        return names_add(files, path, strlen(path), 0) ? EXIT_GOOD : failure(path, "out of memory");
     for (uint32_t i = 0; i < info->parts_count; i++) {
         sgi_model_part part = { .struct_size = sizeof part };
         sgi_status     status = sgi_model_part_at(rt, model, i, &part);
         if (status != SGI_OK)
             return failure_status(path, status, NULL);
-        if (!names_add(files_out, part.path, strlen(part.path), 0))
+        bool again = files->count > 0 && strcmp(files->list[files->count - 1], part.path) == 0; /* of a packed file */
+        if (!again && !names_add(files, part.path, strlen(part.path), 0))
             return failure(path, "out of memory");
     }
     return EXIT_GOOD;
+}
+
+int model_files(const sgi_model_config *config, sgi_runtime *rt, sgi_model model, const sgi_model_info *info,
+                struct names *files_out)
+{
+    int code = add_parts(config->path, rt, model, info, files_out);
+    return code == EXIT_GOOD ? add_base_of(config, files_out) : code;
 }
 
 /* ------------------------------------------------------------------- order */

@@ -22,7 +22,7 @@ struct cachestat_pages {
 /* Pages that somebody touches while we drop them stay; the second look is at what is left of those. */
 enum { ATTEMPTS = 3 };
 
-static int open_regular(const char *path)
+static int open_regular(const char *path, uint64_t *bytes_out)
 {
     /* O_NONBLOCK: should a FIFO stand there by now, it is told apart and not waited for. */
     int         fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
@@ -36,12 +36,14 @@ static int open_regular(const char *path)
         close(fd);
         return -1;
     }
+    *bytes_out = (uint64_t)st.st_size;
     return fd;
 }
 
 int page_cache_drop(const char *path, struct cached *cached)
 {
-    int fd = open_regular(path);
+    uint64_t file_bytes;
+    int      fd = open_regular(path, &file_bytes);
     if (fd < 0)
         return EXIT_FAILED;
 
@@ -66,6 +68,7 @@ int page_cache_drop(const char *path, struct cached *cached)
     }
     close(fd);
     cached->known = cached->known && known;
+    cached->file_bytes += file_bytes;
     cached->bytes += found.cached * (uint64_t)sysconf(_SC_PAGESIZE);
     return code;
 }

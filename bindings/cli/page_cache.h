@@ -10,10 +10,11 @@
 struct cached {
     bool     known; /* false: the kernel does not say (cachestat is newer than it, or refused) */
     uint64_t bytes;
+    uint64_t file_bytes; /* of all of them */
 };
 
-/* Writes a file's dirty pages out, drops its pages, and adds what stayed to *cached. Returns EXIT_GOOD, or EXIT_FAILED
- * after the line that says why. */
+/* Writes a file's dirty pages out, drops its pages, and adds what stayed, and its size, to *cached. Returns EXIT_GOOD,
+ * or EXIT_FAILED after the line that says why. */
 int page_cache_drop(const char *path, struct cached *cached);
 
 #endif

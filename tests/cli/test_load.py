@@ -201,6 +201,33 @@ class Load(Case):
             self.assertIs(record["cold"], False)
             self.assertIn("stayed in the page cache", self.good("load", model.path, "--cold").out)
 
+    @unittest.skipUnless(os.access("/dev/shm", os.W_OK) and file_system("/dev/shm") == "tmpfs", "no tmpfs at /dev/shm")
+    def test_a_base_that_stays_in_the_page_cache_is_counted(self):
+        folder, other = (tempfile.mkdtemp(dir="/dev/shm") for _ in range(2))
+        for path in (folder, other):
+            self.addCleanup(shutil.rmtree, path)
+        model = models.single(folder, "memory.safetensors", [("t", "U8", [8 << 20])])
+        base, tuned = os.path.join(folder, "base.sgi"), os.path.join(folder, "tuned.sgi")
+        self.good("pack", model.path, "-o", base)
+        self.good("pack", model.path, "-o", tuned, "--base", base)
+        self.assertLess(os.path.getsize(tuned), 1 << 20)
+        for where in (folder, other):
+            os.rename(base, os.path.join(where, "base.sgi"))
+            record, = self.good("load", tuned, "--cold", "--json", "--folder", other).lines()
+            if record["cached_bytes"] is not None:
+                self.assertGreater(record["cached_bytes"], 8 << 20)
+                self.assertIs(record["cold"], False)
+
+    def test_a_base_is_dropped_too(self):
+        self.needs_disk()
+        base, tuned = (os.path.join(self.folder, name) for name in ("cold_base.sgi", "cold.sgi"))
+        self.good("pack", self.models[1].path, "-o", base)
+        self.good("pack", self.models[1].path, "-o", tuned, "--base", base)
+        for _ in range(2):
+            record, = self.good("load", tuned, "--cold", "--json").lines()
+            self.assertIn(record["cached_bytes"], (0, None))
+            self.assertIs(record["cold"], True)
+
     def test_an_order_is_taken(self):
         order = os.path.join(self.folder, "order.txt")
         for text in ("tail\nlayer.11\n", "layer.5\r\n\r\nlayer.4", "\n\n", ""):

@@ -5,6 +5,7 @@
 #include <sgi/pack.h>
 
 #include "command.h"
+#include "described.h"
 #include "progress.h"
 
 enum { OPTION_JOBS = OPTION_FIRST, OPTION_CHECKS };
@@ -41,6 +42,15 @@ static int take(struct output *out, const struct command *command, const struct 
     return asked->path ? EXIT_GOOD : EXIT_USAGE;
 }
 
+static sgi_model_config config_of(const struct asked *asked)
+{
+    sgi_model_config config;
+    sgi_model_config_init(&config, sizeof config);
+    config.path = asked->path;
+    config.checks_path = asked->checks;
+    return config;
+}
+
 static int run_digest(struct output *out, int argc, char **argv)
 {
     static const struct option table[] = {
@@ -65,11 +75,13 @@ static int run_digest(struct output *out, int argc, char **argv)
 struct verifying {
     struct progress bar;
     struct output  *out;
+    uint64_t        bytes; /* of the model */
 };
 
 static int told(void *user, uint64_t done_bytes, uint64_t total_bytes)
 {
     struct verifying *v = user;
+    v->bytes = total_bytes;
     return progress_told(&v->bar, done_bytes, total_bytes);
 }
 
@@ -88,6 +100,29 @@ static void put_damage(void *user, const sgi_damage *damage)
     }
     if (damage->tensors_count > damage->tensors_named)
         output_format(out, "  and %" PRIu64 " more\n", damage->tensors_count - damage->tensors_named);
+}
+
+/* A model that is another by now has been verified all the same: then no more is said than that. */
+static void put_good(struct output *out, const struct asked *asked, uint64_t bytes)
+{
+    struct described d;
+    sgi_model_config config = config_of(asked);
+    sgi_error        err = SGI_ERROR_INIT;
+
+    output_shown(out, asked->path);
+    output_text(out, ": good");
+    if (describe(&config, &d, &err) == SGI_OK) {
+        output_format(out, ": %" PRIu64 " %s", d.chunks, d.chunks == 1 ? "chunk" : "chunks");
+        if (d.checked < d.chunks)
+            output_format(out, ", %" PRIu64 " of them without a check", d.chunks - d.checked);
+        output_format(out, ", %s", size_text(bytes).text);
+        if (d.base) {
+            output_format(out, ", %s of it in ", size_text(d.base_bytes).text);
+            output_shown(out, d.base);
+        }
+        described_free(&d);
+    }
+    output_text(out, "\n");
 }
 
 static int run_verify(struct output *out, int argc, char **argv)
@@ -110,8 +145,7 @@ static int run_verify(struct output *out, int argc, char **argv)
     progress_clear(&v.bar);
     if (st != SGI_OK)
         return failure_status(asked.path, st, &err);
-    output_shown(out, asked.path);
-    output_text(out, ": good\n");
+    put_good(out, &asked, v.bytes);
     return EXIT_GOOD;
 }
 
@@ -137,6 +171,7 @@ const struct command command_verify = {
         "\n"
         "Reads a packed file to its last byte, and what it has in a base, and compares every chunk with its\n"
         "checks; or a model's files with those that sgi digest has put beside them.\n"
+        "What was good is counted: chunks, bytes of the model, and how much of it is in the base.\n"
         "The first that is bad is named, with the tensors that it holds something of: on standard output, one line\n"
         "each, 8 at most and how many more. Checks find damage, not tampering.\n"
         "\n"

@@ -45,7 +45,10 @@ class Pack(Case):
         """There and back, and what is said and loaded on the way."""
         report = self.pack(model.path, name, *argv)
         self.assertEqual(report["source_bytes"], sum(os.path.getsize(f) for f in model.files))
-        self.assertEqual(self.good("verify", self.path(name)).out, f"{self.path(name)}: good\n")
+        unit = r"[0-9.]+ (?:[KMG]iB|bytes)"
+        self.assertRegex(self.good("verify", self.path(name)).out,
+                         rf"^{self.path(name)}: good: {report['chunks']} chunks?, {unit}" +
+                         (rf", {unit} of it in base\.sgi\n$" if "--base" in argv else r"\n$"))
         back = self.path(name + ".back")
         os.mkdir(back)
         self.good("unpack", self.path(name), "-o", back)
@@ -203,7 +206,7 @@ class Pack(Case):
         self.assertEqual(json.loads(self.good("inspect", model.path, "--json").out)["checks"],
                          {"chunks": 3, "checked": 3})
         self.assertIn("checks: 3 of 3 chunks\n", self.good("inspect", model.path).out)
-        self.good("verify", model.path)
+        self.assertEqual(self.good("verify", model.path).out, f"{model.path}: good: 3 chunks, 4.8 MiB\n")
         loaded = self.good("load", model.path, "--digest", "--json").lines()[0]
         self.assertEqual({t["name"]: t["xxh3"] for t in loaded["tensors"]}, digests(model))
         with open(model.path, "r+b") as f:
@@ -213,6 +216,12 @@ class Pack(Case):
         self.failed(["load", model.path], message)
         self.damaged([model.path], message, "checked.safetensors: damaged: chunk 1, 2097152 bytes at offset 2097152",
                      ["w"])
+
+    def test_a_file_without_checks_beside_others(self):
+        model = models.sharded(self.folder, "partly")
+        self.good("digest", model.path)
+        os.unlink(model.files[1] + ".sgisum")
+        self.assertIn(": good: 3 chunks, 1 of them without a check, ", self.good("verify", model.path).out)
 
     def test_all_tensors_of_a_damaged_chunk(self):
         model = models.single(self.folder, "many.safetensors", tensors=[(f"t\x1b{n}", "U8", [9]) for n in range(20)])
@@ -235,7 +244,9 @@ class Pack(Case):
         os.mkdir(checks)
         self.assertEqual(self.good("digest", model.path, "-o", checks).out, "")
         self.assertEqual(sorted(os.listdir(checks)), sorted(os.path.basename(f) + ".sgisum" for f in model.files))
-        self.assertEqual(self.good("verify", model.path, "--checks", checks).out, f"{model.path}: good\n")
+        size = sum(os.path.getsize(f) for f in model.files)
+        self.assertEqual(self.good("verify", model.path, "--checks", checks).out,
+                         f"{model.path}: good: 3 chunks, {size / 1024:.1f} KiB\n")
         found = json.loads(self.good("inspect", model.path, "--json", "--checks", checks).out)["checks"]
         self.assertEqual(found["checked"], found["chunks"])
         loaded = self.good("load", model.path, "--checks", checks, "--digest", "--json").lines()[0]

@@ -42,32 +42,25 @@ static int text_add(void *user, const char *bytes, size_t count)
 
 /* ------------------------------------------------------------------- files */
 
-static bool add(struct names *files, const char *folder, size_t folder_bytes, const char *name)
+size_t folder_of(const char *path)
 {
-    size_t room = folder_bytes + strlen(name) + 2;
-    char  *path = malloc(room);
-    bool   slash = folder_bytes > 0 && folder[folder_bytes - 1] != '/';
-    if (!path)
-        return false;
-    snprintf(path, room, "%.*s%s%s", (int)folder_bytes, folder, slash ? "/" : "", name);
-    bool added = names_add(files, path, strlen(path), 0);
-    free(path);
-    return added;
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return strlen(path);
+    return slash ? (size_t)(slash + 1 - path) : 0;
 }
 
 /* Where the library looks for it: beside the packed file, then in the further folders. It has found it in just one. */
 static int add_base(const sgi_model_config *config, const char *base, struct names *files)
 {
-    struct stat st;
-    const char *slash = strrchr(config->path, '/');
-    bool        folder = stat(config->path, &st) == 0 && S_ISDIR(st.st_mode);
-    size_t      bytes = folder ? strlen(config->path) : slash ? (size_t)(slash + 1 - config->path) : 0;
-    uint32_t    at = files->count;
-    bool        added = add(files, config->path, bytes, base);
+    size_t   bytes = folder_of(config->path);
+    uint32_t at = files->count;
+    bool     added = names_add_path(files, config->path, bytes, base, "");
     for (uint32_t n = 0; n < config->folders_count && added && access(files->list[at], F_OK) != 0; n++) {
         free(files->list[at]);
         files->count = at;
-        added = add(files, config->folders[n], strlen(config->folders[n]), base);
+        added = names_add_path(files, config->folders[n], strlen(config->folders[n]), base, "");
     }
     return added ? EXIT_GOOD : failure(config->path, "out of memory");
 }

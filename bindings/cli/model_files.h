@@ -12,6 +12,9 @@
 int model_files(const sgi_model_config *config, sgi_runtime *rt, sgi_model model, const sgi_model_info *info,
                 struct names *files_out);
 
+/* How much of a model's path is the folder that its files are in: all of it, if it is that. */
+size_t folder_of(const char *path);
+
 /* The lines of a text file; empty ones are left out. */
 int order_read(const char *path, struct names *order_out);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "names.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,4 +34,17 @@ bool names_add(struct names *names, const char *text, size_t bytes, uint32_t lin
     names->lines[names->count] = line;
     names->list[names->count++] = name;
     return true;
+}
+
+bool names_add_path(struct names *names, const char *folder, size_t folder_bytes, const char *name, const char *end)
+{
+    size_t room = folder_bytes + strlen(name) + strlen(end) + 2;
+    char  *path = malloc(room);
+    bool   slash = folder_bytes > 0 && folder[folder_bytes - 1] != '/';
+    if (!path)
+        return false;
+    snprintf(path, room, "%.*s%s%s%s", (int)folder_bytes, folder, slash ? "/" : "", name, end);
+    bool added = names_add(names, path, strlen(path), 0);
+    free(path);
+    return added;
 }

@@ -15,6 +15,8 @@ struct names {
 
 /* Copied; false: out of memory. */
 bool names_add(struct names *names, const char *text, size_t bytes, uint32_t line);
+/* Likewise a path: "folder/name", of a folder's text so many bytes, and behind it `end`. */
+bool names_add_path(struct names *names, const char *folder, size_t folder_bytes, const char *name, const char *end);
 void names_free(struct names *names);
 
 #endif

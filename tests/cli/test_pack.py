@@ -51,7 +51,8 @@ class Pack(Case):
                          (rf", {unit} of it in base\.sgi\n$" if "--base" in argv else r"\n$"))
         back = self.path(name + ".back")
         os.mkdir(back)
-        self.good("unpack", self.path(name), "-o", back)
+        self.assertEqual(self.good("unpack", self.path(name), "-o", back).out,
+                         "".join(f"{back}/{os.path.basename(f)}: {os.path.getsize(f)} bytes\n" for f in model.files))
         root = model.path if os.path.isdir(model.path) else os.path.dirname(model.files[0])
         expected = [os.path.basename(f) for f in model.files]
         expected += [f for f in os.listdir(root) if f.endswith(".index.json") and os.path.isdir(model.path)]

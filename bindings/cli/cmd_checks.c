@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sgi digest and sgi verify: checks are made, and compared. */
 #include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <sgi/pack.h>
 
 #include "command.h"
 #include "described.h"
+#include "model_files.h"
 #include "progress.h"
 
 enum { OPTION_JOBS = OPTION_FIRST, OPTION_CHECKS };
@@ -51,6 +55,40 @@ static sgi_model_config config_of(const struct asked *asked)
     return config;
 }
 
+/* Where each file's checks are now. A folder that the user named is one; what else he named is the file itself. */
+static bool list_checks(const struct asked *asked, const struct described *d, struct names *files)
+{
+    struct stat st;
+    const char *where = asked->checks ? asked->checks : asked->path;
+    size_t      folder_bytes = asked->checks ? strlen(where) : folder_of(where);
+    bool        added = true;
+
+    if (asked->checks && stat(where, &st) == 0 && !S_ISDIR(st.st_mode))
+        return names_add(files, where, strlen(where), 0);
+    for (uint32_t n = 0; n < d->files.count && added; n++)
+        added = names_add_path(files, where, folder_bytes, d->files.list[n], ".sgisum");
+    return added;
+}
+
+static void put_checks(struct output *out, const struct asked *asked)
+{
+    struct described d;
+    struct names     files = { .count = 0 };
+    sgi_model_config config = config_of(asked);
+    sgi_error        err = SGI_ERROR_INIT;
+
+    if (describe(&config, &d, &err) != SGI_OK)
+        return;
+    if (list_checks(asked, &d, &files))
+        for (uint32_t n = 0; n < files.count; n++)
+            if (access(files.list[n], F_OK) == 0) { /* not beside an index that is a link to another folder's */
+                output_shown(out, files.list[n]);
+                output_text(out, "\n");
+            }
+    names_free(&files);
+    described_free(&d);
+}
+
 static int run_digest(struct output *out, int argc, char **argv)
 {
     static const struct option table[] = {
@@ -69,7 +107,10 @@ static int run_digest(struct output *out, int argc, char **argv)
     progress_begin(&bar);
     sgi_status st = sgi_digest(asked.path, asked.checks, (uint32_t)asked.jobs, progress_told, &bar, &err);
     progress_clear(&bar);
-    return st == SGI_OK ? EXIT_GOOD : failure_status(asked.path, st, &err);
+    if (st != SGI_OK)
+        return failure_status(asked.path, st, &err);
+    put_checks(out, &asked);
+    return EXIT_GOOD;
 }
 
 struct verifying {
@@ -156,6 +197,7 @@ const struct command command_digest = {
             "\n"
             "Writes FILE.sgisum beside each file of a model: a check for each two MiB. Where they are, every load\n"
             "compares what it reads with them, and sgi verify all of it. Checks find damage, not tampering.\n"
+            "Puts out the path of each that it has written.\n"
             "\n"
             "  -o, --output PATH  where they go instead: a folder that is there, or for a model in one file the file\n"
             "                     to write. The other commands are told by --checks PATH\n"

@@ -153,6 +153,17 @@ class Pack(Case):
         self.assertIn("\n1 chunk: ", self.good("pack", none.path, "-o", self.path("nothing.sgi")).out)
         self.assertIn("planes hardly gain from more than 1", self.good("help", "pack").out)
 
+    def test_a_name_that_json_escapes(self):
+        name = 'of "quotes\\", lines\n, \u00e9 and \x7f.safetensors'
+        model = models.single(self.folder, name, tensors=[("w", "U8", [9])])
+        shown = re.sub("[\n\x7f]", "?", name)
+        self.assertEqual(self.good("digest", model.path).out, f"{self.folder}/{shown}.sgisum\n")
+        self.good("pack", model.path, "-o", self.path("escaped.sgi"))
+        back = self.path("escaped")
+        os.mkdir(back)
+        self.assertEqual(self.good("unpack", self.path("escaped.sgi"), "-o", back).out,
+                         f"{back}/{shown}: {os.path.getsize(model.path)} bytes\n")
+
     def test_an_order(self):
         model = models.single(self.folder, "order.safetensors", tensors=[(f"t{n}", "U8", [300000]) for n in range(9)])
         order = models.write(self.path("order.txt"), b"t7\nt2\n")
@@ -203,7 +214,7 @@ class Pack(Case):
     def test_checks_beside_a_file(self):
         model = models.single(self.folder, "checked.safetensors", tensors=[("w", "U8", [5000000])])
         self.assertNotIn("checks", json.loads(self.good("inspect", model.path, "--json").out))
-        self.good("digest", model.path)
+        self.assertEqual(self.good("digest", model.path).out, model.path + ".sgisum\n")
         self.assertEqual(json.loads(self.good("inspect", model.path, "--json").out)["checks"],
                          {"chunks": 3, "checked": 3})
         self.assertIn("checks: 3 of 3 chunks\n", self.good("inspect", model.path).out)
@@ -220,13 +231,16 @@ class Pack(Case):
 
     def test_a_file_without_checks_beside_others(self):
         model = models.sharded(self.folder, "partly")
-        self.good("digest", model.path)
+        index = os.path.join(model.path, "model.safetensors.index.json")
+        for path in (model.path, index):
+            self.assertEqual(self.good("digest", path).out, "".join(f"{f}.sgisum\n" for f in model.files))
         os.unlink(model.files[1] + ".sgisum")
         self.assertIn(": good: 3 chunks, 1 of them without a check, ", self.good("verify", model.path).out)
 
     def test_all_tensors_of_a_damaged_chunk(self):
         model = models.single(self.folder, "many.safetensors", tensors=[(f"t\x1b{n}", "U8", [9]) for n in range(20)])
-        self.good("digest", model.path, "-o", self.path("many.sgisum"))
+        self.assertEqual(self.good("digest", model.path, "-o", self.path("many.sgisum")).out,
+                         self.path("many.sgisum") + "\n")
         self.assertIn("checks: 1 of 1 chunk\n",
                       self.good("inspect", model.path, "--checks", self.path("many.sgisum")).out)
         with open(model.path, "r+b") as f:
@@ -243,7 +257,9 @@ class Pack(Case):
         model = models.sharded(self.folder, "elsewhere")
         checks = self.path("checks")
         os.mkdir(checks)
-        self.assertEqual(self.good("digest", model.path, "-o", checks).out, "")
+        sidecars = [os.path.basename(f) + ".sgisum" for f in model.files]
+        self.assertEqual(self.good("digest", model.path, "-o", checks).out,
+                         "".join(f"{checks}/{s}\n" for s in sidecars))
         self.assertEqual(sorted(os.listdir(checks)), sorted(os.path.basename(f) + ".sgisum" for f in model.files))
         size = sum(os.path.getsize(f) for f in model.files)
         self.assertEqual(self.good("verify", model.path, "--checks", checks).out,

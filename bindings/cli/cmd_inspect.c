@@ -59,8 +59,11 @@ const struct command command_inspect = {
         "*.safetensors.index.json, a .sgi file as sgi pack makes it, or a folder with one model.\n"
         "Only headers are read; every one of their fields is checked.\n"
         "\n"
-        "  --json         one JSON object: format, files, tensors ([{name, dtype, shape, file, offset, bytes}]), "
-        "metadata\n"
+        "  --json         one JSON object: format, format_version (of GGUF), files ([{name, path, bytes, "
+        "data_offset}]),\n"
+        "                 tensors ([{name, dtype, shape, file, offset, bytes}]), metadata; of a packed model packed\n"
+        "                 ({bytes, chunks, planes, zstd, raw, base, base_bytes}), of one with checks beside its files\n"
+        "                 checks ({chunks, checked})\n"
         "  --checks PATH  where sgi digest -o has put the checks of the model's files\n"
         "  --folder DIR   where further files of the model are, beside the folder that PATH is in; up to 64 times\n",
     .run = run,

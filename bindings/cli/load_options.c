@@ -70,8 +70,8 @@ const char load_help[] =
     "read_bytes (fewer where it is packed), reread_bytes, limited_ms (reads were held back by --rate),\n"
     "kept_bytes (in DRAM, beside those on the device), residue_bytes (could not be given back) and phases\n"
     "({name: {start_ms, ms}}); with --cold cached_bytes, what stayed in the page cache all the same (null: this\n"
-    "kernel does not tell; cold is false when\n"
-    "it is more than 1 % of the files); with --digest digest_ms and tensors ([{name, xxh3}]).\n";
+    "kernel does not tell; cold is false when it is more than 1 % of the files); with --digest digest_ms and\n"
+    "tensors ([{name, xxh3}]).\n";
 
 static bool engine_parse(const char *text, uint32_t *engine_out)
 {

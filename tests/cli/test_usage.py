@@ -62,6 +62,14 @@ class Usage(Case):
             for argv in ([command, "--help"], [command, "-h"], [command, "nowhere", "--json", "--help"]):
                 self.assertEqual(self.good(*argv).out, text)
 
+    def test_help_names_what_json_has(self):
+        inspect, load = self.good("help", "inspect").out, self.good("help", "load").out
+        for member in ("packed", "base_bytes", "checks", "checked"):
+            self.assertRegex(inspect, rf"\b{member}\b")
+        for text in (inspect, load):
+            self.assertLessEqual(max(map(len, text.splitlines())), 115)
+        self.assertGreater(min(map(len, load.split("\n\n")[-1].splitlines()[:-1])), 80)
+
     def test_version(self):
         self.assertIn("sgi version ", self.good("help").out)
         for argv in (["--version"], ["-V"], ["version"]):

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "command.h"
+#include "warnings.h"
 
 enum { OPTION_JSON = OPTION_FIRST, OPTION_FOLDER, OPTION_CHECKS };
 
@@ -35,6 +36,7 @@ static int run(struct output *out, int argc, char **argv)
     const char *path = operand_path(&command_inspect, argc, argv);
     if (!path)
         return EXIT_USAGE;
+    warn_of_shard(path, 1);
 
     sgi_error        err = { .struct_size = sizeof err };
     sgi_model_config config;

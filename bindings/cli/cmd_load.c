@@ -386,6 +386,7 @@ static int run(struct output *out, int argc, char **argv)
     if (code != EXIT_GOOD)
         return code < 0 ? EXIT_GOOD : code;
 
+    warn_of_shard(options.path, 1);
     take_name(&l);
     code = prepare(&l);
     if (code == EXIT_GOOD)

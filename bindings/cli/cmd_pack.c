@@ -6,6 +6,7 @@
 #include "command.h"
 #include "model_files.h"
 #include "progress.h"
+#include "warnings.h"
 
 enum { OPTION_CODEC = OPTION_FIRST, OPTION_LEVEL, OPTION_JOBS, OPTION_ORDER, OPTION_BASE, OPTION_JSON };
 
@@ -149,6 +150,7 @@ static int run(struct output *out, int argc, char **argv)
         return usage_error(&command_pack, "where to? -o FILE is missing");
     if (strcmp(path, "-") == 0) /* whole or not at all: what has been put out cannot be taken back */
         return usage_error(&command_pack, "-o takes the path of a file: a packed one cannot go to standard output");
+    warn_of_shard(argv[optind], argc - optind);
     int code = order_path ? order_read(order_path, &order) : EXIT_GOOD;
     o.order = (const char *const *)order.list;
     o.order_count = order.count;

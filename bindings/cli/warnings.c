@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "command.h"
 
@@ -52,4 +53,35 @@ void warnings_say(void)
     }
     count = 0;
     pthread_mutex_unlock(&mutex);
+}
+
+static bool take_digits(const char *text, unsigned *value_out)
+{
+    enum { DIGITS = 5 };
+    if (strspn(text, "0123456789") < DIGITS)
+        return false;
+    *value_out = 0;
+    for (int n = 0; n < DIGITS; n++)
+        *value_out = 10 * *value_out + (unsigned)(text[n] - '0');
+    return true;
+}
+
+void warn_of_shard(const char *path, int paths_count)
+{
+    static const char form[] = "-00001-of-00003.safetensors";
+    struct stat       st;
+    char              text[WARNING_BYTES];
+    unsigned          number = 0, all = 0;
+    size_t            bytes = strlen(path);
+    const char       *end = bytes > strlen(form) ? path + bytes - strlen(form) : "";
+
+    if (end[0] != '-' || !take_digits(end + 1, &number) || memcmp(end + 6, form + 6, 4) != 0 ||
+        !take_digits(end + 10, &all) || strcmp(end + 15, form + 15) != 0)
+        return;
+    if (number < 1 || number > all || all <= (unsigned)paths_count || stat(path, &st) != 0 || !S_ISREG(st.st_mode))
+        return;
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    snprintf(text, sizeof text, "%s: by its name one of %u files of a model; its folder, or their index, opens all",
+             name, all);
+    say_warning(text);
 }

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import models
-from command import Case, main
+from command import Case, main, sgi
 
 
 class Inspect(Case):
@@ -62,6 +62,24 @@ class Inspect(Case):
         shutil.copy(model.files[0], others[1])
         self.failed(["inspect", index, "--folder", others[0], "--folder", others[1]],
                     f"{model.files[0]}: also in {others[1]}/{first}$")
+
+    def test_one_of_several_shards(self):
+        """It opens alone, so nothing else says that it is not all."""
+        shard = self.sharded.files[1]
+        packed = os.path.join(self.folder, "shard.sgi")
+        for argv in (["inspect", shard], ["load", shard], ["pack", shard, "-o", packed],
+                     ["pack", *self.sharded.files[1:], "-o", packed]):
+            done = sgi(*argv)
+            self.assertEqual(done.code, 0, done)
+            self.assertEqual(done.err, "sgi: warning: model-00002-of-00003.safetensors: by its name one of 3 files of "
+                                       "a model; its folder, or their index, opens all\n")
+        self.good("pack", *self.sharded.files, "-o", packed)
+        self.good("load", self.sharded.path)
+        self.good("inspect", self.split.files[0])
+        for name in ("m-00001-of-00001", "m-00000-of-00003", "m-00004-of-00003", "m-0001-of-00003", "m-00001_of-00003",
+                     "m-00001-of-000003"):
+            self.good("inspect", models.single(self.folder, name + ".safetensors").path)
+        self.failed(["inspect", os.path.join(self.folder, "gone-00001-of-00003.safetensors")], "No such file")
 
     def test_a_symbolic_link(self):
         link = os.path.join(self.folder, "link.safetensors")

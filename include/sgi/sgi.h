@@ -427,7 +427,6 @@ enum { SGI_TIER_DISK = 0, SGI_TIER_DRAM = 1, SGI_TIER_DEVICE = 2 };
  * That they are equal is found by comparing bytes as they are stored, never by a digest alone: packed files have chunks
  * in common with packed files, made with a base or not, and plain files with plain ones, but a packed and a plain copy
  * of the same weights have none.
- * A model is charged in full until it is complete: there has to be room for one whole packed model beside those kept.
  */
 enum {
     SGI_RESIDENCE_AUTO = 0,     /**< unpacked. Of what is read for a GPU or by a prefetch: packed, if that is an eighth

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
+#include <sys/stat.h>
 
 #include <sgi/pack.h>
 
@@ -8,7 +9,23 @@
 #include "progress.h"
 #include "warnings.h"
 
-enum { OPTION_CODEC = OPTION_FIRST, OPTION_LEVEL, OPTION_JOBS, OPTION_ORDER, OPTION_BASE, OPTION_JSON };
+enum {
+    OPTION_CODEC = OPTION_FIRST,
+    OPTION_LEVEL,
+    OPTION_JOBS,
+    OPTION_ORDER,
+    OPTION_BASE,
+    OPTION_CHECKS,
+    OPTION_FOLDER,
+    OPTION_JSON
+};
+
+struct asked {
+    sgi_pack_options options;
+    struct folders   folders;
+    const char      *output, *order;
+    bool             json;
+};
 
 static bool codec_parse(const char *text, uint32_t *codec_out)
 {
@@ -25,14 +42,15 @@ static bool codec_parse(const char *text, uint32_t *codec_out)
     return false;
 }
 
-static bool take_option(int option, sgi_pack_options *o, const char **output, const char **order, bool *json)
+static bool take_option(int option, struct asked *asked)
 {
-    uint64_t number = 0;
-    bool     good = true;
+    sgi_pack_options *o = &asked->options;
+    uint64_t          number = 0;
+    bool              good = true;
 
     switch (option) {
     case 'o':
-        *output = optarg;
+        asked->output = optarg;
         break;
     case OPTION_CODEC:
         good = codec_parse(optarg, &o->codec);
@@ -46,19 +64,25 @@ static bool take_option(int option, sgi_pack_options *o, const char **output, co
         o->jobs = (uint32_t)number;
         break;
     case OPTION_ORDER:
-        good = file_take(&command_pack, "--order", optarg, order);
+        good = file_take(&command_pack, "--order", optarg, &asked->order);
         break;
     case OPTION_BASE:
         good = file_take(&command_pack, "--base", optarg, &o->base);
         break;
+    case OPTION_CHECKS:
+        good = checks_take(&command_pack, optarg, &o->checks_path);
+        break;
+    case OPTION_FOLDER:
+        good = folder_add(&command_pack, &asked->folders, optarg);
+        break;
     default:
-        *json = true;
+        asked->json = true;
         break;
     }
     return good;
 }
 
-static void put_report(struct output *out, const char *path, const sgi_pack_report *r)
+static void put_report(struct output *out, const char *path, const sgi_pack_report *r, const char *base)
 {
     double share = r->source_bytes > 0 ? (double)r->packed_bytes / (double)r->source_bytes : 0;
 
@@ -70,6 +94,8 @@ static void put_report(struct output *out, const char *path, const sgi_pack_repo
     if (r->base_bytes > 0)
         output_format(out, "of these in the base, and not stored again: %s of the model\n",
                       size_text(r->base_bytes).text);
+    else if (base)
+        output_text(out, "nothing of it is in the base, which is not asked for\n");
     if (r->twice_bytes > 0)
         output_format(out, "more than once, stored once: %s\n", size_text(r->twice_bytes).text);
 }
@@ -96,23 +122,42 @@ static void put_json(struct output *out, const char *path, const sgi_pack_report
     put_line_end(out);
 }
 
-static int pack(struct output *out, char **sources, int count, const char *path, sgi_pack_options *o, bool json)
+/* There it is looked for first; in another folder only if that is named. */
+static void warn_of_base(const char *path, const char *base)
 {
-    struct progress bar;
-    sgi_pack_report report = { .struct_size = sizeof report };
-    sgi_error       err = { .struct_size = sizeof err };
+    const char  *slash = strrchr(base, '/');
+    struct names beside = { .count = 0 };
+    struct stat  one, other;
+
+    if (stat(base, &one) != 0 || !names_add_path(&beside, path, folder_of(path), slash ? slash + 1 : base, ""))
+        return;
+    if (stat(beside.list[0], &other) != 0 || one.st_dev != other.st_dev || one.st_ino != other.st_ino)
+        say_warning("the base is not beside it: until it is, it is found only where --folder says so");
+    names_free(&beside);
+}
+
+static int pack(struct output *out, char **sources, int count, struct asked *asked)
+{
+    sgi_pack_options *o = &asked->options;
+    struct progress   bar;
+    sgi_pack_report   report = { .struct_size = sizeof report };
+    sgi_error         err = { .struct_size = sizeof err };
 
     progress_begin(&bar);
     o->progress = progress_told;
     o->user = &bar;
-    sgi_status st = sgi_pack((const char *const *)sources, (uint32_t)count, path, o, &report, &err);
+    sgi_status st = sgi_pack((const char *const *)sources, (uint32_t)count, asked->output, o, &report, &err);
     progress_clear(&bar);
+    if (st == SGI_E_NOT_FOUND) /* the order's fault, not the model's */
+        return failure_status(asked->order, st, &err);
     if (st != SGI_OK)
         return failure_status(sources[0], st, &err);
-    if (json)
-        put_json(out, path, &report);
+    if (report.base_bytes > 0)
+        warn_of_base(asked->output, o->base);
+    if (asked->json)
+        put_json(out, asked->output, &report);
     else
-        put_report(out, path, &report);
+        put_report(out, asked->output, &report, o->base);
     return EXIT_GOOD;
 }
 
@@ -125,19 +170,19 @@ static int run(struct output *out, int argc, char **argv)
         { "jobs", required_argument, NULL, OPTION_JOBS },
         { "order", required_argument, NULL, OPTION_ORDER },
         { "base", required_argument, NULL, OPTION_BASE },
+        { "checks", required_argument, NULL, OPTION_CHECKS },
+        { "folder", required_argument, NULL, OPTION_FOLDER },
         { "json", no_argument, NULL, OPTION_JSON },
         { "help", no_argument, NULL, OPTION_HELP },
         { 0 },
     };
-    sgi_pack_options o;
-    struct names     order = { .count = 0 };
-    const char      *path = NULL, *order_path = NULL;
-    bool             json = false;
-    int              option;
+    struct asked asked = { .output = NULL };
+    struct names order = { .count = 0 };
+    int          option;
 
-    sgi_pack_options_init(&o, sizeof o);
+    sgi_pack_options_init(&asked.options, sizeof asked.options);
     while ((option = option_next(out, &command_pack, argc, argv, table)) >= 0)
-        if (!take_option(option, &o, &path, &order_path, &json))
+        if (!take_option(option, &asked))
             return EXIT_USAGE;
     if (option != OPTIONS_END)
         return option == OPTIONS_DONE ? EXIT_GOOD : EXIT_USAGE;
@@ -146,16 +191,18 @@ static int run(struct output *out, int argc, char **argv)
     for (int n = optind; n < argc; n++)
         if (!argv[n][0])
             return usage_error(&command_pack, "PATH is empty");
-    if (!path || !*path)
+    if (!asked.output || !*asked.output)
         return usage_error(&command_pack, "where to? -o FILE is missing");
-    if (strcmp(path, "-") == 0) /* whole or not at all: what has been put out cannot be taken back */
+    if (strcmp(asked.output, "-") == 0) /* whole or not at all: what has been put out cannot be taken back */
         return usage_error(&command_pack, "-o takes the path of a file: a packed one cannot go to standard output");
     warn_of_shard(argv[optind], argc - optind);
-    int code = order_path ? order_read(order_path, &order) : EXIT_GOOD;
-    o.order = (const char *const *)order.list;
-    o.order_count = order.count;
+    int code = asked.order ? order_read(asked.order, &order) : EXIT_GOOD;
+    asked.options.order = (const char *const *)order.list;
+    asked.options.order_count = order.count;
+    asked.options.folders = asked.folders.list;
+    asked.options.folders_count = asked.folders.count;
     if (code == EXIT_GOOD)
-        code = pack(out, argv + optind, argc - optind, path, &o, json);
+        code = pack(out, argv + optind, argc - optind, &asked);
     names_free(&order);
     return code;
 }
@@ -165,17 +212,22 @@ const struct command command_pack = {
     .summary = "a model as one file, checked and compressed: sgi pack PATH -o FILE",
     .help =
         "sgi pack PATH... -o FILE.sgi [--codec auto|raw|zstd|planes] [--level N] [--jobs N] [--order FILE]\n"
-        "         [--base OTHER.sgi] [--json]\n"
+        "         [--base OTHER.sgi] [--checks PATH] [--folder DIR]... [--json]\n"
         "\n"
         "Packs a model (PATH as for sgi inspect) into one file that is loaded like it: in chunks that are checked,\n"
-        "and compressed without loss where that gains. sgi unpack gives back the files it was made from.\n"
+        "and compressed without loss where that gains. sgi unpack gives back the files it was made from. What has\n"
+        "checks (sgi digest) is packed only if it matches them.\n"
         "\n"
-        "  -o, --output FILE  where to. It appears whole or not at all, instead of what was there\n"
+        "  -o, --output FILE  where to. It appears whole or not at all, instead of a packed file that was there\n"
         "  --codec NAME       auto (each chunk as is best), raw (checked only), zstd, planes (floats by their bytes)\n"
         "  --level N          of zstd, 1 (the default) to 19; planes hardly gain from more than 1\n"
         "  --jobs N           threads; one for each core\n"
         "  --order FILE       these tensors first, in the file and when it is loaded: one name on each line\n"
-        "  --base OTHER.sgi   what that has is not stored again. It has to stay beside FILE\n"
+        "  --base OTHER.sgi   what that has is not stored again. It has to stay as it is, beside FILE or where "
+        "--folder\n"
+        "                     says when that is loaded\n"
+        "  --checks PATH      where sgi digest -o has put the checks of the model's files\n"
+        "  --folder DIR       where further files of the model are, beside the folder that PATH is in; up to 64 times\n"
         "  --json             one JSON object: path, bytes before and after, chunks by how they are stored\n",
     .run = run,
 };

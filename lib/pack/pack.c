@@ -281,8 +281,8 @@ static sgi_status find_order(const struct packing *p, uint64_t **order_out, sgi_
         int64_t     at = name ? sgi__manifest_find(p->m, name) : -1;
         if (at < 0) {
             sgi__free(order);
-            return sgi__error(err, SGI_E_NOT_FOUND, "%s has no tensor '%s'", p->paths[0],
-                              sgi__show_name(&shown, name ? name : ""));
+            return sgi__error(err, SGI_E_NOT_FOUND, "%s has no tensor '%s', which is number %" PRIu64 " of the order",
+                              p->paths[0], sgi__show_name(&shown, name ? name : ""), n + 1);
         }
         order[n] = (uint64_t)at;
     }

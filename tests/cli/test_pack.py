@@ -169,7 +169,8 @@ class Pack(Case):
         order = models.write(self.path("order.txt"), b"t7\nt2\n")
         self.check(model, "order.sgi", "--order", order)
         self.failed(["pack", model.path, "-o", self.path("x.sgi"), "--order",
-                     models.write(self.path("wrong.txt"), b"t7\nnobody\n")], "no tensor 'nobody'")
+                     models.write(self.path("wrong.txt"), b"t7\nnobody\n")],
+                    "wrong.txt: .*no tensor 'nobody', which is number 2 of the order")
         self.assertFalse(os.path.exists(self.path("x.sgi")))
 
     def test_a_base(self):
@@ -196,6 +197,15 @@ class Pack(Case):
         os.mkdir(other)
         os.rename(self.path("elsewhere.sgi"), os.path.join(other, "base.sgi"))
         self.good("load", self.path("tuned.sgi"), "--folder", other)
+        done = sgi("pack", tuned.path, "-o", self.path("far.sgi"), "--base", os.path.join(other, "base.sgi"))
+        self.assertEqual(done.code, 0, done)
+        self.assertIn("warning: the base is not beside it", done.err)
+        self.good("inspect", self.path("far.sgi"), "--folder", other)
+        nothing = models.single(self.folder, "alone.safetensors", tensors=[("w", "U8", [99])])
+        out = self.good("pack", nothing.path, "-o", self.path("alone.sgi"), "--base",
+                        os.path.join(other, "base.sgi")).out
+        self.assertIn("nothing of it is in the base, which is not asked for\n", out)
+        self.good("verify", self.path("alone.sgi"))
 
     def test_a_damaged_chunk_is_never_loaded(self):
         model = models.single(self.folder, "bad.safetensors", tensors=[("first", "U8", [5000000]), ("w", "U8", [9])])
@@ -281,8 +291,20 @@ class Pack(Case):
         for command in (["load"], ["verify"], ["inspect"]):
             self.failed([*command, model.path, "--checks", checks], f"{os.path.basename(one)}: No such file")
         self.failed(["digest", other.path, "-o", other.path], "is not a file of checks")
+        packed = self.path("of_checks.sgi")
+        self.failed(["pack", model.path, "-o", packed, "--checks", checks], f"{os.path.basename(one)}: No such file")
+        self.good("digest", model.path, "-o", checks)
+        with open(model.files[0], "r+b") as f:
+            f.seek(-1, os.SEEK_END)
+            last = f.read(1)
+            f.seek(-1, os.SEEK_END)
+            f.write(bytes([last[0] ^ 1]))
+        self.failed(["pack", model.path, "-o", packed, "--checks", checks], "do not match their check")
+        self.assertFalse(os.path.exists(packed))
+        self.good("pack", model.path, "-o", packed)
         for argv in (["load", "a", "--checks", ""], ["inspect", "a", "--checks", ""], ["verify", "a", "--checks", ""],
-                     ["digest", "a", "-o", ""], ["digest", "a", "--checks", "b"], ["verify", "a", "-o", "b"]):
+                     ["digest", "a", "-o", ""], ["digest", "a", "--checks", "b"], ["verify", "a", "-o", "b"],
+                     ["pack", "a", "-o", "b", "--checks", ""], ["pack", "a", "-o", "b", "--folder", ""]):
             self.assertEqual(sgi(*argv).code, 2, argv)
 
     def test_killed(self):

@@ -211,14 +211,14 @@ enum sgi__core_action_kind {
     SGI__ACT_CHECK_SOURCE,
     SGI__ACT_OPEN_CONTEXT,
     SGI__ACT_CLOSE_CONTEXT,
-    SGI__ACT_RESERVE,     /* instance, device (-1: DRAM, and packed or not), tier the bytes will come from, bytes there.
-                             shared_bytes: of them, that others have there, and keep until this is one too. From DRAM to a
-                             device with memory of its own the residence stays, and is read until LOADED; a packed one to any
-                             device */
-    SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it; keep: a copy, packed or not,
-                             stays in DRAM as the model's residence; shared_bytes as for RESERVE. On a device with memory of
-                             its own the context may be on its way still: the load, and the engine's start, wait for it where
-                             they need it */
+    SGI__ACT_RESERVE,     /* instance, device (-1: DRAM, and packed or not), tier the bytes will come from, bytes
+                             there. shared_bytes: of them, that others have there, and keep until this is one too. From
+                             DRAM to a device with memory of its own the residence stays, and is read until LOADED; a
+                             packed one to any device */
+    SGI__ACT_START_LOAD,  /* instance, tier, priority: of the most urgent who waits for it; keep: a copy, packed or
+                             not, stays in DRAM as the model's residence; shared_bytes as for RESERVE. On a device with
+                             memory of its own the context may be on its way still: the load, and the engine's start,
+                             wait for it where they need it */
     SGI__ACT_FILL_PREFIX, /* instance: the engine's part of its image, beside the load */
     SGI__ACT_CANCEL_LOAD, /* instance: its load, prefix and engine's start are to end soon; all still report. No result
                              of its own */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@
 /* ---- plans ---- */
 
 struct plan {
-    atomic_uint_fast64_t passed, nth, times, held_at;
+    atomic_uint_fast64_t passed, nth, times, held_at, killed_at;
     atomic_int           os_errno;
 };
 
@@ -43,6 +44,8 @@ static int passes(enum test_call call)
     uint64_t     now = atomic_fetch_add(&plan->passed, 1) + 1;
     uint64_t     nth = atomic_load(&plan->nth);
 
+    if (now == atomic_load(&plan->killed_at))
+        raise(SIGKILL);
     if (now == atomic_load(&plan->held_at)) {
         atomic_fetch_add(&held, 1);
         gate_pass(&holding);
@@ -58,6 +61,7 @@ static void plan_new(enum test_call call, uint64_t nth, uint64_t times, uint64_t
     struct plan *plan = &plans[call];
     atomic_store(&plan->nth, 0);
     atomic_store(&plan->held_at, 0);
+    atomic_store(&plan->killed_at, 0);
     atomic_store(&plan->passed, 0);
     atomic_store(&plan->times, times);
     atomic_store(&plan->os_errno, os_errno);
@@ -68,6 +72,12 @@ static void plan_new(enum test_call call, uint64_t nth, uint64_t times, uint64_t
 void test_call_fail(enum test_call call, uint64_t nth, uint64_t times, int os_errno)
 {
     plan_new(call, nth, times, 0, os_errno);
+}
+
+void test_call_kill(enum test_call call, uint64_t nth)
+{
+    plan_new(call, 0, 0, 0, 0);
+    atomic_store(&plans[call].killed_at, nth);
 }
 
 void test_call_hold(enum test_call call, uint64_t nth)
@@ -184,6 +194,8 @@ WRAP(int, openat64, int folder, const char *path, int flags, ...)
     va_start(args, flags);
     mode_t mode = va_arg(args, mode_t);
     va_end(args);
+    if ((flags & O_TMPFILE) == O_TMPFILE)
+        FAIL(CALL_OPEN_UNNAMED, -1);
     FAIL(CALL_OPENAT, -1);
     return __real_openat64(folder, path, flags, mode);
 }

@@ -27,6 +27,7 @@ enum test_call {
     CALL_OPEN,
     CALL_OPENAT,
     CALL_OPENDIR,
+    CALL_OPEN_UNNAMED, /* openat with O_TMPFILE, which passes CALL_OPENAT too */
     CALL_PREAD,
     CALL_PWRITE,
     CALL_READDIR,
@@ -45,6 +46,9 @@ enum test_call {
 
 /* From the `nth` passing on (1 is the next) it fails `times` times with `os_errno`; nth 0 takes the plan off. */
 void test_call_fail(enum test_call call, uint64_t nth, uint64_t times, int os_errno);
+
+/* The `nth` passing from now on is the last thing that the process does: SIGKILL. */
+void test_call_kill(enum test_call call, uint64_t nth);
 
 /* The `nth` passing from now on waits until it is let go, and then does what it was called for. One at a time. */
 void test_call_hold(enum test_call call, uint64_t nth);

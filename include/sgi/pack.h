@@ -6,6 +6,10 @@
  *
  * None of this needs a runtime. Every function here works on several threads of its own while it blocks, and leaves
  * none.
+ *
+ * A file that is written here appears whole or not at all. Any number may write to one path: all are good, and who ends
+ * last stays. A process that is killed leaves what was there before; beside it at most a hidden file .sgi-*.tmp, which
+ * the next write in that folder takes away (on a network file system without locks it stays).
  */
 #ifndef SGI_PACK_H
 #define SGI_PACK_H
@@ -78,9 +82,8 @@ typedef struct sgi_pack_report {
  * @param report_out  NULL: not wanted
  * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED (of the source or the base) · SGI_E_CHANGED (a source changed
  *         meanwhile, or checks are of another file) · SGI_E_NOT_FOUND (a name in `order`) · SGI_E_CHECK (a source or
- *         the base is damaged) · SGI_E_UNSUPPORTED (the source is a packed file, the base has a base) · SGI_E_BUSY
- *         (another process writes there, on a file system that has no files without a name; elsewhere the last to end
- *         stays) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ *         the base is damaged) · SGI_E_UNSUPPORTED (the source is a packed file, the base has a base) ·
+ *         SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
  * Threads: any. Blocks: for all of it. Memory: a few MiB a thread, whatever the model's size.
  */
 SGI_API sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const char *path,
@@ -128,7 +131,7 @@ SGI_API sgi_status sgi_verify(const char *path, const char *checks_path, uint32_
  * others in the folder stay as they are.
  *
  * @param folder  where they go; it is there
- * @return as sgi_verify() · SGI_E_BUSY (as in sgi_pack()). On failure the files that were done before stay
+ * @return as sgi_verify(). On failure the files that were done before stay
  * Threads: any. Blocks: for all of it.
  */
 SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
@@ -144,9 +147,8 @@ SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t job
  * @param checks_path  where they go, as in sgi_model_config: a folder that is there, or of a model in one file the file
  *                     to write. NULL: beside the files
  * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (a packed file has its checks in it) ·
- *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_BUSY (as in sgi_pack()) · SGI_E_CANCELED · SGI_E_INVALID
- *         (a file is there that is none of checks: it stays) · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks
- *         that were there before stay
+ *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_CANCELED · SGI_E_INVALID (a file is there that is none of
+ *         checks: it stays) · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks that were there before stay
  * Threads: any. Blocks: for all of it.
  */
 SGI_API sgi_status sgi_digest(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A file that is there whole or not at all: written without a name where the file system can do that, synced, and then
- * put in its place by one rename. A process that is killed on the way leaves the file that was there before; at worst a
- * hidden one beside it, which the next to write there takes away.
+ * linked or renamed to its place at once. A process that is killed on the way leaves what was there before, and nothing
+ * else as long as its file had no name. It has one for the time of a rename that replaces something, or all the time
+ * where it cannot be without: a hidden one that no other writer has, under a lock. What has such a name and no lock was
+ * left behind, and goes with the next write to anything in that folder; where there are no locks (NFS without them) it
+ * stays.
+ *
+ * Any number may write to one path: all are good, and who ends last stays.
  */
 #ifndef SGI_IO_OUTPUT_H
 #define SGI_IO_OUTPUT_H
@@ -15,7 +20,7 @@ struct sgi__io_output {
     int   fd, folder_fd;
     char *path;       /* as it was asked for, for messages */
     char *name;       /* in the folder */
-    char  hidden[32]; /* the name on the way */
+    char  hidden[40]; /* the name on the way */
     bool  is_hidden;  /* it has that now */
 };
 
@@ -25,8 +30,8 @@ struct sgi__io_kind {
     bool (*begins)(const void *bytes, size_t count);
 };
 
-/* `kind` NULL: any file is replaced. SGI_E_INVALID where something else is there; SGI_E_BUSY where another process
- * writes it and the file system has no files without a name; SGI_E_DENIED, SGI_E_IO, SGI_E_NO_MEMORY. */
+/* `kind` NULL: any file is replaced. SGI_E_INVALID where something else is there; SGI_E_DENIED, SGI_E_IO,
+ * SGI_E_NO_MEMORY. */
 sgi_status sgi__io_output_open(const char *path, const struct sgi__io_kind *kind, struct sgi__io_output *o,
                                sgi_error *err);
 /* Whether that would be refused, before anything is done for it. */

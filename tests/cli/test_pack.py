@@ -30,9 +30,26 @@ def shapes(seed):
     return tensors
 
 
+def has_unnamed(folder):
+    """Whether files there can be without a name."""
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
 class Pack(Case):
     def path(self, name):
         return os.path.join(self.folder, name)
+
+    @staticmethod
+    def content(path):
+        """Of a file; None where there is none."""
+        if not os.path.exists(path):
+            return None
+        with open(path, "rb") as f:
+            return f.read()
 
     def pack(self, source, name, *argv):
         done = self.good("pack", source, "-o", self.path(name), "--json", *argv)
@@ -308,23 +325,38 @@ class Pack(Case):
             self.assertEqual(sgi(*argv).code, 2, argv)
 
     def test_killed(self):
-        """At any moment: what was there before is there after, or what was to come; and nothing beside it."""
-        model = models.single(self.folder, "killed.safetensors", tensors=[("w", "BF16", [4000, 2500])])
+        """At random moments; tests/faults/test_output.c does it at each call. What was there before is there after, or
+        what was to come, whole; and nothing beside it that the next to write there would not take away.
+        """
         folder = os.path.join(self.folder, "kill")
         os.mkdir(folder)
-        path = os.path.join(folder, "killed.sgi")
-        begin = time.monotonic()
-        self.good("pack", model.path, "-o", path, "--codec", "raw")
-        takes = time.monotonic() - begin
+        path, other = os.path.join(folder, "killed.sgi"), os.path.join(folder, "other.sgi")
+        small = models.single(self.folder, "small.safetensors", tensors=[("w", "U8", [9])])
+        tunings = [models.single(self.folder, f"tuning{n}.safetensors", tensors=[(f"w{n}", "BF16", [4000, 1000])])
+                   for n in range(2)]
+        packed = []
+        for n, model in enumerate(tunings):
+            begin = time.monotonic()
+            self.pack(model.path, f"tuning{n}.sgi", "--jobs", "1")
+            takes = time.monotonic() - begin
+            packed.append(self.content(self.path(f"tuning{n}.sgi")))
+        self.assertNotEqual(*packed)
         rng = random.Random(7)
-        for _ in range(25):
-            with subprocess.Popen([SGI, "pack", model.path, "-o", path], stdout=subprocess.DEVNULL) as process:
+        for n in range(50):
+            if n % 3 == 0 and os.path.exists(path):
+                os.unlink(path)
+            before = self.content(path)
+            with subprocess.Popen([SGI, "pack", tunings[n % 2].path, "-o", path, "--jobs", "1"],
+                                  stdout=subprocess.DEVNULL) as process:
                 time.sleep(rng.random() * takes * 1.5)
                 process.send_signal(signal.SIGKILL)
-            self.good("verify", path)
-            self.assertLessEqual(len(os.listdir(folder)), 2, os.listdir(folder))
-        self.good("pack", model.path, "-o", path)
-        self.assertEqual(os.listdir(folder), ["killed.sgi"])
+            after = self.content(path)
+            self.assertTrue(after in (before, packed[n % 2]), f"round {n}: neither the old file nor the new one")
+            left = [name for name in os.listdir(folder) if name not in ("killed.sgi", "other.sgi")]
+            if before is None and has_unnamed(folder):
+                self.assertEqual(left, [])
+            self.good("pack", small.path, "-o", other)
+            self.assertEqual(sorted(os.listdir(folder)), ["killed.sgi", "other.sgi"][not os.path.exists(path):])
 
     def test_wrong_usage(self):
         model = models.single(self.folder, "usage.safetensors")

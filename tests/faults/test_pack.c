@@ -24,24 +24,28 @@
 enum { NTH_MAX = 400 };
 
 static const struct test_fault faults[] = {
-    { "open", CALL_OPEN, EMFILE },
+    /* of files that are written: these once more where no file can be without a name */
     { "openat", CALL_OPENAT, EMFILE },
-    { "openat, no O_TMPFILE", CALL_OPENAT, EOPNOTSUPP },
+    { "fdopendir", CALL_FDOPENDIR, ENOMEM },
+    { "readdir", CALL_READDIR, EIO },
+    { "getrandom", CALL_GETRANDOM, ENOSYS },
     { "fstat", CALL_FSTAT, EIO },
     { "fstatat", CALL_FSTATAT, EIO },
-    { "pread", CALL_PREAD, EIO },
     { "pwrite", CALL_PWRITE, ENOSPC },
     { "fsync", CALL_FSYNC, EIO },
     { "linkat", CALL_LINKAT, EPERM },
     { "renameat", CALL_RENAMEAT, EACCES },
     { "flock", CALL_FLOCK, ENOLCK },
+    /* of others */
+    { "open", CALL_OPEN, EMFILE },
+    { "pread", CALL_PREAD, EIO },
     { "stat", CALL_STAT, EIO },
     { "encoder", CALL_ZSTD_ENCODER, 1 },
     { "decoder", CALL_ZSTD_DECODER, 1 },
     { "allocation", CALL_COUNT, SGI__FAULT_ALLOC },
     { "thread", CALL_COUNT, SGI__FAULT_THREAD },
 };
-enum { FAULTS = sizeof faults / sizeof *faults };
+enum { FAULTS = sizeof faults / sizeof *faults, FAULTS_OF_WRITING = 11 };
 
 static const struct test_tensor some[] = { { "a", MIB(3) + 5 }, { "b", 77 } };
 static struct test_file         file;
@@ -80,12 +84,13 @@ static sgi_status verify_elsewhere(void)
 static const struct {
     const char *name;
     sgi_status (*run)(void);
-} deeds[] = { { "pack", pack },
-              { "unpack", unpack },
-              { "verify", verify },
-              { "digest", digest },
-              { "digest to a folder", digest_elsewhere },
-              { "verify by a folder", verify_elsewhere } };
+    bool writes;
+} deeds[] = { { "pack", pack, true },
+              { "unpack", unpack, true },
+              { "verify", verify, false },
+              { "digest", digest, true },
+              { "digest to a folder", digest_elsewhere, true },
+              { "verify by a folder", verify_elsewhere, false } };
 
 /* What was there is there, whichever of the two it is; and nothing but that. */
 static void nothing_is_left(size_t files_here, size_t files_out, const char *what)
@@ -97,21 +102,23 @@ static void nothing_is_left(size_t files_here, size_t files_out, const char *wha
     has_bytes(in(&out, "m.safetensors"), file.data, file.bytes);
 }
 
-static void deed_with(size_t deed, size_t fault)
+/* `named`: on a file system where no file is without a name. */
+static void deed_with(size_t deed, size_t fault, bool named)
 {
     size_t files_here = count_files(&folder), files_out = count_files(&out);
     bool   met = true;
 
     for (uint64_t nth = 1; met; nth++) {
-        char          what[96];
+        char          what[128];
         struct ledger before = ledger_take();
         assert_true(nth < NTH_MAX);
+        test_call_fail(CALL_OPEN_UNNAMED, named, UINT64_MAX, EOPNOTSUPP);
         test_fault_arm(&faults[fault], nth, EAGAIN);
         err.message[0] = '\0';
         sgi_status st = deeds[deed].run();
         met = test_fault_disarm(&faults[fault], nth);
-        snprintf(what, sizeof what, "%s, with number %llu of %s failing", deeds[deed].name, (unsigned long long)nth,
-                 faults[fault].name);
+        snprintf(what, sizeof what, "%s%s, with number %llu of %s failing", deeds[deed].name,
+                 named ? " without O_TMPFILE" : "", (unsigned long long)nth, faults[fault].name);
         if (st != SGI_OK && (!met || !err.message[0] || err.code != st))
             fail_msg("%s: %s '%s'", what, sgi_status_name(st), err.message);
         ledger_compare(&before, what);
@@ -132,7 +139,8 @@ static void whatever_fails_is_told_and_leaves_nothing(void **state)
     is_ok(digest_elsewhere());
     for (size_t deed = 0; deed < sizeof deeds / sizeof *deeds; deed++)
         for (size_t fault = 0; fault < FAULTS; fault++)
-            deed_with(deed, fault);
+            for (int named = 0; named <= (deeds[deed].writes && fault < FAULTS_OF_WRITING); named++)
+                deed_with(deed, fault, named);
     assert_int_equal(unlink(sums), 0);
     test_file_free(&file);
 }

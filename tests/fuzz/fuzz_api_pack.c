@@ -24,9 +24,8 @@ static void look_at_damage(void *user, const sgi_damage *damage)
         CHECK(strlen(damage->tensors[n]) < 65536);
 }
 
-#define PACK_FAILED                                                                                                  \
-    SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED, SGI_E_CHANGED, SGI_E_CHECK, SGI_E_UNSUPPORTED, SGI_E_BUSY, SGI_E_CANCELED, \
-        SGI_E_INVALID
+#define PACK_FAILED \
+    SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED, SGI_E_CHANGED, SGI_E_CHECK, SGI_E_UNSUPPORTED, SGI_E_CANCELED, SGI_E_INVALID
 
 static void check_pack(struct world *w, const char *path)
 {

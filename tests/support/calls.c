@@ -152,6 +152,12 @@ WRAP(int, fcntl64, int fd, int command, ...)
     return __real_fcntl64(fd, command, argument);
 }
 
+WRAP(DIR *, fdopendir, int fd)
+{
+    FAIL(CALL_FDOPENDIR, NULL);
+    return __real_fdopendir(fd);
+}
+
 WRAP(FILE *, fopen64, const char *path, const char *mode)
 {
     FAIL(CALL_FOPEN, NULL);

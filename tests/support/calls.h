@@ -14,6 +14,7 @@
 
 enum test_call {
     CALL_FCNTL,
+    CALL_FDOPENDIR,
     CALL_FLOCK,
     CALL_FOPEN,
     CALL_FSTAT,

@@ -30,7 +30,7 @@ enum {
 
 struct sgi__format_options {
     uint32_t flags;
-    uint64_t header_bytes_max; /* 0: 16 MiB for safetensors, 256 MiB for GGUF */
+    uint64_t header_bytes_max; /* 0: 16 MiB for safetensors, 256 MiB for GGUF, 1 GiB for a packed file */
 
     /* Where the files that an index or a split model's first file leads to may be too, beside those. */
     const char *const *folders;

@@ -11,7 +11,7 @@
 #include "model/manifest.h"
 #include "model/packed.h"
 
-#define SGI__PACK_MANIFEST_MAX (UINT64_C(1) << 30)
+#define SGI__PACK_MANIFEST_MAX (UINT64_C(1) << 30) /* bytes, unless the options of a reader say otherwise */
 
 enum {
     SGI__PACK_HEAD_BYTES = 4096,
@@ -33,7 +33,7 @@ void sgi__pack_head_put(const struct sgi__pack_head *head, uint8_t *bytes);
 sgi_status sgi__pack_head_take(const char *path, const uint8_t *bytes, struct sgi__pack_head *head_out, sgi_error *err);
 
 /* A finished manifest, with all of its metadata, and how it is stored. The caller's memory, to sgi__free().
- * SGI_E_NO_MEMORY. */
+ * SGI_E_NO_MEMORY; SGI_E_FORMAT where it would have more than SGI__PACK_MANIFEST_MAX bytes. */
 sgi_status sgi__pack_manifest_put(const struct sgi__manifest *m, uint64_t chunk_bytes, uint8_t **bytes_out,
                                   size_t *count_out, sgi_error *err);
 

@@ -432,7 +432,7 @@ static sgi_status read_head(struct reading *r, sgi_error *err)
 {
     struct sgi__source *s = r->source;
     const void         *view;
-    uint64_t            max = s->parse->header_bytes_max ? s->parse->header_bytes_max : SGI__GGUF_HEADER_MAX;
+    uint64_t            max = s->parse->header_bytes_max ? s->parse->header_bytes_max : SGI__PACK_MANIFEST_MAX;
 
     if (s->id.bytes < SGI__PACK_HEAD_BYTES)
         return sgi__refuse(s, err, "a packed file that is cut short: %llu bytes", (unsigned long long)s->id.bytes);

@@ -7,17 +7,21 @@
 #include "format/pack.h"
 #include "format/pack_layout.h"
 
-/* Grows; once there is no memory it takes nothing more, and the end says so. */
+/* Grows; once there is no memory, or more than a reader takes, it takes nothing more, and the end says so. */
 struct out {
     uint8_t *bytes;
     size_t   used, room;
-    bool     failed;
+    bool     failed, too_long;
 };
 
 static void put(struct out *o, const void *from, size_t count)
 {
     if (o->failed || count == 0)
         return;
+    if (count > SGI__PACK_MANIFEST_MAX - o->used) {
+        o->failed = o->too_long = true;
+        return;
+    }
     if (count > o->room - o->used) {
         size_t   room = o->room + o->room / 2 + count + 4096;
         uint8_t *more = sgi__realloc_array(o->bytes, room, 1);
@@ -264,6 +268,10 @@ sgi_status sgi__pack_manifest_put(const struct sgi__manifest *m, uint64_t chunk_
     }
     if (o.failed) {
         sgi__free(o.bytes);
+        if (o.too_long)
+            return sgi__refuse_path(m->files[0].asked, err,
+                                    "too large to be packed: its manifest would have more than %llu bytes",
+                                    (unsigned long long)SGI__PACK_MANIFEST_MAX);
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory for the manifest of a packed model");
     }
     *bytes_out = o.bytes;

@@ -342,6 +342,18 @@ static sgi_status open_base(struct packing *p, sgi_error *err)
     return SGI_OK;
 }
 
+/* Before any of it is packed: what is in the manifest may change yet, how long it is does not, but for a base that has
+ * nothing of it. */
+static sgi_status check_manifest(const struct packing *p, sgi_error *err)
+{
+    uint8_t *bytes = NULL;
+    size_t   count;
+
+    sgi_status st = sgi__pack_manifest_put(p->m, SGI__PACK_CHUNK_BYTES, &bytes, &count, err);
+    sgi__free(bytes);
+    return st;
+}
+
 /* It must not take the place of what it needs. Of its sources it cannot: they are not packed. */
 static sgi_status check_output(const struct packing *p, sgi_error *err)
 {
@@ -380,6 +392,8 @@ static sgi_status open_all(struct packing *p, sgi_error *err)
         st = open_base(p, err);
     if (st == SGI_OK)
         st = check_output(p, err);
+    if (st == SGI_OK)
+        st = check_manifest(p, err);
     if (st == SGI_OK && !sgi__equal_init(&p->here, p->m->packed->chunks_count))
         st = no_memory(err);
     return st;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,13 +122,25 @@ static const struct {
     { "two of one place that are not alike", unlike, "chunk" },
 };
 
-static void what_cannot_be_is_refused_in_words(void **state)
+static int set_up(void **state)
 {
-    (void)state;
+    pack_set_up(state);
     test_file_make(&file, &folder, "m.safetensors", 0, some, 3);
     snprintf(path, sizeof path, "%s", in(&folder, "m.sgi"));
     snprintf(altered, sizeof altered, "%s", in(&folder, "altered.sgi"));
     is_ok(pack_one(file.path, path, NULL, NULL));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    test_file_free(&file);
+    return pack_tear_down(state);
+}
+
+static void what_cannot_be_is_refused_in_words(void **state)
+{
+    (void)state;
     for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
         struct sgi__manifest *m = read_manifest(path, SGI_OK), *again;
         cases[n].alter(m, (struct sgi__packed *)(uintptr_t)m->packed);
@@ -139,7 +152,45 @@ static void what_cannot_be_is_refused_in_words(void **state)
             fail_msg("%s: '%s'", cases[n].what, err.message);
         sgi__manifest_free(again);
     }
-    test_file_free(&file);
+}
+
+/* ---- how large it may be ---- */
+
+static void both_sides_have_one_limit(void **state)
+{
+    static const uint64_t large[] = { MIB(257), SGI__PACK_MANIFEST_MAX + 8 };
+    uint8_t               bytes[SGI__PACK_HEAD_BYTES];
+
+    (void)state;
+    for (size_t n = 0; n < sizeof large / sizeof *large; n++) { /* nothing but its length, so its check is wrong */
+        struct sgi__pack_head head = { .bytes = SGI__PACK_HEAD_BYTES + large[n],
+                                       .manifest_at = SGI__PACK_HEAD_BYTES,
+                                       .manifest_bytes = large[n],
+                                       .manifest_check = 1 };
+        bool                  over = large[n] > SGI__PACK_MANIFEST_MAX;
+        sgi__pack_head_put(&head, bytes);
+        int fd = open(altered, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        assert_int_equal(write(fd, bytes, sizeof bytes), sizeof bytes);
+        assert_int_equal(ftruncate(fd, (off_t)head.bytes), 0);
+        close(fd);
+        read_manifest(altered, over ? SGI_E_FORMAT : SGI_E_CHECK);
+        is_error(err.code, err.code, over ? "more than the 1073741824 allowed" : "manifest of this packed file is dam");
+    }
+    assert_int_equal(unlink(altered), 0);
+
+    struct sgi__manifest *m = read_manifest(path, SGI_OK);
+    struct sgi__value     huge = { .kind = SGI__VALUE_TEXT };
+    uint8_t              *put = NULL;
+    size_t                count = 0;
+    huge.text.bytes = SGI__PACK_MANIFEST_MAX; /* never looked at: it has no place there */
+    huge.text.text = mmap(NULL, (size_t)huge.text.bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_ptr_not_equal(huge.text.text, MAP_FAILED);
+    is_ok(sgi__manifest_add_metadata(m, "huge", &huge, &err));
+    is_error(sgi__pack_manifest_put(m, SGI__PACK_CHUNK_BYTES, &put, &count, &err), SGI_E_FORMAT,
+             "m.sgi: too large to be packed: its manifest would have more than 1073741824 bytes");
+    assert_null(put);
+    munmap((void *)(uintptr_t)huge.text.text, (size_t)huge.text.bytes);
+    sgi__manifest_free(m);
 }
 
 /* ---- metadata ---- */
@@ -174,7 +225,7 @@ static void metadata_of_all_kinds_come_back(void **state)
     static const uint64_t shape[] = { 4 };
     static struct text    plain, from_pack;
     struct bytes          b = { .data = NULL };
-    char                  source[512];
+    char                  source[512], packed[512];
     (void)state;
     gguf_begin(&b, 3, 1, 13);
     gguf_key_text(&b, "general.architecture", "test");
@@ -200,12 +251,12 @@ static void metadata_of_all_kinds_come_back(void **state)
     int fd = open(source, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(write(fd, b.data, b.size), (ssize_t)b.size);
     close(fd);
-    snprintf(path, sizeof path, "%s", in(&folder, "kinds.sgi"));
-    is_ok(pack_one(source, path, NULL, NULL));
-    const char *said = metadata_of(source, &plain), *also = metadata_of(path, &from_pack);
+    snprintf(packed, sizeof packed, "%s", in(&folder, "kinds.sgi"));
+    is_ok(pack_one(source, packed, NULL, NULL));
+    const char *said = metadata_of(source, &plain), *also = metadata_of(packed, &from_pack);
     assert_memory_equal(said, also, strcspn(said, "}")); /* what is packed says more behind it */
     assert_non_null(strstr(said, "0.15625"));
-    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
+    is_ok(sgi_unpack(packed, out.path, 0, NULL, NULL, &err));
     has_bytes(in(&out, "kinds.gguf"), b.data, b.size);
     bytes_free(&b);
     unlink(source);
@@ -215,7 +266,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_is_refused_in_words),
+        cmocka_unit_test(both_sides_have_one_limit),
         cmocka_unit_test(metadata_of_all_kinds_come_back),
     };
-    return cmocka_run_group_tests(tests, pack_set_up, pack_tear_down);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

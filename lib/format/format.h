@@ -22,7 +22,7 @@ enum {
     SGI__DTYPE_BYTES_MAX = 64,              /* of a dtype's name */
     SGI__ENTRY_BYTES_MAX = 64 << 10,        /* of what a safetensors header says about one tensor */
     SGI__JSON_DEPTH_MAX = 16,
-    SGI__ARRAY_ITEMS_MAX = 8 << 20, /* in all metadata arrays of one GGUF model */
+    SGI__ARRAY_ITEMS_MAX = 8 << 20, /* in all metadata arrays of one model */
     SGI__GGUF_RANK_MAX = 4,         /* ggml's own limit */
     SGI__FOLDER_NAMES_MAX = 1 << 16,
     SGI__FOLDERS_MAX = 64 /* of the options */

@@ -17,8 +17,9 @@ struct reading {
     struct sgi__manifest *m;
     struct sgi__packed   *packed;
     struct sgi__pack_head head;
-    struct sgi__cursor    c;     /* of the section */
-    const char           *where; /* what is being read, for messages */
+    struct sgi__cursor    c;           /* of the section */
+    const char           *where;       /* what is being read, for messages */
+    uint64_t              array_items; /* of all arrays so far */
 };
 
 static sgi_status cut_short(const struct reading *r, sgi_error *err)
@@ -220,8 +221,12 @@ static sgi_status read_array(struct reading *r, struct sgi__value *value, bool *
 
     if (r->c.failed || bytes > sgi__cursor_left(&r->c) || count > bytes)
         return cut_short(r, err);
-    if (kind >= SGI__VALUE_ARRAY || count > SGI__ARRAY_ITEMS_MAX)
-        return sgi__refuse(r->source, err, "an array of the metadata is of arrays, or of too many items");
+    if (kind >= SGI__VALUE_ARRAY)
+        return sgi__refuse(r->source, err, "an array of the metadata is of arrays");
+    if (count > SGI__ARRAY_ITEMS_MAX - r->array_items)
+        return sgi__refuse(r->source, err, "the arrays of the metadata have more than %d items",
+                           (int)SGI__ARRAY_ITEMS_MAX);
+    r->array_items += count;
     *kept_out = keeps_long(r);
     if (!*kept_out) {
         sgi__cursor_take(&r->c, bytes);

@@ -193,6 +193,31 @@ static void both_sides_have_one_limit(void **state)
     sgi__manifest_free(m);
 }
 
+/* Each item takes more memory than bytes of the file. */
+static void arrays_are_counted_together(void **state)
+{
+    static const uint64_t beyond[] = { 0, 1 };
+    uint64_t              half = SGI__ARRAY_ITEMS_MAX / 2;
+    struct sgi__value     array = { .kind = SGI__VALUE_ARRAY };
+
+    (void)state;
+    array.array.items = calloc(half + 1, sizeof *array.array.items);
+    assert_non_null(array.array.items);
+    for (size_t n = 0; n < 2; n++) {
+        struct sgi__manifest *m = read_manifest(path, SGI_OK);
+        array.array.count = half;
+        is_ok(sgi__manifest_add_metadata(m, "one", &array, &err));
+        array.array.count = half + beyond[n];
+        is_ok(sgi__manifest_add_metadata(m, "two", &array, &err));
+        write_with(m);
+        sgi__manifest_free(m);
+        sgi__manifest_free(read_manifest(altered, n == 0 ? SGI_OK : SGI_E_FORMAT));
+    }
+    is_error(err.code, SGI_E_FORMAT, "altered.sgi: the arrays of the metadata have more than 8388608 items");
+    free(array.array.items);
+    assert_int_equal(unlink(altered), 0);
+}
+
 /* ---- metadata ---- */
 
 struct text {
@@ -267,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_is_refused_in_words),
         cmocka_unit_test(both_sides_have_one_limit),
+        cmocka_unit_test(arrays_are_counted_together),
         cmocka_unit_test(metadata_of_all_kinds_come_back),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

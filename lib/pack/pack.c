@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "format/format.h"
 #include "format/pack.h"
+#include "format/source.h"
 #include "io/io.h"
 #include "io/output.h"
 #include "io/regular.h"
@@ -342,6 +343,28 @@ static sgi_status open_base(struct packing *p, sgi_error *err)
     return SGI_OK;
 }
 
+static sgi_status check_name(const char *path, const char *name, sgi_error *err)
+{
+    return sgi__utf8_valid(name, strlen(name))
+               ? SGI_OK
+               : sgi__refuse_path(path, err, "its name is not UTF-8, as names in a packed file are");
+}
+
+/* A reader refuses them, so that whoever shows a name or makes a file of it has text in its hands. */
+static sgi_status check_names(const struct packing *p, sgi_error *err)
+{
+    const struct sgi__packed *packed = p->m->packed;
+    sgi_status                st = SGI_OK;
+
+    for (uint32_t n = 0; n < p->m->files_count && st == SGI_OK; n++)
+        st = check_name(p->sources[n].asked, p->m->files[n].name, err);
+    if (st == SGI_OK && packed->others_count > 0)
+        st = check_name(p->m->index, packed->others[0].name, err);
+    if (st == SGI_OK && packed->base_name)
+        st = check_name(p->options.base, packed->base_name, err);
+    return st;
+}
+
 /* Before any of it is packed: what is in the manifest may change yet, how long it is does not, but for a base that has
  * nothing of it. */
 static sgi_status check_manifest(const struct packing *p, sgi_error *err)
@@ -392,6 +415,8 @@ static sgi_status open_all(struct packing *p, sgi_error *err)
         st = open_base(p, err);
     if (st == SGI_OK)
         st = check_output(p, err);
+    if (st == SGI_OK)
+        st = check_names(p, err);
     if (st == SGI_OK)
         st = check_manifest(p, err);
     if (st == SGI_OK && !sgi__equal_init(&p->here, p->m->packed->chunks_count))

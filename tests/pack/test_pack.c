@@ -215,6 +215,12 @@ static void a_base_that_has_nothing_of_it_is_not_asked_for(void **state)
 
 /* ---- what is in the way ---- */
 
+static int drop(void *user, const char *text, size_t bytes)
+{
+    (void)user, (void)text, (void)bytes;
+    return 0;
+}
+
 static void write_text(const char *path, const char *text)
 {
     FILE *file = fopen(path, "w");
@@ -242,6 +248,40 @@ static void only_what_is_packed_is_replaced(void **state)
     write_text(in(&folder, "empty.sgi"), ""); /* as mktemp leaves it */
     pack(&file, "empty.sgi", NULL, &report);
     test_file_free(&file);
+}
+
+/* Of a file, of an index, of the base. */
+static void names_that_no_reader_takes_are_refused_at_once(void **state)
+{
+    static const struct test_tensor one[] = { { "a", KIB(500) } };
+    struct test_file                file, odd;
+    struct test_shards              shards;
+    sgi_pack_options                options;
+    char                            path[512], renamed[512];
+
+    (void)state;
+    test_file_make(&file, &folder, "even.safetensors", 0, one, 1);
+    test_file_make(&odd, &folder, "odd\xff.safetensors", 0, one, 1);
+    snprintf(path, sizeof path, "%s", in(&folder, "named.sgi"));
+    is_ok(sgi_inspect(odd.path, SGI_INSPECT_JSON, drop, NULL, &err)); /* a model as good as any, otherwise */
+    is_error(pack_one(odd.path, path, NULL, NULL), SGI_E_FORMAT, "odd?.safetensors: its name is not UTF-8");
+
+    test_shards_make(&shards, &folder, KIB(100));
+    snprintf(renamed, sizeof renamed, "%s", in(&folder, "\xc3.safetensors.index.json"));
+    assert_int_equal(rename(shards.path, renamed), 0);
+    is_error(pack_one(renamed, path, NULL, NULL), SGI_E_FORMAT, "?.safetensors.index.json: its name is not UTF-8");
+    assert_int_equal(rename(renamed, shards.path), 0);
+    test_shards_free(&shards);
+
+    snprintf(renamed, sizeof renamed, "%s", in(&folder, "base\xe4.sgi"));
+    is_ok(pack_one(file.path, renamed, NULL, NULL)); /* by its own name nobody asks */
+    is_ok(sgi_verify(renamed, NULL, 0, NULL, NULL, NULL, &err));
+    sgi_pack_options_init(&options, sizeof options);
+    options.base = renamed;
+    is_error(pack_one(file.path, path, &options, NULL), SGI_E_FORMAT, "base?.sgi: its name is not UTF-8");
+    assert_int_equal(access(path, F_OK), -1);
+    test_file_free(&file);
+    test_file_free(&odd);
 }
 
 static void nothing_is_unpacked_over_what_it_is_in(void **state)
@@ -465,6 +505,7 @@ int main(void)
         cmocka_unit_test(what_a_base_has_is_not_stored_again),
         cmocka_unit_test(a_base_that_has_nothing_of_it_is_not_asked_for),
         cmocka_unit_test(only_what_is_packed_is_replaced),
+        cmocka_unit_test(names_that_no_reader_takes_are_refused_at_once),
         cmocka_unit_test(nothing_is_unpacked_over_what_it_is_in),
         cmocka_unit_test(every_flipped_byte_is_named),
         cmocka_unit_test(a_file_that_is_cut_is_named),

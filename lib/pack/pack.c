@@ -66,6 +66,13 @@ static sgi_status no_memory(sgi_error *err)
     return SGI_E_NO_MEMORY;
 }
 
+/* Of a path; in the same text. */
+static const char *last_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 /* ---- bytes of the sources ---- */
 
 static sgi_status open_source(struct packing *p, struct packer *w, uint32_t part, sgi_error *err)
@@ -314,8 +321,7 @@ static sgi_status take_index(struct packing *p, sgi_error *err)
     close(fd);
     if (status != SGI_OK)
         return status;
-    const char *slash = strrchr(p->m->index, '/');
-    *other = (struct sgi__packed_other){ .name = slash ? slash + 1 : p->m->index, .content = content, .bytes = bytes };
+    *other = (struct sgi__packed_other){ .name = last_of(p->m->index), .content = content, .bytes = bytes };
     packed->others_count = 1;
     return SGI_OK;
 }
@@ -323,7 +329,6 @@ static sgi_status take_index(struct packing *p, sgi_error *err)
 static sgi_status open_base(struct packing *p, sgi_error *err)
 {
     struct sgi__packed *packed = p->m->packed;
-    const char         *slash;
 
     if (!p->options.base)
         return SGI_OK;
@@ -337,9 +342,8 @@ static sgi_status open_base(struct packing *p, sgi_error *err)
         return no_memory(err);
     for (uint64_t n = 0; n < p->base->packed->chunks_count; n++)
         sgi__equal_add(&p->in_base, &p->base->packed->chunks[n]);
-    slash = strrchr(p->options.base, '/');
-    packed->base_name = slash ? slash + 1 : p->options.base;
     packed->files[SGI__PACK_BASE] = p->base->packed->files[SGI__PACK_ITSELF];
+    packed->base_name = last_of(packed->files[SGI__PACK_BASE].asked); /* what was asked for may be its folder */
     return SGI_OK;
 }
 

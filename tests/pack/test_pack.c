@@ -191,6 +191,32 @@ static void what_a_base_has_is_not_stored_again(void **state)
     test_file_free(&tuned);
 }
 
+static void a_base_is_asked_for_by_its_own_name(void **state)
+{
+    static const struct test_tensor parts[] = { { "a", MIB(1) }, { "b", KIB(300) } };
+    struct test_file                base, tuned;
+    sgi_pack_options                options;
+    sgi_pack_report                 report = { .struct_size = sizeof report };
+    struct test_folder              lone; /* with one model in it */
+
+    (void)state;
+    test_folder_make(&lone);
+    test_file_make(&base, &folder, "b.safetensors", 0, parts, 2);
+    test_file_make(&tuned, &folder, "t.safetensors", 0, parts, 2);
+    memcpy(tuned.data, base.data, base.bytes);
+    tuned.data[tuned.bytes - 1] ^= 1;
+    test_file_write(&tuned);
+    is_ok(pack_one(base.path, in(&lone, "base.safetensors"), NULL, NULL));
+    sgi_pack_options_init(&options, sizeof options);
+    options.base = lone.path;
+    is_ok(pack_one(tuned.path, in(&lone, "tuned.sgi"), &options, &report));
+    assert_true(report.base_bytes > 0);
+    is_ok(sgi_verify(in(&lone, "tuned.sgi"), NULL, 0, NULL, NULL, NULL, &err));
+    test_folder_remove(&lone);
+    test_file_free(&base);
+    test_file_free(&tuned);
+}
+
 static void a_base_that_has_nothing_of_it_is_not_asked_for(void **state)
 {
     static const struct test_tensor one[] = { { "a", KIB(500) } }, another[] = { { "b", KIB(700) } };
@@ -503,6 +529,7 @@ int main(void)
         cmocka_unit_test(wished_tensors_come_first),
         cmocka_unit_test(equal_parts_are_stored_once),
         cmocka_unit_test(what_a_base_has_is_not_stored_again),
+        cmocka_unit_test(a_base_is_asked_for_by_its_own_name),
         cmocka_unit_test(a_base_that_has_nothing_of_it_is_not_asked_for),
         cmocka_unit_test(only_what_is_packed_is_replaced),
         cmocka_unit_test(names_that_no_reader_takes_are_refused_at_once),

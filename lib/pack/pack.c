@@ -384,11 +384,15 @@ static sgi_status check_manifest(const struct packing *p, sgi_error *err)
 /* It must not take the place of what it needs. Of its sources it cannot: they are not packed. */
 static sgi_status check_output(const struct packing *p, sgi_error *err)
 {
-    struct sgi__shown shown;
+    struct sgi__shown shown, other;
 
     if (p->base && sgi__io_path_is(p->path, &p->base->packed->files[SGI__PACK_ITSELF].id))
         return sgi__error(err, SGI_E_INVALID, "%s: is the base, which what needs it cannot replace",
                           sgi__show_path(&shown, p->path));
+    /* Readers look beside what asks for it first, and would find that itself. */
+    if (p->base && strcmp(last_of(p->path), p->m->packed->base_name) == 0)
+        return sgi__error(err, SGI_E_INVALID, "%s: has the name of its base, %s, so it would be taken for that",
+                          sgi__show_path(&shown, p->path), sgi__show_path(&other, p->options.base));
     return SGI_OK;
 }
 

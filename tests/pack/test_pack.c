@@ -473,6 +473,12 @@ static void what_makes_no_sense_is_refused(void **state)
     is_error(pack_one(file.path, path, &options, NULL), SGI_E_UNSUPPORTED, "not a packed one");
     options.base = path;
     is_error(pack_one(file.path, path, &options, NULL), SGI_E_INVALID, "the base");
+    is_error(pack_one(file.path, in(&out, "good.sgi"), &options, NULL), SGI_E_INVALID,
+             "good.sgi: has the name of its base, ");
+    assert_non_null(strstr(err.message, path));
+    assert_int_equal(access(in(&out, "good.sgi"), F_OK), -1);
+    is_ok(pack_one(file.path, in(&out, "other.sgi"), &options, NULL)); /* for those who say where the base is */
+    assert_int_equal(unlink(in(&out, "other.sgi")), 0);
     is_ok(pack_one(file.path, in(&folder, "based.sgi"), &options, NULL));
     options.base = in(&folder, "based.sgi");
     is_error(pack_one(file.path, in(&folder, "third.sgi"), &options, NULL), SGI_E_UNSUPPORTED, "has a base itself");

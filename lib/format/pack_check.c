@@ -43,7 +43,7 @@ sgi_status sgi__pack_check_tensor(const char *path, const struct sgi__tensor *t,
 {
     uint64_t elements = 1, bytes;
 
-    for (uint32_t d = 0; d < t->rank; d++)
+    for (uint32_t d = 0; d < t->rank && t->block_elements > 0; d++) /* of an unknown dtype nothing follows from it */
         if (!sgi__mul_u64(elements, shape[d], &elements))
             return wrong_tensor(path, t, "has a shape that is too large to be true", err);
     if ((t->block_elements == 0) != (t->block_bytes == 0))

@@ -287,6 +287,27 @@ static void metadata_of_all_kinds_come_back(void **state)
     unlink(source);
 }
 
+/* ---- what safetensors allow ---- */
+
+static void a_shape_of_an_unknown_dtype_may_be_anything(void **state)
+{
+    struct bytes b = { .data = NULL };
+    char         source[512], packed[512];
+
+    (void)state;
+    make_safetensors(&b, "{\"w\":{\"dtype\":\"X9\",\"shape\":[1099511627776,1099511627776],\"data_offsets\":[0,5]}}",
+                     5);
+    snprintf(source, sizeof source, "%s", in(&folder, "unknown.safetensors"));
+    int fd = open(source, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, b.data, b.size), (ssize_t)b.size);
+    close(fd);
+    snprintf(packed, sizeof packed, "%s", in(&folder, "unknown.sgi"));
+    is_ok(pack_one(source, packed, NULL, NULL));
+    is_ok(sgi_unpack(packed, out.path, 0, NULL, NULL, &err));
+    has_bytes(in(&out, "unknown.safetensors"), b.data, b.size);
+    bytes_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +315,7 @@ int main(void)
         cmocka_unit_test(both_sides_have_one_limit),
         cmocka_unit_test(arrays_are_counted_together),
         cmocka_unit_test(metadata_of_all_kinds_come_back),
+        cmocka_unit_test(a_shape_of_an_unknown_dtype_may_be_anything),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -27,6 +27,7 @@
 #include "pack/lay.h"
 #include "pack/passing.h"
 #include "pack/workers.h"
+#include "pack/written.h"
 
 /* Of a chunk, with what fills its last page; those of a base may have been made elsewhere. */
 #define BUFFER_BYTES ((size_t)SGI__PACK_CHUNK_BYTES)
@@ -536,6 +537,8 @@ sgi_status sgi__pack(const char *const *sources, uint32_t sources_count, const c
         st = sgi__io_output_open(path, &packed_kind, &p.output, err);
         if (st == SGI_OK)
             st = pack_all(&p, err);
+        if (st == SGI_OK) /* what was there before can be read, so what takes its place has to be */
+            st = sgi__pack_written(&p.output, path, p.m->packed->files[SGI__PACK_BASE].asked, err);
         if (st == SGI_OK)
             st = sgi__io_output_commit(&p.output, err);
         else

@@ -191,6 +191,51 @@ static void what_a_base_has_is_not_stored_again(void **state)
     test_file_free(&tuned);
 }
 
+struct spoiling {
+    const char *path;
+    bool        done;
+};
+
+/* At the end, when all is read. */
+static int spoil_base(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct spoiling *s = user;
+
+    if (done_bytes == total_bytes && !s->done) {
+        int fd = open(s->path, O_RDWR | O_CLOEXEC);
+        flip(fd, 20);
+        close(fd);
+        s->done = true;
+    }
+    return 0;
+}
+
+static void what_nobody_could_read_takes_no_place(void **state)
+{
+    static const struct test_tensor parts[] = { { "a", MIB(1) }, { "b", KIB(300) } };
+    struct test_file                base, tuned;
+    sgi_pack_options                options;
+    sgi_pack_report                 report = { 0 };
+    char                            base_path[512], path[512];
+    struct spoiling                 spoiling = { .path = base_path };
+
+    (void)state;
+    test_file_make(&base, &folder, "b.safetensors", 0, parts, 2);
+    test_file_make(&tuned, &folder, "t.safetensors", 0, parts, 2);
+    snprintf(base_path, sizeof base_path, "%s", pack(&base, "spoiled.sgi", NULL, &report));
+    snprintf(path, sizeof path, "%s", pack(&tuned, "stays.sgi", NULL, &report));
+    sgi_pack_options_init(&options, sizeof options);
+    options.base = base_path;
+    options.progress = spoil_base;
+    options.user = &spoiling;
+    is_error(pack_one(base.path, path, &options, NULL), SGI_E_CHECK, "spoiled.sgi: the head of this packed file");
+    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err)); /* the one from before */
+    has_bytes(in(&out, "t.safetensors"), tuned.data, tuned.bytes);
+    test_file_free(&base);
+    test_file_free(&tuned);
+}
+
 static void a_base_is_asked_for_by_its_own_name(void **state)
 {
     static const struct test_tensor parts[] = { { "a", MIB(1) }, { "b", KIB(300) } };
@@ -535,6 +580,7 @@ int main(void)
         cmocka_unit_test(wished_tensors_come_first),
         cmocka_unit_test(equal_parts_are_stored_once),
         cmocka_unit_test(what_a_base_has_is_not_stored_again),
+        cmocka_unit_test(what_nobody_could_read_takes_no_place),
         cmocka_unit_test(a_base_is_asked_for_by_its_own_name),
         cmocka_unit_test(a_base_that_has_nothing_of_it_is_not_asked_for),
         cmocka_unit_test(only_what_is_packed_is_replaced),

@@ -208,6 +208,7 @@ sgi_status sgi__index_read(struct sgi__source *s, sgi_error *err)
         st = sgi__refuse(s, err, "weight_map names no file");
     if (st == SGI_OK)
         st = read_mapped_shards(&index, err);
+    s->parse->m->index_id = s->id;
     if (st == SGI_OK && !(s->parse->m->index = sgi__manifest_text(s->parse->m, s->path, strlen(s->path))))
         st = sgi__no_memory(s->path, err);
     sgi__free(index.mapped);

@@ -91,7 +91,8 @@ struct sgi__manifest {
     uint64_t             *shapes;
     struct sgi__metadata *metadata;
     uint64_t              metadata_count;
-    const char           *index;   /* the path of an index of shards; NULL: none */
+    const char           *index; /* the path of an index of shards; NULL: none */
+    struct sgi__file_id   index_id;
     struct sgi__packed   *packed;  /* in the text; NULL: parts are files */
     uint64_t             *by_name; /* tensor indices sorted by name, for the binary search */
     struct sgi__block    *text;    /* chunks of strings and values, freed together */

@@ -7,7 +7,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -299,29 +298,28 @@ static sgi_status find_order(const struct packing *p, uint64_t **order_out, sgi_
     return SGI_OK;
 }
 
-/* The index of shards is a file of the model too. */
+/* The index of shards is a file of the model too: the one that was parsed, which has set its length a limit. */
 static sgi_status take_index(struct packing *p, sgi_error *err)
 {
     struct sgi__packed       *packed = p->m->packed;
     struct sgi__packed_other *other;
-    struct stat               st;
+    uint64_t                  bytes = p->m->index_id.bytes;
+    void                     *content = NULL;
     int                       fd;
 
     if (!p->m->index)
         return SGI_OK;
-    sgi_status status = sgi__io_regular_open(p->m->index, &fd, &st, err);
-    if (status != SGI_OK)
-        return status;
-    uint64_t bytes = (uint64_t)st.st_size;
-    void    *content = NULL;
+    sgi_status st = sgi__io_regular_open_same(p->m->index, &p->m->index_id, &fd, err);
+    if (st != SGI_OK)
+        return st;
     other = packed->others = sgi__manifest_alloc(p->m, sizeof *packed->others);
-    if (!other || bytes > SGI__SAFETENSORS_HEADER_MAX || !(content = sgi__manifest_alloc(p->m, bytes + 1)))
-        status = no_memory(err);
+    if (!other || !(content = sgi__manifest_alloc(p->m, bytes + 1)))
+        st = no_memory(err);
     else
-        status = sgi__pread_all(fd, p->m->index, content, (size_t)bytes, 0, err);
+        st = sgi__pread_all(fd, p->m->index, content, (size_t)bytes, 0, err);
     close(fd);
-    if (status != SGI_OK)
-        return status;
+    if (st != SGI_OK)
+        return st;
     *other = (struct sgi__packed_other){ .name = last_of(p->m->index), .content = content, .bytes = bytes };
     packed->others_count = 1;
     return SGI_OK;
@@ -440,6 +438,8 @@ static sgi_status check_sources(struct packing *p, sgi_error *err)
 
     for (uint32_t n = 0; n < p->m->files_count && st == SGI_OK; n++)
         st = sgi__io_path_check(p->sources[n].path, &p->sources[n].id, err);
+    if (st == SGI_OK && p->m->index)
+        st = sgi__io_path_check(p->m->index, &p->m->index_id, err);
     return st;
 }
 

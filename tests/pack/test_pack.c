@@ -495,6 +495,35 @@ static void a_canceled_one_leaves_what_was_there(void **state)
     test_file_free(&file);
 }
 
+static int append(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    FILE *file = fopen(user, "a");
+
+    (void)done_bytes, (void)total_bytes;
+    assert_non_null(file);
+    assert_true(fputs("\n", file) >= 0); /* JSON as it was */
+    fclose(file);
+    return 0;
+}
+
+static void sources_stay_what_they_were_at_its_beginning(void **state)
+{
+    struct test_shards shards;
+    sgi_pack_options   options;
+
+    (void)state;
+    test_shards_make(&shards, &folder, MIB(1));
+    sgi_pack_options_init(&options, sizeof options);
+    options.progress = append;
+    const char *const changing[] = { shards.path, shards.shards[1].path };
+    for (size_t n = 0; n < sizeof changing / sizeof *changing; n++) {
+        options.user = (void *)(uintptr_t)changing[n];
+        is_error(pack_one(shards.path, in(&folder, "shards.sgi"), &options, NULL), SGI_E_CHANGED, changing[n]);
+        assert_int_equal(access(in(&folder, "shards.sgi"), F_OK), -1);
+    }
+    test_shards_free(&shards);
+}
+
 static void what_makes_no_sense_is_refused(void **state)
 {
     struct test_file file;
@@ -589,6 +618,7 @@ int main(void)
         cmocka_unit_test(every_flipped_byte_is_named),
         cmocka_unit_test(a_file_that_is_cut_is_named),
         cmocka_unit_test(a_canceled_one_leaves_what_was_there),
+        cmocka_unit_test(sources_stay_what_they_were_at_its_beginning),
         cmocka_unit_test(what_makes_no_sense_is_refused),
     };
     return cmocka_run_group_tests_name("pack", tests, pack_set_up, pack_tear_down);

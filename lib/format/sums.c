@@ -206,7 +206,8 @@ static sgi_status look(struct sgi__parse *p, const struct sgi__file *f, bool fol
     sgi__error_init(&own);
     sgi_status st = sgi__source_open(p, path, &s, &own);
     if (st != SGI_OK) {
-        bool none = !p->checks_path && st == SGI_E_IO && own.os_errno == ENOENT;
+        /* Where not even a name is to be had beside a file, nothing lies there. */
+        bool none = !p->checks_path && st == SGI_E_IO && (own.os_errno == ENOENT || own.os_errno == ENAMETOOLONG);
         if (!none)
             sgi__error_copy(err, &own);
         sgi__free(path);

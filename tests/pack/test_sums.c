@@ -69,6 +69,34 @@ static void a_file_with_checks_loads_as_before(void **state)
     }
 }
 
+static void a_name_too_long_for_checks_has_none(void **state)
+{
+    struct test_file file;
+    char             name[256], told[300];
+
+    (void)state;
+    for (size_t bytes = 247; bytes <= 255; bytes++) { /* with its suffix 254 to 262, and 255 is what there may be */
+        bool fits = bytes + strlen(".sgisum") <= 255;
+        memset(name, 'n', sizeof name);
+        snprintf(name + bytes - strlen(".safetensors"), sizeof ".safetensors", ".safetensors");
+        test_file_make(&file, &folder, name, 0, some, SOME);
+        is_ok(load(file.path, &file));
+        is_ok(load_by(file.path, NULL, folder.path, &file));
+        is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "without checks");
+        snprintf(told, sizeof told, ".sgisum: %s", fits ? "No such file" : "File name too long");
+        is_error(load_by(file.path, out.path, NULL, &file), SGI_E_IO, told); /* where there have to be some */
+        if (fits)
+            is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+        else
+            is_error(sgi_digest(file.path, NULL, 0, NULL, NULL, &err), SGI_E_IO, "File name too long");
+        unlink(sums_of(&file));
+        is_ok(sgi_digest(file.path, in(&out, "short.sgisum"), 0, NULL, NULL, &err));
+        is_ok(load_by(file.path, in(&out, "short.sgisum"), NULL, &file));
+        assert_int_equal(unlink(in(&out, "short.sgisum")), 0);
+        test_file_free(&file);
+    }
+}
+
 static void each_shard_has_its_own(void **state)
 {
     struct test_shards shards;
@@ -481,6 +509,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_does_not_match_its_checks_is_not_packed),
         cmocka_unit_test(a_file_with_checks_loads_as_before),
+        cmocka_unit_test(a_name_too_long_for_checks_has_none),
         cmocka_unit_test(each_shard_has_its_own),
         cmocka_unit_test(every_flipped_byte_is_named),
         cmocka_unit_test(checks_of_another_file_are_refused),

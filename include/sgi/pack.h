@@ -97,7 +97,8 @@ typedef struct sgi_damage {
     uint32_t    struct_size;
     uint32_t    tensors_named; /**< of `tensors` */
     const char *file;          /**< that stores it: one of the model's, or the base */
-    uint64_t    chunk;         /**< its number in the model, from 0 */
+    uint64_t    chunk;         /**< its number in the model, from 0. What only the base has: its number there, and
+                                    its tensors those of the base */
     uint64_t    offset;        /**< of its first byte in `file` */
     uint64_t    bytes;         /**< as it is stored there */
     uint64_t    tensors_count; /**< that it holds something of. 0: it is header only */
@@ -108,17 +109,18 @@ typedef struct sgi_damage {
 typedef void (*sgi_damage_fn)(void *user, const sgi_damage *damage);
 
 /**
- * Read a packed file to its last byte and compare each chunk with its checks, those in its base too; or a model's files
- * with the checks beside them.
+ * Read a packed file to its last byte and compare each chunk with its checks, and its base likewise, whole, whatever
+ * the model has of it; or a model's files with the checks beside them.
  *
  * @param checks_path  where else these are, as in sgi_model_config. NULL: beside the files
  * @param jobs         threads, at most 256. 0: one for each core
  * @param progress     NULL: none
  * @param damage       NULL: not wanted. Not called for what is no chunk: checks that are damaged themselves, say
  * @param user         of both
- * @return SGI_OK · SGI_E_CHECK (err names the first bad chunk and what it holds) · SGI_E_IO, SGI_E_FORMAT,
- *         SGI_E_DENIED · SGI_E_UNSUPPORTED (there are no checks, or of a newer library) · SGI_E_CHANGED (the base is
- *         another, the checks are of another file) · SGI_E_CANCELED · SGI_E_INVALID · SGI_E_NO_MEMORY · SGI_E_SYSTEM
+ * @return SGI_OK · SGI_E_CHECK (err names the first bad chunk and what it holds; what only the base has comes last) ·
+ *         SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (there are no checks, or of a newer library) ·
+ *         SGI_E_CHANGED (the base is another, the checks are of another file) · SGI_E_CANCELED · SGI_E_INVALID ·
+ *         SGI_E_NO_MEMORY · SGI_E_SYSTEM
  * Threads: any. Blocks: for all of it.
  */
 SGI_API sgi_status sgi_verify(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,

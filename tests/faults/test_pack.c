@@ -49,7 +49,7 @@ enum { FAULTS = sizeof faults / sizeof *faults, FAULTS_OF_WRITING = 11 };
 
 static const struct test_tensor some[] = { { "a", MIB(3) + 5 }, { "b", 77 } };
 static struct test_file         file;
-static char                     packed[512], sums[512];
+static char                     packed[512], based[512], sums[512];
 
 static sgi_status pack(void)
 {
@@ -64,6 +64,20 @@ static sgi_status unpack(void)
 static sgi_status verify(void)
 {
     return sgi_verify(packed, NULL, 2, NULL, NULL, NULL, &err);
+}
+
+static sgi_status pack_on_base(void)
+{
+    sgi_pack_options options;
+
+    sgi_pack_options_init(&options, sizeof options);
+    options.base = packed;
+    return pack_one(file.path, based, &options, NULL);
+}
+
+static sgi_status verify_with_base(void)
+{
+    return sgi_verify(based, NULL, 2, NULL, NULL, NULL, &err);
 }
 
 static sgi_status digest(void)
@@ -88,6 +102,8 @@ static const struct {
 } deeds[] = { { "pack", pack, true },
               { "unpack", unpack, true },
               { "verify", verify, false },
+              { "pack on a base", pack_on_base, true },
+              { "verify with a base", verify_with_base, false },
               { "digest", digest, true },
               { "digest to a folder", digest_elsewhere, true },
               { "verify by a folder", verify_elsewhere, false } };
@@ -95,7 +111,7 @@ static const struct {
 /* What was there is there, whichever of the two it is; and nothing but that. */
 static void nothing_is_left(size_t files_here, size_t files_out, const char *what)
 {
-    if (sgi_verify(packed, NULL, 0, NULL, NULL, NULL, &err) != SGI_OK)
+    if (sgi_verify(packed, NULL, 0, NULL, NULL, NULL, &err) != SGI_OK || verify_with_base() != SGI_OK)
         fail_msg("%s: %s", what, err.message);
     if (count_files(&folder) != files_here || count_files(&out) != files_out)
         fail_msg("%s leaves a file behind", what);
@@ -132,8 +148,10 @@ static void whatever_fails_is_told_and_leaves_nothing(void **state)
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, some, 2);
     snprintf(packed, sizeof packed, "%s", in(&folder, "m.sgi"));
+    snprintf(based, sizeof based, "%s", in(&folder, "based.sgi"));
     snprintf(sums, sizeof sums, "%s.sgisum", file.path);
     is_ok(pack());
+    is_ok(pack_on_base());
     is_ok(unpack());
     is_ok(digest());
     is_ok(digest_elsewhere());

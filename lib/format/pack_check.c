@@ -250,6 +250,9 @@ static sgi_status look_at_base(struct sgi__source *base, const struct sgi__pack_
     st = sgi__pack_head_take(base->path, view, &head, err);
     if (st != SGI_OK)
         return st;
+    if (head.based)
+        return sgi__refuse(base, err, "has a base itself, so it cannot be the one of %s",
+                           sgi__show_path(&other, asker));
     if (base->id.bytes != expected->id.bytes || head.manifest_check != expected->check)
         return sgi__error(err, SGI_E_CHANGED, "%s: not the base that %s was packed against",
                           sgi__show_path(&shown, base->path), sgi__show_path(&other, asker));

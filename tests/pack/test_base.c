@@ -207,11 +207,31 @@ static void what_only_the_base_has_is_told_as_its_own(void **state)
     sgi__manifest_free(m);
 }
 
+/* Its manifest and its length are as they were; only its head says otherwise. */
+static void a_base_with_a_base_is_none(void **state)
+{
+    uint8_t               bytes[SGI__PACK_HEAD_BYTES], based[SGI__PACK_HEAD_BYTES];
+    struct sgi__pack_head head;
+    int                   fd = open(base_path, O_RDWR | O_CLOEXEC);
+
+    (void)state;
+    assert_int_equal(pread(fd, bytes, sizeof bytes, 0), sizeof bytes);
+    is_ok(sgi__pack_head_take(base_path, bytes, &head, &err));
+    head.based = true;
+    sgi__pack_head_put(&head, based);
+    assert_int_equal(pwrite(fd, based, sizeof based, 0), sizeof based);
+    is_error(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_FORMAT, "base.sgi: has a base itself");
+    assert_false(loads());
+    assert_int_equal(pwrite(fd, bytes, sizeof bytes, 0), sizeof bytes);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_both_have_is_read_once),
         cmocka_unit_test(what_only_the_base_has_is_told_as_its_own),
+        cmocka_unit_test(a_base_with_a_base_is_none),
         cmocka_unit_test(every_flipped_byte_of_a_base_is_named),
     };
     return cmocka_run_group_tests_name("base", tests, set_up, tear_down);

@@ -36,31 +36,53 @@ static struct sgi__manifest *read_manifest(const char *from, sgi_status expected
     return m;
 }
 
-/* The packed file with another manifest behind the same chunks, its checks right. */
-static void write_with(const struct sgi__manifest *m)
+/* All of the packed file, with room behind it. */
+static uint8_t *read_whole(size_t room, size_t *bytes_out)
 {
-    uint8_t              *bytes = NULL, *whole;
-    size_t                count = 0;
-    struct stat           st;
-    struct sgi__pack_head head;
-    int                   from = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    int         from = open(path, O_RDONLY | O_CLOEXEC);
 
-    assert_int_equal(sgi__pack_manifest_put(m, SGI__PACK_CHUNK_BYTES, &bytes, &count, NULL), SGI_OK);
     assert_int_equal(fstat(from, &st), 0);
-    whole = malloc((size_t)st.st_size + count);
+    uint8_t *whole = malloc((size_t)st.st_size + room);
     assert_non_null(whole);
     assert_int_equal(read(from, whole, (size_t)st.st_size), st.st_size);
     close(from);
+    *bytes_out = (size_t)st.st_size;
+    return whole;
+}
+
+static void write_altered(const uint8_t *whole, size_t bytes)
+{
+    int to = open(altered, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_int_equal(write(to, whole, bytes), (ssize_t)bytes);
+    close(to);
+}
+
+/* The packed file with another manifest behind the same chunks, its checks right. */
+static void write_manifest(const uint8_t *bytes, size_t count)
+{
+    struct sgi__pack_head head;
+    size_t                used;
+    uint8_t              *whole = read_whole(count, &used);
+
     assert_int_equal(sgi__pack_head_take(path, whole, &head, NULL), SGI_OK);
     head.bytes = head.manifest_at + count;
     head.manifest_bytes = count;
     head.manifest_check = sgi__hash(bytes, count);
     memcpy(whole + head.manifest_at, bytes, count);
     sgi__pack_head_put(&head, whole);
-    int to = open(altered, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    assert_int_equal(write(to, whole, (size_t)head.bytes), (ssize_t)head.bytes);
-    close(to);
+    write_altered(whole, (size_t)head.bytes);
     free(whole);
+}
+
+static void write_with(const struct sgi__manifest *m)
+{
+    uint8_t *bytes = NULL;
+    size_t   count = 0;
+
+    assert_int_equal(sgi__pack_manifest_put(m, SGI__PACK_CHUNK_BYTES, &bytes, &count, NULL), SGI_OK);
+    write_manifest(bytes, count);
     sgi__free(bytes);
 }
 
@@ -152,6 +174,171 @@ static void what_cannot_be_is_refused_in_words(void **state)
             fail_msg("%s: '%s'", cases[n].what, err.message);
         sgi__manifest_free(again);
     }
+}
+
+/* ---- what another library may have made ---- */
+
+static void altered_is_refused(sgi_status expected, const char *words)
+{
+    err.message[0] = '\0';
+    read_manifest(altered, expected);
+    is_error(expected, expected, words);
+    assert_non_null(strstr(err.message, "altered.sgi"));
+}
+
+static void altered_loads(void)
+{
+    sgi_runtime_config config = host_config();
+    sgi_runtime       *rt = host_open(&config);
+    sgi_model          model = host_add(rt, "m", altered, NULL);
+    sgi_lease          lease = host_acquire(rt, model);
+    const uint8_t     *data = file.data + file.data_offset;
+
+    for (size_t n = 0; n < sizeof some / sizeof *some; data += some[n++].bytes) {
+        sgi_tensor tensor = { .struct_size = sizeof tensor };
+        assert_int_equal(sgi_model_tensor_find(rt, model, some[n].name, &tensor), SGI_OK);
+        sgi_view view = host_tensor(rt, lease, tensor.index);
+        assert_int_equal(view.bytes, some[n].bytes);
+        assert_memory_equal(view.data, data, view.bytes);
+    }
+    host_release(rt, lease);
+    host_close(rt);
+    is_ok(sgi_verify(altered, NULL, 0, NULL, NULL, NULL, &err));
+}
+
+static void set_number(uint8_t *at, uint64_t value, unsigned bytes)
+{
+    for (unsigned n = 0; n < bytes; n++)
+        at[n] = (uint8_t)(value >> (8 * n));
+}
+
+static const struct {
+    unsigned    at, bytes; /* in the head */
+    uint64_t    value;
+    sgi_status  status;
+    const char *words;
+} heads[] = {
+    { 8, 4, 0, SGI_E_UNSUPPORTED, "packed in version 0 of the format; version 1 is known here" },
+    { 8, 4, 2, SGI_E_UNSUPPORTED, "packed in version 2 of the format" },
+    { 8, 4, UINT32_MAX, SGI_E_UNSUPPORTED, "packed in version 4294967295 of the format" },
+    { 12, 4, 0, SGI_E_FORMAT, "the head of this packed file is not as it should be" },
+    { 12, 4, 4088, SGI_E_FORMAT, "the head of this packed file is not as it should be" },
+    { 12, 4, 8192, SGI_E_FORMAT, "the head of this packed file is not as it should be" },
+    { 16, 8, 2, SGI_E_UNSUPPORTED, "features that are not known here (bits 0x2)" },
+    { 16, 8, 3, SGI_E_UNSUPPORTED, "features that are not known here (bits 0x2)" },
+    { 16, 8, UINT64_C(1) << 63, SGI_E_UNSUPPORTED, "features that are not known here (bits 0x8000000000000000)" },
+    { 16, 8, 1, SGI_E_FORMAT, "a section out of its place" }, /* a base, of which nothing is said */
+    { 24, 8, UINT64_MAX, SGI_OK, NULL },                      /* what may be known */
+    { 64, 8, 1, SGI_OK, NULL },                               /* SHA-256, for those who look at it */
+    { 88, 8, 1, SGI_OK, NULL },
+    { 96, 1, 1, SGI_E_FORMAT, "the head of this packed file is not as it should be" },
+    { 4087, 1, 1, SGI_E_FORMAT, "the head of this packed file is not as it should be" },
+    { 32, 8, 1, SGI_E_FORMAT, "a packed file of 1 bytes was made" },
+    { 40, 8, 4096, SGI_E_FORMAT, "leads to no manifest" },
+    { 40, 8, UINT64_MAX - 4095, SGI_E_FORMAT, "leads to no manifest" },
+    { 48, 8, UINT64_MAX, SGI_E_FORMAT, "leads to no manifest" },
+    { 56, 8, 1, SGI_E_CHECK, "the manifest of this packed file is damaged" },
+};
+
+static void heads_of_another_version_are_refused_in_words(void **state)
+{
+    size_t   bytes;
+    uint8_t *whole = read_whole(0, &bytes);
+
+    (void)state;
+    for (size_t n = 0; n < sizeof heads / sizeof *heads; n++) {
+        uint8_t head[SGI__PACK_HEAD_BYTES];
+        memcpy(head, whole, sizeof head);
+        set_number(whole + heads[n].at, heads[n].value, heads[n].bytes);
+        set_number(whole + 4088, sgi__hash(whole, 4088), 8); /* nothing is damaged */
+        write_altered(whole, bytes);
+        if (heads[n].words)
+            altered_is_refused(heads[n].status, heads[n].words);
+        else
+            altered_loads();
+        memcpy(whole, head, sizeof head);
+    }
+    free(whole);
+}
+
+/* Where the sections of a manifest begin, and its end. */
+static size_t find_sections(const uint8_t *bytes, size_t count, size_t *begins)
+{
+    size_t found = 0, at = 0;
+
+    for (; at < count; found++) {
+        uint64_t length = 0;
+        for (unsigned n = 0; n < 8; n++)
+            length |= (uint64_t)bytes[at + 8 + n] << (8 * n);
+        begins[found] = at;
+        at += 16 + (size_t)length;
+    }
+    assert_int_equal(at, count);
+    begins[found] = at;
+    return found;
+}
+
+/* With a section more before the one that begins there, of two words, or told to be of so many bytes. */
+static void write_with_section(const uint8_t *bytes, size_t count, size_t at, uint32_t kind, uint32_t required,
+                               uint64_t length)
+{
+    uint8_t *more = calloc(1, count + 32);
+
+    assert_non_null(more);
+    memcpy(more, bytes, at);
+    set_number(more + at, kind, 4);
+    set_number(more + at + 4, required, 4);
+    set_number(more + at + 8, length, 8);
+    memset(more + at + 16, 0xa5, 16);
+    memcpy(more + at + 32, bytes + at, count - at);
+    write_manifest(more, count + 32);
+    free(more);
+}
+
+static void unknown_sections_are_passed_over_where_they_may_be(void **state)
+{
+    static const uint32_t kinds[] = { 8, 100, UINT32_MAX };
+    struct sgi__manifest *m = read_manifest(path, SGI_OK);
+    uint8_t              *bytes = NULL;
+    size_t                count = 0, begins[16];
+    char                  words[80];
+
+    (void)state;
+    is_ok(sgi__pack_manifest_put(m, SGI__PACK_CHUNK_BYTES, &bytes, &count, &err));
+    sgi__manifest_free(m);
+    size_t sections = find_sections(bytes, count, begins);
+    assert_int_equal(sections, 6);
+    for (size_t n = 0; n < sizeof kinds / sizeof *kinds; n++)
+        for (size_t at = 0; at <= sections; at++) {
+            write_with_section(bytes, count, begins[at], kinds[n], 0, 16);
+            altered_loads();
+            write_with_section(bytes, count, begins[at], kinds[n], 1, 16);
+            snprintf(words, sizeof words, "not known here (section %u): a newer library reads it", kinds[n]);
+            altered_is_refused(SGI_E_UNSUPPORTED, words);
+        }
+    for (uint32_t required = 0; required < 2; required++) {
+        write_with_section(bytes, count, count, 8, required, 15);
+        altered_is_refused(SGI_E_FORMAT, "ends within a section");
+        write_with_section(bytes, count, count, 8, required, 24);
+        altered_is_refused(SGI_E_FORMAT, "ends within a section");
+        write_with_section(bytes, count, count, 8, required, UINT64_MAX - 15);
+        altered_is_refused(SGI_E_FORMAT, "ends within a section");
+        write_with_section(bytes, count, count, 0, required, 16);
+        altered_is_refused(SGI_E_FORMAT, "a section out of its place (0)");
+        write_with_section(bytes, count, count, 7, required, 16);
+        altered_is_refused(SGI_E_FORMAT, "a section out of its place (7)");
+    }
+    for (size_t n = 0; n < sections; n++) { /* without one that there has to be */
+        uint8_t *less = malloc(count);
+        size_t   length = begins[n + 1] - begins[n];
+        assert_non_null(less);
+        memcpy(less, bytes, begins[n]);
+        memcpy(less + begins[n], bytes + begins[n + 1], count - begins[n + 1]);
+        write_manifest(less, count - length);
+        altered_is_refused(SGI_E_FORMAT, n + 1 < sections ? "a section out of its place" : "ends before its chunks");
+        free(less);
+    }
+    sgi__free(bytes);
 }
 
 /* ---- how large it may be ---- */
@@ -312,6 +499,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_is_refused_in_words),
+        cmocka_unit_test(heads_of_another_version_are_refused_in_words),
+        cmocka_unit_test(unknown_sections_are_passed_over_where_they_may_be),
         cmocka_unit_test(both_sides_have_one_limit),
         cmocka_unit_test(arrays_are_counted_together),
         cmocka_unit_test(metadata_of_all_kinds_come_back),

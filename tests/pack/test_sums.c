@@ -54,6 +54,28 @@ static sgi_status load(const char *path, const struct test_file *files)
     return load_by(path, NULL, NULL, files);
 }
 
+static int count_bytes(void *user, const char *text, size_t bytes)
+{
+    (void)text;
+    *(size_t *)user += bytes;
+    return 0;
+}
+
+/* By whoever takes a path of checks: one status, and one sentence that names it. */
+static void refused_by(const struct test_file *file, const char *checks_path, sgi_status expected, const char *names)
+{
+    sgi_model_config mc;
+    size_t           written = 0;
+
+    sgi_model_config_init(&mc, sizeof mc);
+    mc.path = file->path;
+    mc.checks_path = checks_path;
+    is_error(load_by(file->path, checks_path, NULL, file), expected, names);
+    is_error(sgi_inspect_config(&mc, SGI_INSPECT_JSON, count_bytes, &written, &err), expected, names);
+    assert_int_equal(written, 0);
+    is_error(sgi_verify(file->path, checks_path, 0, NULL, NULL, NULL, &err), expected, names);
+}
+
 static void a_file_with_checks_loads_as_before(void **state)
 {
     (void)state;
@@ -169,6 +191,44 @@ static void checks_of_another_file_are_refused(void **state)
     test_file_free(&other);
 }
 
+static void checks_of_another_version_are_refused(void **state)
+{
+    static const struct {
+        unsigned    at, bytes;
+        uint64_t    value;
+        sgi_status  status;
+        const char *words;
+    } heads[] = { { 8, 4, 0, SGI_E_UNSUPPORTED, "checks in version 0 of their format; version 1 is known here" },
+                  { 8, 4, 2, SGI_E_UNSUPPORTED, "checks in version 2 of their format" },
+                  { 12, 4, KIB(32), SGI_E_FORMAT, "checks that are not as they should be" },
+                  { 12, 4, MIB(32), SGI_E_FORMAT, "checks that are not as they should be" },
+                  { 12, 4, MIB(2) + KIB(64), SGI_E_FORMAT, "checks that are not as they should be" },
+                  { 48, 8, 1, SGI_E_FORMAT, "checks that are not as they should be" } };
+    struct test_file file;
+    uint8_t          head[64], other[64];
+
+    (void)state;
+    test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
+    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    int fd = open(sums_of(&file), O_RDWR | O_CLOEXEC);
+    assert_int_equal(pread(fd, head, sizeof head, 0), sizeof head);
+    for (size_t n = 0; n < sizeof heads / sizeof *heads; n++) {
+        uint64_t check;
+        memcpy(other, head, sizeof head);
+        for (unsigned byte = 0; byte < heads[n].bytes; byte++)
+            other[heads[n].at + byte] = (uint8_t)(heads[n].value >> (8 * byte));
+        check = test_xxh3(other, 56); /* nothing is damaged */
+        for (unsigned byte = 0; byte < 8; byte++)
+            other[56 + byte] = (uint8_t)(check >> (8 * byte));
+        assert_int_equal(pwrite(fd, other, sizeof other, 0), sizeof other);
+        refused_by(&file, NULL, heads[n].status, heads[n].words);
+        assert_non_null(strstr(err.message, "m.safetensors.sgisum"));
+    }
+    close(fd);
+    assert_int_equal(unlink(sums_of(&file)), 0);
+    test_file_free(&file);
+}
+
 /* ---- what damage is told of ---- */
 
 static void the_first_bad_chunk_is_told_with_its_tensors(void **state)
@@ -254,28 +314,6 @@ static void chunks_are_counted_over_all_shards(void **state)
 }
 
 /* ---- elsewhere than beside the files ---- */
-
-static int count_bytes(void *user, const char *text, size_t bytes)
-{
-    (void)text;
-    *(size_t *)user += bytes;
-    return 0;
-}
-
-/* By whoever takes a path of checks: one status, and one sentence that names it. */
-static void refused_by(const struct test_file *file, const char *checks_path, sgi_status expected, const char *names)
-{
-    sgi_model_config mc;
-    size_t           written = 0;
-
-    sgi_model_config_init(&mc, sizeof mc);
-    mc.path = file->path;
-    mc.checks_path = checks_path;
-    is_error(load_by(file->path, checks_path, NULL, file), expected, names);
-    is_error(sgi_inspect_config(&mc, SGI_INSPECT_JSON, count_bytes, &written, &err), expected, names);
-    assert_int_equal(written, 0);
-    is_error(sgi_verify(file->path, checks_path, 0, NULL, NULL, NULL, &err), expected, names);
-}
 
 static void checks_may_be_in_another_folder(void **state)
 {
@@ -513,6 +551,7 @@ int main(void)
         cmocka_unit_test(each_shard_has_its_own),
         cmocka_unit_test(every_flipped_byte_is_named),
         cmocka_unit_test(checks_of_another_file_are_refused),
+        cmocka_unit_test(checks_of_another_version_are_refused),
         cmocka_unit_test(the_first_bad_chunk_is_told_with_its_tensors),
         cmocka_unit_test(of_many_tensors_some_are_named),
         cmocka_unit_test(chunks_are_counted_over_all_shards),

@@ -8,6 +8,8 @@ import argparse
 import atexit
 import json
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -50,6 +52,25 @@ def sgi(*argv, stdout=subprocess.PIPE, **kw):
     done = subprocess.run([SGI, *argv], stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, timeout=HANGS,
                           check=False, **kw)
     return Done(done.returncode, done.stdout or b"", done.stderr, time.monotonic() - begin)
+
+
+def on_terminal(argv, term):
+    """What a command that ends well wrote to a terminal as its stderr, and to a pipe as its stdout."""
+    main_fd, sub_fd = pty.openpty()
+    environment = {**os.environ, "TERM": term}
+    with subprocess.Popen([SGI, *argv], stdout=subprocess.PIPE, stderr=sub_fd, env=environment) as process:
+        os.close(sub_fd)
+        seen = b""
+        while select.select([main_fd], [], [], HANGS)[0]:
+            try:
+                seen += os.read(main_fd, 4096)
+            except OSError:  # EIO: the last one who had it open has closed it
+                break
+        out = process.stdout.read()
+        code = process.wait(HANGS)
+    os.close(main_fd)
+    assert code == 0, (argv, code, seen)
+    return seen.decode(), out.decode()
 
 
 class Case(unittest.TestCase):

@@ -3,13 +3,11 @@
 
 import json
 import os
-import pty
-import select
 import subprocess
 import unittest
 
 import models
-from command import HANGS, SANITIZED, SGI, Case, main, sgi
+from command import HANGS, SANITIZED, SGI, Case, main, on_terminal, sgi
 
 
 class Output(Case):
@@ -75,35 +73,19 @@ class Progress(Case):
         # Thousands of reads one after the other take longer than the interval between two bars.
         size = 8 << 20 if SANITIZED else 64 << 20
         cls.model = models.single(cls.folder, "large.safetensors", [("large", "U8", [size])])
-        cls.slow = [SGI, "load", cls.model.path, "--cold", "--engine", "threads", "--block", "4096", "--depth", "1"]
-
-    def on_terminal(self, term):
-        main_fd, sub_fd = pty.openpty()
-        environment = {**os.environ, "TERM": term}
-        with subprocess.Popen(self.slow, stdout=subprocess.PIPE, stderr=sub_fd, env=environment) as process:
-            os.close(sub_fd)
-            seen = b""
-            while select.select([main_fd], [], [], HANGS)[0]:
-                try:
-                    seen += os.read(main_fd, 4096)
-                except OSError:  # EIO: the last one who had it open has closed it
-                    break
-            out = process.stdout.read()
-            self.assertEqual(process.wait(HANGS), 0)
-        os.close(main_fd)
-        return seen.decode(), out.decode()
+        cls.slow = ["load", cls.model.path, "--cold", "--engine", "threads", "--block", "4096", "--depth", "1"]
 
     def test_a_terminal_shows_a_bar_and_is_left_clean(self):
-        seen, out = self.on_terminal("xterm")
+        seen, out = on_terminal(self.slow, "xterm")
         self.assertRegex(seen, r"\r\x1b\[K\[#*\.*\] +\d+%")
         self.assertTrue(seen.endswith("\r\x1b[K"), seen[-200:])
         self.assertNotIn("\x1b", out)
 
     def test_a_dumb_terminal_shows_none(self):
-        self.assertEqual(self.on_terminal("dumb")[0], "")
+        self.assertEqual(on_terminal(self.slow, "dumb")[0], "")
 
     def test_a_pipe_shows_none(self):
-        done = subprocess.run(self.slow, capture_output=True, timeout=HANGS, check=True)
+        done = subprocess.run([SGI, *self.slow], capture_output=True, timeout=HANGS, check=True)
         self.assertEqual(done.stderr, b"")
 
 

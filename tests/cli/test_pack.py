@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import models
-from command import SGI, Case, digests, main, sgi
+from command import SGI, Case, digests, main, on_terminal, sgi
 
 
 def shapes(seed):
@@ -377,6 +377,21 @@ class Pack(Case):
         self.assertEqual(sgi("verify").code, 2)
         self.failed(["verify", model.path], "not a packed one")
         self.failed(["unpack", model.path, "-o", self.folder], "not a packed one")
+
+
+class Progress(Case):
+    def test_a_terminal_shows_a_bar_and_is_left_clean(self):
+        model = models.single(self.folder, tensors=[("w", "BF16", [4000, 500])])
+        path = os.path.join(self.folder, "bar.sgi")
+        for argv in (["pack", model.path, "-o", path], ["verify", path], ["unpack", path, "-o", self.folder],
+                     ["digest", model.path]):
+            with self.subTest(argv=argv):
+                seen, out = on_terminal(argv, "xterm")
+                self.assertRegex(seen, r"^\r\x1b\[K\[#*\.*\] +\d+%  [0-9.]+ [KM]iB")
+                self.assertRegex(seen, r"\r\x1b\[K\[#+\] +100%  .*\r\x1b\[K$")
+                self.assertNotIn("\x1b", out)
+                self.assertEqual(on_terminal(argv, "dumb")[0], "")
+                self.good(*argv)  # to a pipe: none
 
 
 if __name__ == "__main__":

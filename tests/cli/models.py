@@ -6,7 +6,20 @@ import os
 import random
 import struct
 
-DTYPE_BYTES = {"F32": 4, "BF16": 2, "F16": 2, "I64": 8, "U8": 1, "F8_E4M3": 1}
+# {dtype of safetensors: (elements, bytes)}: all that the library knows. X9 stands for those that it does not.
+DTYPES = {**dict.fromkeys(("F64", "I64", "U64", "C64"), (1, 8)), **dict.fromkeys(("F32", "I32", "U32"), (1, 4)),
+          **dict.fromkeys(("F16", "BF16", "I16", "U16"), (1, 2)),
+          **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), (1, 1)),
+          "F4": (2, 1), "F6_E2M3": (4, 3), "F6_E3M2": (4, 3), "X9": (1, 9)}
+# {number of ggml: (name, elements, bytes)}, likewise.
+GGML_TYPES = {0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22),
+              7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84),
+              11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210),
+              15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98),
+              19: ("IQ1_S", 256, 50), 20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82),
+              23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8),
+              28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54),
+              35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36), 41: ("Q1_0", 128, 18)}
 
 
 def content(seed, count):
@@ -20,6 +33,12 @@ def elements(shape):
     return count
 
 
+def tensor_bytes(dtype, shape):
+    block_elements, block_bytes = DTYPES[dtype]
+    assert elements(shape) % block_elements == 0, (dtype, shape)
+    return elements(shape) // block_elements * block_bytes
+
+
 def header(tensors, metadata=None, pad_to=8):
     """What stands in front of the data, and the data. tensors: [(name, dtype, shape)]."""
     entries, at = {}, 0
@@ -27,7 +46,7 @@ def header(tensors, metadata=None, pad_to=8):
         entries["__metadata__"] = metadata
     data = b""
     for i, (name, dtype, shape) in enumerate(tensors):
-        size = elements(shape) * DTYPE_BYTES[dtype]
+        size = tensor_bytes(dtype, shape)
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
         data += content(f"{name}{i}", size)
         at += size
@@ -59,7 +78,7 @@ class Expected:
         self.files.append(path)
         at = len(head)
         for name, dtype, shape in tensors:
-            size = elements(shape) * DTYPE_BYTES[dtype]
+            size = tensor_bytes(dtype, shape)
             self.tensors.append({"name": name, "dtype": dtype, "shape": shape, "file": os.path.basename(path),
                                  "offset": at, "bytes": size})
             at += size
@@ -128,7 +147,8 @@ def add_gguf(model, path, tensors, values, alignment):
             head += struct.pack("<I", number) + struct.pack(form, value)
     data, sizes = b"", []
     for tensor, _, number, shape in tensors:
-        size = elements(shape) * (4 if number == 0 else 1)
+        _, block_elements, block_bytes = GGML_TYPES[number]
+        size = elements(shape) // block_elements * block_bytes
         head += gguf_text(tensor) + struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
         head += struct.pack("<IQ", number, len(data))
         sizes.append((len(data), size))
@@ -144,11 +164,11 @@ def add_gguf(model, path, tensors, values, alignment):
                               "offset": len(head) + at, "bytes": size})
 
 
-def gguf(folder, name="small.gguf", alignment=32):
+def gguf(folder, name="small.gguf", alignment=32, tensors=None):
     """Version 3, F32 and I8 tensors, every tensor padded to the alignment."""
     path = os.path.join(folder, name)
     model = Expected(path, "gguf")
-    add_gguf(model, path, GGUF_TENSORS, GGUF_VALUES, alignment)
+    add_gguf(model, path, GGUF_TENSORS if tensors is None else tensors, GGUF_VALUES, alignment)
     return model
 
 

@@ -18,7 +18,7 @@ from command import SGI, Case, digests, main, on_terminal, sgi
 def shapes(seed):
     """Tensors of any dtype and shape, some of them empty or without a dimension, few large."""
     rng = random.Random(seed)
-    tensors = []
+    dtypes, tensors = list(models.DTYPES), []
     for n in range(rng.randrange(1, 30)):
         rank = rng.randrange(0, 5)
         shape = [rng.choice((0, 1, 2, 3, 7, 64, 129)) for _ in range(rank)]
@@ -26,7 +26,10 @@ def shapes(seed):
             shape = [rng.choice((511, 1024, 3000)), 257]
         if models.elements(shape) > 4 << 20:
             shape = shape[:2]
-        tensors.append((f"t.{n}", rng.choice(list(models.DTYPE_BYTES)), shape))
+        dtype = dtypes[(11 * seed + n) % len(dtypes)]
+        if models.elements(shape) % models.DTYPES[dtype][0] != 0:
+            shape = [*shape[:-1], 4 * rng.randrange(1, 40)]
+        tensors.append((f"t.{n}", dtype, shape))
     return tensors
 
 
@@ -117,11 +120,15 @@ class Pack(Case):
         return done
 
     def test_any_tensors(self):
-        for seed in range(8):
-            model = models.single(self.folder, f"any{seed}.safetensors", tensors=shapes(seed),
+        dtypes = set()
+        for seed in range(24):
+            tensors = shapes(seed)
+            dtypes.update(t[1] for t in tensors)
+            model = models.single(self.folder, f"any{seed}.safetensors", tensors=tensors,
                                   metadata={"a": "b"} if seed % 2 else None)
             self.check(model, f"any{seed}.sgi", "--codec", ("auto", "raw", "zstd", "planes")[seed % 4], "--jobs",
                        str(1 + seed % 3))
+        self.assertEqual(dtypes, set(models.DTYPES))
 
     def test_no_tensors(self):
         self.check(models.single(self.folder, "none.safetensors", tensors=[]), "none.sgi")
@@ -143,6 +150,9 @@ class Pack(Case):
     def test_gguf(self):
         self.check(models.gguf(self.folder), "gguf.sgi")
         self.check(models.gguf_split(self.folder), "split.sgi")
+        tensors = [(f"blk.{number}.weight", name, number, [block * (1 + number % 3), 7 + 40 * (number % 2)])
+                   for number, (name, block, _) in models.GGML_TYPES.items()]
+        self.check(models.gguf(self.folder, "types.gguf", tensors=tensors), "types.sgi", "--codec", "zstd")
 
     def test_a_folder_with_nothing_else(self):
         model = models.single(self.folder, "alone.safetensors")

@@ -8,11 +8,14 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
+import sys
 import time
+import unittest
 
 import models
-from command import SGI, Case, digests, main, on_terminal, sgi
+from command import HANGS, SANITIZED, SGI, Case, digests, main, on_terminal, sgi
 
 
 def shapes(seed):
@@ -387,6 +390,45 @@ class Pack(Case):
         self.assertEqual(sgi("verify").code, 2)
         self.failed(["verify", model.path], "not a packed one")
         self.failed(["unpack", model.path, "-o", self.folder], "not a packed one")
+
+
+# Between this process and the command: what a process is told to have taken at most includes what the one that has
+# started it had then, which is much for this one.
+PEAK = """
+import os, sys
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+class Memory(Case):
+    def peak_bytes(self, *argv):
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", PEAK, SGI, *argv], capture_output=True, text=True,
+                              timeout=HANGS, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done)
+        return int(done.stdout.splitlines()[-1]) << 10
+
+    def sparse(self, mib):
+        """A model of so many MiB of zeros that the disk does not have to hold."""
+        model = models.single(self.folder, f"sparse{mib}.safetensors", tensors=[])
+        entry = {"w": {"dtype": "BF16", "shape": [mib, 1 << 19], "data_offsets": [0, mib << 20]}}
+        text = json.dumps(entry).encode()
+        models.write(model.path, struct.pack("<Q", len(text)) + text)
+        os.truncate(model.path, 8 + len(text) + (mib << 20))
+        return model.path
+
+    @unittest.skipIf(SANITIZED, "a sanitizer takes memory of its own")
+    def test_packing_takes_as_much_for_any_model(self):
+        peaks = {}
+        for mib in (64, 512):
+            path = os.path.join(self.folder, f"sparse{mib}.sgi")
+            peaks[mib] = [self.peak_bytes("pack", self.sparse(mib), "-o", path, "--jobs", "2"),
+                          self.peak_bytes("verify", path, "--jobs", "2")]
+        for small, large in zip(peaks[64], peaks[512]):
+            self.assertLess(large, small + (4 << 20), peaks)
+            self.assertLess(large, 32 << 20, peaks)
 
 
 class Progress(Case):

@@ -139,32 +139,63 @@ static void each_shard_has_its_own(void **state)
     test_shards_free(&shards);
 }
 
+/* Of the file, or of its checks: verifying names it, and loading too, where it is asked for. */
+static void flipped_is_named(const struct test_file *file, bool load_too)
+{
+    sgi_status status = sgi_verify(file->path, NULL, 2, NULL, NULL, NULL, &err);
+
+    assert_true(status == SGI_E_CHECK || status == SGI_E_FORMAT || status == SGI_E_CHANGED ||
+                status == SGI_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "m.safetensors"));
+    if (!load_too)
+        return;
+    assert_int_not_equal(load(file->path, file), SGI_OK);
+    assert_non_null(strstr(err.message, "m.safetensors"));
+}
+
 static void every_flipped_byte_is_named(void **state)
 {
     struct test_file file;
-    struct stat      st;
 
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
     is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
-    int fd = open(file.path, O_RDWR | O_CLOEXEC), sums = open(sums_of(&file), O_RDWR | O_CLOEXEC);
-    assert_int_equal(fstat(sums, &st), 0);
-    for (int n = 0; n < 1500; n++) {
-        bool       of_sums = n % 3 == 0;
-        uint64_t   at = random64() % (of_sums ? (uint64_t)st.st_size : n % 3 == 1 ? file.data_offset : file.bytes);
-        uint8_t    was = flip(of_sums ? sums : fd, at);
-        sgi_status status = sgi_verify(file.path, NULL, 2, NULL, NULL, NULL, &err);
-        assert_true(status == SGI_E_CHECK || status == SGI_E_FORMAT || status == SGI_E_CHANGED ||
-                    status == SGI_E_UNSUPPORTED);
-        assert_non_null(strstr(err.message, "m.safetensors"));
-        if (n % 10 == 0)
-            assert_int_not_equal(load(file.path, &file), SGI_OK);
-        put_back(of_sums ? sums : fd, at, was);
+    int fd = open(file.path, O_RDWR | O_CLOEXEC);
+    for (int n = 0; n < 2000; n++) {
+        uint64_t at = random64() % (n % 2 == 0 ? file.data_offset : file.bytes);
+        uint8_t  was = flip(fd, at);
+        flipped_is_named(&file, n % 10 == 0);
+        put_back(fd, at, was);
     }
+    close(fd);
     is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err));
     is_ok(load(file.path, &file));
+    assert_int_equal(unlink(sums_of(&file)), 0);
+    test_file_free(&file);
+}
+
+static void every_bit_of_the_checks_is_checked(void **state)
+{
+    static const struct test_tensor large[] = { { "a", MIB(60) } }; /* a table of 31 */
+    struct test_file                file;
+    struct stat                     st;
+    uint8_t                         was, is;
+
+    (void)state;
+    test_file_make(&file, &folder, "m.safetensors", 0, large, 1);
+    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    int fd = open(sums_of(&file), O_RDWR | O_CLOEXEC);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 64 + 31 * 8);
+    for (off_t bit = 0; bit < 8 * st.st_size; bit++) {
+        assert_int_equal(pread(fd, &was, 1, bit / 8), 1);
+        is = was ^ (uint8_t)(1u << bit % 8);
+        assert_int_equal(pwrite(fd, &is, 1, bit / 8), 1);
+        flipped_is_named(&file, bit % 10 == 0);
+        put_back(fd, (uint64_t)bit / 8, was);
+    }
     close(fd);
-    close(sums);
+    is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err));
     assert_int_equal(unlink(sums_of(&file)), 0);
     test_file_free(&file);
 }
@@ -550,6 +581,7 @@ int main(void)
         cmocka_unit_test(a_name_too_long_for_checks_has_none),
         cmocka_unit_test(each_shard_has_its_own),
         cmocka_unit_test(every_flipped_byte_is_named),
+        cmocka_unit_test(every_bit_of_the_checks_is_checked),
         cmocka_unit_test(checks_of_another_file_are_refused),
         cmocka_unit_test(checks_of_another_version_are_refused),
         cmocka_unit_test(the_first_bad_chunk_is_told_with_its_tensors),

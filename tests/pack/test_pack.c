@@ -39,7 +39,7 @@ static void make_floats(struct test_file *file)
 /* ---- the same bytes ---- */
 
 static const struct test_tensor some[] = {
-    { "small", 100 },        { "none", 0 },       { "large", MIB(5) + 4096 * 3 + 10 },
+    { "small", 100 },        { "none", 0 },       { "large", MIB(2) + 4096 * 3 + 10 },
     { "odd", KIB(300) + 1 }, { "page", KIB(64) }, { "last", 3 }
 };
 enum { SOME = sizeof some / sizeof *some };

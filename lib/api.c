@@ -238,6 +238,11 @@ sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_state *st
     return SGI_OK;
 }
 
+static const char *base_of(const struct sgi__manifest *m)
+{
+    return sgi__manifest_is_packed(m) && m->packed->base_name ? m->packed->files[SGI__PACK_BASE].path : NULL;
+}
+
 sgi_status sgi_model_part_at(sgi_runtime *rt, sgi_model model, uint32_t part, sgi_model_part *part_out)
 {
     sgi_error *err = NULL;
@@ -254,7 +259,8 @@ sgi_status sgi_model_part_at(sgi_runtime *rt, sgi_model model, uint32_t part, sg
                                              .file_bytes = r->manifest->files[part].bytes,
                                              .data_offset = p->data_offset,
                                              .prefix_bytes = p->prefix_bytes,
-                                             .image_bytes = p->region_bytes };
+                                             .image_bytes = p->region_bytes,
+                                             .base = base_of(r->manifest) };
             sgi__sized_out(part_out, &full, sizeof full);
         }
     }

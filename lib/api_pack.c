@@ -15,6 +15,11 @@ sgi_status sgi_pack_options_init(sgi_pack_options *options, uint32_t bytes)
     return sgi__sized_init(options, bytes) ? SGI_OK : SGI_E_INVALID;
 }
 
+sgi_status sgi_files_options_init(sgi_files_options *options, uint32_t bytes)
+{
+    return sgi__sized_init(options, bytes) ? SGI_OK : SGI_E_INVALID;
+}
+
 static sgi_status missing(const char *function, const char *what, sgi_error *err)
 {
     return sgi__error(err, SGI_E_INVALID, "%s: %s is missing", function, what);
@@ -61,29 +66,47 @@ sgi_status sgi_pack(const char *const *sources, uint32_t sources_count, const ch
     return st;
 }
 
-sgi_status sgi_verify(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
-                      sgi_damage_fn damage, void *user, sgi_error *err)
+/* What the caller asked for, or what most want. */
+static sgi_status take_options(const char *function, const char *path, const sgi_files_options *options,
+                               sgi_files_options *o_out, sgi_error *err)
 {
-    sgi_status st = check_call(__func__, path, jobs, err);
-    return st == SGI_OK ? sgi__pack_verify(path, checks_path, jobs, progress, damage, user, err) : st;
+    *o_out = (sgi_files_options){ .struct_size = sizeof *o_out };
+    if (options && !sgi__sized_in(options, o_out, sizeof *o_out))
+        return sgi__sized_refuse(err, function, "sgi_files_options", options, sizeof *o_out);
+    sgi_status st = check_call(function, path, o_out->jobs, err);
+    if (st != SGI_OK)
+        return st;
+    if (o_out->reserved0 != 0)
+        return sgi__error(err, SGI_E_INVALID, "sgi_files_options: reserved0 is not 0");
+    if (o_out->checks_path && !*o_out->checks_path)
+        return sgi__error(err, SGI_E_INVALID, "checks_path: it is empty");
+    return SGI_OK;
 }
 
-sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
-                      sgi_error *err)
+sgi_status sgi_verify(const char *path, const sgi_files_options *options, sgi_error *err)
 {
-    sgi_status st = check_call(__func__, path, jobs, err);
+    sgi_files_options o;
+    sgi_status        st = take_options(__func__, path, options, &o, err);
+
+    return st == SGI_OK ? sgi__pack_verify(path, &o, err) : st;
+}
+
+sgi_status sgi_unpack(const char *path, const char *folder, const sgi_files_options *options, sgi_error *err)
+{
+    sgi_files_options o;
+    sgi_status        st = take_options(__func__, path, options, &o, err);
+
     if (st != SGI_OK)
         return st;
     if (!folder || !*folder)
         return missing(__func__, "folder", err);
-    return sgi__unpack(path, folder, jobs, progress, user, err);
+    return sgi__unpack(path, folder, &o, err);
 }
 
-sgi_status sgi_digest(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress, void *user,
-                      sgi_error *err)
+sgi_status sgi_digest(const char *path, const sgi_files_options *options, sgi_error *err)
 {
-    sgi_status st = check_call(__func__, path, jobs, err);
-    if (st == SGI_OK && checks_path && !*checks_path)
-        return missing(__func__, "checks_path", err);
-    return st == SGI_OK ? sgi__digest(path, checks_path, jobs, progress, user, err) : st;
+    sgi_files_options o;
+    sgi_status        st = take_options(__func__, path, options, &o, err);
+
+    return st == SGI_OK ? sgi__digest(path, &o, err) : st;
 }

@@ -109,8 +109,9 @@ static int order_refused(struct load *l, sgi_model_config *config, const sgi_err
     return failed(l, refused->code, refused);
 }
 
-static sgi_model_config model_config(const struct load *l)
+static int register_model(struct load *l)
 {
+    sgi_error        err = { .struct_size = sizeof err };
     sgi_model_config config;
     sgi_model_config_init(&config, sizeof config);
     config.name = l->name;
@@ -121,14 +122,7 @@ static sgi_model_config model_config(const struct load *l)
     config.folders = l->options->folders.list;
     config.folders_count = l->options->folders.count;
     config.checks_path = l->options->checks_path;
-    return config;
-}
-
-static int register_model(struct load *l)
-{
-    sgi_error        err = { .struct_size = sizeof err };
-    sgi_model_config config = model_config(l);
-    sgi_status       st = sgi_model_register(l->rt, &config, &l->model, &err);
+    sgi_status st = sgi_model_register(l->rt, &config, &l->model, &err);
     if (st == SGI_E_INVALID && l->order.count > 0)
         return order_refused(l, &config, &err);
     if (st != SGI_OK)
@@ -207,15 +201,13 @@ static int reopen_with_spare(struct load *l)
 static int prepare(struct load *l)
 {
     const struct load_options *o = l->options;
-    sgi_model_config           config;
     int                        code = o->order_path ? order_read(o->order_path, &l->order) : EXIT_GOOD;
     if (code == EXIT_GOOD)
         code = open_runtime(l, 0);
     if (code == EXIT_GOOD && o->repeat > 1)
         code = reopen_with_spare(l);
-    config = model_config(l);
     if (code == EXIT_GOOD && o->cold)
-        code = model_files(&config, l->rt, l->model, &l->info, &l->files);
+        code = model_files(o->path, l->rt, l->model, &l->info, &l->files);
     if (code != EXIT_GOOD)
         return code;
 

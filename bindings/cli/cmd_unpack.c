@@ -1,36 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include <sgi/pack.h>
 
 #include "command.h"
-#include "described.h"
 #include "progress.h"
 
-enum { OPTION_JOBS = OPTION_FIRST };
+enum { OPTION_JOBS = OPTION_FIRST, OPTION_FOLDER };
 
-/* The model's files, as they are there now. */
-static void put_files(struct output *out, const char *path, const char *folder)
+/* What the callbacks have for a user. */
+struct telling {
+    struct progress bar; /* first: progress_told() has it */
+    struct output  *out;
+};
+
+static void put_file(void *user, const sgi_file_done *file)
 {
-    struct described d;
-    struct names     files = { .count = 0 };
-    sgi_model_config config;
-    sgi_error        err = SGI_ERROR_INIT;
-    struct stat      st;
+    struct telling *t = user;
 
-    sgi_model_config_init(&config, sizeof config);
-    config.path = path;
-    if (describe(&config, &d, &err) != SGI_OK)
-        return;
-    for (uint32_t n = 0; n < d.files.count && names_add_path(&files, folder, strlen(folder), d.files.list[n], ""); n++)
-        if (stat(files.list[n], &st) == 0) {
-            output_shown(out, files.list[n]);
-            output_format(out, ": %" PRIu64 " bytes\n", (uint64_t)st.st_size);
-        }
-    names_free(&files);
-    described_free(&d);
+    progress_clear(&t->bar);
+    output_shown(t->out, file->path);
+    output_format(t->out, ": %" PRIu64 " bytes\n", file->bytes);
 }
 
 static int run(struct output *out, int argc, char **argv)
@@ -38,47 +28,55 @@ static int run(struct output *out, int argc, char **argv)
     static const struct option table[] = {
         { "output", required_argument, NULL, 'o' },
         { "jobs", required_argument, NULL, OPTION_JOBS },
+        { "folder", required_argument, NULL, OPTION_FOLDER },
         { "help", no_argument, NULL, OPTION_HELP },
         { 0 },
     };
-    struct progress bar;
-    sgi_error       err = { .struct_size = sizeof err };
-    const char     *folder = NULL;
-    uint64_t        jobs = 0;
-    int             option;
+    struct telling    telling = { .out = out };
+    struct folders    folders = { .count = 0 };
+    sgi_files_options options;
+    sgi_error         err = { .struct_size = sizeof err };
+    const char       *to = NULL;
+    uint64_t          jobs = 0;
+    int               option;
 
     while ((option = option_next(out, &command_unpack, argc, argv, table)) >= 0)
         if (option == 'o')
-            folder = optarg;
-        else if (!number_parse(&command_unpack, "--jobs", optarg, 1, 256, &jobs))
+            to = optarg;
+        else if (option == OPTION_FOLDER ? !folder_add(&command_unpack, &folders, optarg)
+                                         : !number_parse(&command_unpack, "--jobs", optarg, 1, 256, &jobs))
             return EXIT_USAGE;
     if (option != OPTIONS_END)
         return option == OPTIONS_DONE ? EXIT_GOOD : EXIT_USAGE;
     const char *path = operand_path(&command_unpack, argc, argv);
     if (!path)
         return EXIT_USAGE;
-    if (!folder || !*folder)
+    if (!to || !*to)
         return usage_error(&command_unpack, "where to? -o FOLDER is missing");
-    progress_begin(&bar);
-    sgi_status st = sgi_unpack(path, folder, (uint32_t)jobs, progress_told, &bar, &err);
-    progress_clear(&bar);
-    if (st != SGI_OK)
-        return failure_status(path, st, &err);
-    put_files(out, path, folder);
-    return EXIT_GOOD;
+    sgi_files_options_init(&options, sizeof options);
+    options.jobs = (uint32_t)jobs;
+    options.folders = folders.list;
+    options.folders_count = folders.count;
+    options.progress = progress_told;
+    options.file = put_file;
+    options.user = &telling;
+    progress_begin(&telling.bar);
+    sgi_status st = sgi_unpack(path, to, &options, &err);
+    progress_clear(&telling.bar);
+    return st == SGI_OK ? EXIT_GOOD : failure_status(path, st, &err);
 }
 
 const struct command command_unpack = {
     .name = "unpack",
     .summary = "the files a packed one was made from: sgi unpack FILE -o FOLDER",
     .help =
-        "sgi unpack FILE.sgi -o FOLDER [--jobs N]\n"
+        "sgi unpack FILE.sgi -o FOLDER [--folder DIR]... [--jobs N]\n"
         "\n"
         "Gives back the files that were packed, byte for byte, under their names. Each appears whole or not at all,\n"
-        "instead of one of that name that was there. Puts out one line for each file with tensors; an index that was\n"
-        "packed with them is there too.\n"
+        "instead of one of that name that was there. Puts out one line for each.\n"
         "\n"
         "  -o, --output FOLDER  where they go; it has to be there\n"
+        "  --folder DIR         where the base is, beside the folder that FILE.sgi is in; up to 64 times\n"
         "  --jobs N             threads; one for each core\n",
     .run = run,
 };

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "command.h"
-#include "described.h"
 
 /* A million names of a kilobyte would be more, but nobody orders those by hand. */
 enum { ORDER_BYTES_MAX = 64 << 20, NAMES_MAX = 1 << 20 };
@@ -51,57 +50,29 @@ size_t folder_of(const char *path)
     return slash ? (size_t)(slash + 1 - path) : 0;
 }
 
-/* Where the library looks for it: beside the packed file, then in the further folders. It has found it in just one. */
-static int add_base(const sgi_model_config *config, const char *base, struct names *files)
+static bool add_once(struct names *files, const char *path)
 {
-    size_t   bytes = folder_of(config->path);
-    uint32_t at = files->count;
-    bool     added = names_add_path(files, config->path, bytes, base, "");
-    for (uint32_t n = 0; n < config->folders_count && added && access(files->list[at], F_OK) != 0; n++) {
-        free(files->list[at]);
-        files->count = at;
-        added = names_add_path(files, config->folders[n], strlen(config->folders[n]), base, "");
-    }
-    return added ? EXIT_GOOD : failure(config->path, "out of memory");
+    for (uint32_t n = 0; n < files->count; n++)
+        if (strcmp(files->list[n], path) == 0)
+            return true;
+    return names_add(files, path, strlen(path), 0);
 }
 
-/* One with a base says so in its description only. */
-static int add_base_of(const sgi_model_config *config, struct names *files)
-{
-    struct described described;
-    sgi_error        err = SGI_ERROR_INIT;
-    sgi_status       status = describe(config, &described, &err);
-    if (status != SGI_OK)
-        return failure_status(config->path, status, &err);
-    int code = described.base ? add_base(config, described.base, files) : EXIT_GOOD;
-    described_free(&described);
-    return code;
-}
-
-static int add_parts(const char *path, sgi_runtime *rt, sgi_model model, const sgi_model_info *info,
-                     struct names *files)
+int model_files(const char *path, sgi_runtime *rt, sgi_model model, const sgi_model_info *info, struct names *files_out)
 {
     struct stat st;
-    if (info->parts_count == 1 && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-        (uint64_t)st.st_size == info->file_bytes) /* messages name what was asked for */
-        return names_add(files, path, strlen(path), 0) ? EXIT_GOOD : failure(path, "out of memory");
+    bool        itself = info->parts_count == 1 && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+                  (uint64_t)st.st_size == info->file_bytes; /* messages name what was asked for */
+
     for (uint32_t i = 0; i < info->parts_count; i++) {
         sgi_model_part part = { .struct_size = sizeof part };
         sgi_status     status = sgi_model_part_at(rt, model, i, &part);
         if (status != SGI_OK)
             return failure_status(path, status, NULL);
-        bool again = files->count > 0 && strcmp(files->list[files->count - 1], part.path) == 0; /* of a packed file */
-        if (!again && !names_add(files, part.path, strlen(part.path), 0))
+        if (!add_once(files_out, itself ? path : part.path) || (part.base && !add_once(files_out, part.base)))
             return failure(path, "out of memory");
     }
     return EXIT_GOOD;
-}
-
-int model_files(const sgi_model_config *config, sgi_runtime *rt, sgi_model model, const sgi_model_info *info,
-                struct names *files_out)
-{
-    int code = add_parts(config->path, rt, model, info, files_out);
-    return code == EXIT_GOOD ? add_base_of(config, files_out) : code;
 }
 
 /* ------------------------------------------------------------------- order */

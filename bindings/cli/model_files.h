@@ -7,9 +7,9 @@
 
 #include "names.h"
 
-/* The files that a load of a model reads, the base of a packed one too: registered with `config`, and described so.
+/* The files that a load of a model reads, the base of a packed one too: as registered from `path`, and described so.
  * Each of these returns EXIT_GOOD, or EXIT_FAILED after the line that says why; names_free() is for after both. */
-int model_files(const sgi_model_config *config, sgi_runtime *rt, sgi_model model, const sgi_model_info *info,
+int model_files(const char *path, sgi_runtime *rt, sgi_model model, const sgi_model_info *info,
                 struct names *files_out);
 
 /* How much of a model's path is the folder that its files are in: all of it, if it is that. */

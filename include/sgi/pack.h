@@ -108,23 +108,50 @@ typedef struct sgi_damage {
 /** Receives the first bad chunk, once, on the thread that called, under no lock. */
 typedef void (*sgi_damage_fn)(void *user, const sgi_damage *damage);
 
+/** A file that is done. Strings are valid during the call that hands it over. */
+typedef struct sgi_file_done {
+    uint32_t    struct_size;
+    uint32_t    is_base;   /**< 1: the base of the model */
+    const char *path;      /**< verified; else written */
+    uint64_t    bytes;     /**< of the file. What was written of checks: of the file that they are for */
+    uint64_t    chunks;    /**< verified, or that there are checks for; 0 of a file that was unpacked */
+    uint64_t    unchecked; /**< of them, without a check, beside files that have some */
+} sgi_file_done;
+
+/** Told of each file once it is done, on the thread that called, under no lock. */
+typedef void (*sgi_file_fn)(void *user, const sgi_file_done *file);
+
+/** Of sgi_verify(), sgi_unpack() and sgi_digest(). Zeroed is what most want; sgi_files_options_init() does that. */
+typedef struct sgi_files_options {
+    uint32_t           struct_size;
+    uint32_t           jobs;          /**< threads, at most 256. 0: one for each core */
+    const char        *checks_path;   /**< of a model's files, as in sgi_model_config. NULL: beside them */
+    const char *const *folders;       /**< where else files of the model, or its base, are, as there. NULL: none */
+    uint32_t           folders_count;
+    uint32_t           reserved0;     /**< 0 */
+    sgi_progress_fn    progress;      /**< NULL: none */
+    sgi_file_fn        file;          /**< NULL: not wanted */
+    sgi_damage_fn      damage;        /**< of sgi_verify(); NULL: not wanted. Not called for what is no chunk: checks
+                                           that are damaged themselves, say */
+    void              *user;          /**< of all three */
+} sgi_files_options;
+
+/** `bytes` is sizeof(sgi_files_options). SGI_OK · SGI_E_INVALID. Threads: any. Blocks: never. */
+SGI_API sgi_status sgi_files_options_init(sgi_files_options *options, uint32_t bytes);
+
 /**
  * Read a packed file to its last byte and compare each chunk with its checks, and its base likewise, whole, whatever
- * the model has of it; or a model's files with the checks beside them.
+ * the model has of it; or a model's files with their checks.
  *
- * @param checks_path  where else these are, as in sgi_model_config. NULL: beside the files
- * @param jobs         threads, at most 256. 0: one for each core
- * @param progress     NULL: none
- * @param damage       NULL: not wanted. Not called for what is no chunk: checks that are damaged themselves, say
- * @param user         of both
+ * @param options  NULL for defaults; read only during this call. `file` is told of all of them at the end, if all of it
+ *                 is good
  * @return SGI_OK · SGI_E_CHECK (err names the first bad chunk and what it holds; what only the base has comes last) ·
  *         SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (there are no checks, or of a newer library) ·
  *         SGI_E_CHANGED (the base is another, the checks are of another file) · SGI_E_CANCELED · SGI_E_INVALID ·
  *         SGI_E_NO_MEMORY · SGI_E_SYSTEM
  * Threads: any. Blocks: for all of it.
  */
-SGI_API sgi_status sgi_verify(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
-                              sgi_damage_fn damage, void *user, sgi_error *err);
+SGI_API sgi_status sgi_verify(const char *path, const sgi_files_options *options, sgi_error *err);
 
 /**
  * Give back the files that a packed file was made from, byte for byte, under their names.
@@ -132,12 +159,12 @@ SGI_API sgi_status sgi_verify(const char *path, const char *checks_path, uint32_
  * Each appears whole or not at all. A file of that name is replaced, unless it is the packed file itself or its base;
  * others in the folder stay as they are.
  *
- * @param folder  where they go; it is there
+ * @param folder   where they go; it is there
+ * @param options  NULL for defaults; read only during this call. `file` is told of each as it is in its place
  * @return as sgi_verify(). On failure the files that were done before stay
  * Threads: any. Blocks: for all of it.
  */
-SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
-                              sgi_error *err);
+SGI_API sgi_status sgi_unpack(const char *path, const char *folder, const sgi_files_options *options, sgi_error *err);
 
 /**
  * Write a check for each part of a model's files, beside each of them, as FILE.sgisum; or elsewhere, for a model that
@@ -145,16 +172,15 @@ SGI_API sgi_status sgi_unpack(const char *path, const char *folder, uint32_t job
  * bad chunk is read once more, past the page cache, then refused by name. They are for files of exactly this size and
  * header; a file that becomes another needs others, and is refused until then.
  *
- * @param path         a model file, a folder, an index of shards, the first of several files: as for registering
- * @param checks_path  where they go, as in sgi_model_config: a folder that is there, or of a model in one file the file
- *                     to write. NULL: beside the files
+ * @param path     a model file, a folder, an index of shards, the first of several files: as for registering
+ * @param options  NULL for defaults; read only during this call. checks_path: where they go, a folder that is there,
+ *                 or of a model in one file the file to write; `file` is told of each as it is in its place
  * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (a packed file has its checks in it) ·
  *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_CANCELED · SGI_E_INVALID (a file is there that is none of
  *         checks: it stays) · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks that were there before stay
  * Threads: any. Blocks: for all of it.
  */
-SGI_API sgi_status sgi_digest(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
-                              void *user, sgi_error *err);
+SGI_API sgi_status sgi_digest(const char *path, const sgi_files_options *options, sgi_error *err);
 
 #ifdef __cplusplus
 }

@@ -591,11 +591,12 @@ SGI_API sgi_status sgi_model_query(sgi_runtime *rt, sgi_model model, sgi_model_s
 typedef struct sgi_model_part {
     uint32_t    struct_size;
     uint32_t    reserved0;
-    const char *path;         /**< resolved */
+    const char *path;         /**< resolved; of a packed model the packed file, for all of its parts */
     uint64_t    file_bytes;
     uint64_t    data_offset;  /**< where tensor data begins in it */
     uint64_t    prefix_bytes; /**< as in sgi_image */
     uint64_t    image_bytes;  /**< memory the part takes */
+    const char *base;         /**< of a packed model: the file that has the rest of it, resolved. NULL: none */
 } sgi_model_part;
 
 /** SGI_OK · SGI_E_STALE · SGI_E_NOT_FOUND (past the last) · SGI_E_INVALID. Threads: any. Blocks: never. */

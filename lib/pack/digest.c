@@ -16,13 +16,11 @@
 #include "pack/workers.h"
 
 struct digesting {
-    const struct sgi__file *file;
-    uint8_t                *table; /* a u64 for each chunk, each written by whoever has the chunk */
-    sgi_progress_fn         progress;
-    void                   *user;
-    uint64_t                bytes_before, bytes; /* of the files before; of all */
-    const char             *checks_path;         /* NULL: beside the files */
-    bool                    folder;              /* that it is */
+    const struct sgi__file  *file;
+    uint8_t                 *table; /* a u64 for each chunk, each written by whoever has the chunk */
+    const sgi_files_options *options;
+    uint64_t                 bytes_before, bytes; /* of the files before; of all */
+    bool                     folder;              /* that checks_path is */
 };
 
 /* Anything else is not replaced: nothing that checks are made from, nor what else has the name they were given. */
@@ -90,7 +88,7 @@ static int tell(void *user, uint64_t done_bytes, uint64_t total_bytes)
     struct digesting *p = user;
 
     (void)total_bytes;
-    return p->progress(p->user, p->bytes_before + done_bytes, p->bytes);
+    return p->options->progress(p->options->user, p->bytes_before + done_bytes, p->bytes);
 }
 
 static sgi_status hash_header(const struct sgi__file *f, uint64_t *hash_out, sgi_error *err)
@@ -120,7 +118,7 @@ static sgi_status write_sums(const struct digesting *p, const struct sgi__sums *
     struct sgi__io_output output;
     size_t                bytes = (size_t)count * 8 + SGI__SUMS_HEAD_BYTES;
     uint8_t              *all = sgi__alloc(bytes);
-    char                 *path = sgi__sums_path(p->file, p->checks_path, p->folder);
+    char                 *path = sgi__sums_path(p->file, p->options->checks_path, p->folder);
     sgi_status            st = all && path ? SGI_OK : no_memory(err);
 
     if (st == SGI_OK) {
@@ -133,24 +131,29 @@ static sgi_status write_sums(const struct digesting *p, const struct sgi__sums *
         else
             sgi__io_output_discard(&output);
     }
+    if (st == SGI_OK)
+        sgi__file_done(p->options, &(sgi_file_done){ .struct_size = sizeof(sgi_file_done),
+                                                     .path = path,
+                                                     .bytes = p->file->bytes,
+                                                     .chunks = count });
     sgi__free(all);
     sgi__free(path);
     return st;
 }
 
-static sgi_status digest_file(struct digesting *p, uint32_t jobs, sgi_error *err)
+static sgi_status digest_file(struct digesting *p, sgi_error *err)
 {
     struct sgi__sums sums = { .chunk_bytes = SGI__SUMS_CHUNK_BYTES,
                               .file_bytes = p->file->bytes,
                               .header_bytes = p->file->data_offset };
-    struct sgi__work work = { .jobs = sgi__pack_jobs(jobs),
+    struct sgi__work work = { .jobs = sgi__pack_jobs(p->options->jobs),
                               .count = sgi__sums_count(p->file->bytes, SGI__SUMS_CHUNK_BYTES),
                               .bytes = p->file->bytes,
                               .user = p,
                               .begin = begin_digester,
                               .each = digest_chunk,
                               .end = end_digester,
-                              .progress = p->progress ? tell : NULL,
+                              .progress = p->options->progress ? tell : NULL,
                               .progress_user = p };
 
     p->table = sgi__alloc_zero((size_t)work.count + 1, 8);
@@ -174,38 +177,39 @@ static sgi_status check_outputs(const struct digesting *p, const struct sgi__man
     sgi_status st = SGI_OK;
 
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {
-        char *path = sgi__sums_path(&m->files[n], p->checks_path, p->folder);
+        char *path = sgi__sums_path(&m->files[n], p->options->checks_path, p->folder);
         st = path ? sgi__io_output_check(path, &checks_kind, err) : no_memory(err);
         sgi__free(path);
     }
     return st;
 }
 
-sgi_status sgi__digest(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress, void *user,
-                       sgi_error *err)
+sgi_status sgi__digest(const char *path, const sgi_files_options *options, sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
-    struct sgi__format_options        options = { .flags = SGI__FORMAT_UNCHECKED };
-    struct digesting                  p = { .progress = progress, .user = user, .checks_path = checks_path };
+    struct sgi__format_options        format = { .flags = SGI__FORMAT_UNCHECKED,
+                                                 .folders = options->folders,
+                                                 .folders_count = options->folders_count };
+    struct digesting                  p = { .options = options };
     struct sgi__manifest             *m;
     struct sgi__shown                 shown;
 
-    sgi_status st = sgi__format_open(&fs, path, &options, &m, err);
+    sgi_status st = sgi__format_open(&fs, path, &format, &m, err);
     if (st != SGI_OK)
         return st;
     if (m->packed)
         st = sgi__error(err, SGI_E_UNSUPPORTED, "%s: a packed file, which has its checks in it",
                         sgi__show_path(&shown, path));
-    if (st == SGI_OK && checks_path)
-        st = sgi__sums_where(&fs, checks_path, m->files_count, true, &p.folder, err);
+    if (st == SGI_OK && options->checks_path)
+        st = sgi__sums_where(&fs, options->checks_path, m->files_count, true, &p.folder, err);
     if (st == SGI_OK)
         st = check_outputs(&p, m, err);
     for (uint32_t n = 0; n < m->files_count; n++)
         p.bytes += m->files[n].bytes;
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {
         p.file = &m->files[n];
-        st = digest_file(&p, jobs, err);
+        st = digest_file(&p, err);
     }
     sgi__manifest_free(m);
     return st;

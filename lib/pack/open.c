@@ -19,12 +19,15 @@ uint32_t sgi__pack_jobs(uint32_t jobs)
     return jobs == 0 ? 1 : jobs < JOBS_MAX ? jobs : JOBS_MAX;
 }
 
-static sgi_status open_model(const char *path, const char *checks_path, bool packed_only,
+static sgi_status open_model(const char *path, const sgi_files_options *o, bool packed_only,
                              struct sgi__manifest **manifest_out, sgi_error *err)
 {
     static const struct sgi__fs_posix everywhere;
     struct sgi__fs                    fs = sgi__fs_posix_table(&everywhere);
-    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA, .checks_path = checks_path };
+    struct sgi__format_options        options = { .flags = SGI__FORMAT_METADATA,
+                                                  .folders = o ? o->folders : NULL,
+                                                  .folders_count = o ? o->folders_count : 0,
+                                                  .checks_path = o ? o->checks_path : NULL };
     struct sgi__manifest             *m;
     struct sgi__shown                 shown;
 
@@ -43,13 +46,20 @@ static sgi_status open_model(const char *path, const char *checks_path, bool pac
     return SGI_OK;
 }
 
-sgi_status sgi__pack_open(const char *path, struct sgi__manifest **manifest_out, sgi_error *err)
+sgi_status sgi__pack_open(const char *path, const sgi_files_options *options, struct sgi__manifest **manifest_out,
+                          sgi_error *err)
 {
-    return open_model(path, NULL, true, manifest_out, err);
+    return open_model(path, options, true, manifest_out, err);
 }
 
-sgi_status sgi__checked_open(const char *path, const char *checks_path, struct sgi__manifest **manifest_out,
+sgi_status sgi__checked_open(const char *path, const sgi_files_options *options, struct sgi__manifest **manifest_out,
                              sgi_error *err)
 {
-    return open_model(path, checks_path, false, manifest_out, err);
+    return open_model(path, options, false, manifest_out, err);
+}
+
+void sgi__file_done(const sgi_files_options *options, const sgi_file_done *file)
+{
+    if (options->file)
+        options->file(options->user, file);
 }

@@ -331,7 +331,7 @@ static sgi_status open_base(struct packing *p, sgi_error *err)
 
     if (!p->options.base)
         return SGI_OK;
-    sgi_status st = sgi__pack_open(p->options.base, &p->base, err);
+    sgi_status st = sgi__pack_open(p->options.base, NULL, &p->base, err);
     if (st != SGI_OK)
         return st;
     if (p->base->packed->base_name)

@@ -19,8 +19,8 @@ struct unpacking {
     uint32_t                         part;
     const struct sgi__stored_chunk **chunks; /* of the part */
     struct sgi__io_output            output;
-    sgi_progress_fn                  progress;
-    void                            *user;
+    const char                      *folder;
+    const sgi_files_options         *options;
     uint64_t                         bytes_before, bytes; /* of the parts before; of all */
 };
 
@@ -89,7 +89,7 @@ static int tell(void *user, uint64_t done_bytes, uint64_t total_bytes)
     struct unpacking *p = user;
 
     (void)total_bytes;
-    return p->progress(p->user, p->bytes_before + done_bytes, p->bytes);
+    return p->options->progress(p->options->user, p->bytes_before + done_bytes, p->bytes);
 }
 
 /* ---- one file ---- */
@@ -132,22 +132,34 @@ static uint64_t chunks_of(const struct unpacking *p)
     return count;
 }
 
-static sgi_status open_in(struct sgi__io_output *output, const char *folder, const char *name, sgi_error *err)
+/* Of a file that comes out; the caller's. NULL: out of memory. */
+static char *path_of(const struct unpacking *p, const char *name)
 {
-    char      *path = sgi__path_join(folder, name);
-    sgi_status st = path ? sgi__io_output_open(path, NULL, output, err) : no_memory(err);
-    if (path && st != SGI_OK)
+    return sgi__path_join(p->folder, name);
+}
+
+/* Whatever came of writing it. */
+static sgi_status end_file(const struct unpacking *p, struct sgi__io_output *output, const char *path, uint64_t bytes,
+                           sgi_status st, sgi_error *err)
+{
+    if (st != SGI_OK) {
         sgi__io_output_discard(output);
-    sgi__free(path);
+        return st;
+    }
+    st = sgi__io_output_commit(output, err);
+    if (st == SGI_OK)
+        sgi__file_done(p->options,
+                       &(sgi_file_done){ .struct_size = sizeof(sgi_file_done), .path = path, .bytes = bytes });
     return st;
 }
 
 /* A file that is to come out may have the name of the one that it is in, or of the base. */
-static sgi_status check_name(const struct sgi__packed *packed, const char *folder, const char *name, sgi_error *err)
+static sgi_status check_name(const struct unpacking *p, const char *name, sgi_error *err)
 {
-    struct sgi__shown shown;
-    char             *path = sgi__path_join(folder, name);
-    sgi_status        st = path ? SGI_OK : no_memory(err);
+    const struct sgi__packed *packed = p->m->packed;
+    struct sgi__shown         shown;
+    char                     *path = path_of(p, name);
+    sgi_status                st = path ? SGI_OK : no_memory(err);
 
     for (uint32_t n = 0; st == SGI_OK && n < packed->files_count; n++)
         if (sgi__io_path_is(path, &packed->files[n].id))
@@ -158,72 +170,74 @@ static sgi_status check_name(const struct sgi__packed *packed, const char *folde
 }
 
 /* Before any of them is written. */
-static sgi_status check_names(const struct sgi__manifest *m, const char *folder, sgi_error *err)
+static sgi_status check_names(const struct unpacking *p, sgi_error *err)
 {
-    sgi_status st = SGI_OK;
+    const struct sgi__manifest *m = p->m;
+    sgi_status                  st = SGI_OK;
 
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++)
-        st = check_name(m->packed, folder, m->files[n].name, err);
+        st = check_name(p, m->files[n].name, err);
     for (uint32_t n = 0; n < m->packed->others_count && st == SGI_OK; n++)
-        st = check_name(m->packed, folder, m->packed->others[n].name, err);
+        st = check_name(p, m->packed->others[n].name, err);
     return st;
 }
 
-static sgi_status unpack_part(struct unpacking *p, const char *folder, uint32_t jobs, sgi_error *err)
+static sgi_status unpack_part(struct unpacking *p, sgi_error *err)
 {
-    struct sgi__work work = { .jobs = sgi__pack_jobs(jobs),
+    struct sgi__work work = { .jobs = sgi__pack_jobs(p->options->jobs),
                               .count = chunks_of(p),
                               .bytes = p->m->files[p->part].bytes,
                               .user = p,
                               .begin = begin_unpacker,
                               .each = unpack_chunk,
                               .end = end_unpacker,
-                              .progress = p->progress ? tell : NULL,
+                              .progress = p->options->progress ? tell : NULL,
                               .progress_user = p };
+    char            *path = path_of(p, p->m->files[p->part].name);
 
-    sgi_status st = open_in(&p->output, folder, p->m->files[p->part].name, err);
-    if (st != SGI_OK)
-        return st;
-    st = sgi__workers_run(&work, err);
+    if (!path)
+        return no_memory(err);
+    sgi_status st = sgi__io_output_open(path, NULL, &p->output, err);
+    if (st == SGI_OK)
+        st = sgi__workers_run(&work, err);
     if (st == SGI_OK)
         st = check_file(p, err);
     p->bytes_before += work.bytes;
-    if (st == SGI_OK)
-        return sgi__io_output_commit(&p->output, err);
-    sgi__io_output_discard(&p->output);
+    st = end_file(p, &p->output, path, p->m->packed->parts[p->part].source_bytes, st, err);
+    sgi__free(path);
     return st;
 }
 
-static sgi_status unpack_other(const struct sgi__packed_other *other, const char *folder, sgi_error *err)
+static sgi_status unpack_other(const struct unpacking *p, const struct sgi__packed_other *other, sgi_error *err)
 {
     struct sgi__io_output output;
+    char                 *path = path_of(p, other->name);
 
-    sgi_status st = open_in(&output, folder, other->name, err);
-    if (st != SGI_OK)
-        return st;
-    st = sgi__io_output_write(&output, other->content, (size_t)other->bytes, 0, err);
+    if (!path)
+        return no_memory(err);
+    sgi_status st = sgi__io_output_open(path, NULL, &output, err);
     if (st == SGI_OK)
-        return sgi__io_output_commit(&output, err);
-    sgi__io_output_discard(&output);
+        st = sgi__io_output_write(&output, other->content, (size_t)other->bytes, 0, err);
+    st = end_file(p, &output, path, other->bytes, st, err);
+    sgi__free(path);
     return st;
 }
 
-sgi_status sgi__unpack(const char *path, const char *folder, uint32_t jobs, sgi_progress_fn progress, void *user,
-                       sgi_error *err)
+sgi_status sgi__unpack(const char *path, const char *folder, const sgi_files_options *options, sgi_error *err)
 {
-    struct unpacking p = { .progress = progress, .user = user };
+    struct unpacking p = { .folder = folder, .options = options };
 
-    sgi_status st = sgi__pack_open(path, &p.m, err);
+    sgi_status st = sgi__pack_open(path, options, &p.m, err);
     if (st != SGI_OK)
         return st;
     for (uint32_t n = 0; n < p.m->files_count; n++)
         p.bytes += p.m->files[n].bytes;
     p.chunks = sgi__alloc_zero((size_t)p.m->packed->chunks_count + 1, sizeof(void *));
-    st = p.chunks ? check_names(p.m, folder, err) : no_memory(err);
+    st = p.chunks ? check_names(&p, err) : no_memory(err);
     for (; p.part < p.m->files_count && st == SGI_OK; p.part++)
-        st = unpack_part(&p, folder, jobs, err);
+        st = unpack_part(&p, err);
     for (uint32_t n = 0; n < p.m->packed->others_count && st == SGI_OK; n++)
-        st = unpack_other(&p.m->packed->others[n], folder, err);
+        st = unpack_other(&p, &p.m->packed->others[n], err);
     sgi__free(p.chunks);
     sgi__manifest_free(p.m);
     return st;

@@ -62,7 +62,7 @@ static sgi_status open_base(struct verifying *v, sgi_error *err)
 
     if (v->m->packed->plain || !v->m->packed->base_name)
         return SGI_OK;
-    sgi_status st = sgi__pack_open(file->asked, &v->base, err);
+    sgi_status st = sgi__pack_open(file->asked, NULL, &v->base, err);
     if (st == SGI_OK) /* looked for by its path once more */
         st = sgi__io_id_compare(file->asked, &file->id, &v->base->packed->files[SGI__PACK_ITSELF].id, err);
     return st == SGI_OK ? find_rest(v, err) : st;
@@ -119,7 +119,7 @@ static sgi_status verify_chunk(void *user, void *mine, struct sgi__workers *work
 }
 
 /* After all threads have ended, so that it is on the caller's and about the first. */
-static void tell_damage(const struct verifying *v, uint64_t number, sgi_damage_fn damage, void *user)
+static void tell_damage(const struct verifying *v, uint64_t number, const sgi_files_options *o)
 {
     const struct sgi__manifest     *m;
     const struct sgi__stored_chunk *c = chunk_of(v, number, &m);
@@ -134,21 +134,40 @@ static void tell_damage(const struct verifying *v, uint64_t number, sgi_damage_f
                      .tensors_count = tensors.count };
     for (; d.tensors_named < SGI_DAMAGE_TENSORS_MAX && d.tensors_named < tensors.count; d.tensors_named++)
         d.tensors[d.tensors_named] = tensors.names[d.tensors_named];
-    damage(user, &d);
+    o->damage(o->user, &d);
 }
 
-static sgi_status verify_all(struct verifying *v, uint32_t jobs, sgi_progress_fn progress, sgi_damage_fn damage,
-                             void *user, sgi_error *err)
+/* Each file that has some of it, and what of it is good. */
+static void tell_files(const struct verifying *v, const sgi_files_options *o)
+{
+    const struct sgi__packed *p = v->m->packed;
+
+    for (uint32_t n = 0; n < p->files_count; n++) {
+        bool          base = !p->plain && n == SGI__PACK_BASE;
+        sgi_file_done done = { .struct_size = sizeof done,
+                               .is_base = base,
+                               .path = p->files[n].asked,
+                               .bytes = p->files[n].id.bytes,
+                               .chunks = base ? v->base->packed->chunks_count : 0 };
+        for (uint64_t c = 0; c < p->chunks_count && !base; c++) {
+            done.chunks += p->chunks[c].file == n;
+            done.unchecked += p->chunks[c].file == n && p->chunks[c].unchecked;
+        }
+        sgi__file_done(o, &done);
+    }
+}
+
+static sgi_status verify_all(struct verifying *v, const sgi_files_options *o, sgi_error *err)
 {
     uint64_t         failed_at = UINT64_MAX;
-    struct sgi__work work = { .jobs = sgi__pack_jobs(jobs),
+    struct sgi__work work = { .jobs = sgi__pack_jobs(o->jobs),
                               .count = v->m->packed->chunks_count + v->rest_count,
                               .user = v,
                               .begin = begin_verifier,
                               .each = verify_chunk,
                               .end = end_verifier,
-                              .progress = progress,
-                              .progress_user = user,
+                              .progress = o->progress,
+                              .progress_user = o->user,
                               .failed_at_out = &failed_at };
 
     for (uint32_t n = 0; n < v->m->files_count; n++)
@@ -156,22 +175,23 @@ static sgi_status verify_all(struct verifying *v, uint32_t jobs, sgi_progress_fn
     for (uint64_t n = 0; n < v->rest_count; n++)
         work.bytes += v->rest[n]->bytes;
     sgi_status st = sgi__workers_run(&work, err);
-    if (st == SGI_E_CHECK && damage && failed_at < work.count)
-        tell_damage(v, failed_at, damage, user);
+    if (st == SGI_E_CHECK && o->damage && failed_at < work.count)
+        tell_damage(v, failed_at, o);
     return st;
 }
 
-sgi_status sgi__pack_verify(const char *path, const char *checks_path, uint32_t jobs, sgi_progress_fn progress,
-                            sgi_damage_fn damage, void *user, sgi_error *err)
+sgi_status sgi__pack_verify(const char *path, const sgi_files_options *options, sgi_error *err)
 {
     struct verifying v = { .base = NULL };
 
-    sgi_status st = sgi__checked_open(path, checks_path, &v.m, err);
+    sgi_status st = sgi__checked_open(path, options, &v.m, err);
     if (st != SGI_OK)
         return st;
     st = open_base(&v, err);
     if (st == SGI_OK)
-        st = verify_all(&v, jobs, progress, damage, user, err);
+        st = verify_all(&v, options, err);
+    if (st == SGI_OK)
+        tell_files(&v, options);
     sgi__free(v.rest);
     sgi__manifest_free(v.base);
     sgi__manifest_free(v.m);

@@ -513,9 +513,7 @@ static void stored_chunks_pass_however_they_must(void **state)
             snprintf(path, sizeof path, "%s/stored.sgi", cuda_folder.path);
         else
             snprintf(path, sizeof path, "%s", plain.path);
-        assert_int_equal(packed ? sgi_pack(&source, 1, path, NULL, NULL, NULL)
-                                : sgi_digest(path, NULL, 1, NULL, NULL, NULL),
-                         SGI_OK);
+        assert_int_equal(packed ? sgi_pack(&source, 1, path, NULL, NULL, NULL) : sgi_digest(path, NULL, NULL), SGI_OK);
         cuda_open(&f, &config);
         sgi_model model = host_add(f.rt, "m", path, NULL);
         for (int round = 0; round < 2; round++) { /* the second from DRAM, if there is any */

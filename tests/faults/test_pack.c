@@ -58,12 +58,12 @@ static sgi_status pack(void)
 
 static sgi_status unpack(void)
 {
-    return sgi_unpack(packed, out.path, 2, NULL, NULL, &err);
+    return unpack_one(packed, out.path, 2);
 }
 
 static sgi_status verify(void)
 {
-    return sgi_verify(packed, NULL, 2, NULL, NULL, NULL, &err);
+    return verify_one(packed, NULL, 2);
 }
 
 static sgi_status pack_on_base(void)
@@ -77,22 +77,22 @@ static sgi_status pack_on_base(void)
 
 static sgi_status verify_with_base(void)
 {
-    return sgi_verify(based, NULL, 2, NULL, NULL, NULL, &err);
+    return verify_one(based, NULL, 2);
 }
 
 static sgi_status digest(void)
 {
-    return sgi_digest(file.path, NULL, 2, NULL, NULL, &err);
+    return digest_one(file.path, NULL, 2);
 }
 
 static sgi_status digest_elsewhere(void)
 {
-    return sgi_digest(file.path, out.path, 2, NULL, NULL, &err);
+    return digest_one(file.path, out.path, 2);
 }
 
 static sgi_status verify_elsewhere(void)
 {
-    return sgi_verify(file.path, out.path, 2, NULL, NULL, NULL, &err);
+    return verify_one(file.path, out.path, 2);
 }
 
 static const struct {
@@ -111,7 +111,7 @@ static const struct {
 /* What was there is there, whichever of the two it is; and nothing but that. */
 static void nothing_is_left(size_t files_here, size_t files_out, const char *what)
 {
-    if (sgi_verify(packed, NULL, 0, NULL, NULL, NULL, &err) != SGI_OK || verify_with_base() != SGI_OK)
+    if (verify_one(packed, NULL, 0) != SGI_OK || verify_with_base() != SGI_OK)
         fail_msg("%s: %s", what, err.message);
     if (count_files(&folder) != files_here || count_files(&out) != files_out)
         fail_msg("%s leaves a file behind", what);

@@ -24,6 +24,12 @@ static void look_at_damage(void *user, const sgi_damage *damage)
         CHECK(strlen(damage->tensors[n]) < 65536);
 }
 
+static void look_at_file(void *user, const sgi_file_done *file)
+{
+    (void)user;
+    CHECK(file->struct_size == sizeof *file && file->path && file->is_base <= 1 && file->unchecked <= file->chunks);
+}
+
 #define PACK_FAILED \
     SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED, SGI_E_CHANGED, SGI_E_CHECK, SGI_E_UNSUPPORTED, SGI_E_CANCELED, SGI_E_INVALID
 
@@ -69,32 +75,39 @@ const char *fuzz_api_checks(struct world *w, bool written)
     }
 }
 
+static sgi_files_options some_options(struct world *w, uint32_t *left, bool written)
+{
+    sgi_files_options options;
+
+    CHECK(sgi_files_options_init(&options, sizeof options) == SGI_OK);
+    options.jobs = one_in(w, 8) ? 300 : below(w, 3);
+    options.checks_path = fuzz_api_checks(w, written);
+    options.progress = one_of_two(w) ? stop_some : NULL;
+    options.file = one_of_two(w) ? look_at_file : NULL;
+    options.damage = one_of_two(w) ? look_at_damage : NULL;
+    options.user = left;
+    return options;
+}
+
 /* What was packed is whole, and what it is made from can be had back. */
 void fuzz_api_pack(struct world *w)
 {
-    char       path[512];
-    uint32_t   left = one_in(w, 4) ? 0 : 1000;
-    sgi_status st;
+    char              path[512];
+    uint32_t          left = one_in(w, 4) ? 0 : 1000, what = below(w, 4);
+    sgi_files_options options = some_options(w, &left, what == 3);
+    const char       *some = one_of_two(w) ? path : fuzz_api_path(below(w, PATHS));
+    sgi_status        st;
 
     snprintf(path, sizeof path, "%s/packed.sgi", fuzz_api_folder());
-    switch (below(w, 4)) {
-    case 0:
+    if (what == 0)
         check_pack(w, path);
-        break;
-    case 1:
-        st = sgi_verify(one_of_two(w) ? path : fuzz_api_path(below(w, PATHS)), fuzz_api_checks(w, false), below(w, 3),
-                        stop_some, one_of_two(w) ? look_at_damage : NULL, &left, err_of(w));
-        ONE_OF(w, st, PACK_FAILED);
-        break;
-    case 2:
-        st = sgi_unpack(one_of_two(w) ? path : fuzz_api_path(below(w, PATHS)), one_in(w, 8) ? path : fuzz_api_folder(),
-                        below(w, 3), stop_some, &left, err_of(w));
-        ONE_OF(w, st, PACK_FAILED);
-        break;
-    default:
-        st = sgi_digest(fuzz_api_path(below(w, PATHS)), fuzz_api_checks(w, true), one_in(w, 8) ? 300 : below(w, 3),
-                        NULL, NULL, err_of(w));
-        ONE_OF(w, st, PACK_FAILED);
-        break;
-    }
+    if (what == 0)
+        return;
+    if (what == 1)
+        st = sgi_verify(some, one_in(w, 8) ? NULL : &options, err_of(w));
+    else if (what == 2)
+        st = sgi_unpack(some, one_in(w, 8) ? path : fuzz_api_folder(), &options, err_of(w));
+    else
+        st = sgi_digest(fuzz_api_path(below(w, PATHS)), &options, err_of(w));
+    ONE_OF(w, st, PACK_FAILED);
 }

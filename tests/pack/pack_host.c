@@ -77,11 +77,43 @@ static void keep_damage(void *user, const sgi_damage *damage)
             assert_null(damage->tensors[n]);
 }
 
+static sgi_files_options options_of(const char *checks_path, uint32_t jobs)
+{
+    sgi_files_options options;
+
+    assert_int_equal(sgi_files_options_init(&options, sizeof options), SGI_OK);
+    options.checks_path = checks_path;
+    options.jobs = jobs;
+    return options;
+}
+
+sgi_status verify_one(const char *path, const char *checks_path, uint32_t jobs)
+{
+    sgi_files_options options = options_of(checks_path, jobs);
+    return sgi_verify(path, &options, &err);
+}
+
+sgi_status unpack_one(const char *path, const char *to, uint32_t jobs)
+{
+    sgi_files_options options = options_of(NULL, jobs);
+    return sgi_unpack(path, to, &options, &err);
+}
+
+sgi_status digest_one(const char *path, const char *checks_path, uint32_t jobs)
+{
+    sgi_files_options options = options_of(checks_path, jobs);
+    return sgi_digest(path, &options, &err);
+}
+
 sgi_status verify_damage(const char *path, const char *checks_path, uint32_t jobs)
 {
+    sgi_files_options options = options_of(checks_path, jobs);
+
+    options.damage = keep_damage;
+    options.user = damage_text;
     damage_text[0] = '\0';
     damage_calls = 0;
-    return sgi_verify(path, checks_path, jobs, NULL, keep_damage, damage_text, &err);
+    return sgi_verify(path, &options, &err);
 }
 
 const char *damage_told(void)

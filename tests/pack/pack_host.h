@@ -15,6 +15,10 @@ int pack_tear_down(void **state);
 
 const char *in(const struct test_folder *where, const char *name); /* good for the next three too */
 
+/* checks_path NULL: beside the files; jobs 0: one for each core */
+sgi_status verify_one(const char *path, const char *checks_path, uint32_t jobs);
+sgi_status unpack_one(const char *path, const char *to, uint32_t jobs);
+sgi_status digest_one(const char *path, const char *checks_path, uint32_t jobs);
 sgi_status pack_one(const char *source, const char *path, const sgi_pack_options *options, sgi_pack_report *report);
 
 void is_ok(sgi_status st); /* `err` says why not */

@@ -151,7 +151,7 @@ static void every_flipped_byte_of_a_base_is_named(void **state)
     }
     assert_true(loaded > 50 && refused > 50); /* what the model does not need does it no harm */
     close(fd);
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
     assert_true(loads());
     sgi__manifest_free(m);
 }
@@ -171,12 +171,15 @@ static void what_both_have_is_read_once(void **state)
 {
     struct sgi__manifest *m = read_manifest(base_path);
     uint64_t              both = m->files[0].bytes, alone;
+    sgi_files_options     options;
 
     (void)state;
-    is_ok(sgi_verify(base_path, NULL, 1, keep_total, NULL, NULL, &err));
+    sgi_files_options_init(&options, sizeof options);
+    options.progress = keep_total;
+    is_ok(sgi_verify(base_path, &options, &err));
     assert_int_equal(told_total, both);
     alone = both - KIB(540); /* "a" and "c" are verified with the model that has them, and with it the pages about */
-    is_ok(sgi_verify(path, NULL, 1, keep_total, NULL, NULL, &err));
+    is_ok(sgi_verify(path, &options, &err));
     assert_in_range(told_total, both + alone - KIB(16), both + alone + KIB(16));
     sgi__manifest_free(m);
 }
@@ -203,7 +206,7 @@ static void what_only_the_base_has_is_told_as_its_own(void **state)
         close(fd);
     }
     assert_non_null(strstr(damage_told(), " b"));
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
     sgi__manifest_free(m);
 }
 
@@ -220,7 +223,7 @@ static void a_base_with_a_base_is_none(void **state)
     head.based = true;
     sgi__pack_head_put(&head, based);
     assert_int_equal(pwrite(fd, based, sizeof based, 0), sizeof based);
-    is_error(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_FORMAT, "base.sgi: has a base itself");
+    is_error(verify_one(path, NULL, 0), SGI_E_FORMAT, "base.sgi: has a base itself");
     assert_false(loads());
     assert_int_equal(pwrite(fd, bytes, sizeof bytes, 0), sizeof bytes);
     close(fd);

@@ -203,7 +203,7 @@ static void altered_loads(void)
     }
     host_release(rt, lease);
     host_close(rt);
-    is_ok(sgi_verify(altered, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(altered, NULL, 0));
 }
 
 static void set_number(uint8_t *at, uint64_t value, unsigned bytes)
@@ -468,7 +468,7 @@ static void metadata_of_all_kinds_come_back(void **state)
     const char *said = metadata_of(source, &plain), *also = metadata_of(packed, &from_pack);
     assert_memory_equal(said, also, strcspn(said, "}")); /* what is packed says more behind it */
     assert_non_null(strstr(said, "0.15625"));
-    is_ok(sgi_unpack(packed, out.path, 0, NULL, NULL, &err));
+    is_ok(unpack_one(packed, out.path, 0));
     has_bytes(in(&out, "kinds.gguf"), b.data, b.size);
     bytes_free(&b);
     unlink(source);
@@ -490,7 +490,7 @@ static void a_shape_of_an_unknown_dtype_may_be_anything(void **state)
     close(fd);
     snprintf(packed, sizeof packed, "%s", in(&folder, "unknown.sgi"));
     is_ok(pack_one(source, packed, NULL, NULL));
-    is_ok(sgi_unpack(packed, out.path, 0, NULL, NULL, &err));
+    is_ok(unpack_one(packed, out.path, 0));
     has_bytes(in(&out, "unknown.safetensors"), b.data, b.size);
     bytes_free(&b);
 }

@@ -86,8 +86,8 @@ static void a_model_comes_back_and_loads(void **state)
         assert_int_equal(report.source_bytes, file.bytes);
         assert_true(codecs[n] == SGI_PACK_RAW || report.packed_bytes < file.bytes);
         assert_int_equal(report.chunks, report.chunks_raw + report.chunks_zstd + report.chunks_planes);
-        is_ok(sgi_verify(path, NULL, 2, NULL, NULL, NULL, &err));
-        is_ok(sgi_unpack(path, out.path, 2, NULL, NULL, &err));
+        is_ok(verify_one(path, NULL, 2));
+        is_ok(unpack_one(path, out.path, 2));
         has_bytes(in(&out, "model.safetensors"), file.data, file.bytes);
         loads_the_same(path, &file);
     }
@@ -107,13 +107,13 @@ static void wished_tensors_come_first(void **state)
     options.order = order;
     options.order_count = 2;
     const char *path = pack(&file, "ordered.sgi", &options, &report);
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
-    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
+    is_ok(unpack_one(path, out.path, 0));
     has_bytes(in(&out, "model.safetensors"), file.data, file.bytes);
     loads_the_same(path, &file);
     options.order = wrong;
     is_error(pack_one(file.path, path, &options, NULL), SGI_E_NOT_FOUND, "nobody");
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err)); /* the one from before */
+    is_ok(verify_one(path, NULL, 0)); /* the one from before */
     test_file_free(&file);
 }
 
@@ -130,8 +130,8 @@ static void equal_parts_are_stored_once(void **state)
     const char *path = pack(&file, "twins.sgi", NULL, &report);
     assert_int_equal(report.twice_bytes, MIB(3));
     assert_true(report.packed_bytes < MIB(3) + KIB(64));
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
-    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
+    is_ok(unpack_one(path, out.path, 0));
     has_bytes(in(&out, "twins.safetensors"), file.data, file.bytes);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     flip(fd, MIB(1)); /* of both of them, as a load says too */
@@ -163,8 +163,8 @@ static void what_a_base_has_is_not_stored_again(void **state)
     options.base = base_path;
     snprintf(path, sizeof path, "%s", pack(&tuned, "tuned.sgi", &options, &report));
     assert_true(report.base_bytes >= MIB(3) && report.packed_bytes < KIB(400));
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
-    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
+    is_ok(unpack_one(path, out.path, 0));
     has_bytes(in(&out, "tuned.safetensors"), tuned.data, tuned.bytes);
 
     /* Damaged: named as what it is. */
@@ -174,7 +174,7 @@ static void what_a_base_has_is_not_stored_again(void **state)
     assert_memory_equal(damage_told(), "base.sgi: ", strlen("base.sgi: "));
     put_back(fd, 3 * 4096, was);
     close(fd);
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
 
     /* Another, and none. */
     sgi_pack_options_init(&options, sizeof options);
@@ -183,9 +183,9 @@ static void what_a_base_has_is_not_stored_again(void **state)
     test_file_free(&base);
     test_file_make(&base, &folder, "base.safetensors", 0, parts, 4);
     is_ok(pack_one(base.path, base_path, &options, NULL));
-    is_error(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_CHANGED, "base.sgi");
+    is_error(verify_one(path, NULL, 0), SGI_E_CHANGED, "base.sgi");
     assert_int_equal(unlink(base_path), 0);
-    is_error(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_IO, "base.sgi");
+    is_error(verify_one(path, NULL, 0), SGI_E_IO, "base.sgi");
     assert_non_null(strstr(err.message, "tuned.sgi asks for it"));
     test_file_free(&base);
     test_file_free(&tuned);
@@ -229,8 +229,8 @@ static void what_nobody_could_read_takes_no_place(void **state)
     options.progress = spoil_base;
     options.user = &spoiling;
     is_error(pack_one(base.path, path, &options, NULL), SGI_E_CHECK, "spoiled.sgi: the head of this packed file");
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
-    is_ok(sgi_unpack(path, out.path, 0, NULL, NULL, &err)); /* the one from before */
+    is_ok(verify_one(path, NULL, 0));
+    is_ok(unpack_one(path, out.path, 0)); /* the one from before */
     has_bytes(in(&out, "t.safetensors"), tuned.data, tuned.bytes);
     test_file_free(&base);
     test_file_free(&tuned);
@@ -256,7 +256,7 @@ static void a_base_is_asked_for_by_its_own_name(void **state)
     options.base = lone.path;
     is_ok(pack_one(tuned.path, in(&lone, "tuned.sgi"), &options, &report));
     assert_true(report.base_bytes > 0);
-    is_ok(sgi_verify(in(&lone, "tuned.sgi"), NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(in(&lone, "tuned.sgi"), NULL, 0));
     test_folder_remove(&lone);
     test_file_free(&base);
     test_file_free(&tuned);
@@ -279,7 +279,7 @@ static void a_base_that_has_nothing_of_it_is_not_asked_for(void **state)
     const char *path = pack(&file, "own.sgi", &options, &report);
     assert_int_equal(report.base_bytes, 0);
     assert_int_equal(unlink(base_path), 0);
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
     test_file_free(&base);
     test_file_free(&file);
 }
@@ -346,7 +346,7 @@ static void names_that_no_reader_takes_are_refused_at_once(void **state)
 
     snprintf(renamed, sizeof renamed, "%s", in(&folder, "base\xe4.sgi"));
     is_ok(pack_one(file.path, renamed, NULL, NULL)); /* by its own name nobody asks */
-    is_ok(sgi_verify(renamed, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(renamed, NULL, 0));
     sgi_pack_options_init(&options, sizeof options);
     options.base = renamed;
     is_error(pack_one(file.path, path, &options, NULL), SGI_E_FORMAT, "base?.sgi: its name is not UTF-8");
@@ -376,13 +376,94 @@ static void nothing_is_unpacked_over_what_it_is_in(void **state)
     snprintf(path, sizeof path, "%s", in(&out, "itself.sgi"));
     is_ok(pack_one(tuned.path, path, &options, &report));
     assert_true(report.base_bytes > 0);
-    is_error(sgi_unpack(path, out.path, 0, NULL, NULL, &err), SGI_E_INVALID, "itself.sgi: holds what is unpacked");
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_error(unpack_one(path, out.path, 0), SGI_E_INVALID, "itself.sgi: holds what is unpacked");
+    is_ok(verify_one(path, NULL, 0));
     is_ok(pack_one(base.path, path, &options, &report)); /* the part is called like its base */
-    is_error(sgi_unpack(path, out.path, 0, NULL, NULL, &err), SGI_E_INVALID, "other.sgi: holds what is unpacked");
-    is_ok(sgi_unpack(path, folder.path, 0, NULL, NULL, &err));
+    is_error(unpack_one(path, out.path, 0), SGI_E_INVALID, "other.sgi: holds what is unpacked");
+    is_ok(unpack_one(path, folder.path, 0));
     assert_int_equal(unlink(path), 0);
     assert_int_equal(unlink(base_path), 0);
+    test_file_free(&base);
+    test_file_free(&tuned);
+}
+
+/* ---- what is told of files ---- */
+
+static char told[1000];
+
+static void keep_file(void *user, const sgi_file_done *done)
+{
+    size_t      used = strlen(told);
+    const char *slash = strrchr(done->path, '/');
+
+    assert_ptr_equal(user, told);
+    assert_int_equal(done->struct_size, sizeof *done);
+    assert_int_equal(done->unchecked, 0);
+    snprintf(told + used, sizeof told - used, "%s %llu %llu%s; ", slash + 1, (unsigned long long)done->bytes,
+             (unsigned long long)done->chunks, done->is_base ? " base" : "");
+}
+
+static uint64_t bytes_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+static void each_file_that_is_done_is_told(void **state)
+{
+    static const struct test_tensor parts[] = { { "a", MIB(1) }, { "b", KIB(300) } };
+    struct test_folder              elsewhere;
+    struct test_file                base, tuned;
+    const char                     *folders[1];
+    sgi_pack_options                options;
+    sgi_files_options               all;
+    sgi_pack_report                 report = { .struct_size = sizeof report };
+    char                            base_path[512], path[512], expected[600];
+
+    (void)state;
+    test_folder_make(&elsewhere);
+    test_file_make(&base, &folder, "of_base.safetensors", 0, parts, 2);
+    test_file_make(&tuned, &folder, "of_tuned.safetensors", 0, parts, 2);
+    memcpy(tuned.data, base.data, base.bytes);
+    tuned.data[tuned.bytes - 1] ^= 1;
+    test_file_write(&tuned);
+    snprintf(base_path, sizeof base_path, "%s", in(&elsewhere, "far.sgi"));
+    is_ok(pack_one(base.path, base_path, NULL, &report));
+    uint64_t of_base = report.chunks;
+    sgi_pack_options_init(&options, sizeof options);
+    options.base = base_path;
+    snprintf(path, sizeof path, "%s", in(&folder, "near.sgi"));
+    is_ok(pack_one(tuned.path, path, &options, &report));
+
+    sgi_files_options_init(&all, sizeof all);
+    all.file = keep_file;
+    all.user = told;
+    is_error(sgi_verify(path, &all, &err), SGI_E_IO, "far.sgi"); /* it is not beside it */
+    folders[0] = elsewhere.path;
+    all.folders = folders;
+    all.folders_count = 1;
+    told[0] = '\0';
+    is_ok(sgi_verify(path, &all, &err));
+    snprintf(expected, sizeof expected, "near.sgi %llu 1; far.sgi %llu %llu base; ", (unsigned long long)bytes_of(path),
+             (unsigned long long)bytes_of(base_path), (unsigned long long)of_base);
+    assert_string_equal(told, expected);
+    told[0] = '\0';
+    is_ok(sgi_unpack(path, out.path, &all, &err));
+    snprintf(expected, sizeof expected, "of_tuned.safetensors %llu 0; ", (unsigned long long)tuned.bytes);
+    assert_string_equal(told, expected);
+    has_bytes(in(&out, "of_tuned.safetensors"), tuned.data, tuned.bytes);
+    told[0] = '\0';
+    all.checks_path = in(&out, "of.sgisum");
+    is_ok(sgi_digest(tuned.path, &all, &err));
+    snprintf(expected, sizeof expected, "of.sgisum %llu 1; ", (unsigned long long)tuned.bytes);
+    assert_string_equal(told, expected);
+    is_error(sgi_unpack(path, out.path, &all, &err), SGI_E_UNSUPPORTED, "takes no others");
+    all.reserved0 = 1;
+    is_error(sgi_verify(path, &all, &err), SGI_E_INVALID, "reserved0");
+    all.struct_size = 3;
+    is_error(sgi_verify(path, &all, &err), SGI_E_INVALID, "sgi_files_options: struct_size");
+    test_folder_remove(&elsewhere);
     test_file_free(&base);
     test_file_free(&tuned);
 }
@@ -431,7 +512,7 @@ static void every_flipped_byte_is_named(void **state)
         if (n % 3 == 1)
             at = random64() % 4096;
         uint8_t    was = flip(fd, at);
-        sgi_status status = sgi_verify(path, NULL, 2, NULL, NULL, NULL, &err);
+        sgi_status status = verify_one(path, NULL, 2);
         if (status == SGI_OK)
             fail_msg("byte %llu can be anything", (unsigned long long)at);
         assert_true(status == SGI_E_CHECK || status == SGI_E_FORMAT || status == SGI_E_UNSUPPORTED);
@@ -441,7 +522,7 @@ static void every_flipped_byte_is_named(void **state)
         put_back(fd, at, was);
     }
     close(fd);
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
     test_file_free(&file);
 }
 
@@ -458,7 +539,7 @@ static void a_file_that_is_cut_is_named(void **state)
         assert_int_equal(stat(path, &st), 0);
         off_t to = n < 2 ? n * 8 : (off_t)(random64() % (uint64_t)st.st_size);
         assert_int_equal(truncate(path, to), 0);
-        assert_int_not_equal(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err), SGI_OK);
+        assert_int_not_equal(verify_one(path, NULL, 0), SGI_OK);
         assert_non_null(strstr(err.message, "cut.sgi"));
     }
     test_file_free(&file);
@@ -474,10 +555,11 @@ static int stop_soon(void *user, uint64_t done_bytes, uint64_t total_bytes)
 
 static void a_canceled_one_leaves_what_was_there(void **state)
 {
-    struct test_file file;
-    sgi_pack_options options;
-    sgi_pack_report  report = { 0 };
-    int              calls = 1;
+    struct test_file  file;
+    sgi_pack_options  options;
+    sgi_files_options all;
+    sgi_pack_report   report = { 0 };
+    int               calls = 1;
 
     (void)state;
     test_file_make(&file, &folder, "model.safetensors", 0, some, SOME);
@@ -489,9 +571,12 @@ static void a_canceled_one_leaves_what_was_there(void **state)
     options.jobs = 1;
     is_error(pack_one(file.path, path, &options, NULL), SGI_E_CANCELED, "canceled");
     assert_int_equal(count_files(&folder), files);
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(path, NULL, 0));
     calls = 1;
-    is_error(sgi_unpack(path, out.path, 1, stop_soon, &calls, &err), SGI_E_CANCELED, "canceled");
+    sgi_files_options_init(&all, sizeof all);
+    all.progress = stop_soon;
+    all.user = &calls;
+    is_error(sgi_unpack(path, out.path, &all, &err), SGI_E_CANCELED, "canceled");
     test_file_free(&file);
 }
 
@@ -540,8 +625,8 @@ static void what_makes_no_sense_is_refused(void **state)
     is_error(pack_one(file.path, file.path, NULL, NULL), SGI_E_INVALID, "is not a packed file");
     has_bytes(file.path, file.data, file.bytes);
     is_error(pack_one(path, in(&folder, "again.sgi"), NULL, NULL), SGI_E_UNSUPPORTED, "packed already");
-    is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "not a packed one");
-    is_error(sgi_unpack(path, in(&folder, "nowhere"), 0, NULL, NULL, &err), SGI_E_IO, "nowhere");
+    is_error(verify_one(file.path, NULL, 0), SGI_E_UNSUPPORTED, "not a packed one");
+    is_error(unpack_one(path, in(&folder, "nowhere"), 0), SGI_E_IO, "nowhere");
     sgi_pack_options_init(&options, sizeof options);
     options.base = file.path;
     is_error(pack_one(file.path, path, &options, NULL), SGI_E_UNSUPPORTED, "not a packed one");
@@ -567,9 +652,9 @@ static void what_makes_no_sense_is_refused(void **state)
     is_error(pack_one(NULL, path, NULL, NULL), SGI_E_INVALID, "path number 0");
     is_error(sgi_pack(NULL, 1, path, NULL, NULL, &err), SGI_E_INVALID, "sources");
     is_error(pack_one(file.path, NULL, NULL, NULL), SGI_E_INVALID, "path");
-    is_error(sgi_verify("", NULL, 0, NULL, NULL, NULL, &err), SGI_E_INVALID, "path");
-    is_error(sgi_unpack(path, NULL, 0, NULL, NULL, &err), SGI_E_INVALID, "folder");
-    is_ok(sgi_verify(path, NULL, 0, NULL, NULL, NULL, &err));
+    is_error(verify_one("", NULL, 0), SGI_E_INVALID, "path");
+    is_error(unpack_one(path, NULL, 0), SGI_E_INVALID, "folder");
+    is_ok(verify_one(path, NULL, 0));
     test_file_free(&file);
 }
 
@@ -586,7 +671,7 @@ static void several_files_are_one_model(void **state)
     const char *const paths[] = { files[0].path, files[1].path }, *const twice[] = { files[0].path, files[0].path };
     snprintf(packed, sizeof packed, "%s", in(&folder, "both.sgi"));
     is_ok(sgi_pack(paths, 2, packed, NULL, NULL, &err));
-    is_ok(sgi_unpack(packed, out.path, 0, NULL, NULL, &err));
+    is_ok(unpack_one(packed, out.path, 0));
     has_bytes(in(&out, "one.safetensors"), files[0].data, files[0].bytes);
     has_bytes(in(&out, "two.safetensors"), files[1].data, files[1].bytes);
     sgi_runtime *rt = host_open(&config);
@@ -615,6 +700,7 @@ int main(void)
         cmocka_unit_test(only_what_is_packed_is_replaced),
         cmocka_unit_test(names_that_no_reader_takes_are_refused_at_once),
         cmocka_unit_test(nothing_is_unpacked_over_what_it_is_in),
+        cmocka_unit_test(each_file_that_is_done_is_told),
         cmocka_unit_test(every_flipped_byte_is_named),
         cmocka_unit_test(a_file_that_is_cut_is_named),
         cmocka_unit_test(a_canceled_one_leaves_what_was_there),

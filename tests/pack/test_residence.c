@@ -306,7 +306,7 @@ static void files_with_checks_are_kept_in_chunks_too(void **state)
     struct test_file file;
     (void)state;
     make(&file, "checked", NULL);
-    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, NULL, 0));
     sgi_runtime *rt = open_with(MIB(64));
     sgi_model one = add(rt, "a", file.path, SGI_RESIDENCE_PACKED), two = add(rt, "b", file.path, SGI_RESIDENCE_PACKED);
 

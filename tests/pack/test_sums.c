@@ -73,7 +73,7 @@ static void refused_by(const struct test_file *file, const char *checks_path, sg
     is_error(load_by(file->path, checks_path, NULL, file), expected, names);
     is_error(sgi_inspect_config(&mc, SGI_INSPECT_JSON, count_bytes, &written, &err), expected, names);
     assert_int_equal(written, 0);
-    is_error(sgi_verify(file->path, checks_path, 0, NULL, NULL, NULL, &err), expected, names);
+    is_error(verify_one(file->path, checks_path, 0), expected, names);
 }
 
 static void a_file_with_checks_loads_as_before(void **state)
@@ -82,9 +82,9 @@ static void a_file_with_checks_loads_as_before(void **state)
     for (uint32_t rest = 0; rest < 8; rest += 3) { /* also one whose data is moved in memory */
         struct test_file file;
         test_file_make(&file, &folder, "m.safetensors", rest, some, SOME);
-        is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "without checks");
-        is_ok(sgi_digest(file.path, NULL, 2, NULL, NULL, &err));
-        is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err));
+        is_error(verify_one(file.path, NULL, 0), SGI_E_UNSUPPORTED, "without checks");
+        is_ok(digest_one(file.path, NULL, 2));
+        is_ok(verify_one(file.path, NULL, 0));
         is_ok(load(file.path, &file));
         assert_int_equal(unlink(sums_of(&file)), 0);
         test_file_free(&file);
@@ -104,15 +104,15 @@ static void a_name_too_long_for_checks_has_none(void **state)
         test_file_make(&file, &folder, name, 0, some, SOME);
         is_ok(load(file.path, &file));
         is_ok(load_by(file.path, NULL, folder.path, &file));
-        is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "without checks");
+        is_error(verify_one(file.path, NULL, 0), SGI_E_UNSUPPORTED, "without checks");
         snprintf(told, sizeof told, ".sgisum: %s", fits ? "No such file" : "File name too long");
         is_error(load_by(file.path, out.path, NULL, &file), SGI_E_IO, told); /* where there have to be some */
         if (fits)
-            is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+            is_ok(digest_one(file.path, NULL, 0));
         else
-            is_error(sgi_digest(file.path, NULL, 0, NULL, NULL, &err), SGI_E_IO, "File name too long");
+            is_error(digest_one(file.path, NULL, 0), SGI_E_IO, "File name too long");
         unlink(sums_of(&file));
-        is_ok(sgi_digest(file.path, in(&out, "short.sgisum"), 0, NULL, NULL, &err));
+        is_ok(digest_one(file.path, in(&out, "short.sgisum"), 0));
         is_ok(load_by(file.path, in(&out, "short.sgisum"), NULL, &file));
         assert_int_equal(unlink(in(&out, "short.sgisum")), 0);
         test_file_free(&file);
@@ -125,9 +125,9 @@ static void each_shard_has_its_own(void **state)
 
     (void)state;
     test_shards_make(&shards, &folder, MIB(1));
-    is_ok(sgi_digest(shards.path, NULL, 0, NULL, NULL, &err));
+    is_ok(digest_one(shards.path, NULL, 0));
     is_ok(load(shards.path, shards.shards));
-    is_ok(sgi_verify(shards.path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(shards.path, NULL, 0));
     int fd = open(shards.shards[1].path, O_RDWR | O_CLOEXEC);
     flip(fd, shards.shards[1].bytes - 10);
     is_error(load(shards.path, shards.shards), SGI_E_CHECK, "two.safetensors");
@@ -142,7 +142,7 @@ static void each_shard_has_its_own(void **state)
 /* Of the file, or of its checks: verifying names it, and loading too, where it is asked for. */
 static void flipped_is_named(const struct test_file *file, bool load_too)
 {
-    sgi_status status = sgi_verify(file->path, NULL, 2, NULL, NULL, NULL, &err);
+    sgi_status status = verify_one(file->path, NULL, 2);
 
     assert_true(status == SGI_E_CHECK || status == SGI_E_FORMAT || status == SGI_E_CHANGED ||
                 status == SGI_E_UNSUPPORTED);
@@ -159,7 +159,7 @@ static void every_flipped_byte_is_named(void **state)
 
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
-    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, NULL, 0));
     int fd = open(file.path, O_RDWR | O_CLOEXEC);
     for (int n = 0; n < 2000; n++) {
         uint64_t at = random64() % (n % 2 == 0 ? file.data_offset : file.bytes);
@@ -168,7 +168,7 @@ static void every_flipped_byte_is_named(void **state)
         put_back(fd, at, was);
     }
     close(fd);
-    is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(file.path, NULL, 0));
     is_ok(load(file.path, &file));
     assert_int_equal(unlink(sums_of(&file)), 0);
     test_file_free(&file);
@@ -183,7 +183,7 @@ static void every_bit_of_the_checks_is_checked(void **state)
 
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, large, 1);
-    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, NULL, 0));
     int fd = open(sums_of(&file), O_RDWR | O_CLOEXEC);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_size, 64 + 31 * 8);
@@ -195,7 +195,7 @@ static void every_bit_of_the_checks_is_checked(void **state)
         put_back(fd, (uint64_t)bit / 8, was);
     }
     close(fd);
-    is_ok(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(file.path, NULL, 0));
     assert_int_equal(unlink(sums_of(&file)), 0);
     test_file_free(&file);
 }
@@ -208,14 +208,14 @@ static void checks_of_another_file_are_refused(void **state)
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
     test_file_make(&other, &folder, "other.safetensors", 0, some, SOME - 1);
-    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, NULL, 0));
     snprintf(moved, sizeof moved, "%s", sums_of(&other));
     assert_int_equal(rename(sums_of(&file), moved), 0);
     is_error(load(other.path, &other), SGI_E_CHANGED, "other.safetensors.sgisum: checks of another file");
     is_ok(load(file.path, &file));
     assert_int_equal(truncate(moved, 30), 0);
     is_error(load(other.path, &other), SGI_E_FORMAT, "too short");
-    is_ok(sgi_digest(other.path, NULL, 0, NULL, NULL, &err)); /* it makes them anew */
+    is_ok(digest_one(other.path, NULL, 0)); /* it makes them anew */
     is_ok(load(other.path, &other));
     assert_int_equal(unlink(moved), 0);
     test_file_free(&file);
@@ -240,7 +240,7 @@ static void checks_of_another_version_are_refused(void **state)
 
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
-    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, NULL, 0));
     int fd = open(sums_of(&file), O_RDWR | O_CLOEXEC);
     assert_int_equal(pread(fd, head, sizeof head, 0), sizeof head);
     for (size_t n = 0; n < sizeof heads / sizeof *heads; n++) {
@@ -270,7 +270,7 @@ static void the_first_bad_chunk_is_told_with_its_tensors(void **state)
 
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, few, 4);
-    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, NULL, 0));
     is_ok(verify_damage(file.path, NULL, 3));
     assert_string_equal(damage_told(), "");
     int fd = open(file.path, O_RDWR | O_CLOEXEC);
@@ -286,10 +286,9 @@ static void the_first_bad_chunk_is_told_with_its_tensors(void **state)
         assert_non_null(strstr(err.message, "it holds tensor 'a' and 2 more")); /* none of them the empty one */
         assert_string_equal(damage_told(), "m.safetensors: 1, 2097152 bytes at 2097152; 3: a b c");
     }
-    is_error(sgi_verify(file.path, NULL, 8, NULL, NULL, NULL, &err), SGI_E_CHECK,
-             "chunk 1 "); /* who asks for no more */
+    is_error(verify_one(file.path, NULL, 8), SGI_E_CHECK, "chunk 1 "); /* who asks for no more */
     close(fd);
-    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, NULL, 0));
     fd = open(sums_of(&file), O_RDWR | O_CLOEXEC);
     flip(fd, 66);
     is_error(verify_damage(file.path, NULL, 0), SGI_E_CHECK, "damaged themselves"); /* of no chunk */
@@ -313,7 +312,7 @@ static void of_many_tensors_some_are_named(void **state)
             many[n] = (struct test_tensor){ names[n], 100 };
         }
         test_file_make(&file, &folder, "m.safetensors", 0, many, (uint32_t)count);
-        is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err));
+        is_ok(digest_one(file.path, NULL, 0));
         int fd = open(file.path, O_RDWR | O_CLOEXEC);
         flip(fd, file.data_offset);
         close(fd);
@@ -333,7 +332,7 @@ static void chunks_are_counted_over_all_shards(void **state)
 
     (void)state;
     test_shards_make(&shards, &folder, MIB(2));
-    is_ok(sgi_digest(shards.path, out.path, 0, NULL, NULL, &err));
+    is_ok(digest_one(shards.path, out.path, 0));
     int fd = open(shards.shards[1].path, O_RDWR | O_CLOEXEC);
     flip(fd, shards.shards[1].data_offset);
     close(fd);
@@ -354,19 +353,19 @@ static void checks_may_be_in_another_folder(void **state)
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
     snprintf(sums, sizeof sums, "%s", in(&out, "m.safetensors.sgisum"));
-    is_ok(sgi_digest(file.path, out.path, 2, NULL, NULL, &err));
+    is_ok(digest_one(file.path, out.path, 2));
     assert_int_equal(access(sums_of(&file), F_OK), -1);
     const char *const places[] = { out.path, in(&out, ""), sums };
     for (size_t n = 0; n < sizeof places / sizeof *places; n++) {
-        is_ok(sgi_verify(file.path, places[n], 0, NULL, NULL, NULL, &err));
+        is_ok(verify_one(file.path, places[n], 0));
         is_ok(load_by(file.path, places[n], NULL, &file));
     }
-    is_error(sgi_verify(file.path, NULL, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED, "without checks");
+    is_error(verify_one(file.path, NULL, 0), SGI_E_UNSUPPORTED, "without checks");
 
     int     fd = open(file.path, O_RDWR | O_CLOEXEC);
     uint8_t was = flip(fd, file.bytes - 1);
-    is_ok(sgi_digest(file.path, in(&folder, "flipped"), 0, NULL, NULL, &err)); /* a file that is not there yet */
-    is_ok(sgi_verify(file.path, in(&folder, "flipped"), 0, NULL, NULL, NULL, &err));
+    is_ok(digest_one(file.path, in(&folder, "flipped"), 0)); /* a file that is not there yet */
+    is_ok(verify_one(file.path, in(&folder, "flipped"), 0));
     for (size_t n = 0; n < sizeof places / sizeof *places; n++)
         is_error(load_by(file.path, places[n], NULL, &file), SGI_E_CHECK, "m.safetensors: chunk 1 ");
     put_back(fd, file.bytes - 1, was);
@@ -389,13 +388,13 @@ static void each_shard_has_to_have_its_own_elsewhere(void **state)
     test_shards_make(&shards, &folder, MIB(1));
     snprintf(one, sizeof one, "%s", in(&out, "one.safetensors.sgisum"));
     snprintf(two, sizeof two, "%s", in(&out, "two.safetensors.sgisum"));
-    is_ok(sgi_digest(shards.path, out.path, 0, NULL, NULL, &err));
+    is_ok(digest_one(shards.path, out.path, 0));
     is_ok(load_by(shards.path, out.path, NULL, shards.shards));
-    is_ok(sgi_verify(shards.path, out.path, 0, NULL, NULL, NULL, &err));
+    is_ok(verify_one(shards.path, out.path, 0));
     is_error(load_by(shards.path, one, NULL, shards.shards), SGI_E_INVALID,
              "one file, but the model has 2: it has to be a folder");
-    is_error(sgi_digest(shards.path, one, 0, NULL, NULL, &err), SGI_E_INVALID, "one file, but the model has 2");
-    is_error(sgi_digest(shards.path, in(&out, "nowhere"), 0, NULL, NULL, &err), SGI_E_IO,
+    is_error(digest_one(shards.path, one, 0), SGI_E_INVALID, "one file, but the model has 2");
+    is_error(digest_one(shards.path, in(&out, "nowhere"), 0), SGI_E_IO,
              "nowhere has to be a folder that is there: the model has 2 files: No such file");
 
     char kept[512];
@@ -421,7 +420,7 @@ static void what_is_not_there_as_it_should_be_is_named(void **state)
     snprintf(sums, sizeof sums, "%s", in(&out, "m.safetensors.sgisum"));
     snprintf(named, sizeof named, "%s", in(&out, "named"));
     snprintf(link, sizeof link, "%s", in(&out, "link"));
-    is_ok(sgi_digest(file.path, NULL, 0, NULL, NULL, &err)); /* of no use to any of these */
+    is_ok(digest_one(file.path, NULL, 0)); /* of no use to any of these */
     refused_by(&file, out.path, SGI_E_IO, "m.safetensors.sgisum: No such file");
     refused_by(&file, named, SGI_E_IO, "named: No such file");
     refused_by(&file, "", SGI_E_INVALID, "checks_path: it is empty");
@@ -432,19 +431,19 @@ static void what_is_not_there_as_it_should_be_is_named(void **state)
     assert_int_equal(mkdir(sums, 0700), 0);
     refused_by(&file, out.path, SGI_E_IO, "m.safetensors.sgisum is a folder");
     refused_by(&file, sums, SGI_E_IO, "m.safetensors.sgisum/m.safetensors.sgisum: No such file");
-    is_error(sgi_digest(file.path, out.path, 0, NULL, NULL, &err), SGI_E_INVALID, "m.safetensors.sgisum is a folder");
+    is_error(digest_one(file.path, out.path, 0), SGI_E_INVALID, "m.safetensors.sgisum is a folder");
     assert_int_equal(rmdir(sums), 0);
     assert_int_equal(mkfifo(sums, 0600), 0);
     assert_int_equal(mkfifo(named, 0600), 0);
     refused_by(&file, out.path, SGI_E_IO, "m.safetensors.sgisum is a FIFO");
     refused_by(&file, named, SGI_E_IO, "named is a FIFO");
-    is_error(sgi_digest(file.path, out.path, 0, NULL, NULL, &err), SGI_E_INVALID, "m.safetensors.sgisum is a FIFO");
-    is_error(sgi_digest(file.path, named, 0, NULL, NULL, &err), SGI_E_IO, "named is a FIFO");
+    is_error(digest_one(file.path, out.path, 0), SGI_E_INVALID, "m.safetensors.sgisum is a FIFO");
+    is_error(digest_one(file.path, named, 0), SGI_E_IO, "named is a FIFO");
     assert_int_equal(unlink(sums), 0);
     assert_int_equal(unlink(named), 0);
 
-    is_ok(sgi_digest(file.path, out.path, 0, NULL, NULL, &err));
-    is_ok(sgi_digest(file.path, named, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, out.path, 0));
+    is_ok(digest_one(file.path, named, 0));
     for (int n = 0; n < 2; n++) {
         const char *path = n == 0 ? sums : named;
         int         fd = open(path, O_RDWR | O_CLOEXEC);
@@ -464,7 +463,7 @@ static void what_is_not_there_as_it_should_be_is_named(void **state)
     refused_by(&file, file.path, SGI_E_FORMAT, "m.safetensors: not a file of checks, as sgi digest");
 
     test_file_write(&file); /* the same bytes, and then others */
-    is_ok(sgi_digest(file.path, out.path, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, out.path, 0));
     is_ok(load_by(file.path, out.path, NULL, &file));
     test_file_free(&file);
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME - 1);
@@ -485,14 +484,14 @@ static void allowed_roots_hold_for_checks(void **state)
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
     snprintf(sums, sizeof sums, "%s", in(&out, "m.safetensors.sgisum"));
     snprintf(inside, sizeof inside, "%s", in(&folder, "inside"));
-    is_ok(sgi_digest(file.path, out.path, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, out.path, 0));
     is_error(load_by(file.path, out.path, folder.path, &file), SGI_E_DENIED, out.path);
     is_error(load_by(file.path, sums, folder.path, &file), SGI_E_DENIED, "m.safetensors.sgisum");
     is_error(load_by(file.path, "/nowhere/at/all", folder.path, &file), SGI_E_DENIED, "/nowhere/at/all");
     assert_int_equal(symlink(sums, inside), 0); /* the resolved path counts */
     is_error(load_by(file.path, inside, folder.path, &file), SGI_E_DENIED, "inside");
     assert_int_equal(unlink(inside), 0);
-    is_ok(sgi_digest(file.path, inside, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, inside, 0));
     is_ok(load_by(file.path, inside, folder.path, &file));
     assert_int_equal(unlink(inside), 0);
     assert_int_equal(unlink(sums), 0);
@@ -506,11 +505,10 @@ static void a_packed_file_takes_no_other_checks(void **state)
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
     is_ok(pack_one(file.path, in(&folder, "m.sgi"), NULL, NULL));
-    is_ok(sgi_digest(file.path, out.path, 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, out.path, 0));
     is_error(load_by(in(&folder, "m.sgi"), out.path, NULL, &file), SGI_E_UNSUPPORTED, "m.sgi: a packed file");
-    is_error(sgi_verify(in(&folder, "m.sgi"), out.path, 0, NULL, NULL, NULL, &err), SGI_E_UNSUPPORTED,
-             "takes no others");
-    is_error(sgi_digest(in(&folder, "m.sgi"), out.path, 0, NULL, NULL, &err), SGI_E_UNSUPPORTED, "a packed file");
+    is_error(verify_one(in(&folder, "m.sgi"), out.path, 0), SGI_E_UNSUPPORTED, "takes no others");
+    is_error(digest_one(in(&folder, "m.sgi"), out.path, 0), SGI_E_UNSUPPORTED, "a packed file");
     assert_int_equal(unlink(in(&folder, "m.sgi")), 0);
     assert_int_equal(unlink(in(&out, "m.safetensors.sgisum")), 0);
     test_file_free(&file);
@@ -523,15 +521,15 @@ static void no_model_is_replaced_by_its_checks(void **state)
     (void)state;
     test_file_make(&file, &folder, "m.safetensors", 0, some, SOME);
     assert_int_equal(link(file.path, in(&folder, "link")), 0);
-    is_error(sgi_digest(file.path, file.path, 0, NULL, NULL, &err), SGI_E_INVALID,
+    is_error(digest_one(file.path, file.path, 0), SGI_E_INVALID,
              "m.safetensors is there already and is not a file of checks");
-    is_error(sgi_digest(file.path, in(&folder, "link"), 0, NULL, NULL, &err), SGI_E_INVALID,
+    is_error(digest_one(file.path, in(&folder, "link"), 0), SGI_E_INVALID,
              "link is there already and is not a file of checks");
-    is_ok(sgi_digest(file.path, in(&folder, "m.sgisum"), 0, NULL, NULL, &err));
-    is_ok(sgi_digest(file.path, in(&folder, "m.sgisum"), 0, NULL, NULL, &err));
+    is_ok(digest_one(file.path, in(&folder, "m.sgisum"), 0));
+    is_ok(digest_one(file.path, in(&folder, "m.sgisum"), 0));
     assert_int_equal(unlink(in(&folder, "m.sgisum")), 0);
-    is_error(sgi_digest(file.path, "", 0, NULL, NULL, &err), SGI_E_INVALID, "checks_path is missing");
-    is_error(sgi_digest(file.path, in(&folder, "none/"), 0, NULL, NULL, &err), SGI_E_INVALID, "no name for a file");
+    is_error(digest_one(file.path, "", 0), SGI_E_INVALID, "checks_path: it is empty");
+    is_error(digest_one(file.path, in(&folder, "none/"), 0), SGI_E_INVALID, "no name for a file");
     has_bytes(file.path, file.data, file.bytes);
     assert_int_equal(unlink(in(&folder, "link")), 0);
     test_file_free(&file);
@@ -555,7 +553,7 @@ static void what_does_not_match_its_checks_is_not_packed(void **state)
         options.checks_path = elsewhere ? sums : NULL;
         options.order = ordered ? last : NULL;
         options.order_count = ordered ? 1 : 0;
-        is_ok(sgi_digest(file.path, options.checks_path, 0, NULL, NULL, &err));
+        is_ok(digest_one(file.path, options.checks_path, 0));
         int fd = open(file.path, O_RDWR | O_CLOEXEC);
         assert_true(fd >= 0);
         for (int times = 0; times < 20; times++) {

@@ -122,7 +122,7 @@ MUTATIONS = [
              "what a fill counts on as shared is dropped before it is complete",
              ("unit_core_packed",)),
     Mutation("core-counts-on-gone", "lib/core/residence.c",
-             "i->shares_as_of != core->packed_gone", "!core",
+             "if (!i->packs || i->shares_as_of != core->packed_gone)", "if (!i->packs || !core)",
              "a fill counts on a residence that has gone since its source was checked",
              ("unit_core_packed",)),
     Mutation("store-takes-own", "lib/load/store.c",

@@ -474,8 +474,9 @@ typedef struct sgi_model_config {
     uint32_t    order_count;
     uint32_t    checks_count;
     const sgi_tensor_check *checks; /**< verified by every load from disk; a mismatch is read again, then refused */
-    uint64_t    header_bytes_max; /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for a GGUF model */
-    const char *const *folders;  /**< further folders to look for shards in. NULL: none */
+    uint64_t    header_bytes_max; /**< refuse larger headers. 0: 16 MiB for safetensors, 256 MiB for a GGUF model, 1 GiB
+                                       for a packed file */
+    const char *const *folders;  /**< further folders to look for shards, or for a packed file's base, in. NULL: none */
     uint32_t    folders_count;   /**< at most 64 */
     uint32_t    instances_max;   /**< instances at once. 0: 1; at most 16, and never more than devices */
     uint32_t    devices_mask;    /**< where it may run: bit n for device number n. 0: on all of them */

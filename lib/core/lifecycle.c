@@ -758,8 +758,7 @@ void sgi__model_advance(struct sgi__core *core, uint64_t now, struct model *m)
 {
     bool cold = !m->instances;
 
-    if (m->residence == RES_KEPT && !sgi__residence_in_use(core, m) &&
-        (m->draining || (m->evict_dram && m->wants == 0)))
+    if (m->residence == RES_KEPT && (m->draining || (m->evict_dram && m->wants == 0)) && sgi__residence_may_go(core, m))
         sgi__residence_drop(core, m,
                             m->draining            ? SGI_CAUSE_DRAIN
                             : m->residence_spoiled ? SGI_CAUSE_FAILED

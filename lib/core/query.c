@@ -275,6 +275,7 @@ void sgi__core_check(const struct sgi__core *core)
     assert(wants == core->wants_count && leases == core->leases_count && loads == core->loads);
     assert(core->wants_count <= core->config.wants_max && core->loads <= core->config.loads_max);
     assert(sharing == core->sharing && packed_leaving == core->packed_leaving && !core->sharing_over);
+    assert(core->sharing > 0 || !core->drop_waits);
     assert(dram == core->dram.used + (uint64_t)core->dram_shared);
     assert(core->dram.used + core->dram_lending <= core->dram.bytes_max);
 

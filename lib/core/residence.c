@@ -94,7 +94,7 @@ static uint64_t may_count_on(const struct sgi__core *core, const struct instance
 {
     uint64_t most = i->model->config.packed_bytes;
 
-    if (!i->packs || i->shares_as_of != core->packed_gone)
+    if (!i->packs || core->drop_waits || i->shares_as_of != core->packed_gone)
         return 0;
     return i->shares_seen < most ? i->shares_seen : most;
 }
@@ -120,7 +120,7 @@ void sgi__shares_over(struct sgi__core *core, uint64_t now)
 {
     if (!core->sharing_over || core->sharing > 0)
         return;
-    core->sharing_over = false;
+    core->sharing_over = core->drop_waits = false;
     core->dirty = true; /* who waits for room that they may make now */
     for (struct model *m = core->kept_head, *next; m; m = next) {
         next = m->kept_next;
@@ -128,9 +128,18 @@ void sgi__shares_over(struct sgi__core *core, uint64_t now)
     }
 }
 
-bool sgi__residence_in_use(const struct sgi__core *core, const struct model *m)
+static bool counted_on(const struct sgi__core *core, const struct model *m)
 {
-    return m->residence_readers > 0 || (m->residence_packed && core->sharing > 0);
+    return m->residence_packed && core->sharing > 0;
+}
+
+/* Fills that come one after the other would keep it there for ever: who waits for it to go comes before the next. */
+bool sgi__residence_may_go(struct sgi__core *core, const struct model *m)
+{
+    if (m->residence_readers > 0)
+        return false;
+    core->drop_waits |= counted_on(core, m);
+    return !counted_on(core, m);
 }
 
 /* ---- where it stands ---- */
@@ -225,7 +234,7 @@ static void drop(struct sgi__core *core, struct model *m)
 
 void sgi__residence_drop(struct sgi__core *core, struct model *m, uint32_t cause)
 {
-    assert(m->residence == RES_KEPT && !sgi__residence_in_use(core, m));
+    assert(m->residence == RES_KEPT && m->residence_readers == 0 && !counted_on(core, m));
     list_remove(core, m);
     drop(core, m);
     sgi__note_drops(core, m, cause);
@@ -318,9 +327,9 @@ static struct budget budget_of(const struct sgi__core *core)
 }
 
 /* Nobody asks for it, nobody pinned it, and nobody reads it or counts on it. */
-static bool may_drop(const struct sgi__core *core, const struct model *m)
+static bool may_drop(struct sgi__core *core, const struct model *m)
 {
-    return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && !sgi__residence_in_use(core, m);
+    return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && sgi__residence_may_go(core, m);
 }
 
 /* Whoever comes from here on is worth no less than this one was. The clock goes on for ever, so it begins anew long

@@ -263,6 +263,7 @@ struct sgi__core {
     uint32_t         packed_leaving; /* and whose DROP is out */
     uint32_t         sharing;        /* fills that count on what packed residences have: none is dropped meanwhile */
     bool             sharing_over;   /* the last of them has ended: some may be to be dropped */
+    bool             drop_waits;     /* for that: no other fill counts on them meanwhile */
     uint64_t         dram_lending; /* residences whose RESERVE is out: their room stays theirs, in case it is refused */
     struct instance *priorities_due; /* loads whose urgency has changed; only the newest counts, so it is not queued */
     uint64_t         spare_limit_said; /* as of the last SPARE_LIMIT taken */
@@ -406,7 +407,7 @@ void sgi__residence_revalue(struct sgi__core *core, uint64_t now, struct model *
 void sgi__residence_used(struct sgi__core *core, uint64_t now, struct model *m,
                          uint64_t at);                                            /* by one that stood beside it */
 void sgi__residence_wait(struct sgi__core *core, struct instance *i, bool waits); /* until one is dropped */
-bool sgi__residence_in_use(const struct sgi__core *core, const struct model *m);  /* it is not dropped now */
+bool sgi__residence_may_go(struct sgi__core *core, const struct model *m); /* now; else once nobody needs it there */
 /* Which packed residences there are: another number when one has gone. SGI__NEVER: one is going. */
 uint64_t sgi__packed_as_of(const struct sgi__core *core);
 /* Room for one that is wanted into DRAM, or for a copy; in which form is in i->packs. *shares_out: the bytes of it that

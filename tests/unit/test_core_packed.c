@@ -434,6 +434,35 @@ static void what_a_fill_counts_on_stays_until_it_has_ended(void **state)
     }
 }
 
+/* Or one after the other would keep it there for ever. */
+static void nobody_else_counts_on_what_is_to_go(void **state)
+{
+    (void)state;
+    for (int to_go = 0; to_go < 2; to_go++) {
+        struct sim *s = with_dram(true, 290);
+        sgi_model   a, b, c;
+
+        sim_sees_shared(s);
+        a = model(s, SGI_RESIDENCE_PACKED, 160);
+        b = model(s, SGI_RESIDENCE_PACKED, 160);
+        c = model(s, SGI_RESIDENCE_PACKED, 160);
+        assert_int_equal(prefetch(s, a).status, SGI_OK);
+        sim_hold_of(s, SGI__ACT_START_LOAD, b);
+        sgi_ticket t = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+        sim_advance_ms(s, 1);
+        if (to_go)
+            assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
+        assert_int_equal(prefetch(s, c).status, to_go ? SGI_E_BUSY : SGI_OK);
+        sim_let_go_of(s, SGI__ACT_START_LOAD, b);
+        assert_int_equal(sim_wait(s, t).status, SGI_OK);
+        sim_advance_ms(s, 10);
+        assert_int_equal(sim_model_dram(s, a), to_go ? 0 : MIB(200));
+        assert_int_equal(prefetch(s, c).status, SGI_OK);
+        assert_int_equal(sim_dram_used(s), to_go ? MIB(240) : MIB(280));
+        sim_free(s);
+    }
+}
+
 /* One that goes takes it along, though others hear of that later. */
 static void what_went_since_is_not_counted_on(void **state)
 {
@@ -478,6 +507,7 @@ int main(void)
         cmocka_unit_test(what_one_that_goes_has_in_common_with_others_stays),
         cmocka_unit_test(what_is_there_already_needs_no_room),
         cmocka_unit_test(what_a_fill_counts_on_stays_until_it_has_ended),
+        cmocka_unit_test(nobody_else_counts_on_what_is_to_go),
         cmocka_unit_test(what_went_since_is_not_counted_on),
         cmocka_unit_test(what_is_going_is_not_counted_on),
         cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),

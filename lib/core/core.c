@@ -612,6 +612,7 @@ static bool model_event(struct sgi__core *core, uint64_t now, struct model *m, c
                 i->source_ok = true;
                 i->shares_seen = event->shared_bytes;
                 i->shares_as_of = m->check_as_of;
+                i->shares_come = m->check_come;
                 if (!i->to_dram)
                     sgi__prepare(core, now, m);
             }

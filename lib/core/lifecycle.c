@@ -261,11 +261,21 @@ void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, 
         sgi__prepare(core, now, m);
     } else {
         i->tier = SGI_TIER_DISK;
-        if (!m->op_check) {
-            m->op_check = sgi__core_act(core, SGI__ACT_CHECK_SOURCE, m, i);
-            m->check_as_of = sgi__packed_as_of(core);
-        }
+        sgi__instance_check(core, i);
     }
+}
+
+/* Is its source what it was? And what has it in common with what is in DRAM now? */
+void sgi__instance_check(struct sgi__core *core, struct instance *i)
+{
+    struct model *m = i->model;
+
+    i->source_ok = false;
+    if (m->op_check)
+        return;
+    m->op_check = sgi__core_act(core, SGI__ACT_CHECK_SOURCE, m, i);
+    m->check_as_of = sgi__packed_as_of(core);
+    m->check_come = core->packed_come;
 }
 
 void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device)

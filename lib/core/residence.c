@@ -173,6 +173,7 @@ static void list_remove(struct sgi__core *core, struct model *m)
 /* From now on it is one. */
 static void kept(struct sgi__core *core, uint64_t now, struct model *m)
 {
+    core->packed_come += m->residence_packed;
     m->residence = RES_KEPT;
     m->residence_serial = ++core->residences;
     list_add(core, now, m);
@@ -428,6 +429,20 @@ enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *s
     bool     fits = lacking_for(core, m, bytes) == 0;
     *shares_out = !fits && shares > 0 && lacking_for(core, m, bytes - shares) == 0 ? shares : 0;
     return *shares_out > 0 ? ROOM_NOW : sgi__residence_room(core, m, i->packs);
+}
+
+/* Others have come or gone since its source was checked: what it shares with them is asked once more. A drop that was
+ * heard of before what it shared with (dram_shared below 0) has too much charged, for a moment. */
+bool sgi__fill_may_fit(struct sgi__core *core, struct instance *i)
+{
+    bool stale = i->shares_as_of != core->packed_gone || i->shares_come != core->packed_come;
+
+    if (core->dram_shared < 0)
+        return true;
+    if (!i->packs || !stale || core->packed_leaving > 0)
+        return false;
+    sgi__instance_check(core, i);
+    return true;
 }
 
 /* ---- beside an instance ---- */

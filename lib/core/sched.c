@@ -131,6 +131,8 @@ static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance 
     case ROOM_SOON:
         break;      /* each drop that ends brings the scheduler back */
     case ROOM_NONE: /* pinned or in use: a prefetch is not worth waiting for that */
+        if (sgi__fill_may_fit(core, i))
+            break;
         sgi__wants_reject(core, i->model, SGI_E_BUSY, SGI_STEP_QUEUE, 0);
         sgi__instance_abandon(core, now, i->model, true);
         break;

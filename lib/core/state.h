@@ -116,6 +116,7 @@ struct instance {
     /* Bytes of it, packed, that residences have: when its source was checked, as of then (see packed_as_of); and that
      * its fill counts on, so that they stay until it has ended. */
     uint64_t shares_seen, shares_as_of, shares;
+    uint64_t shares_come; /* packed_come as of then */
 
     int32_t          priority;       /* of its load, as the place was told */
     int32_t          priority_early; /* of those who have a lease on it already */
@@ -164,7 +165,7 @@ struct model {
     struct want  *wants_head, *wants_tail; /* by priority, then age */
     uint32_t      wants;
     uint64_t      op_check;                    /* CHECK_SOURCE is out; outlives an instance that was unqueued */
-    uint64_t      check_as_of;                 /* when that went out (see packed_as_of) */
+    uint64_t      check_as_of, check_come;     /* when that went out (see packed_as_of), and packed_come then */
     struct model *pending_prev, *pending_next; /* in core.pending while it has wants */
     bool          is_pending;
 
@@ -260,6 +261,7 @@ struct sgi__core {
      * of a residence that shared with that one. */
     int64_t          dram_shared;
     uint64_t         packed_gone;    /* packed residences that were dropped so far, */
+    uint64_t         packed_come;    /* and that became complete, */
     uint32_t         packed_leaving; /* and whose DROP is out */
     uint32_t         sharing;        /* fills that count on what packed residences have: none is dropped meanwhile */
     bool             sharing_over;   /* the last of them has ended: some may be to be dropped */
@@ -341,6 +343,7 @@ struct timer *sgi__timer_pop_due(struct sgi__core *core, uint64_t now);
 void sgi__instance_move(struct instance *i, enum instance_event event);
 void sgi__instance_start(struct sgi__core *core, uint64_t now, struct model *m, bool to_dram); /* m->coming is it */
 void sgi__instance_admit(struct sgi__core *core, uint64_t now, struct instance *i, int32_t device);
+void sgi__instance_check(struct sgi__core *core, struct instance *i);                 /* its source, while it queues */
 void sgi__instance_advance(struct sgi__core *core, uint64_t now, struct instance *i); /* do what its facts allow next */
 void sgi__instance_stop(struct sgi__core *core, uint64_t now, struct instance *i, bool keep);
 void sgi__instance_fail(struct sgi__core *core, uint64_t now, struct instance *i, sgi_status status, uint32_t step);
@@ -413,10 +416,12 @@ uint64_t sgi__packed_as_of(const struct sgi__core *core);
 /* Room for one that is wanted into DRAM, or for a copy; in which form is in i->packs. *shares_out: the bytes of it that
  * it then counts on. */
 enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *shares_out);
-void      sgi__shares_begin(struct sgi__core *core, struct instance *i); /* it counts on i->shares, and is charged */
-void      sgi__shares_end(struct sgi__core *core, struct instance *i);   /* if it does */
-void      sgi__shares_over(struct sgi__core *core, uint64_t now);        /* at the end of each event */
-bool      sgi__residence_moves(const struct model *m, const struct device *d); /* to there; else it is read in place */
+/* There was no room; true: there may be, once what is under way is heard of. */
+bool sgi__fill_may_fit(struct sgi__core *core, struct instance *i);
+void sgi__shares_begin(struct sgi__core *core, struct instance *i);       /* it counts on i->shares, and is charged */
+void sgi__shares_end(struct sgi__core *core, struct instance *i);         /* if it does */
+void sgi__shares_over(struct sgi__core *core, uint64_t now);              /* at the end of each event */
+bool sgi__residence_moves(const struct model *m, const struct device *d); /* to there; else it is read in place */
 /* Beside an instance: a copy that its load leaves, or what its load reads. */
 void sgi__copy_expect(struct sgi__core *core, struct instance *i); /* begins to make room for the copy */
 bool sgi__copy_begin(struct sgi__core *core, struct instance *i);  /* for its load. False: wait for room */

@@ -420,9 +420,10 @@ static void what_a_fill_counts_on_stays_until_it_has_ended(void **state)
         sgi_ticket t = sim_ask(s, b, ends == 2 ? NULL : &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
         sim_advance_ms(s, 1);
         assert_int_equal(sim_dram_used(s), MIB(240)); /* as if it were complete */
-        assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
         if (ends == 0)
             sim_trim(s, 0);
+        else
+            assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
         assert_int_equal(prefetch(s, other).status, SGI_E_BUSY);
         assert_int_equal(sim_actions(s, SGI__ACT_DROP), 0);
         sim_let_go_of(s, SGI__ACT_START_LOAD, b);
@@ -461,6 +462,26 @@ static void nobody_else_counts_on_what_is_to_go(void **state)
         assert_int_equal(sim_dram_used(s), to_go ? MIB(240) : MIB(280));
         sim_free(s);
     }
+}
+
+/* What makes room for it goes, and another one has the same. */
+static void what_has_changed_since_is_asked_again(void **state)
+{
+    (void)state;
+    sgi_model   a, b;
+    struct sim *s = tight(true, &a, &b);
+    sgi_model   c = model(s, SGI_RESIDENCE_PACKED, 160);
+
+    assert_int_equal(prefetch(s, c).status, SGI_OK);
+    assert_int_equal(sim_dram_used(s), MIB(240));
+    sim_hold_of(s, SGI__ACT_START_LOAD, c); /* it is read, so it stays */
+    sgi_ticket t = sim_ask(s, c, NULL);
+    assert_int_equal(prefetch(s, b).status, SGI_OK);
+    assert_int_equal(sim_model_dram(s, a), 0);
+    assert_int_equal(sim_dram_used(s), MIB(240));
+    sim_let_go_of(s, SGI__ACT_START_LOAD, c);
+    sim_release(s, sim_wait(s, t).lease);
+    sim_free(s);
 }
 
 /* One that goes takes it along, though others hear of that later. */
@@ -508,6 +529,7 @@ int main(void)
         cmocka_unit_test(what_is_there_already_needs_no_room),
         cmocka_unit_test(what_a_fill_counts_on_stays_until_it_has_ended),
         cmocka_unit_test(nobody_else_counts_on_what_is_to_go),
+        cmocka_unit_test(what_has_changed_since_is_asked_again),
         cmocka_unit_test(what_went_since_is_not_counted_on),
         cmocka_unit_test(what_is_going_is_not_counted_on),
         cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),

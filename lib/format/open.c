@@ -87,6 +87,13 @@ static sgi_status check_folders(struct sgi__parse *p, sgi_error *err)
     return SGI_OK;
 }
 
+static sgi_status check_options(struct sgi__parse *p, sgi_error *err)
+{
+    if (p->checks_path && !*p->checks_path)
+        return sgi__error(err, SGI_E_INVALID, "checks_path: it is empty");
+    return check_folders(p, err);
+}
+
 static sgi_status read_checks(struct sgi__parse *p, const char *path, sgi_error *err)
 {
     struct sgi__shown shown;
@@ -117,9 +124,7 @@ sgi_status sgi__format_open(const struct sgi__fs *fs, const char *path, const st
 {
     enum sgi__fs_kind kind;
     struct sgi__parse p = parse_of(fs, options);
-    sgi_status        st = check_folders(&p, err);
-    if (st == SGI_OK && p.checks_path && !*p.checks_path)
-        st = sgi__error(err, SGI_E_INVALID, "checks_path: it is empty");
+    sgi_status        st = check_options(&p, err);
     if (st == SGI_OK)
         st = fs->kind(fs->user, path, &kind, err);
     if (st != SGI_OK)
@@ -186,6 +191,9 @@ sgi_status sgi__format_open_several(const struct sgi__fs *fs, const char *const 
             return sgi__error(err, SGI_E_INVALID, "path number %u is missing", n);
     if (paths_count == 1)
         return sgi__format_open(fs, paths[0], options, manifest_out, err);
+    st = check_options(&p, err);
+    if (st != SGI_OK)
+        return st;
     p.m = sgi__manifest_new();
     if (!p.m)
         return sgi__no_memory(paths[0], err);

@@ -177,7 +177,7 @@ static sgi_status check_target(const struct sgi__io_output *o, const struct sgi_
 
 static sgi_status begin(const char *path, const struct sgi__io_kind *kind, struct sgi__io_output *o, sgi_error *err)
 {
-    *o = (struct sgi__io_output){ .fd = -1, .folder_fd = -1, .path = sgi__strdup(path) };
+    *o = (struct sgi__io_output){ .fd = -1, .folder_fd = -1, .path = sgi__strdup(path), .kind = kind };
     if (!o->path)
         return sgi__error(err, SGI_E_NO_MEMORY, "out of memory");
     sgi_status st = open_folder(o, err);
@@ -304,8 +304,9 @@ static sgi_status put_in_place(struct sgi__io_output *o, sgi_error *err)
     sgi_status st = SGI_OK;
 
     if (!o->is_hidden && give_name(o, o->name))
-        return SGI_OK; /* nothing is there: it never had another name that a kill could leave */
-    if (!o->is_hidden)
+        return SGI_OK;                  /* nothing is there: it never had another name that a kill could leave */
+    st = check_target(o, o->kind, err); /* it may be another by now */
+    if (st == SGI_OK && !o->is_hidden)
         st = give_hidden_name(o, err);
     if (st == SGI_OK && !is_hidden_ours(o))
         st = failed(o, "find again what was written for", err);

@@ -16,18 +16,20 @@
 
 #include "base/fs.h"
 
+/* What may be replaced, told by how it begins; an empty file may, too. */
+struct sgi__io_kind {
+    const char *what; /* "a packed file" */
+    bool (*begins)(const void *bytes, size_t count);
+};
+
 struct sgi__io_output {
     int   fd, folder_fd;
     char *path;       /* as it was asked for, for messages */
     char *name;       /* in the folder */
     char  hidden[40]; /* the name on the way */
     bool  is_hidden;  /* it has that now */
-};
-
-/* What may be replaced, told by how it begins; an empty file may, too. */
-struct sgi__io_kind {
-    const char *what; /* "a packed file" */
-    bool (*begins)(const void *bytes, size_t count);
+    /* What may be in the way; NULL: any file. */
+    const struct sgi__io_kind *kind;
 };
 
 /* `kind` NULL: any file is replaced. SGI_E_INVALID where something else is there; SGI_E_DENIED, SGI_E_IO,

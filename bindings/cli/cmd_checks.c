@@ -36,7 +36,7 @@ static int take(struct output *out, const struct command *command, const struct 
         if (option == OPTION_JOBS     ? !number_parse(command, "--jobs", optarg, 1, 256, &jobs)
             : option == OPTION_FOLDER ? !folder_add(command, &asked->folders, optarg)
             : option == OPTION_CHECKS ? !checks_take(command, optarg, &o->checks_path)
-                                      : !file_take(command, "-o", optarg, &o->checks_path))
+                                      : !checks_take(command, optarg, &o->checks_path))
             return EXIT_USAGE;
     }
     if (option != OPTIONS_END)

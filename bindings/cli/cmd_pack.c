@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
-#include <sys/stat.h>
 
 #include <sgi/pack.h>
 
@@ -122,18 +121,19 @@ static void put_json(struct output *out, const char *path, const sgi_pack_report
     put_line_end(out);
 }
 
-/* There it is looked for first; in another folder only if that is named. */
-static void warn_of_base(const char *path, const char *base)
+static int drop_text(void *user, const char *text, size_t bytes)
 {
-    const char  *slash = strrchr(base, '/');
-    struct names beside = { .count = 0 };
-    struct stat  one, other;
+    (void)user, (void)text, (void)bytes;
+    return 0;
+}
 
-    if (stat(base, &one) != 0 || !names_add_path(&beside, path, folder_of(path), slash ? slash + 1 : base, ""))
-        return;
-    if (stat(beside.list[0], &other) != 0 || one.st_dev != other.st_dev || one.st_ino != other.st_ino)
+/* The base is looked for beside it first, and in another folder only where that is named. */
+static void warn_of_base(const char *path)
+{
+    sgi_error err = { .struct_size = sizeof err };
+
+    if (sgi_inspect(path, SGI_INSPECT_TEXT, drop_text, NULL, &err) != SGI_OK)
         say_warning("the base is not beside it: until it is, it is found only where --folder says so");
-    names_free(&beside);
 }
 
 static int pack(struct output *out, char **sources, int count, struct asked *asked)
@@ -153,7 +153,7 @@ static int pack(struct output *out, char **sources, int count, struct asked *ask
     if (st != SGI_OK)
         return failure_status(sources[0], st, &err);
     if (report.base_bytes > 0)
-        warn_of_base(asked->output, o->base);
+        warn_of_base(asked->output);
     if (asked->json)
         put_json(out, asked->output, &report);
     else

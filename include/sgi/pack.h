@@ -9,7 +9,8 @@
  *
  * A file that is written here appears whole or not at all. Any number may write to one path: all are good, and who ends
  * last stays. A process that is killed leaves what was there before; beside it at most a hidden file .sgi-*.tmp, which
- * the next write in that folder takes away (on a network file system without locks it stays).
+ * the next write in that folder takes away. Where a file system has no locks it stays; where each host has locks of its
+ * own, a folder is to be written from one host at a time.
  */
 #ifndef SGI_PACK_H
 #define SGI_PACK_H
@@ -125,7 +126,8 @@ typedef void (*sgi_file_fn)(void *user, const sgi_file_done *file);
 typedef struct sgi_files_options {
     uint32_t           struct_size;
     uint32_t           jobs;          /**< threads, at most 256. 0: one for each core */
-    const char        *checks_path;   /**< of a model's files, as in sgi_model_config. NULL: beside them */
+    const char        *checks_path;   /**< of a model's files, as in sgi_model_config. NULL: beside them. A packed file
+                                           takes none: SGI_E_UNSUPPORTED */
     const char *const *folders;       /**< where else files of the model, or its base, are, as there. NULL: none */
     uint32_t           folders_count;
     uint32_t           reserved0;     /**< 0 */

@@ -149,6 +149,7 @@ class Pack(Case):
         found = json.loads(self.good("inspect", self.path("both.sgi"), "--json").out)
         self.assertEqual([f["name"] for f in found["files"]], ["one.safetensors", "two.safetensors"])
         self.failed(["pack", one.path, self.path("nowhere"), "-o", self.path("x.sgi")], "nowhere")
+        self.failed(["pack", one.path, two.path, "-o", self.path("x.sgi"), "--folder", self.path("nowhere")], "nowhere")
 
     def test_gguf(self):
         self.check(models.gguf(self.folder), "gguf.sgi")
@@ -234,6 +235,14 @@ class Pack(Case):
         self.assertEqual(done.code, 0, done)
         self.assertIn("warning: the base is not beside it", done.err)
         self.good("inspect", self.path("far.sgi"), "--folder", other)
+        done = sgi("pack", tuned.path, "-o", self.path("by_folder.sgi"), "--base", os.path.join(other, "lone"))
+        self.assertEqual(done.code, 1, done)
+        os.mkdir(os.path.join(other, "lone"))
+        os.rename(os.path.join(other, "base.sgi"), os.path.join(other, "lone", "base.sgi"))
+        done = sgi("pack", tuned.path, "-o", self.path("by_folder.sgi"), "--base", os.path.join(other, "lone"))
+        self.assertEqual(done.code, 0, done)
+        self.assertIn("warning: the base is not beside it", done.err)
+        os.rename(os.path.join(other, "lone", "base.sgi"), os.path.join(other, "base.sgi"))
         nothing = models.single(self.folder, "alone.safetensors", tensors=[("w", "U8", [99])])
         out = self.good("pack", nothing.path, "-o", self.path("alone.sgi"), "--base",
                         os.path.join(other, "base.sgi")).out

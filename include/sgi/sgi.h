@@ -426,7 +426,9 @@ enum { SGI_TIER_DISK = 0, SGI_TIER_DRAM = 1, SGI_TIER_DEVICE = 2 };
  * or copies them, on all cores, and chunks that several models have in common are there once, however many those are.
  * That they are equal is found by comparing bytes as they are stored, never by a digest alone: packed files have chunks
  * in common with packed files, made with a base or not, and plain files with plain ones, but a packed and a plain copy
- * of the same weights have none.
+ * of the same weights have none. Where there is not room for all of a model with checks, it needs room only for what
+ * others do not have; until it has been read none of those is dropped, whoever wants that (sgi_model_evict(),
+ * sgi_model_unregister(), sgi_runtime_trim(), another model's need): what can wait does, and else SGI_E_BUSY says so.
  */
 enum {
     SGI_RESIDENCE_AUTO = 0,     /**< unpacked. Of what is read for a GPU or by a prefetch: packed, if that is an eighth

@@ -101,6 +101,8 @@ static uint64_t may_count_on(const struct sgi__core *core, const struct instance
 
 void sgi__shares_begin(struct sgi__core *core, struct instance *i)
 {
+    if (i->packs)
+        i->fill_number = ++core->packed_fills;
     if (i->shares == 0)
         return;
     share(core, i->shares);
@@ -328,9 +330,9 @@ static struct budget budget_of(const struct sgi__core *core)
 }
 
 /* Nobody asks for it, nobody pinned it, and nobody reads it or counts on it. */
-static bool may_drop(struct sgi__core *core, const struct model *m)
+static bool may_drop(const struct sgi__core *core, const struct model *m)
 {
-    return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && sgi__residence_may_go(core, m);
+    return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && m->residence_readers == 0 && !counted_on(core, m);
 }
 
 /* Whoever comes from here on is worth no less than this one was. The clock goes on for ever, so it begins anew long
@@ -400,7 +402,10 @@ void sgi__residence_shrink(struct sgi__core *core, uint64_t bytes, uint64_t newe
         next = m->kept_next;
         if (taken <= core->dram_leaving || taken - core->dram_leaving <= bytes)
             return;
-        if (!may_drop(core, m) || m->residence_serial > newest)
+        if (m->residence_serial > newest)
+            continue;
+        core->drop_waits |= counted_on(core, m);
+        if (!may_drop(core, m))
             continue;
         advance_clock(core, m->residence_value);
         sgi__residence_drop(core, m, SGI_CAUSE_PRESSURE);
@@ -431,15 +436,42 @@ enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *s
     return *shares_out > 0 ? ROOM_NOW : sgi__residence_room(core, m, i->packs);
 }
 
-/* Others have come or gone since its source was checked: what it shares with them is asked once more. A drop that was
- * heard of before what it shared with (dram_shared below 0) has too much charged, for a moment. */
-bool sgi__fill_may_fit(struct sgi__core *core, struct instance *i)
+static bool fills(const struct instance *i)
 {
-    bool stale = i->shares_as_of != core->packed_gone || i->shares_come != core->packed_come;
+    return i->fill_number > 0 && (i->fills || i->to_dram);
+}
 
-    if (core->dram_shared < 0)
-        return true;
-    if (!i->packs || !stale || core->packed_leaving > 0)
+/* What is read just now may be what it shares: of a family that is asked for at once the first is waited for. Not those
+ * that began after there was no room for it: it would wait for ever. */
+static bool awaits_fill(const struct sgi__core *core, struct instance *i)
+{
+    if (!i->packs)
+        return false;
+    if (i->fills_ahead == 0)
+        i->fills_ahead = core->packed_fills;
+    for (uint32_t n = 0; n < core->models.count; n++) {
+        const struct model *m = core->models.items[n];
+        for (const struct instance *other = m->id ? m->instances : NULL; other; other = other->model_next)
+            if (fills(other) && other->fill_number <= i->fills_ahead)
+                return true;
+    }
+    return false;
+}
+
+/* There was no room. A drop that was heard of before what it shared with (dram_shared below 0) has too much charged, for
+ * a moment. */
+bool sgi__fill_may_fit(const struct sgi__core *core, struct instance *i)
+{
+    return core->dram_shared < 0 || awaits_fill(core, i);
+}
+
+bool sgi__fill_asks_again(struct sgi__core *core, struct instance *i)
+{
+    const struct model *m = i->model;
+    bool                stale = i->shares_as_of != core->packed_gone || i->shares_come != core->packed_come;
+
+    if (!stale || core->packed_leaving > 0 || core->drop_waits || !sgi__residence_packs(core, m) ||
+        lacking_for(core, m, sgi__residence_bytes(m, true)) == 0)
         return false;
     sgi__instance_check(core, i);
     return true;

@@ -122,6 +122,8 @@ static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance 
     if (sgi__model_filling(i->model)) /* the one before is on its way out: there is room for one */
         return;
     uint64_t shares;
+    if (sgi__fill_asks_again(core, i))
+        return;
     switch (sgi__fill_room(core, i, &shares)) {
     case ROOM_NOW:
         i->shares = shares;

@@ -117,6 +117,8 @@ struct instance {
      * its fill counts on, so that they stay until it has ended. */
     uint64_t shares_seen, shares_as_of, shares;
     uint64_t shares_come; /* packed_come as of then */
+    uint64_t fill_number; /* of its packed fill, from when that begins; 0: none */
+    uint64_t fills_ahead; /* those up to this one are waited for, since there was no room; 0: there was none yet */
 
     int32_t          priority;       /* of its load, as the place was told */
     int32_t          priority_early; /* of those who have a lease on it already */
@@ -263,6 +265,7 @@ struct sgi__core {
     uint64_t         packed_gone;    /* packed residences that were dropped so far, */
     uint64_t         packed_come;    /* and that became complete, */
     uint32_t         packed_leaving; /* and whose DROP is out */
+    uint64_t         packed_fills;   /* begun so far */
     uint32_t         sharing;        /* fills that count on what packed residences have: none is dropped meanwhile */
     bool             sharing_over;   /* the last of them has ended: some may be to be dropped */
     bool             drop_waits;     /* for that: no other fill counts on them meanwhile */
@@ -417,7 +420,10 @@ uint64_t sgi__packed_as_of(const struct sgi__core *core);
  * it then counts on. */
 enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *shares_out);
 /* There was no room; true: there may be, once what is under way is heard of. */
-bool sgi__fill_may_fit(struct sgi__core *core, struct instance *i);
+bool sgi__fill_may_fit(const struct sgi__core *core, struct instance *i);
+/* There is not room for all of it, and others have come or gone since its source was checked: what it shares with them
+ * is asked once more, before anything goes for it. */
+bool sgi__fill_asks_again(struct sgi__core *core, struct instance *i);
 void sgi__shares_begin(struct sgi__core *core, struct instance *i);       /* it counts on i->shares, and is charged */
 void sgi__shares_end(struct sgi__core *core, struct instance *i);         /* if it does */
 void sgi__shares_over(struct sgi__core *core, uint64_t now);              /* at the end of each event */

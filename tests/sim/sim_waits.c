@@ -64,12 +64,14 @@ static bool ends(const struct sim *s, const struct world_instance *i)
 }
 
 /* One that ends may leave its image in DRAM, if that may hold it: its model starts from there then. What hangs may,
- * too, until the core has noticed. */
+ * too, until the core has noticed, and what is being kept as its device is lost, until it is heard what came of it. */
 static bool may_be_kept(const struct sim *s, const struct world_model *m)
 {
     if (m->config.image_bytes > s->dram_max)
         return false;
     for (const struct world_instance *i = m->instances; i; i = i->next) {
+        if (i->keeping)
+            return true;
         if (!i->own && i->load == DONE && i->prefix == DONE && !i->lost && (!i->hung || ends(s, i)))
             return true;
     }

@@ -424,7 +424,10 @@ static void what_a_fill_counts_on_stays_until_it_has_ended(void **state)
             sim_trim(s, 0);
         else
             assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
-        assert_int_equal(prefetch(s, other).status, SGI_E_BUSY);
+        sgi_ticket waits = sim_ask(s, other, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+        sim_advance_ms(s, 1);
+        assert_false(sim_outcome(s, waits).ended);
+        sim_cancel(s, waits);
         assert_int_equal(sim_actions(s, SGI__ACT_DROP), 0);
         sim_let_go_of(s, SGI__ACT_START_LOAD, b);
         sim_wait(s, t);
@@ -453,12 +456,14 @@ static void nobody_else_counts_on_what_is_to_go(void **state)
         sim_advance_ms(s, 1);
         if (to_go)
             assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
-        assert_int_equal(prefetch(s, c).status, to_go ? SGI_E_BUSY : SGI_OK);
+        sgi_ticket next = sim_ask(s, c, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+        sim_advance_ms(s, 1);
+        assert_int_equal(sim_outcome(s, next).ended, !to_go);
         sim_let_go_of(s, SGI__ACT_START_LOAD, b);
         assert_int_equal(sim_wait(s, t).status, SGI_OK);
+        assert_int_equal(sim_wait(s, next).status, SGI_OK);
         sim_advance_ms(s, 10);
         assert_int_equal(sim_model_dram(s, a), to_go ? 0 : MIB(200));
-        assert_int_equal(prefetch(s, c).status, SGI_OK);
         assert_int_equal(sim_dram_used(s), to_go ? MIB(240) : MIB(280));
         sim_free(s);
     }
@@ -481,6 +486,48 @@ static void what_has_changed_since_is_asked_again(void **state)
     assert_int_equal(sim_dram_used(s), MIB(240));
     sim_let_go_of(s, SGI__ACT_START_LOAD, c);
     sim_release(s, sim_wait(s, t).lease);
+    sim_free(s);
+}
+
+static void a_family_that_is_asked_for_at_once_fits(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 290);
+    sgi_model   m[3];
+    sgi_ticket  t[3];
+
+    sim_sees_shared(s);
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 100);
+    for (int n = 0; n < 3; n++)
+        m[n] = model(s, SGI_RESIDENCE_PACKED, 160);
+    for (int n = 0; n < 3; n++)
+        t[n] = sim_ask(s, m[n], &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    for (int n = 0; n < 3; n++)
+        assert_int_equal(sim_wait(s, t[n]).status, SGI_OK);
+    assert_int_equal(sim_dram_used(s), MIB(280));
+    assert_int_equal(sim_actions(s, SGI__ACT_DROP), 0);
+    sim_free(s);
+}
+
+/* And what has nothing to do with those that are read is refused once they are, whoever comes after them. */
+static void what_never_fits_is_refused_all_the_same(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 250);
+    sgi_model   a = model(s, SGI_RESIDENCE_PACKED, 0), b = model(s, SGI_RESIDENCE_PACKED, 0);
+
+    sim_takes_ms(s, SGI__ACT_START_LOAD, 100);
+    sgi_ticket first = sim_ask(s, a, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sgi_ticket second = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_E_NO_ROOM); /* its image is larger than that */
+    assert_int_equal(sim_wait(s, first).status, SGI_OK);
+    assert_int_equal(sim_wait(s, second).status, SGI_OK); /* a may go for it */
+    assert_int_equal(sim_model_dram(s, a), 0);
+    sim_hold_of(s, SGI__ACT_START_LOAD, b);
+    sgi_ticket reads = sim_ask(s, b, NULL);
+    assert_int_equal(prefetch(s, a).status, SGI_E_BUSY); /* b is being read, and nothing is filled */
+    sim_let_go_of(s, SGI__ACT_START_LOAD, b);
+    sim_release(s, sim_wait(s, reads).lease);
     sim_free(s);
 }
 
@@ -530,6 +577,8 @@ int main(void)
         cmocka_unit_test(what_a_fill_counts_on_stays_until_it_has_ended),
         cmocka_unit_test(nobody_else_counts_on_what_is_to_go),
         cmocka_unit_test(what_has_changed_since_is_asked_again),
+        cmocka_unit_test(a_family_that_is_asked_for_at_once_fits),
+        cmocka_unit_test(what_never_fits_is_refused_all_the_same),
         cmocka_unit_test(what_went_since_is_not_counted_on),
         cmocka_unit_test(what_is_going_is_not_counted_on),
         cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),

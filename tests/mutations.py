@@ -99,7 +99,8 @@ MUTATIONS = [
              "who is drained changes places with one that was chosen to let go",
              ("unit_core_starving",)),
     Mutation("core-read-dropped", "lib/core/residence.c",
-             "return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && m->residence_readers == 0 && !counted_on(core, m);",
+             "return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && m->residence_readers == 0 &&"
+             " !counted_on(core, m);",
              "return m->pinned_tier < SGI_TIER_DRAM && m->wants == 0 && core;",
              "a residence is dropped while a load reads it",
              ("unit_core_discrete",)),

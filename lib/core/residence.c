@@ -458,8 +458,8 @@ static bool awaits_fill(const struct sgi__core *core, struct instance *i)
     return false;
 }
 
-/* There was no room. A drop that was heard of before what it shared with (dram_shared below 0) has too much charged, for
- * a moment. */
+/* There was no room. A drop that was heard of before what it shared with (dram_shared below 0) has too much charged,
+ * for a moment. */
 bool sgi__fill_may_fit(const struct sgi__core *core, struct instance *i)
 {
     return core->dram_shared < 0 || awaits_fill(core, i);

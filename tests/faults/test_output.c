@@ -546,6 +546,34 @@ static void what_others_put_there_is_neither_used_nor_taken_away(void **state)
     only_these_are_left(&path, 1, "what others put there");
 }
 
+static bool begins_like_ours(const void *bytes, size_t count)
+{
+    return count >= 1 && *(const char *)bytes == 'a';
+}
+
+/* It is looked at when writing begins, and may come to be there later. */
+static void what_is_of_another_kind_is_not_replaced_whenever_it_comes(void **state)
+{
+    static const struct sgi__io_kind ours = { .what = "one of ours", .begins = begins_like_ours };
+    char                             path[512];
+    struct sgi__io_output            o;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s", in(&folder, "kind"));
+    for (enum mode mode = first_mode(); mode < MODES; mode++) {
+        set_mode(mode);
+        is_ok(sgi__io_output_open(path, &ours, &o, &err));
+        is_ok(fill(&o, 'a', &err));
+        is_ok(write_all(path, 'b', &err)); /* somebody else's */
+        is_error(sgi__io_output_commit(&o, &err), SGI_E_INVALID, "kind is there already and is not one of ours");
+        is_error(sgi__io_output_open(path, &ours, &o, &err), SGI_E_INVALID, "is not one of ours");
+        sgi__io_output_discard(&o);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(count_files(&folder), EMPTY);
+        test_calls_clear();
+    }
+}
+
 /* Without /proc a file without a name could not get one, and would be lost in the end. */
 static void where_there_is_no_proc_it_has_a_name_at_once(void **state)
 {
@@ -587,6 +615,7 @@ int main(void)
         cmocka_unit_test(where_nothing_can_be_locked_nothing_is_swept),
         cmocka_unit_test(a_name_that_is_taken_is_not_used),
         cmocka_unit_test(what_others_put_there_is_neither_used_nor_taken_away),
+        cmocka_unit_test(what_is_of_another_kind_is_not_replaced_whenever_it_comes),
         cmocka_unit_test(where_there_is_no_proc_it_has_a_name_at_once),
     };
     return cmocka_run_group_tests_name("faults_output", tests, set_up, pack_tear_down);

@@ -155,6 +155,7 @@ void sgi__place_died(struct sgi__core *core, uint64_t now)
     core->dram.used += (uint64_t)core->dram_shared; /* as if each had had its own */
     core->dram_shared = 0;
     core->sharing = 0;
+    core->drop_waits = false;
     core->dram_lending = 0;
     core->looks_due = 0;
     for (uint32_t n = 0; n < core->config.devices_count; n++) {

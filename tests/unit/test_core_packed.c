@@ -531,6 +531,26 @@ static void what_never_fits_is_refused_all_the_same(void **state)
     sim_free(s);
 }
 
+/* With the place goes what waited, and what it waited for. */
+static void after_a_place_has_died_it_is_counted_on_as_before(void **state)
+{
+    (void)state;
+    sgi_model   a, b;
+    struct sim *s = tight(true, &a, &b);
+
+    sim_hold_of(s, SGI__ACT_START_LOAD, b);
+    sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sim_advance_ms(s, 1);
+    assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
+    sim_kill_place(s);
+    sim_place_up(s);
+    sim_let_go_of(s, SGI__ACT_START_LOAD, b);
+    assert_int_equal(prefetch(s, a).status, SGI_OK);
+    assert_int_equal(prefetch(s, b).status, SGI_OK);
+    assert_int_equal(sim_dram_used(s), MIB(240));
+    sim_free(s);
+}
+
 /* One that goes takes it along, though others hear of that later. */
 static void what_went_since_is_not_counted_on(void **state)
 {
@@ -579,6 +599,7 @@ int main(void)
         cmocka_unit_test(what_has_changed_since_is_asked_again),
         cmocka_unit_test(a_family_that_is_asked_for_at_once_fits),
         cmocka_unit_test(what_never_fits_is_refused_all_the_same),
+        cmocka_unit_test(after_a_place_has_died_it_is_counted_on_as_before),
         cmocka_unit_test(what_went_since_is_not_counted_on),
         cmocka_unit_test(what_is_going_is_not_counted_on),
         cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),

@@ -9,12 +9,6 @@
 
 enum { OPTION_JOBS = OPTION_FIRST, OPTION_CHECKS, OPTION_FOLDER };
 
-/* What the callbacks have for a user. */
-struct telling {
-    struct progress bar; /* first: progress_told() has it */
-    struct output  *out;
-};
-
 struct asked {
     const char       *path;
     struct folders    folders;
@@ -35,7 +29,6 @@ static int take(struct output *out, const struct command *command, const struct 
     while ((option = option_next(out, command, argc, argv, table)) >= 0) {
         if (option == OPTION_JOBS     ? !number_parse(command, "--jobs", optarg, 1, 256, &jobs)
             : option == OPTION_FOLDER ? !folder_add(command, &asked->folders, optarg)
-            : option == OPTION_CHECKS ? !checks_take(command, optarg, &o->checks_path)
                                       : !checks_take(command, optarg, &o->checks_path))
             return EXIT_USAGE;
     }

@@ -8,12 +8,6 @@
 
 enum { OPTION_JOBS = OPTION_FIRST, OPTION_FOLDER };
 
-/* What the callbacks have for a user. */
-struct telling {
-    struct progress bar; /* first: progress_told() has it */
-    struct output  *out;
-};
-
 static void put_file(void *user, const sgi_file_done *file)
 {
     struct telling *t = user;

@@ -14,6 +14,12 @@ struct progress {
     uint64_t first_ns, first_bytes; /* the rate is taken from here on */
 };
 
+/* What the callbacks of one call have for a user: a bar, and where lines go when that is cleared. */
+struct telling {
+    struct progress bar; /* first: progress_told() has it */
+    struct output  *out;
+};
+
 void progress_begin(struct progress *p);
 void progress_draw(struct progress *p, uint64_t done, uint64_t total);
 /* progress_draw() as an sgi_progress_fn: `user` is the bar. Never stops anything. */

@@ -99,7 +99,7 @@ static uint64_t may_count_on(const struct sgi__core *core, const struct instance
     return i->shares_seen < most ? i->shares_seen : most;
 }
 
-void sgi__shares_begin(struct sgi__core *core, struct instance *i)
+void sgi__fill_begins(struct sgi__core *core, struct instance *i)
 {
     if (i->packs)
         i->fill_number = ++core->packed_fills;
@@ -517,7 +517,7 @@ bool sgi__copy_begin(struct sgi__core *core, struct instance *i)
         i->model->residence_packed = i->packs;
         core->dram.used += bytes_now(i->model);
         i->shares = shares;
-        sgi__shares_begin(core, i);
+        sgi__fill_begins(core, i);
     }
     return room != ROOM_SOON;
 }

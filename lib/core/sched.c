@@ -128,7 +128,7 @@ static void place_to_dram(struct sgi__core *core, uint64_t now, struct instance 
     case ROOM_NOW:
         i->shares = shares;
         sgi__instance_admit(core, now, i, SGI__DRAM);
-        sgi__shares_begin(core, i);
+        sgi__fill_begins(core, i);
         break;
     case ROOM_SOON:
         break;      /* each drop that ends brings the scheduler back */

@@ -424,7 +424,7 @@ bool sgi__fill_may_fit(const struct sgi__core *core, struct instance *i);
 /* There is not room for all of it, and others have come or gone since its source was checked: what it shares with them
  * is asked once more, before anything goes for it. */
 bool sgi__fill_asks_again(struct sgi__core *core, struct instance *i);
-void sgi__shares_begin(struct sgi__core *core, struct instance *i);       /* it counts on i->shares, and is charged */
+void sgi__fill_begins(struct sgi__core *core, struct instance *i);        /* it counts on i->shares, and is charged */
 void sgi__shares_end(struct sgi__core *core, struct instance *i);         /* if it does */
 void sgi__shares_over(struct sgi__core *core, uint64_t now);              /* at the end of each event */
 bool sgi__residence_moves(const struct model *m, const struct device *d); /* to there; else it is read in place */

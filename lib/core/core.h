@@ -289,6 +289,7 @@ struct sgi__core_model_view {
     uint32_t       leases, leases_overdue, calls, wants, pinned_tier;
     uint64_t       idle_deadline; /* SGI__NEVER: none */
     uint64_t       device_bytes, dram_bytes, prepared_bytes, engine_bytes;
+    uint64_t       pin_bytes;             /* that a pin to DRAM reserves */
     uint32_t       residence;             /* SGI_RESIDENCE_UNPACKED, _PACKED; 0: there is none that is kept */
     uint64_t       residence_value;       /* of one that is, or was just now: the least valuable goes first */
     uint64_t       loads, failures, hits; /* hits: leases that sgi__core_try_acquire() gave */

@@ -113,6 +113,7 @@ sgi_status sgi__core_model_view(const struct sgi__core *core, sgi_model model, s
         .leases_overdue = m->leases_overdue,
         .wants = m->wants,
         .pinned_tier = m->pinned_tier,
+        .pin_bytes = sgi__residence_most(m),
         .idle_deadline = f && f->state == ST_READY ? f->idle.due : SGI__NEVER,
         .dram_bytes = residence_bytes(m),
         .residence = m->residence != RES_KEPT ? 0

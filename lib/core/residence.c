@@ -56,8 +56,7 @@ uint64_t sgi__residence_least(const struct model *m)
     return sgi__residence_bytes(m, may_pack);
 }
 
-/* What a pin reserves: enough for whichever it will be. */
-static uint64_t most_bytes(const struct model *m)
+uint64_t sgi__residence_most(const struct model *m)
 {
     bool larger = always_packs(m) && m->config.packed_bytes > m->config.image_bytes;
     return sgi__residence_bytes(m, larger);
@@ -321,7 +320,7 @@ static struct budget budget_of(const struct sgi__core *core)
 {
     struct budget b = { .taken = core->dram.used + core->dram_lending };
     for (const struct model *m = core->pinned_head; m; m = m->pinned_next) {
-        b.reserved += most_bytes(m);
+        b.reserved += sgi__residence_most(m);
         b.reserved_taken += taken_by(m);
     }
     if (b.reserved_taken > b.taken) /* they share some of it, and those bytes are there once */
@@ -574,7 +573,7 @@ void sgi__read_end(struct sgi__core *core, struct instance *i)
 sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m)
 {
     struct budget b = budget_of(core);
-    uint64_t      bytes = most_bytes(m), max = core->dram.bytes_max;
+    uint64_t      bytes = sgi__residence_most(m), max = core->dram.bytes_max;
 
     if (bytes > max || b.reserved > max - bytes)
         return SGI_E_NO_ROOM;

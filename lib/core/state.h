@@ -399,6 +399,7 @@ enum room sgi__residence_room(struct sgi__core *core, const struct model *m, boo
 bool      sgi__residence_packs(const struct sgi__core *core, const struct model *m); /* a new one would be packed */
 uint64_t  sgi__residence_bytes(const struct model *m, bool packed);
 uint64_t  sgi__residence_least(const struct model *m);       /* of the forms that it may have */
+uint64_t  sgi__residence_most(const struct model *m);        /* what a pin reserves: enough for whichever it will be */
 bool      sgi__residence_only_packed(const struct model *m); /* an image is not kept, unless it is pinned */
 void      sgi__residence_keep(struct sgi__core *core, struct instance *i); /* NONE, LENT -> KEEPING */
 /* KEEPING -> KEPT */

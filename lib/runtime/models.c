@@ -437,11 +437,10 @@ sgi_status sgi__rt_unregister(sgi_runtime *rt, sgi_model model, uint32_t timeout
 
 /* ---- pins ---- */
 
-/* What a pin to DRAM reserves: room for the image, and for what is kept packed where that is larger. */
-static uint64_t pin_bytes(const struct record *r)
+static uint64_t pin_bytes(const sgi_runtime *rt, const struct record *r)
 {
-    bool packed = r->residence == SGI_RESIDENCE_PACKED && r->packed_bytes > r->layout->image_bytes;
-    return packed ? r->packed_bytes : r->layout->image_bytes;
+    struct sgi__core_model_view view;
+    return sgi__core_model_view(rt->core, r->id, &view) == SGI_OK ? view.pin_bytes : 0;
 }
 
 static uint64_t reserved_by_pins(const sgi_runtime *rt)
@@ -452,7 +451,7 @@ static uint64_t reserved_by_pins(const sgi_runtime *rt)
     for (uint32_t n = 0; n < rt->records_capacity; n++) {
         const struct record *r = rt->records[n];
         if (r && sgi__core_model_view(rt->core, r->id, &view) == SGI_OK && view.pinned_tier == SGI_TIER_DRAM)
-            bytes += pin_bytes(r);
+            bytes += view.pin_bytes;
     }
     return bytes;
 }
@@ -465,7 +464,7 @@ static void describe_no_room_for_pin(const sgi_runtime *rt, const struct record 
     if (reserved > 0)
         snprintf(beside, sizeof beside, ", of which other pins have reserved %llu", (unsigned long long)reserved);
     sgi__error(err, SGI_E_NO_ROOM, "model '%s': its %llu bytes do not fit into the DRAM budget of %llu%s", r->name,
-               (unsigned long long)pin_bytes(r), (unsigned long long)rt->core_config.dram_bytes_max, beside);
+               (unsigned long long)pin_bytes(rt, r), (unsigned long long)rt->core_config.dram_bytes_max, beside);
 }
 
 sgi_status sgi__rt_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_error *err)
@@ -477,7 +476,7 @@ sgi_status sgi__rt_pin(sgi_runtime *rt, sgi_model model, uint32_t tier, sgi_erro
         describe_no_room_for_pin(rt, r, err);
     else if (st == SGI_E_BUSY)
         sgi__error(err, st, "model '%s': its %llu bytes of DRAM are in use by models that cannot leave it now", r->name,
-                   (unsigned long long)pin_bytes(r));
+                   (unsigned long long)pin_bytes(rt, r));
     else if (st == SGI_E_STALE)
         sgi__rt_stale(err, "sgi_model_pin", SGI__ID_MODEL, model);
     else if (st != SGI_OK)

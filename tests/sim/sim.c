@@ -236,7 +236,7 @@ static void handle(struct sim *s, const struct queued *q)
         sim__world_result(s, q->op);
         break;
     case Q_LOADS:
-        sim__world_loads(s, q->tier, q->a);
+        sim__loads_end(s, q->tier, q->a);
         break;
     case Q_CALL_BACK:
         sim__call_back(s, q->a, q->b);
@@ -245,7 +245,7 @@ static void handle(struct sim *s, const struct queued *q)
         sim__world_repeat(s, q->op);
         break;
     case Q_GATE:
-        sim__world_gate(s, (uint32_t)q->a, q->b);
+        sim__gate_opens(s, (uint32_t)q->a, q->b);
         break;
     case Q_LOOKED:
         sim__world_looked(s, (uint32_t)q->a);

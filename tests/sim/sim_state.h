@@ -342,12 +342,26 @@ sgi_status sim__try_acquire(struct sim *s, sgi_model model, uint64_t idle_ns, ui
 void       sim__lease_made(struct sim *s, sgi_lease id, struct world_instance *i, uint64_t idle_ns, uint64_t lease_ns);
 void       sim__call_back(struct sim *s, uint64_t lease, uint64_t instance);
 
+/* sim_ops.c */
+struct world_op *sim__op_out(struct sim *s, const struct sgi__core_action *action);
+void             sim__op_in(struct sim *s, struct world_op *op); /* it has ended; frees it */
+struct world_op *sim__op_find(struct sim *s, enum sgi__core_action_kind kind, uint64_t instance);
+void             sim__op_ends_at(struct sim *s, struct world_op *op, uint64_t at); /* or is held */
+void             sim__op_unschedule(struct sim *s, struct world_op *op);
+bool     sim__op_waits(struct sim *s, struct world_op *op, const struct world_instance *i); /* for what it needs */
+void     sim__op_leaves_gate(struct sim *s, struct world_op *op, uint64_t within_ns);
+void     sim__gate_moves(struct sim *s, uint32_t device, enum fact gate, sgi_status status);
+void     sim__gate_opens(struct sim *s, uint32_t device, uint64_t op); /* by this OPEN_CONTEXT */
+void     sim__start_counts(struct sim *s, const struct world_instance *i);
+uint64_t sim__bandwidth(const struct sim *s, uint32_t tier);   /* bytes per microsecond; 0: loads take a time each */
+void     sim__load_joins(struct sim *s, struct world_op *op);  /* who shares it */
+void     sim__load_leaves(struct sim *s, struct world_op *op); /* or has no part in it */
+void     sim__loads_end(struct sim *s, uint32_t tier, uint64_t generation);
+
 /* sim_world.c */
 void sim__world_action(struct sim *s, const struct sgi__core_action *action); /* it was checked; it is carried out */
 void sim__world_result(struct sim *s, struct world_op *op);
-void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation);
 void sim__world_repeat(struct sim *s, struct world_op *op);
-void sim__world_gate(struct sim *s, uint32_t device, uint64_t op);
 void sim__world_loses_device(struct sim *s, uint32_t device);       /* nobody has been told */
 void sim__world_dies(struct sim *s);                                /* likewise, the place */
 struct sgi__core_event sim__world_event(const struct world_op *op); /* that its result is */

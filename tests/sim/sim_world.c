@@ -5,226 +5,6 @@
 
 #include "sim/sim_state.h"
 
-/* ---- ops that are out ---- */
-
-static struct world_op *op_out(struct sim *s, const struct sgi__core_action *action)
-{
-    struct world_op *op = calloc(1, sizeof *op);
-    if (!op)
-        abort();
-    op->action = *action;
-    op->since = s->now;
-    s->out = sim__array_add(s->out, &s->out_count, &s->out_capacity, sizeof *s->out);
-    s->out[s->out_count - 1] = op;
-    return op;
-}
-
-static void op_in(struct sim *s, struct world_op *op)
-{
-    for (uint32_t n = 0; n < s->out_count; n++) {
-        if (s->out[n] == op) {
-            s->out[n] = s->out[--s->out_count];
-            break;
-        }
-    }
-    s->done[s->done_count++ % SIM_DONE_OPS] = *op;
-    free(op);
-}
-
-static struct world_op *find_op(struct sim *s, enum sgi__core_action_kind kind, uint64_t instance)
-{
-    for (uint32_t n = 0; n < s->out_count; n++)
-        if (s->out[n]->action.kind == kind && s->out[n]->action.instance == instance)
-            return s->out[n];
-    return NULL;
-}
-
-static void ends_at(struct sim *s, struct world_op *op, uint64_t at)
-{
-    const struct world_model *m = sim__model(s, op->action.model);
-    if (op->never || s->hold[op->action.kind] || (m && m->hold[op->action.kind])) {
-        s->held = sim__array_add(s->held, &s->held_count, &s->held_capacity, sizeof *s->held);
-        s->held[s->held_count - 1] = op;
-        return;
-    }
-    sim__queue(s, &(struct queued){ .at = at, .kind = Q_RESULT, .op = op });
-}
-
-/* Takes an op out of wherever its end is waiting. */
-static void unschedule(struct sim *s, struct world_op *op)
-{
-    sim__queue_remove(s, op);
-    for (uint32_t n = 0; n < s->held_count; n++) {
-        if (s->held[n] == op) {
-            memmove(&s->held[n], &s->held[n + 1], (s->held_count - n - 1) * sizeof *s->held);
-            s->held_count--;
-            break;
-        }
-    }
-}
-
-/* ---- loads that share a disk or a link ---- */
-
-static uint64_t bandwidth(const struct sim *s, uint32_t tier) /* bytes per microsecond */
-{
-    uint64_t mib_s = tier == SGI_TIER_DISK ? s->config.disk_mib_s : s->config.link_mib_s;
-    return MIB(mib_s) / 1000000;
-}
-
-/* Credits what was loaded since the last change, then finds out who ends first. */
-static void share(struct sim *s, uint32_t tier, bool credit)
-{
-    uint64_t rate = bandwidth(s, tier), left_min = UINT64_MAX, count = 0;
-    uint64_t elapsed = s->now - s->shared_since[tier];
-
-    for (uint32_t n = 0; n < s->out_count; n++)
-        count += s->out[n]->shares && s->out[n]->action.tier == tier;
-    for (uint32_t n = 0; n < s->out_count; n++) {
-        struct world_op *op = s->out[n];
-        if (!op->shares || op->action.tier != tier)
-            continue;
-        if (credit) {
-            uint64_t loaded = elapsed * rate / 1000 / count;
-            op->load_left -= loaded < op->load_left ? loaded : op->load_left;
-        }
-        if (op->load_left < left_min)
-            left_min = op->load_left;
-    }
-    s->shared_since[tier] = s->now;
-    s->shared_generation[tier]++;
-    if (left_min != UINT64_MAX)
-        sim__queue(s, &(struct queued){ .at = s->now + (left_min * count * 1000 + rate - 1) / rate,
-                                        .kind = Q_LOADS,
-                                        .tier = tier,
-                                        .a = s->shared_generation[tier] });
-}
-
-static void share_join(struct sim *s, struct world_op *op)
-{
-    share(s, op->action.tier, true);
-    op->shares = true;
-    share(s, op->action.tier, false);
-}
-
-static void share_leave(struct sim *s, struct world_op *op)
-{
-    if (!op->shares)
-        return;
-    share(s, op->action.tier, true);
-    op->shares = false;
-    share(s, op->action.tier, false);
-}
-
-void sim__world_loads(struct sim *s, uint32_t tier, uint64_t generation)
-{
-    if (generation != s->shared_generation[tier])
-        return;
-    share(s, tier, true);
-    for (uint32_t n = 0; n < s->out_count; n++) {
-        struct world_op *op = s->out[n];
-        if (op->shares && op->action.tier == tier && op->load_left == 0) {
-            op->shares = false;
-            ends_at(s, op, s->now);
-        }
-    }
-    share(s, tier, false);
-}
-
-/* ---- the context that a load or a start comes to need ---- */
-
-static bool is_shut(const struct sim *s, const struct world_instance *i)
-{
-    return i->own && !i->lost && (s->devices[i->device].gate == NOT || s->devices[i->device].gate == UNDER_WAY);
-}
-
-/* A host's start begins once its load has come past the gate. Where that did not, it fails with it. */
-static bool waits_for_load(struct world_op *op, const struct world_instance *i)
-{
-    op->at_gate = i->load == UNDER_WAY;
-    if (i->load == FAILED && !i->begun) {
-        op->status = i->load_status;
-        op->step = i->load_step;
-    }
-    return op->at_gate;
-}
-
-/* On a device with memory of its own an op that is done waits until the context is open, and fails with it. What has
- * failed by itself, or was canceled, does not wait. */
-static bool waits_at_gate(struct sim *s, struct world_op *op, const struct world_instance *i)
-{
-    bool needs_it = op->action.kind == SGI__ACT_START_LOAD || op->action.kind == SGI__ACT_START_ENGINE;
-
-    if (!needs_it || !i->own || i->lost || op->status != SGI_OK)
-        return false;
-    if (s->host && op->action.kind == SGI__ACT_START_ENGINE)
-        return waits_for_load(op, i);
-    if (s->devices[i->device].gate == FAILED) {
-        op->status = s->devices[i->device].gate_status;
-        op->step = SGI_STEP_CONTEXT;
-    } else if (is_shut(s, i) && (i->canceled || i->load == FAILED)) {
-        op->status = SGI_E_CANCELED;
-        op->step = op->action.kind == SGI__ACT_START_LOAD ? SGI_STEP_READ : SGI_STEP_START;
-    } else {
-        op->at_gate = is_shut(s, i);
-    }
-    return op->at_gate;
-}
-
-static void leave_gate(struct sim *s, struct world_op *op, uint64_t within_ns)
-{
-    if (!op || !op->at_gate)
-        return;
-    op->at_gate = false;
-    ends_at(s, op, s->now + (s->habits.on ? sim__random(s, within_ns) : 0));
-}
-
-static struct world_op *oldest_at_gate(const struct sim *s, int32_t device)
-{
-    struct world_op *oldest = NULL;
-
-    for (uint32_t n = 0; n < s->out_count; n++)
-        if (s->out[n]->at_gate && s->out[n]->action.device == device &&
-            (!oldest || s->out[n]->action.op < oldest->action.op))
-            oldest = s->out[n];
-    return oldest;
-}
-
-/* Whoever waits there goes on: it is open now, or will not be. */
-static void move_gate(struct sim *s, uint32_t device, enum fact gate, sgi_status status)
-{
-    struct world_device *d = &s->devices[device];
-
-    if (d->gate == gate)
-        return;
-    d->gate = gate;
-    d->gate_status = status;
-    for (struct world_op *op; s->host && (op = oldest_at_gate(s, (int32_t)device));)
-        leave_gate(s, op, 0);
-    for (uint32_t n = 0; n < s->out_count; n++)
-        if (s->out[n]->action.device == (int32_t)device)
-            leave_gate(s, s->out[n], gate == DONE ? MS(50) : MS(2));
-}
-
-void sim__world_gate(struct sim *s, uint32_t device, uint64_t op)
-{
-    for (uint32_t n = 0; n < s->out_count; n++)
-        if (s->out[n]->action.kind == SGI__ACT_OPEN_CONTEXT && s->out[n]->action.op == op)
-            move_gate(s, device, s->out[n]->status == SGI_OK ? DONE : FAILED, s->out[n]->status);
-}
-
-/* A start may wait for its load, its prefix and the context. Its time counts from when the last of them has ended. */
-static void start_counts(struct sim *s, const struct world_instance *i)
-{
-    const struct world_device *d = i->own && !i->lost ? &s->devices[i->device] : NULL;
-    struct world_op           *start = find_op(s, SGI__ACT_START_ENGINE, i->id);
-
-    if (!start || start->counts || i->load == UNDER_WAY || i->prefix == UNDER_WAY ||
-        (d && (d->context == UNDER_WAY || d->closing)))
-        return;
-    start->counts = true;
-    start->since = s->now;
-}
-
 /* ---- how an action will end ---- */
 
 static const struct failure {
@@ -379,46 +159,46 @@ static void start_load(struct sim *s, struct world_op *op)
     struct world_instance *i = sim__get(&s->instances, op->action.instance);
 
     i->load = UNDER_WAY;
-    if (bandwidth(s, op->action.tier) == 0) {
-        ends_at(s, op, s->now + duration(s, SGI__ACT_START_LOAD));
+    if (sim__bandwidth(s, op->action.tier) == 0) {
+        sim__op_ends_at(s, op, s->now + duration(s, SGI__ACT_START_LOAD));
         return;
     }
     op->load_left = i->image_bytes;
     if (op->status != SGI_OK) /* it dies at chunk k */
         op->load_left = sim__random(s, op->load_left + 1);
-    share_join(s, op);
+    sim__load_joins(s, op);
 }
 
 /* A load and a start that are asked to end do so soon, mostly as canceled; what was nearly done may still succeed, and
  * a start that hangs does not listen. */
 static void cancel_load(struct sim *s, uint64_t instance)
 {
-    struct world_op             *load = find_op(s, SGI__ACT_START_LOAD, instance);
-    struct world_op             *start = find_op(s, SGI__ACT_START_ENGINE, instance);
+    struct world_op             *load = sim__op_find(s, SGI__ACT_START_LOAD, instance);
+    struct world_op             *start = sim__op_find(s, SGI__ACT_START_ENGINE, instance);
     const struct world_instance *i = sim__get(&s->instances, instance);
     /* A host's has gone on from a gate that will not open, and fails with that in its turn. */
     bool fails = s->host && i->own && load && !load->at_gate && s->devices[i->device].gate == FAILED;
 
     if (load && !fails && !(s->host && load->action.tier == SGI_TIER_DRAM && !i->in_place)) {
-        share_leave(s, load);
-        unschedule(s, load);
+        sim__load_leaves(s, load);
+        sim__op_unschedule(s, load);
         load->at_gate = false;
         if (!s->habits.on || sim__random(s, 4) > 0) {
             load->status = SGI_E_CANCELED;
             load->step = SGI_STEP_READ;
         }
-        ends_at(s, load, s->now + duration(s, SGI__ACT_CANCEL_LOAD));
+        sim__op_ends_at(s, load, s->now + duration(s, SGI__ACT_CANCEL_LOAD));
     }
     if (start && !start->hangs && s->habits.on) {
-        unschedule(s, start);
+        sim__op_unschedule(s, start);
         start->at_gate = false;
         if (sim__random(s, 2) > 0) {
             start->status = SGI_E_CANCELED;
             start->step = SGI_STEP_START;
         }
-        ends_at(s, start, s->now + duration(s, SGI__ACT_CANCEL_LOAD));
+        sim__op_ends_at(s, start, s->now + duration(s, SGI__ACT_CANCEL_LOAD));
     }
-    leave_gate(s, start, MS(2));
+    sim__op_leaves_gate(s, start, MS(2));
 }
 
 static void reserve(struct sim *s, const struct sgi__core_action *action)
@@ -553,7 +333,7 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         break;
     }
 
-    struct world_op *op = op_out(s, action);
+    struct world_op *op = sim__op_out(s, action);
     if (!s->host)
         decide_end(s, op);
     bool before = m && (action->kind == SGI__ACT_CHECK_SOURCE ||
@@ -571,11 +351,11 @@ void sim__world_action(struct sim *s, const struct sgi__core_action *action)
         op->never = sim__never(s);
         s->score.faults++;
     }
-    ends_at(s, op, s->now + takes);
+    sim__op_ends_at(s, op, s->now + takes);
     if (action->kind == SGI__ACT_OPEN_CONTEXT)
         open_gate(s, op, takes);
     if (action->kind == SGI__ACT_START_ENGINE)
-        start_counts(s, i);
+        sim__start_counts(s, i);
 }
 
 /* ---- results ---- */
@@ -631,12 +411,12 @@ static void context_opened(struct sim *s, struct world_op *op)
 
     d->context = open ? DONE : NOT;
     d->residue = open ? 0 : d->residue;
-    move_gate(s, (uint32_t)op->action.device, open ? DONE : FAILED, op->status);
+    sim__gate_moves(s, (uint32_t)op->action.device, open ? DONE : FAILED, op->status);
     for (uint32_t n = 0; n < s->instances.size; n++) {
         struct world_instance *i = s->instances.at[n];
         if (!i || !i->id || i->died || i->device != op->action.device)
             continue;
-        start_counts(s, i);
+        sim__start_counts(s, i);
         if (open) {
             i->in_context = true;
             sim__rests(s, i);
@@ -730,7 +510,7 @@ static void start_fails(struct sim *s, struct world_op *start)
 {
     if (!start || (!start->at_gate && !is_held(s, start)))
         return;
-    unschedule(s, start);
+    sim__op_unschedule(s, start);
     start->at_gate = false;
     sim__queue(s, &(struct queued){ .at = s->now, .kind = Q_RESULT, .op = start });
 }
@@ -739,10 +519,10 @@ static void start_fails(struct sim *s, struct world_op *start)
 static void filled(struct sim *s, struct world_instance *i)
 {
     if (s->host && i->own && i->load == FAILED && !i->begun)
-        start_fails(s, find_op(s, SGI__ACT_START_ENGINE, i->id));
+        start_fails(s, sim__op_find(s, SGI__ACT_START_ENGINE, i->id));
     else if (i->load == FAILED || s->host)
-        leave_gate(s, find_op(s, SGI__ACT_START_ENGINE, i->id), MS(2));
-    start_counts(s, i);
+        sim__op_leaves_gate(s, sim__op_find(s, SGI__ACT_START_ENGINE, i->id), MS(2));
+    sim__start_counts(s, i);
     sim__rests(s, i);
 }
 
@@ -751,7 +531,7 @@ void sim__world_result(struct sim *s, struct world_op *op)
     struct world_model    *m = sim__model(s, op->action.model);
     struct world_instance *i = sim__get(&s->instances, op->action.instance);
 
-    if (i && waits_at_gate(s, op, i))
+    if (i && sim__op_waits(s, op, i))
         return;
     if (s->host && op->status == SGI_OK) /* else it was canceled */
         decide_end(s, op);
@@ -845,7 +625,7 @@ void sim__world_result(struct sim *s, struct world_op *op)
         *again = *op;
         sim__queue(s, &(struct queued){ .at = s->now + sim__random(s, MS(200)), .kind = Q_REPEAT, .op = again });
     }
-    op_in(s, op);
+    sim__op_in(s, op);
     sim__event(s, &event, true);
 }
 
@@ -861,8 +641,8 @@ void sim__world_repeat(struct sim *s, struct world_op *op)
 /* A result that nobody waits for any more comes anyway, later. */
 static void orphan(struct sim *s, struct world_op *op)
 {
-    share_leave(s, op);
-    unschedule(s, op);
+    sim__load_leaves(s, op);
+    sim__op_unschedule(s, op);
     for (uint32_t n = 0; n < s->out_count; n++) {
         if (s->out[n] == op) {
             s->out[n] = s->out[--s->out_count];
@@ -879,7 +659,7 @@ void sim__world_loses_device(struct sim *s, uint32_t device)
     d->lost = true;
     d->context = NOT;
     d->closing = false;
-    move_gate(s, device, NOT, SGI_E_DEVICE_LOST);
+    sim__gate_moves(s, device, NOT, SGI_E_DEVICE_LOST);
     for (uint32_t n = s->out_count; n-- > 0;) {
         struct world_op *op = s->out[n];
         if ((op->action.kind == SGI__ACT_OPEN_CONTEXT || op->action.kind == SGI__ACT_CLOSE_CONTEXT) &&
@@ -890,7 +670,7 @@ void sim__world_loses_device(struct sim *s, uint32_t device)
         struct world_instance *i = s->instances.at[n];
         if (i && i->id && i->device == (int32_t)device && !i->died) {
             i->lost = true;
-            start_counts(s, i);
+            sim__start_counts(s, i);
             failed(s, i->model, SGI_E_DEVICE_LOST);
         }
     }

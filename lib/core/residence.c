@@ -127,6 +127,7 @@ void sgi__shares_over(struct sgi__core *core, uint64_t now)
         next = m->kept_next;
         sgi__model_advance(core, now, m);
     }
+    sgi__give_back(core); /* likewise a trim, before the next fill counts on what it would drop */
 }
 
 static bool counted_on(const struct sgi__core *core, const struct model *m)
@@ -347,22 +348,29 @@ static void advance_clock(struct sgi__core *core, uint64_t value)
     core->dram_clock = 0;
 }
 
+/* `shares`: it counts on some of what is packed, so that stays. */
+static bool may_drop_for(const struct sgi__core *core, const struct model *for_model, bool shares,
+                         const struct model *m)
+{
+    return m != for_model && may_drop(core, m) && !(shares && m->residence_packed);
+}
+
 /* Drops the least valuable until `lacking` bytes leave; nothing at all if that would not be enough. */
-static enum room make_room(struct sgi__core *core, const struct model *for_model, uint64_t lacking)
+static enum room make_room(struct sgi__core *core, const struct model *for_model, uint64_t lacking, bool shares)
 {
     uint64_t droppable = 0;
 
     if (lacking == 0)
         return ROOM_NOW;
     for (const struct model *m = core->kept_head; m && lacking > core->dram_leaving + droppable; m = m->kept_next)
-        if (m != for_model && may_drop(core, m))
+        if (may_drop_for(core, for_model, shares, m))
             droppable += bytes_now(m);
     if (lacking > core->dram_leaving + droppable)
         return ROOM_NONE;
     for (struct model *m = core->kept_head, *next; lacking > core->dram_leaving; m = next) {
         assert(m); /* or `droppable` was wrong */
         next = m->kept_next;
-        if (m == for_model || !may_drop(core, m))
+        if (!may_drop_for(core, for_model, shares, m))
             continue;
         advance_clock(core, m->residence_value);
         sgi__residence_drop(core, m, SGI_CAUSE_ROOM);
@@ -417,7 +425,7 @@ enum room sgi__residence_room(struct sgi__core *core, const struct model *m, boo
 
     if (lacking == UINT64_MAX)
         return ROOM_NONE;
-    enum room room = make_room(core, m, lacking);
+    enum room room = make_room(core, m, lacking, false);
     /* That is what it is reserved for. Only what has been shared with one that was pinned may have come to be in the
      * way, when its user had that one evicted. */
     assert(room != ROOM_NONE || m->pinned_tier != SGI_TIER_DRAM || core->may_share);
@@ -430,9 +438,15 @@ enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *s
 
     i->packs = sgi__residence_packs(core, m);
     uint64_t bytes = sgi__residence_bytes(m, i->packs), shares = may_count_on(core, i);
-    bool     fits = lacking_for(core, m, bytes) == 0;
-    *shares_out = !fits && shares > 0 && lacking_for(core, m, bytes - shares) == 0 ? shares : 0;
-    return *shares_out > 0 ? ROOM_NOW : sgi__residence_room(core, m, i->packs);
+
+    *shares_out = 0;
+    if (shares > 0 && lacking_for(core, m, bytes) > 0) {
+        enum room room = make_room(core, m, lacking_for(core, m, bytes - shares), true);
+        *shares_out = room == ROOM_NOW ? shares : 0;
+        if (room != ROOM_NONE)
+            return room;
+    }
+    return sgi__residence_room(core, m, i->packs);
 }
 
 static bool fills(const struct instance *i)
@@ -464,14 +478,27 @@ bool sgi__fill_may_fit(const struct sgi__core *core, struct instance *i)
     return core->dram_shared < 0 || awaits_fill(core, i);
 }
 
+/* What is on its way out may be in DRAM still, so nobody says for certain what will be there without it. Not for what
+ * begins to go later: that might never end. */
+static bool awaits_drops(const struct sgi__core *core, struct instance *i)
+{
+    if (core->packed_leaving == 0)
+        return false;
+    if (i->drops_ahead == 0)
+        i->drops_ahead = core->packed_gone;
+    return core->packed_gone - core->packed_leaving < i->drops_ahead;
+}
+
 bool sgi__fill_asks_again(struct sgi__core *core, struct instance *i)
 {
     const struct model *m = i->model;
     bool                stale = i->shares_as_of != core->packed_gone || i->shares_come != core->packed_come;
 
-    if (!stale || core->packed_leaving > 0 || core->drop_waits || !sgi__residence_packs(core, m) ||
+    if (!stale || core->drop_waits || !sgi__residence_packs(core, m) ||
         lacking_for(core, m, sgi__residence_bytes(m, true)) == 0)
         return false;
+    if (core->packed_leaving > 0)
+        return awaits_drops(core, i);
     sgi__instance_check(core, i);
     return true;
 }
@@ -579,7 +606,7 @@ sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m)
         return SGI_E_NO_ROOM;
     uint64_t left = max - b.reserved - bytes, mine = taken_by(m), others = b.taken - b.reserved_taken;
     others -= mine < others ? mine : others;
-    if (make_room(core, m, others > left ? others - left : 0) == ROOM_NONE)
+    if (make_room(core, m, others > left ? others - left : 0, false) == ROOM_NONE)
         return SGI_E_BUSY;
     m->pinned_next = core->pinned_head;
     if (m->pinned_next)

@@ -366,6 +366,18 @@ static uint64_t value(const struct sim *s, const struct world_model *m)
     return sgi__core_model_view(s->core, m->id, &v) == SGI_OK ? v.residence_value : 0;
 }
 
+/* Who asks for room would share some of what is packed: rather than that, what is not goes. */
+static bool is_shared(const struct sim *s, const struct world_model *m)
+{
+    for (uint32_t n = 0; n < s->models.size && m->packed; n++) {
+        const struct world_model *other = s->models.at[n];
+        if (other && other->id && other != m && (other->wants > 0 || other->instances) &&
+            sim__would_share(s, other) > 0)
+            return true;
+    }
+    return false;
+}
+
 /* For room: the least valuable, and no more than is needed. */
 static void check_drop(const struct sim *s, const struct world_model *m)
 {
@@ -377,7 +389,7 @@ static void check_drop(const struct sim *s, const struct world_model *m)
         const struct world_model *other = s->models.at[n];
         if (s->dram_trim == UINT64_MAX && /* which leaves what has come since */
             other && other->id && other != m && !other->dropping && other->dram_event != s->event &&
-            sim__droppable(s, other) &&
+            sim__droppable(s, other) && !(is_shared(s, other) && !m->packed) &&
             (value(s, other) < value(s, m) || (value(s, other) == value(s, m) && other->dram_used < m->dram_used)))
             sim__broken(s,
                         "the residence that is worth least is dropped first (%u before %u, worth %llu and %llu, last "

@@ -469,6 +469,38 @@ static void nobody_else_counts_on_what_is_to_go(void **state)
     }
 }
 
+/* Nor when what counted on it has failed, and others have come to be told what they would share. */
+static void what_is_wanted_back_goes_before_the_next_counts_on_it(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 290);
+    sgi_model   a, b, c;
+
+    sim_sees_shared(s);
+    a = model(s, SGI_RESIDENCE_PACKED, 160);
+    b = model(s, SGI_RESIDENCE_PACKED, 160);
+    c = model(s, SGI_RESIDENCE_PACKED, 160);
+    assert_int_equal(prefetch(s, a).status, SGI_OK);
+    sim_fail(s, SGI__ACT_START_LOAD, SGI_E_IO, SGI_STEP_READ, 1);
+    sim_hold_of(s, SGI__ACT_START_LOAD, b);
+    sim_hold_of(s, SGI__ACT_START_LOAD, c);
+    sgi_ticket fails = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sim_advance_ms(s, 1);
+    sim_trim(s, 0);
+    sgi_ticket next = sim_ask(s, c, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sim_advance_ms(s, 1);
+    assert_int_equal(sim_actions(s, SGI__ACT_DROP), 0); /* b counts on it, and c waits for b */
+    sim_let_go_of(s, SGI__ACT_START_LOAD, b);
+    assert_int_equal(sim_wait(s, fails).status, SGI_E_IO);
+    sim_advance_ms(s, 10);
+    assert_int_equal(sim_model_dram(s, a), 0);
+    assert_false(sim_outcome(s, next).ended);
+    sim_let_go_of(s, SGI__ACT_START_LOAD, c);
+    assert_int_equal(sim_wait(s, next).status, SGI_OK);
+    assert_int_equal(sim_dram_used(s), MIB(200));
+    sim_free(s);
+}
+
 /* What makes room for it goes, and another one has the same. */
 static void what_has_changed_since_is_asked_again(void **state)
 {
@@ -580,6 +612,46 @@ static void what_is_going_is_not_counted_on(void **state)
     sim_free(s);
 }
 
+/* It needs 40 MiB beside what it shares, and those are to be had soon. */
+static void what_it_shares_does_not_go_for_it(void **state)
+{
+    (void)state;
+    static const struct {
+        bool packed, evicted, read;
+    } cases[] = { { true, true, false }, { true, true, true },    { false, true, false },
+                  { false, true, true }, { false, false, false }, { false, false, true } };
+
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        struct sim      *s = with_dram(true, 270);
+        struct sim_model small = { .bytes = MIB(45), .residence = SGI_RESIDENCE_UNPACKED };
+        sgi_ticket       reads = 0;
+
+        if (cases[n].packed)
+            small = (struct sim_model){ .bytes = MIB(60), .packed_bytes = MIB(45), .residence = SGI_RESIDENCE_PACKED };
+        sim_sees_shared(s);
+        sgi_model a = model(s, SGI_RESIDENCE_PACKED, 160), b = model(s, SGI_RESIDENCE_PACKED, 160);
+        sgi_model beside = sim_model(s, &small);
+        assert_int_equal(prefetch(s, a).status, SGI_OK);
+        assert_int_equal(prefetch(s, beside).status, SGI_OK);
+        assert_int_equal(sim_dram_used(s), MIB(245));
+        if (cases[n].read) { /* it could not go */
+            sim_hold_of(s, SGI__ACT_START_LOAD, a);
+            reads = sim_ask(s, a, NULL);
+        }
+        sim_takes_ms(s, SGI__ACT_DROP, 30);
+        if (cases[n].evicted)
+            assert_int_equal(sim_evict(s, beside, SGI_TIER_DISK), SGI_OK);
+        assert_int_equal(prefetch(s, b).status, SGI_OK);
+        assert_int_equal(sim_actions(s, SGI__ACT_DROP), 1);
+        assert_int_equal(sim_model_dram(s, a), MIB(200));
+        assert_int_equal(sim_dram_used(s), MIB(240));
+        sim_let_go_of(s, SGI__ACT_START_LOAD, a);
+        if (reads)
+            sim_release(s, sim_wait(s, reads).lease);
+        sim_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -596,12 +668,14 @@ int main(void)
         cmocka_unit_test(what_is_there_already_needs_no_room),
         cmocka_unit_test(what_a_fill_counts_on_stays_until_it_has_ended),
         cmocka_unit_test(nobody_else_counts_on_what_is_to_go),
+        cmocka_unit_test(what_is_wanted_back_goes_before_the_next_counts_on_it),
         cmocka_unit_test(what_has_changed_since_is_asked_again),
         cmocka_unit_test(a_family_that_is_asked_for_at_once_fits),
         cmocka_unit_test(what_never_fits_is_refused_all_the_same),
         cmocka_unit_test(after_a_place_has_died_it_is_counted_on_as_before),
         cmocka_unit_test(what_went_since_is_not_counted_on),
         cmocka_unit_test(what_is_going_is_not_counted_on),
+        cmocka_unit_test(what_it_shares_does_not_go_for_it),
         cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),
         cmocka_unit_test(a_place_that_dies_takes_all_of_it),
         cmocka_unit_test(whichever_is_heard_first_no_more_is_charged_than_before),

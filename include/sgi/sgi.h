@@ -236,7 +236,8 @@ typedef struct sgi_runtime_config {
     uint32_t backoff_ms;        /**< 0: 100 ms, or backoff_max_ms where that is less */
     uint32_t backoff_max_ms;    /**< 0: 10 s, or backoff_ms where that is more. Less than that is refused */
     uint32_t hang_timeout_ms;   /**< 0: 60 s; SGI_IDLE_NEVER: no limit */
-    uint32_t read_block_bytes;  /**< size of one read. 0: 2 MiB; a multiple of 4096 up to 64 MiB. Less at a low limit */
+    uint32_t read_block_bytes;  /**< size of one read; a chunk that has a check of its own is one, whatever its size.
+                                     0: 2 MiB; a multiple of 4096 up to 64 MiB. Less at a low limit, for those too */
     uint32_t read_depth;        /**< reads in flight per load; at most 64. 0: 8, and up to 32 while that is faster */
     uint32_t allowed_roots_count; /**< at most 1024 */
     uint32_t reserved0;

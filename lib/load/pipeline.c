@@ -63,7 +63,7 @@ static uint32_t reads_out(const struct pipeline *p)
 /* Nothing comes by itself that would have its buffer given back. */
 static bool is_idle(const struct pipeline *p)
 {
-    return reads_out(p) == 0 && p->decoding == 0;
+    return reads_out(p) == 0 && p->decoding == 0 && !p->to_read;
 }
 
 /* ---- files ---- */
@@ -313,17 +313,15 @@ static void note_landed(struct pipeline *p, uint64_t bytes)
         sgi__share_wants(load->spec.share, &load->sharer, p->depth.now);
 }
 
-/* What the limit on the rate says to a read of so many bytes; false: not now. Waits only when nothing else would end
- * the wait. */
-static bool may_read(struct pipeline *p, uint64_t bytes)
+bool sgi__pipeline_may_read(struct pipeline *p, uint64_t bytes)
 {
     struct sgi__load *load = p->load;
 
     if (!sgi__rate_take(load->spec.rate, &load->turn, bytes, false)) {
         if (p->held_ns == 0)
             p->held_ns = sgi__clock_now_ns();
-        /* What is being decoded can wait as long: that is milliseconds. */
-        if (reads_out(p) > 0 || !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
+        bool waits = reads_out(p) == 0 && p->decoding == 0;
+        if (!waits || !sgi__rate_take(load->spec.rate, &load->turn, bytes, true))
             return false;
     }
     if (p->held_ns > 0)
@@ -374,7 +372,7 @@ static sgi_status submit_some(struct pipeline *p, sgi_error *err)
         if (st != SGI_OK || !there)
             return st;
         st = open_part(p, c->file, err);
-        if (st == SGI_OK && may_read(p, c->stored ? c->stored->stored_bytes : c->bytes)) {
+        if (st == SGI_OK && sgi__pipeline_may_read(p, c->stored ? sgi__stored_first_read(p, c) : c->bytes)) {
             if (!c->stored)
                 start_read(p, c, buffer);
             else
@@ -401,7 +399,7 @@ static sgi_status take_read(struct pipeline *p, sgi_error *err)
     note_landed(p, s->read.want);
     sgi__rate_charge(p->load->spec.rate, s->read.lost_bytes);
     if (st == SGI_OK && s->chunk->stored) {
-        sgi__stored_decode(p, s);
+        sgi__stored_has_read(p, s);
         return SGI_OK;
     }
     if (st == SGI_OK)
@@ -414,12 +412,12 @@ static sgi_status take_read(struct pipeline *p, sgi_error *err)
 
 static sgi_status read_all(struct pipeline *p, sgi_error *err)
 {
-    while (p->next < p->plan->chunks_count || reads_out(p) > 0 || p->decoding > 0 || p->again || p->in_pieces) {
+    while (p->next < p->plan->chunks_count || reads_out(p) > 0 || p->decoding > 0 || p->to_read || p->in_pieces) {
         if (sgi__load_canceled(p->load))
             return sgi__pipeline_canceled(p, err);
-        sgi__stored_read_again(p);
         sgi_status st = sgi__stored_land_pieces(p, is_idle(p), err);
-        if (st == SGI_OK)
+        sgi__stored_read_on(p);
+        if (st == SGI_OK && !p->to_read)
             st = submit_some(p, err);
         bool         reads = reads_out(p) > 0;
         struct slot *s = st == SGI_OK ? sgi__stored_take(p, !reads) : NULL;
@@ -489,7 +487,7 @@ static void close_reader(struct pipeline *p)
         sgi__slot_reads(p, decoded->chunk, -1);
         sgi__slot_free(p, decoded);
     }
-    free_slots(p, &p->again);
+    free_slots(p, &p->to_read);
     free_slots(p, &p->in_pieces);
     if (!p->reader)
         return;

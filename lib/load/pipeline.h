@@ -14,8 +14,11 @@ struct slot {
     struct sgi__read         read;
     const struct sgi__chunk *chunk;
     struct sgi__buffer      *buffer; /* where it is to land; NULL: in the image */
-    struct slot             *next;   /* free, decoded, or in pieces */
+    struct slot             *next;   /* free, to be read on, decoded, or in pieces */
     /* Of a packed model: */
+    uint8_t               *read_to;               /* from here on its chunk is read, */
+    uint64_t               read_done, read_bytes; /* so much of all that is to be */
+    bool                   direct;
     struct sgi__decode_job job;
     struct pipeline       *pipeline;
     uint8_t               *stored, *raw; /* memory for a chunk before it is decoded, and after */
@@ -52,7 +55,7 @@ struct pipeline {
     struct sgi__touch  *touch;
     struct sgi__ahead  *ahead;
     struct sgi__reader *reader;
-    struct slot        *slots, *free_slots, *again; /* again: to be read once more */
+    struct slot        *slots, *free_slots, *to_read; /* to_read: the rest of their chunks, or once more; in order */
     struct slot      *in_pieces, *in_pieces_last; /* decoded, more than a buffer takes: they land one after the other */
     struct sgi__depth depth;
     void             *bounce; /* a page for each slot, if the plan needs any */
@@ -79,6 +82,9 @@ struct sgi__on_disk sgi__pipeline_file(const struct pipeline *p, uint32_t file);
 sgi_status sgi__pipeline_check(struct pipeline *p, uint32_t number, sgi_error *err);
 void       sgi__pipeline_close(struct pipeline *p, struct open_part *part);
 void       sgi__pipeline_count(struct pipeline *p, const struct sgi__chunk *c); /* for the progress */
+/* What the limit on the rate says to a read of so many bytes; false: not now. Waits only where nothing else would end
+ * the wait. */
+bool sgi__pipeline_may_read(struct pipeline *p, uint64_t bytes);
 /* Waits for a buffer, where nothing else would end the wait. */
 sgi_status sgi__pipeline_buffer(struct pipeline *p, struct sgi__buffer **buffer_out, sgi_error *err);
 
@@ -92,14 +98,16 @@ void sgi__slot_reads(struct pipeline *p, const struct sgi__chunk *c, int more);
 /* stored.c */
 /* Starts to read a chunk that is stored, or takes it from where it is kept; there is a free slot. `buffer` goes with
  * it. */
-void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer);
-/* It has been read. */
+void     sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer);
+uint64_t sgi__stored_first_read(const struct pipeline *p, const struct sgi__chunk *c); /* bytes that this reads */
+/* Its read is back, well: it is decoded, or read on. */
+void sgi__stored_has_read(struct pipeline *p, struct slot *s);
+void sgi__stored_read_on(struct pipeline *p); /* what is to be, as far as the reader has room and the limit allows it */
 void sgi__stored_decode(struct pipeline *p, struct slot *s);
 /* One that has been decoded; NULL: none. Waits for one, while there is any, if asked to. */
 struct slot *sgi__stored_take(struct pipeline *p, bool wait);
 /* What came of it. The slot is free after this, or is to be read again. */
 sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err);
-void       sgi__stored_read_again(struct pipeline *p); /* what is to be, as far as the reader has room */
 /* Lands what is in pieces, as far as there are buffers; waits for those if nothing else would end the wait (`idle`). */
 sgi_status sgi__stored_land_pieces(struct pipeline *p, bool idle, sgi_error *err);
 

@@ -18,6 +18,11 @@ uint32_t sgi__rate_block(uint64_t bytes_per_s, uint32_t block_bytes)
     return burst > PAGE_BYTES ? (uint32_t)(burst - burst % PAGE_BYTES) : PAGE_BYTES;
 }
 
+uint64_t sgi__rate_read_max(const struct sgi__rate *rate)
+{
+    return rate && rate->bytes_per_s > 0 ? sgi__rate_block(rate->bytes_per_s, UINT32_MAX) : UINT64_MAX;
+}
+
 void sgi__rate_init(struct sgi__rate *rate, uint64_t bytes_per_s, const struct sgi__clock *clock)
 {
     *rate = (struct sgi__rate){ .bytes_per_s = bytes_per_s < RATE_MAX ? bytes_per_s : 0, .clock = *clock };
@@ -106,6 +111,8 @@ bool sgi__rate_take(struct sgi__rate *rate, struct sgi__rate_turn *turn, uint64_
     pthread_mutex_lock(&rate->mutex);
     if (!turn->waits && !turn->given)
         line_up(rate, turn, bytes);
+    if (turn->waits)
+        turn->bytes = bytes;
     give(rate);
     while (wait && !turn->given && !turn->canceled) {
         /* With another clock than the real one, whoever moves it pokes. */
@@ -113,8 +120,11 @@ bool sgi__rate_take(struct sgi__rate *rate, struct sgi__rate_turn *turn, uint64_
         give(rate);
     }
     bool given = turn->given && !(wait && turn->canceled);
-    if (given)
+    if (given) {
         turn->given = false;
+        if (bytes > turn->bytes)
+            pay(rate, now_ns(rate), bytes - turn->bytes);
+    }
     pthread_mutex_unlock(&rate->mutex);
     return given;
 }

@@ -46,13 +46,17 @@ struct sgi__rate {
  * one. So a load, too, takes its bytes at the limit but for twice the burst, however low that is. */
 uint32_t sgi__rate_block(uint64_t bytes_per_s, uint32_t block_bytes);
 
+/* The same of a read that may have any size. No limit: UINT64_MAX. */
+uint64_t sgi__rate_read_max(const struct sgi__rate *rate);
+
 void sgi__rate_init(struct sgi__rate *rate, uint64_t bytes_per_s, const struct sgi__clock *clock);
 void sgi__rate_fini(struct sgi__rate *rate); /* nobody is in the line */
 
 /* All of these take NULL, which is no limit. */
 
 /* The turn's load may read so many bytes now. false: not yet, and it is in the line: what it is given meanwhile is kept
- * for it until it asks again. With `wait` it is false only for a turn that was canceled. */
+ * for it until it asks again; if it asks for more then, it owes the rest. With `wait` it is false only for a turn that
+ * was canceled. */
 bool sgi__rate_take(struct sgi__rate *rate, struct sgi__rate_turn *turn, uint64_t bytes, bool wait);
 /* Bytes that have been read without asking, as when a read failed and was tried again: others wait for them later. */
 void sgi__rate_charge(struct sgi__rate *rate, uint64_t bytes);

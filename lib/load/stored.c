@@ -20,23 +20,45 @@ static bool stays(const struct pipeline *p, const struct sgi__chunk *c)
            !p->load->spec.layout->parts[c->part].realigned;
 }
 
+/* As much of it as one read may be: all of it, unless a low limit asks for less. */
+static uint64_t next_read(const struct pipeline *p, const struct slot *s)
+{
+    uint64_t left = s->read_bytes - s->read_done, most = sgi__rate_read_max(p->load->spec.rate);
+    return left < most ? left : most;
+}
+
 static void submit_stored(struct pipeline *p, struct slot *s)
 {
     const struct sgi__stored_chunk *c = s->chunk->stored;
-    const struct open_part         *part = &p->parts[c->file];
 
-    s->read = (struct sgi__read){ .file = &part->file,
-                                  .path = sgi__pipeline_file(p, c->file).path,
-                                  .offset = c->at,
-                                  .dst = stays(p, s->chunk) ? sgi__slot_home(p, s) : s->stored,
-                                  .bytes = part->direct || !p->load->spec.manifest->packed->plain
-                                               ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN)
-                                               : c->stored_bytes, /* past the end of a plain file there is nothing */
-                                  .direct = part->direct,
+    s->read = (struct sgi__read){ .file = &p->parts[s->chunk->file].file,
+                                  .path = sgi__pipeline_file(p, s->chunk->file).path,
+                                  .offset = c->at + s->read_done,
+                                  .dst = s->read_to + s->read_done,
+                                  .bytes = next_read(p, s),
+                                  .direct = s->direct,
                                   .user = s };
     sgi__pipeline_begun(p, SGI_STEP_READ);
-    sgi__slot_reads(p, s->chunk, 1);
     sgi__reader_submit(p->reader, &s->read);
+}
+
+uint64_t sgi__stored_first_read(const struct pipeline *p, const struct sgi__chunk *c)
+{
+    uint64_t most = sgi__rate_read_max(p->load->spec.rate);
+    return c->stored->stored_bytes < most ? c->stored->stored_bytes : most;
+}
+
+/* From its first byte. */
+static void begin_reading(struct pipeline *p, struct slot *s, bool direct)
+{
+    const struct sgi__stored_chunk *c = s->chunk->stored;
+
+    s->direct = direct;
+    s->read_to = stays(p, s->chunk) ? sgi__slot_home(p, s) : s->stored;
+    s->read_done = 0;
+    s->read_bytes = direct || !p->load->spec.manifest->packed->plain
+                        ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN)
+                        : c->stored_bytes; /* past the end of a plain file there is nothing */
 }
 
 void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer)
@@ -47,12 +69,42 @@ void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sg
     s->chunk = c;
     s->buffer = buffer;
     s->again = false;
+    sgi__slot_reads(p, c, 1);
     if (!p->load->spec.from_kept) {
+        begin_reading(p, s, p->parts[c->file].direct);
         submit_stored(p, s);
         return;
     }
-    sgi__slot_reads(p, c, 1);
     sgi__stored_decode(p, s);
+}
+
+/* What comes first in the plan is to be there first. */
+static void to_read(struct pipeline *p, struct slot *s)
+{
+    struct slot **at = &p->to_read;
+
+    while (*at && (*at)->chunk < s->chunk)
+        at = &(*at)->next;
+    s->next = *at;
+    *at = s;
+}
+
+void sgi__stored_has_read(struct pipeline *p, struct slot *s)
+{
+    s->read_done += s->read.bytes;
+    if (s->read_done < s->read_bytes)
+        to_read(p, s);
+    else
+        sgi__stored_decode(p, s);
+}
+
+void sgi__stored_read_on(struct pipeline *p)
+{
+    while (p->to_read && !sgi__reader_full(p->reader) && sgi__pipeline_may_read(p, next_read(p, p->to_read))) {
+        struct slot *s = p->to_read;
+        p->to_read = s->next;
+        submit_stored(p, s);
+    }
 }
 
 /* ---- decoded ---- */
@@ -87,7 +139,7 @@ void sgi__stored_decode(struct pipeline *p, struct slot *s)
 
     s->pipeline = p;
     s->job = (struct sgi__decode_job){ .chunk = c,
-                                       .stored = spec->from_kept ? sgi__kept_at(spec->kept, c) : s->read.dst,
+                                       .stored = spec->from_kept ? sgi__kept_at(spec->kept, c) : s->read_to,
                                        .padded = !spec->manifest->packed->plain,
                                        .verified = spec->from_kept,
                                        .keep = spec->from_kept ? NULL : spec->kept,
@@ -136,24 +188,16 @@ static void count_job(struct pipeline *p, const struct sgi__decode_job *job)
 /* ---- and arrived, or read again ---- */
 
 /* What was wrong may be in the cache, or have come about on the way: once more, past it. */
-void sgi__stored_read_again(struct pipeline *p)
+static void read_again(struct pipeline *p, struct slot *s)
 {
-    while (p->again && !sgi__reader_full(p->reader)) {
-        struct slot                    *s = p->again;
-        const struct sgi__stored_chunk *c = s->chunk->stored;
-        struct open_part               *part = &p->parts[c->file];
-        bool                            direct = part->direct;
+    const struct sgi__stored_chunk *c = s->chunk->stored;
+    struct sgi__io_file            *file = &p->parts[s->chunk->file].file;
 
-        p->again = s->next;
-        s->again = true;
-        p->report.reread_bytes += c->stored_bytes;
-        sgi__rate_charge(p->load->spec.rate, c->stored_bytes);
-        sgi__io_file_uncache(&part->file, c->at, sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN));
-        sgi__slot_reads(p, s->chunk, -1);
-        part->direct = part->file.direct_fd >= 0 && part->file.direct_align <= SGI__PLACE_ALIGN;
-        submit_stored(p, s);
-        part->direct = direct;
-    }
+    s->again = true;
+    p->report.reread_bytes += c->stored_bytes;
+    sgi__io_file_uncache(file, c->at, sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN));
+    begin_reading(p, s, file->direct_fd >= 0 && file->direct_align <= SGI__PLACE_ALIGN);
+    to_read(p, s);
 }
 
 /* It is the file's last: is that still the same file? */
@@ -264,8 +308,7 @@ sgi_status sgi__stored_finish(struct pipeline *p, struct slot *s, sgi_error *err
 
     count_job(p, &s->job);
     if (s->job.wrong && !s->job.is_broken && !s->again) {
-        s->next = p->again;
-        p->again = s;
+        read_again(p, s);
         return SGI_OK;
     }
     p->report.stored_bytes += c->stored->stored_bytes;

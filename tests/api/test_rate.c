@@ -8,6 +8,11 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <sgi/pack.h>
 
 #include "base/fault.h"
 #include "observing.h"
@@ -126,6 +131,89 @@ static void a_low_limit_holds_for_a_small_model_too(void **state)
         tear_down(&f);
     }
     test_file_free(&small);
+}
+
+/* A chunk that has a check of its own is one read without a limit. With one it takes as long as any other bytes, and so
+ * does what is read again of it. */
+static void what_is_stored_in_chunks_takes_as_long(void **state)
+{
+    (void)state;
+    sgi_files_options options;
+    struct fixture    f;
+    sgi_completion    c;
+    char              sums[PATH_MAX];
+
+    sgi_files_options_init(&options, sizeof options);
+    assert_int_equal(sgi_digest(file.path, &options, NULL), SGI_OK);
+    open_limited(&f);
+    sgi_model m = host_add(f.rt, "m", file.path, NULL);
+    ask(&f, m, 0);
+    uint32_t ms = until_end(&f, 1, &c);
+    assert_int_equal(c.status, SGI_OK);
+    assert_in_range(ms, BLOCKS * BLOCK_MS - 2 * BURST_MS, BLOCKS * BLOCK_MS + 1);
+    host_same_bytes(f.rt, m, c.lease, &file);
+    host_release(f.rt, c.lease);
+    assert_int_equal(sgi_model_evict(f.rt, m, SGI_EVICT_ALL), SGI_OK);
+    host_wait_state(f.rt, m, SGI_MODEL_COLD);
+
+    advance(&f, 1000);
+    sgi__fault_plan(SGI__FAULT_CORRUPT, 3, 1, 1);
+    ask(&f, m, 0);
+    ms = until_end(&f, 1, &c);
+    sgi__fault_clear();
+    assert_int_equal(c.status, SGI_OK);
+    assert_in_range(host_timing(f.rt, c.lease).reread_bytes, BLOCKS * BLOCK, BLOCKS * BLOCK + KIB(8));
+    assert_in_range(ms, 2 * BLOCKS * BLOCK_MS - 2 * BURST_MS, 2 * BLOCKS * BLOCK_MS + 8);
+    host_same_bytes(f.rt, m, c.lease, &file);
+    host_release(f.rt, c.lease);
+    tear_down(&f);
+    snprintf(sums, sizeof sums, "%s.sgisum", file.path);
+    unlink(sums);
+}
+
+struct tensor_comes {
+    struct fixture *f;
+    sgi_lease       lease;
+    uint64_t        index;
+};
+
+static bool is_there(void *user)
+{
+    struct tensor_comes *t = user;
+    return sgi_lease_tensor_wait(t->f->rt, t->lease, t->index, 1, NULL) == SGI_OK;
+}
+
+/* The chunk that comes after it waits for the limit, and not it for that. */
+static void what_has_come_does_not_wait_for_the_limit(void **state)
+{
+    (void)state;
+    const struct test_tensor tensors[] = { { "first", MIB(1) }, { "second", MIB(2) } };
+    sgi_files_options        options;
+    struct fixture           f;
+    struct test_file         two;
+    sgi_acquire_options      o;
+    sgi_lease                lease;
+
+    test_file_make(&two, &folder, "two.safetensors", 0, tensors, 2);
+    sgi_files_options_init(&options, sizeof options);
+    assert_int_equal(sgi_digest(two.path, &options, NULL), SGI_OK); /* a chunk of 2 MiB, and the rest */
+    open_limited(&f);
+    sgi_acquire_options_init(&o, sizeof o);
+    o.flags = SGI_ACQUIRE_EARLY;
+    assert_int_equal(sgi_model_acquire_wait(f.rt, host_add(f.rt, "two", two.path, NULL), &o, &lease, &f.err), SGI_OK);
+    struct standstill s = { .f = &f, .lines = 1 };
+    /* The first chunk has been read, and perhaps what the second one took of the burst. Its last read, of half a burst,
+     * is not paid for yet. */
+    for (uint32_t ms = 0; ms < 2 * BLOCKS * BLOCK_MS - BLOCK_MS / 2; ms++) {
+        test_wait_until(stands_still, &s, "the load");
+        advance(&f, 1);
+    }
+    struct tensor_comes first = { &f, lease, 0 }, second = { &f, lease, 1 };
+    test_wait_until(is_there, &first, "the first chunk's tensor");
+    assert_false(is_there(&second));
+    host_release(f.rt, lease);
+    tear_down(&f);
+    test_file_free(&two);
 }
 
 /* And without one nothing is held back, though the clock stands still. */
@@ -277,6 +365,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_load_takes_its_bytes_over_the_limit),
         cmocka_unit_test(a_low_limit_holds_for_a_small_model_too),
+        cmocka_unit_test(what_is_stored_in_chunks_takes_as_long),
+        cmocka_unit_test(what_has_come_does_not_wait_for_the_limit),
         cmocka_unit_test(without_a_limit_no_time_passes),
         cmocka_unit_test(two_loads_share_the_limit_and_the_urgent_one_is_first),
         cmocka_unit_test(a_load_that_waits_for_the_limit_is_canceled_at_once),

@@ -305,6 +305,53 @@ static void a_read_is_no_larger_than_the_burst(void **state)
     assert_int_equal(sgi__rate_block(1, block), 4096); /* nothing smaller goes past the page cache */
 }
 
+/* One that asks for something else when its turn has come pays for what it reads. */
+static void who_asks_for_more_than_it_was_given_owes_the_rest(void **state)
+{
+    (void)state;
+    struct sgi__rate      rate;
+    struct sgi__rate_turn turn = { 0 };
+
+    set_up(&rate, 1000 * KIB);
+    while (sgi__rate_take(&rate, &turn, 10 * KIB, false)) /* and then it is in the line for 10 KiB */
+        ;
+    advance(10 * MS);
+    sgi__rate_poke(&rate); /* given, and not taken */
+    assert_true(sgi__rate_take(&rate, &turn, 40 * KIB, false));
+    advance(39 * MS);
+    assert_false(sgi__rate_take(&rate, &turn, 10 * KIB, false));
+    advance(1 * MS);
+    assert_true(sgi__rate_take(&rate, &turn, 10 * KIB, false));
+
+    assert_false(sgi__rate_take(&rate, &turn, 10 * KIB, false)); /* it thinks better of it while it waits */
+    assert_false(sgi__rate_take(&rate, &turn, 100 * KIB, false));
+    advance(10 * MS);
+    assert_true(sgi__rate_take(&rate, &turn, 100 * KIB, false));
+    advance(99 * MS);
+    assert_false(sgi__rate_take(&rate, &turn, 10 * KIB, false));
+    advance(1 * MS);
+    assert_true(sgi__rate_take(&rate, &turn, 10 * KIB, false));
+    sgi__rate_leave(&rate, &turn);
+    sgi__rate_fini(&rate);
+}
+
+static void a_read_of_any_size_is_no_larger_either(void **state)
+{
+    (void)state;
+    struct sgi__rate rate;
+
+    assert_int_equal(sgi__rate_read_max(NULL), UINT64_MAX);
+    set_up(&rate, 0);
+    assert_int_equal(sgi__rate_read_max(&rate), UINT64_MAX);
+    sgi__rate_fini(&rate);
+    set_up(&rate, 1);
+    assert_int_equal(sgi__rate_read_max(&rate), 4096);
+    sgi__rate_fini(&rate);
+    set_up(&rate, UINT64_C(1) << 30);
+    assert_int_equal(sgi__rate_read_max(&rate), (UINT64_C(1) << 30) / 20 / 4096 * 4096);
+    sgi__rate_fini(&rate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +365,8 @@ int main(void)
         cmocka_unit_test(one_that_does_not_look_holds_nobody_up),
         cmocka_unit_test(a_wait_ends_when_its_time_has_come_or_it_is_canceled),
         cmocka_unit_test(a_wait_takes_real_time),
+        cmocka_unit_test(a_read_of_any_size_is_no_larger_either),
+        cmocka_unit_test(who_asks_for_more_than_it_was_given_owes_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

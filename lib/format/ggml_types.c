@@ -2,6 +2,10 @@
 /* Names and block sizes as in the Python package `gguf` 0.19 (GGMLQuantizationType, GGML_QUANT_SIZES). */
 #include "format/gguf.h"
 
+#include <string.h>
+
+#include "format/readers.h"
+
 enum { TYPES = 42 };
 
 static const struct sgi__dtype types[TYPES] = {
@@ -51,4 +55,12 @@ const struct sgi__dtype *sgi__ggml_type(uint32_t number, const char **removed_ou
 {
     *removed_out = number < TYPES ? removed[number] : NULL;
     return number < TYPES && types[number].name ? &types[number] : NULL;
+}
+
+const struct sgi__dtype *sgi__gguf_dtype(const char *name)
+{
+    for (uint32_t n = 0; n < TYPES; n++)
+        if (types[n].name && strcmp(types[n].name, name) == 0)
+            return &types[n];
+    return NULL;
 }

@@ -8,6 +8,7 @@
 #include "base/sort.h"
 #include "base/text.h"
 #include "format/names.h"
+#include "format/readers.h"
 #include "format/shard.h"
 
 /* Far from the end of the numbers, so that sums of a few sizes need no look. */
@@ -39,15 +40,35 @@ sgi_status sgi__pack_check_part(const char *path, const struct sgi__file *f, con
     return SGI_OK;
 }
 
-sgi_status sgi__pack_check_tensor(const char *path, const struct sgi__tensor *t, const uint64_t *shape, sgi_error *err)
+/* Whoever computes with it goes by the name. */
+static sgi_status check_dtype(const char *path, const char *format, struct sgi__tensor *t, sgi_error *err)
 {
-    uint64_t elements = 1, bytes;
+    const struct sgi__dtype *known = strcmp(format, "gguf") == 0 ? sgi__gguf_dtype(t->dtype)
+                                                                 : sgi__safetensors_dtype(t->dtype);
 
+    if ((t->block_elements == 0) != (t->block_bytes == 0))
+        return wrong_tensor(path, t, "has blocks of nothing", err);
+    if (known && t->block_elements > 0 &&
+        (t->block_elements != known->block_elements || t->block_bytes != known->block_bytes))
+        return wrong_tensor(path, t, "has other blocks than its dtype", err);
+    if (known) {
+        t->block_elements = known->block_elements;
+        t->block_bytes = known->block_bytes;
+    }
+    return SGI_OK;
+}
+
+sgi_status sgi__pack_check_tensor(const char *path, const char *format, struct sgi__tensor *t, const uint64_t *shape,
+                                  sgi_error *err)
+{
+    uint64_t   elements = 1, bytes;
+    sgi_status st = check_dtype(path, format, t, err);
+
+    if (st != SGI_OK)
+        return st;
     for (uint32_t d = 0; d < t->rank && t->block_elements > 0; d++) /* of an unknown dtype nothing follows from it */
         if (!sgi__mul_u64(elements, shape[d], &elements))
             return wrong_tensor(path, t, "has a shape that is too large to be true", err);
-    if ((t->block_elements == 0) != (t->block_bytes == 0))
-        return wrong_tensor(path, t, "has blocks of nothing", err);
     if (t->block_elements > 0 &&
         (elements % t->block_elements != 0 || !sgi__mul_u64(elements / t->block_elements, t->block_bytes, &bytes) ||
          bytes != t->bytes))

@@ -10,7 +10,9 @@ enum { SGI__FILE_NAME_BYTES_MAX = 255 };
 
 sgi_status sgi__pack_check_part(const char *path, const struct sgi__file *f, const struct sgi__packed_part *part,
                                 sgi_error *err);
-sgi_status sgi__pack_check_tensor(const char *path, const struct sgi__tensor *t, const uint64_t *shape, sgi_error *err);
+/* Its dtype is one of `format`; where the writer did not know it, and we do, it gets the blocks that it has. */
+sgi_status sgi__pack_check_tensor(const char *path, const char *format, struct sgi__tensor *t, const uint64_t *shape,
+                                  sgi_error *err);
 
 /* Of the finished manifest: names, tensors in their parts and in the files they come from, chunks in their parts and in
  * this file, whose manifest is at `manifest_at`. SGI_E_NO_MEMORY. */

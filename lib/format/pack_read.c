@@ -171,7 +171,7 @@ static sgi_status read_tensor(struct reading *r, uint64_t index, sgi_error *err)
         shape[d] = sgi__cursor_u64(&r->c);
     if (r->c.failed)
         return cut_short(r, err);
-    st = sgi__pack_check_tensor(r->source->path, &t, shape, err);
+    st = sgi__pack_check_tensor(r->source->path, r->m->format, &t, shape, err);
     return st == SGI_OK ? sgi__manifest_add_tensor(r->m, &t, shape, err) : st;
 }
 

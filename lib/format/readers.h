@@ -22,4 +22,8 @@ sgi_status sgi__safetensors_add(struct sgi__source *s, sgi_error *err);
 /* The finished manifest: no holes before, between or behind the tensors of a file. */
 sgi_status sgi__safetensors_check(const struct sgi__manifest *m, sgi_error *err);
 
+/* A dtype by its name; NULL: it is not known. */
+const struct sgi__dtype *sgi__safetensors_dtype(const char *name);
+const struct sgi__dtype *sgi__gguf_dtype(const char *name);
+
 #endif

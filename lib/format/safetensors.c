@@ -24,6 +24,14 @@ static const struct sgi__dtype dtypes[] = {
     { "F6_E2M3", 4, 3 }, { "F6_E3M2", 4, 3 },
 };
 
+const struct sgi__dtype *sgi__safetensors_dtype(const char *name)
+{
+    for (size_t n = 0; n < sizeof dtypes / sizeof *dtypes; n++)
+        if (strcmp(dtypes[n].name, name) == 0)
+            return &dtypes[n];
+    return NULL;
+}
+
 struct header {
     struct sgi__source *source;
     struct sgi__names   keys; /* of __metadata__ */
@@ -54,13 +62,12 @@ static sgi_status read_dtype(struct header *h, const json_t *value, struct sgi__
     size_t                bytes = json_string_length(value);
     if (!name || bytes == 0 || bytes > SGI__DTYPE_BYTES_MAX)
         return refuse_tensor(h, tensor->name, err, "has no dtype, or one that is no name");
-    for (size_t i = 0; i < sizeof dtypes / sizeof *dtypes; i++) {
-        if (strcmp(dtypes[i].name, name) == 0) {
-            tensor->dtype = dtypes[i].name;
-            tensor->block_elements = dtypes[i].block_elements;
-            tensor->block_bytes = dtypes[i].block_bytes;
-            return SGI_OK;
-        }
+    const struct sgi__dtype *known = sgi__safetensors_dtype(name);
+    if (known) {
+        tensor->dtype = known->name;
+        tensor->block_elements = known->block_elements;
+        tensor->block_bytes = known->block_bytes;
+        return SGI_OK;
     }
     /* One that we do not know: the text, shared by the tensors that follow each other with it. */
     const struct sgi__tensor *last = m->tensors_count > 0 ? &m->tensors[m->tensors_count - 1] : NULL;

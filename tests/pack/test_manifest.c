@@ -104,6 +104,9 @@ CASE(moved_tensor, m->tensors[1].offset += 1)
 CASE(moved_source, p->source_offsets[1] += 1)
 CASE(wrong_bytes, m->tensors[2].bytes -= 1)
 CASE(no_blocks, m->tensors[2].block_bytes = 0)
+CASE(other_dtype, m->tensors[2].dtype = "F32")
+CASE(not_known, m->tensors[2].block_elements = m->tensors[2].block_bytes = 0)
+CASE(known_here, not_known(m, p); m->tensors[2].bytes -= 1)
 CASE(no_file, p->chunks[0].file = SGI__PACK_BASE)
 CASE(no_part, p->chunks[0].part = 9)
 CASE(no_bytes, p->chunks[0].bytes = 0)
@@ -131,6 +134,9 @@ static const struct {
     { "a tensor elsewhere in its source", moved_source, "is not where it should be in the file it comes from" },
     { "a tensor of other bytes", wrong_bytes, "does not have the bytes that its shape makes" },
     { "blocks of nothing", no_blocks, "has blocks of nothing" },
+    { "a dtype of other blocks", other_dtype, "has other blocks than its dtype" },
+    { "a dtype that its writer did not know", not_known, NULL },
+    { "one that does not have its bytes", known_here, "does not have the bytes that its shape makes" },
     { "a chunk in a base that there is not", no_file, "is in a file that there is not" },
     { "a chunk of no part", no_part, "is of no part" },
     { "a chunk of no bytes", no_bytes, "is of no part, or not as a chunk may be" },
@@ -172,6 +178,8 @@ static void what_cannot_be_is_refused_in_words(void **state)
         again = read_manifest(altered, cases[n].words ? SGI_E_FORMAT : SGI_OK);
         if (cases[n].words && (!strstr(err.message, cases[n].words) || !strstr(err.message, "altered.sgi")))
             fail_msg("%s: '%s'", cases[n].what, err.message);
+        if (again)
+            assert_true(again->tensors[2].block_elements == 1 && again->tensors[2].block_bytes == 1);
         sgi__manifest_free(again);
     }
 }

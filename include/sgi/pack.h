@@ -22,8 +22,9 @@ extern "C" {
 #endif
 
 /**
- * Told every now and then how far it is, and once at its end. Returns 0 to go on, anything else to stop: the call
- * ends with SGI_E_CANCELED and leaves nothing. On the thread that called, under no lock.
+ * Told every now and then how far it is, and once when all of it is done and not in its place yet. What has to be read
+ * twice counts twice. Returns 0 to go on, anything else to stop: the call ends with SGI_E_CANCELED, and leaves what it
+ * leaves on any failure. On the thread that called, under no lock.
  */
 typedef int (*sgi_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
 
@@ -73,8 +74,8 @@ typedef struct sgi_pack_report {
 
 /**
  * Pack a model into one file, which appears at `path` whole or not at all, instead of a packed file that was there
- * before. Any other file there is refused, and stays. Where the sources have checks (sgi_digest()), what is packed
- * matches them.
+ * before, or an empty one. Any other file there is refused, and stays. Where the sources have checks (sgi_digest()),
+ * what is packed matches them.
  *
  * @param sources  one: a model file, a folder, an index of shards, the first of several files, as for registering; or
  *                 the safetensors files of one model, each by its path
@@ -179,7 +180,8 @@ SGI_API sgi_status sgi_unpack(const char *path, const char *folder, const sgi_fi
  *                 or of a model in one file the file to write; `file` is told of each as it is in its place
  * @return SGI_OK · SGI_E_IO, SGI_E_FORMAT, SGI_E_DENIED · SGI_E_UNSUPPORTED (a packed file has its checks in it) ·
  *         SGI_E_CHANGED (a file changed meanwhile) · SGI_E_CANCELED · SGI_E_INVALID (a file is there that is none of
- *         checks: it stays) · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the checks that were there before stay
+ *         checks, and not empty: it stays) · SGI_E_NO_MEMORY · SGI_E_SYSTEM. On failure the files that `file` was told
+ *         of have new checks, and of the others stay those that were there before
  * Threads: any. Blocks: for all of it.
  */
 SGI_API sgi_status sgi_digest(const char *path, const sgi_files_options *options, sgi_error *err);

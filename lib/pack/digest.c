@@ -13,14 +13,15 @@
 #include "io/regular.h"
 #include "load/chunk_reader.h"
 #include "pack/pack.h"
+#include "pack/progress.h"
 #include "pack/workers.h"
 
 struct digesting {
     const struct sgi__file  *file;
     uint8_t                 *table; /* a u64 for each chunk, each written by whoever has the chunk */
     const sgi_files_options *options;
-    uint64_t                 bytes_before, bytes; /* of the files before; of all */
-    bool                     folder;              /* that checks_path is */
+    struct sgi__progress     progress;
+    bool                     folder; /* that checks_path is */
 };
 
 /* Anything else is not replaced: nothing that checks are made from, nor what else has the name they were given. */
@@ -81,14 +82,6 @@ static sgi_status digest_chunk(void *user, void *mine, struct sgi__workers *w, u
         p->table[number * 8 + n] = (uint8_t)(hash >> (8 * n));
     sgi__workers_done(w, bytes);
     return SGI_OK;
-}
-
-static int tell(void *user, uint64_t done_bytes, uint64_t total_bytes)
-{
-    struct digesting *p = user;
-
-    (void)total_bytes;
-    return p->options->progress(p->options->user, p->bytes_before + done_bytes, p->bytes);
 }
 
 static sgi_status hash_header(const struct sgi__file *f, uint64_t *hash_out, sgi_error *err)
@@ -153,8 +146,8 @@ static sgi_status digest_file(struct digesting *p, sgi_error *err)
                               .begin = begin_digester,
                               .each = digest_chunk,
                               .end = end_digester,
-                              .progress = p->options->progress ? tell : NULL,
-                              .progress_user = p };
+                              .progress = p->progress.tell ? sgi__progress_beside : NULL,
+                              .progress_user = &p->progress };
 
     p->table = sgi__alloc_zero((size_t)work.count + 1, 8);
     if (!p->table)
@@ -167,7 +160,7 @@ static sgi_status digest_file(struct digesting *p, sgi_error *err)
     if (st == SGI_OK)
         st = write_sums(p, &sums, work.count, err);
     sgi__free(p->table);
-    p->bytes_before += work.bytes;
+    p->progress.before += work.bytes;
     return st;
 }
 
@@ -191,9 +184,9 @@ sgi_status sgi__digest(const char *path, const sgi_files_options *options, sgi_e
     struct sgi__format_options        format = { .flags = SGI__FORMAT_UNCHECKED,
                                                  .folders = options->folders,
                                                  .folders_count = options->folders_count };
-    struct digesting                  p = { .options = options };
-    struct sgi__manifest             *m;
-    struct sgi__shown                 shown;
+    struct digesting      p = { .options = options, .progress = { .tell = options->progress, .user = options->user } };
+    struct sgi__manifest *m;
+    struct sgi__shown     shown;
 
     sgi_status st = sgi__format_open(&fs, path, &format, &m, err);
     if (st != SGI_OK)
@@ -206,7 +199,7 @@ sgi_status sgi__digest(const char *path, const sgi_files_options *options, sgi_e
     if (st == SGI_OK)
         st = check_outputs(&p, m, err);
     for (uint32_t n = 0; n < m->files_count; n++)
-        p.bytes += m->files[n].bytes;
+        p.progress.total += m->files[n].bytes;
     for (uint32_t n = 0; n < m->files_count && st == SGI_OK; n++) {
         p.file = &m->files[n];
         st = digest_file(&p, err);

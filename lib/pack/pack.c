@@ -25,6 +25,7 @@
 #include "pack/equal.h"
 #include "pack/lay.h"
 #include "pack/passing.h"
+#include "pack/progress.h"
 #include "pack/workers.h"
 #include "pack/written.h"
 
@@ -44,6 +45,7 @@ struct packing {
     struct sgi__io_output    output;
     struct sgi__equal        in_base, here;
     sgi_pack_report          report;
+    struct sgi__progress     progress;
 
     /* Of whose turn it is. */
     uint64_t            at;       /* where the next chunk is stored */
@@ -456,6 +458,8 @@ static sgi_status digest_source(struct packing *p, uint32_t part, uint8_t *buffe
         st = sgi__pread_all(w.fd, p->sources[part].path, buffer, bytes, at, err);
         if (st == SGI_OK)
             st = sgi__passing_more(&p->source, buffer, bytes, err);
+        if (st == SGI_OK)
+            st = sgi__progress_more(&p->progress, bytes, err);
     }
     if (w.fd >= 0)
         close(w.fd);
@@ -504,8 +508,8 @@ static sgi_status pack_all(struct packing *p, sgi_error *err)
                               .begin = begin_packer,
                               .each = pack_chunk,
                               .end = end_packer,
-                              .progress = p->options.progress,
-                              .progress_user = p->options.user };
+                              .progress = p->progress.tell ? sgi__progress_beside : NULL,
+                              .progress_user = &p->progress };
 
     for (uint32_t n = 0; n < p->m->files_count; n++) {
         work.bytes += p->m->files[n].bytes;
@@ -513,7 +517,9 @@ static sgi_status pack_all(struct packing *p, sgi_error *err)
     }
     p->at = SGI__PACK_HEAD_BYTES;
     p->in_order = p->options.order_count == 0;
+    p->progress.total = work.bytes + (p->in_order ? 0 : p->report.source_bytes); /* they are read once more */
     sgi_status st = sgi__workers_run(&work, err);
+    p->progress.before = work.bytes;
     if (st == SGI_OK && !p->in_order)
         st = digest_sources(p, err);
     if (st == SGI_OK)
@@ -528,7 +534,11 @@ static sgi_status pack_all(struct packing *p, sgi_error *err)
 sgi_status sgi__pack(const char *const *sources, uint32_t sources_count, const char *path,
                      const sgi_pack_options *options, sgi_pack_report *report_out, sgi_error *err)
 {
-    struct packing p = { .paths = sources, .paths_count = sources_count, .path = path, .options = *options };
+    struct packing p = { .paths = sources,
+                         .paths_count = sources_count,
+                         .path = path,
+                         .options = *options,
+                         .progress = { .tell = options->progress, .user = options->user } };
 
     if (p.options.level == 0)
         p.options.level = SGI__CODEC_LEVEL_MIN;

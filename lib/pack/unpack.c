@@ -12,6 +12,7 @@
 #include "load/chunk_reader.h"
 #include "pack/lay.h"
 #include "pack/pack.h"
+#include "pack/progress.h"
 #include "pack/workers.h"
 
 struct unpacking {
@@ -21,7 +22,7 @@ struct unpacking {
     struct sgi__io_output            output;
     const char                      *folder;
     const sgi_files_options         *options;
-    uint64_t                         bytes_before, bytes; /* of the parts before; of all */
+    struct sgi__progress             progress;
 };
 
 struct unpacker {
@@ -84,18 +85,10 @@ static sgi_status unpack_chunk(void *user, void *mine, struct sgi__workers *w, u
     return st;
 }
 
-static int tell(void *user, uint64_t done_bytes, uint64_t total_bytes)
-{
-    struct unpacking *p = user;
-
-    (void)total_bytes;
-    return p->options->progress(p->options->user, p->bytes_before + done_bytes, p->bytes);
-}
-
 /* ---- one file ---- */
 
 /* It is what was packed: its own digest says so, whatever chunks it came in. */
-static sgi_status check_file(const struct unpacking *p, sgi_error *err)
+static sgi_status check_file(struct unpacking *p, sgi_error *err)
 {
     const struct sgi__packed_part *part = &p->m->packed->parts[p->part];
     struct sgi__hash_state         hash;
@@ -109,8 +102,10 @@ static sgi_status check_file(const struct unpacking *p, sgi_error *err)
         uint64_t left = part->source_bytes - at;
         size_t   bytes = left < SGI__PACK_CHUNK_BYTES ? (size_t)left : SGI__PACK_CHUNK_BYTES;
         st = sgi__io_output_read(&p->output, buffer, bytes, at, err);
-        if (st == SGI_OK)
+        if (st == SGI_OK) {
             sgi__hash128_more(&hash, buffer, bytes);
+            st = sgi__progress_more(&p->progress, bytes, err);
+        }
     }
     sgi__free(buffer);
     if (st != SGI_OK)
@@ -191,8 +186,8 @@ static sgi_status unpack_part(struct unpacking *p, sgi_error *err)
                               .begin = begin_unpacker,
                               .each = unpack_chunk,
                               .end = end_unpacker,
-                              .progress = p->options->progress ? tell : NULL,
-                              .progress_user = p };
+                              .progress = p->progress.tell ? sgi__progress_beside : NULL,
+                              .progress_user = &p->progress };
     char            *path = path_of(p, p->m->files[p->part].name);
 
     if (!path)
@@ -200,9 +195,9 @@ static sgi_status unpack_part(struct unpacking *p, sgi_error *err)
     sgi_status st = sgi__io_output_open(path, NULL, &p->output, err);
     if (st == SGI_OK)
         st = sgi__workers_run(&work, err);
+    p->progress.before += work.bytes;
     if (st == SGI_OK)
         st = check_file(p, err);
-    p->bytes_before += work.bytes;
     st = end_file(p, &p->output, path, p->m->packed->parts[p->part].source_bytes, st, err);
     sgi__free(path);
     return st;
@@ -225,13 +220,15 @@ static sgi_status unpack_other(const struct unpacking *p, const struct sgi__pack
 
 sgi_status sgi__unpack(const char *path, const char *folder, const sgi_files_options *options, sgi_error *err)
 {
-    struct unpacking p = { .folder = folder, .options = options };
+    struct unpacking p = { .folder = folder,
+                           .options = options,
+                           .progress = { .tell = options->progress, .user = options->user } };
 
     sgi_status st = sgi__pack_open(path, options, &p.m, err);
     if (st != SGI_OK)
         return st;
     for (uint32_t n = 0; n < p.m->files_count; n++)
-        p.bytes += p.m->files[n].bytes;
+        p.progress.total += p.m->files[n].bytes + p.m->packed->parts[n].source_bytes; /* it is read once more */
     p.chunks = sgi__alloc_zero((size_t)p.m->packed->chunks_count + 1, sizeof(void *));
     st = p.chunks ? check_names(&p, err) : no_memory(err);
     for (; p.part < p.m->files_count && st == SGI_OK; p.part++)

@@ -8,8 +8,6 @@
 #include "base/error.h"
 #include "base/thread.h"
 
-#define PROGRESS_EVERY_NS UINT64_C(50000000)
-
 struct sgi__workers {
     const struct sgi__work *work;
     pthread_mutex_t         mutex;
@@ -105,7 +103,7 @@ static void watch(struct sgi__workers *w)
         uint64_t done = w->done_bytes;
         pthread_mutex_unlock(&w->mutex);
         bool     stop = work->progress && work->progress(work->progress_user, done, work->bytes) != 0;
-        uint64_t next = work->progress ? sgi__clock_now_ns() + PROGRESS_EVERY_NS : UINT64_MAX;
+        uint64_t next = work->progress ? sgi__clock_now_ns() + SGI__PROGRESS_EVERY_NS : UINT64_MAX;
         pthread_mutex_lock(&w->mutex);
         if (stop) {
             w->canceled = true;
@@ -155,10 +153,10 @@ sgi_status sgi__workers_run(const struct sgi__work *work, sgi_error *err)
         if (work->failed_at_out && w.failed_at < work->count)
             *work->failed_at_out = w.failed_at;
     }
+    if (st == SGI_OK && !w.canceled && work->progress)
+        w.canceled = work->progress(work->progress_user, work->bytes, work->bytes) != 0;
     if (st == SGI_OK && w.canceled)
         st = sgi__error(err, SGI_E_CANCELED, "canceled");
-    if (st == SGI_OK && work->progress)
-        work->progress(work->progress_user, work->bytes, work->bytes);
     pthread_cond_destroy(&w.changed);
     pthread_mutex_destroy(&w.mutex);
     sgi__free(threads);

@@ -11,6 +11,8 @@
 
 #include <sgi/pack.h>
 
+#define SGI__PROGRESS_EVERY_NS UINT64_C(50000000)
+
 struct sgi__workers; /* one run */
 
 struct sgi__work {
@@ -22,7 +24,8 @@ struct sgi__work {
     sgi_status (*begin)(void *user, void **mine_out, sgi_error *err);
     sgi_status (*each)(void *user, void *mine, struct sgi__workers *w, uint64_t number, sgi_error *err);
     void (*end)(void *user, void *mine);
-    /* NULL: nobody wants to know. On the thread that called, under no lock; not 0 ends it all: SGI_E_CANCELED. */
+    /* NULL: nobody wants to know. On the thread that called, under no lock, and last when all of it is done; not 0 ends
+     * it all: SGI_E_CANCELED, then too. */
     sgi_progress_fn progress;
     void           *progress_user;
     uint64_t       *failed_at_out; /* NULL: not wanted. Written where it is some number that has failed */

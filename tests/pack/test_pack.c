@@ -580,6 +580,76 @@ static void a_canceled_one_leaves_what_was_there(void **state)
     test_file_free(&file);
 }
 
+struct told {
+    uint64_t stop_percent; /* from here on; 100: when all is done */
+    uint64_t calls, between, done, total;
+};
+
+static int stop_from(void *user, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct told *t = user;
+
+    assert_true(done_bytes >= t->done && done_bytes <= total_bytes);
+    assert_true(t->calls == 0 || total_bytes == t->total);
+    t->calls++;
+    t->between += done_bytes > total_bytes / 2 && done_bytes < total_bytes;
+    t->done = done_bytes;
+    t->total = total_bytes;
+    return done_bytes >= total_bytes / 100 * t->stop_percent && (t->stop_percent < 100 || done_bytes == total_bytes);
+}
+
+/* Whether it is what is read for the second time, or what is done but not yet in its place. */
+static void it_is_canceled_until_it_is_in_its_place(void **state)
+{
+    const struct test_tensor large[] = { { "a", MIB(9) }, { "b", MIB(1) } };
+    const char *const        order[] = { "b" };
+    struct test_file         file;
+    sgi_pack_options         options;
+    sgi_files_options        all;
+    sgi_pack_report          report = { 0 };
+
+    (void)state;
+    test_file_make(&file, &folder, "large.safetensors", 0, large, 2);
+    const char *path = pack(&file, "large.sgi", NULL, &report);
+    size_t      files = count_files(&folder), before = count_files(&out);
+    for (uint64_t percent = 51; percent <= 100; percent += 49) {
+        struct told t = { .stop_percent = percent };
+        sgi_pack_options_init(&options, sizeof options);
+        options.progress = stop_from;
+        options.user = &t;
+        options.order = order;
+        options.order_count = 1;
+        is_error(pack_one(file.path, in(&folder, "ordered.sgi"), &options, NULL), SGI_E_CANCELED, "canceled");
+        assert_int_equal(t.done == t.total, percent == 100);
+        assert_true(t.between > 0); /* it goes on being told while it is read again */
+        assert_int_equal(count_files(&folder), files);
+
+        t = (struct told){ .stop_percent = percent };
+        sgi_files_options_init(&all, sizeof all);
+        all.progress = stop_from;
+        all.user = &t;
+        is_error(sgi_unpack(path, out.path, &all, &err), SGI_E_CANCELED, "canceled");
+        assert_int_equal(t.done == t.total, percent == 100);
+        assert_true(t.between > 0);
+        assert_int_equal(count_files(&out), before);
+    }
+    struct told t = { .stop_percent = 100 };
+    options.order_count = 0;
+    options.user = &t;
+    is_error(pack_one(file.path, in(&folder, "last.sgi"), &options, NULL), SGI_E_CANCELED, "canceled");
+    t = (struct told){ .stop_percent = 100 };
+    all.user = &t;
+    is_error(sgi_digest(file.path, &all, &err), SGI_E_CANCELED, "canceled");
+    assert_int_equal(count_files(&folder), files);
+    t = (struct told){ .stop_percent = 100 };
+    is_error(sgi_verify(path, &all, &err), SGI_E_CANCELED, "canceled");
+    t = (struct told){ .stop_percent = 101 };
+    is_ok(sgi_unpack(path, out.path, &all, &err));
+    assert_int_equal(t.done, t.total);
+    has_bytes(in(&out, "large.safetensors"), file.data, file.bytes);
+    test_file_free(&file);
+}
+
 static int append(void *user, uint64_t done_bytes, uint64_t total_bytes)
 {
     FILE *file = fopen(user, "a");
@@ -704,6 +774,7 @@ int main(void)
         cmocka_unit_test(every_flipped_byte_is_named),
         cmocka_unit_test(a_file_that_is_cut_is_named),
         cmocka_unit_test(a_canceled_one_leaves_what_was_there),
+        cmocka_unit_test(it_is_canceled_until_it_is_in_its_place),
         cmocka_unit_test(sources_stay_what_they_were_at_its_beginning),
         cmocka_unit_test(what_makes_no_sense_is_refused),
     };

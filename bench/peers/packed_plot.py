@@ -71,7 +71,8 @@ def bars(axis, names, columns, title):
                   xerr=[[s["median"] - s["min"] for _, s in found], [s["max"] - s["median"] for _, s in found]],
                   error_kw={"elinewidth": 0.8, "ecolor": "#333333"})
         for place, (_, s) in zip(places, found):
-            axis.text(s["max"], place, f" {s['median']:.3g}", va="center", fontsize=7)
+            axis.annotate(f"{s['median']:.3g}", (s["max"], place), xytext=(4, 0), textcoords="offset points",
+                          va="center", fontsize=7)
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.invert_yaxis()
     axis.margins(x=0.15)

@@ -31,7 +31,8 @@ def bars(axis, rounds, names, states, key, scale, title):
             axis.barh(row + shift, s["median"], 0.38, color=COLOURS[name.startswith("libsgi")][state],
                       xerr=[[s["median"] - s["min"]], [s["max"] - s["median"]]],
                       error_kw={"elinewidth": 0.8, "ecolor": "#333333"})
-            axis.text(s["max"], row + shift, f" {s['median']:.3g}", va="center", fontsize=7)
+            axis.annotate(f"{s['median']:.3g}", (s["max"], row + shift), xytext=(4, 0), textcoords="offset points",
+                          va="center", fontsize=7)
     axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.invert_yaxis()
     axis.margins(x=0.12)

@@ -348,29 +348,33 @@ static void advance_clock(struct sgi__core *core, uint64_t value)
     core->dram_clock = 0;
 }
 
-/* `shares`: it counts on some of what is packed, so that stays. */
-static bool may_drop_for(const struct sgi__core *core, const struct model *for_model, bool shares,
+/* Who may go for one that comes. */
+enum goers { GO_ALL, GO_UNPACKED, GO_NONE };
+
+static bool may_drop_for(const struct sgi__core *core, const struct model *for_model, enum goers goers,
                          const struct model *m)
 {
-    return m != for_model && may_drop(core, m) && !(shares && m->residence_packed);
+    if (m == for_model || !may_drop(core, m))
+        return false;
+    return goers == GO_ALL || (goers == GO_UNPACKED && !m->residence_packed);
 }
 
 /* Drops the least valuable until `lacking` bytes leave; nothing at all if that would not be enough. */
-static enum room make_room(struct sgi__core *core, const struct model *for_model, uint64_t lacking, bool shares)
+static enum room make_room(struct sgi__core *core, const struct model *for_model, uint64_t lacking, enum goers goers)
 {
     uint64_t droppable = 0;
 
     if (lacking == 0)
         return ROOM_NOW;
     for (const struct model *m = core->kept_head; m && lacking > core->dram_leaving + droppable; m = m->kept_next)
-        if (may_drop_for(core, for_model, shares, m))
+        if (may_drop_for(core, for_model, goers, m))
             droppable += bytes_now(m);
     if (lacking > core->dram_leaving + droppable)
         return ROOM_NONE;
     for (struct model *m = core->kept_head, *next; lacking > core->dram_leaving; m = next) {
         assert(m); /* or `droppable` was wrong */
         next = m->kept_next;
-        if (!may_drop_for(core, for_model, shares, m))
+        if (!may_drop_for(core, for_model, goers, m))
             continue;
         advance_clock(core, m->residence_value);
         sgi__residence_drop(core, m, SGI_CAUSE_ROOM);
@@ -425,7 +429,7 @@ enum room sgi__residence_room(struct sgi__core *core, const struct model *m, boo
 
     if (lacking == UINT64_MAX)
         return ROOM_NONE;
-    enum room room = make_room(core, m, lacking, false);
+    enum room room = make_room(core, m, lacking, GO_ALL);
     /* That is what it is reserved for. Only what has been shared with one that was pinned may have come to be in the
      * way, when its user had that one evicted. */
     assert(room != ROOM_NONE || m->pinned_tier != SGI_TIER_DRAM || core->may_share);
@@ -441,7 +445,9 @@ enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *s
 
     *shares_out = 0;
     if (shares > 0 && lacking_for(core, m, bytes) > 0) {
-        enum room room = make_room(core, m, lacking_for(core, m, bytes - shares), true);
+        /* Where most of it is there already, rather than what has that: which of the packed ones, nobody says. */
+        enum goers goers = shares >= bytes / 2 ? GO_UNPACKED : GO_NONE;
+        enum room  room = make_room(core, m, lacking_for(core, m, bytes - shares), goers);
         *shares_out = room == ROOM_NOW ? shares : 0;
         if (room != ROOM_NONE)
             return room;
@@ -482,11 +488,14 @@ bool sgi__fill_may_fit(const struct sgi__core *core, struct instance *i)
  * begins to go later: that might never end. */
 static bool awaits_drops(const struct sgi__core *core, struct instance *i)
 {
-    if (core->packed_leaving == 0)
-        return false;
-    if (i->drops_ahead == 0)
-        i->drops_ahead = core->packed_gone;
-    return core->packed_gone - core->packed_leaving < i->drops_ahead;
+    if (core->packed_leaving > 0 && i->drops_ahead == 0)
+        i->drops_ahead = core->op;
+    for (uint32_t n = 0; core->packed_leaving > 0 && n < core->models.count; n++) {
+        const struct model *m = core->models.items[n];
+        if (m->id && m->residence == RES_DROPPING && m->residence_packed && m->op_drop <= i->drops_ahead)
+            return true;
+    }
+    return false;
 }
 
 bool sgi__fill_asks_again(struct sgi__core *core, struct instance *i)
@@ -606,7 +615,7 @@ sgi_status sgi__residence_pin(struct sgi__core *core, struct model *m)
         return SGI_E_NO_ROOM;
     uint64_t left = max - b.reserved - bytes, mine = taken_by(m), others = b.taken - b.reserved_taken;
     others -= mine < others ? mine : others;
-    if (make_room(core, m, others > left ? others - left : 0, false) == ROOM_NONE)
+    if (make_room(core, m, others > left ? others - left : 0, GO_ALL) == ROOM_NONE)
         return SGI_E_BUSY;
     m->pinned_next = core->pinned_head;
     if (m->pinned_next)

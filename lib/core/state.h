@@ -119,7 +119,7 @@ struct instance {
     uint64_t shares_come; /* packed_come as of then */
     uint64_t fill_number; /* of its packed fill, from when that begins; 0: none */
     uint64_t fills_ahead; /* those up to this one are waited for, since there was no room; 0: there was none yet */
-    uint64_t drops_ahead; /* so many have to have ended before it is asked again, by packed_gone; 0: none was out yet */
+    uint64_t drops_ahead; /* DROPs up to this op are waited for before it is asked again; 0: none was out yet */
 
     int32_t          priority;       /* of its load, as the place was told */
     int32_t          priority_early; /* of those who have a lease on it already */
@@ -419,7 +419,7 @@ bool sgi__residence_may_go(struct sgi__core *core, const struct model *m); /* no
 /* Which packed residences there are: another number when one has gone. SGI__NEVER: one is going. */
 uint64_t sgi__packed_as_of(const struct sgi__core *core);
 /* Room for one that is wanted into DRAM, or for a copy; in which form is in i->packs. *shares_out: the bytes of it that
- * it then counts on: rather than that what has them goes, it is what is unpacked. */
+ * it then counts on: where those are most of it, what is unpacked goes for the rest, and not what has them. */
 enum room sgi__fill_room(struct sgi__core *core, struct instance *i, uint64_t *shares_out);
 /* There was no room; true: there may be, once what is under way is heard of. */
 bool sgi__fill_may_fit(const struct sgi__core *core, struct instance *i);

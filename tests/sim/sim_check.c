@@ -366,13 +366,13 @@ static uint64_t value(const struct sim *s, const struct world_model *m)
     return sgi__core_model_view(s->core, m->id, &v) == SGI_OK ? v.residence_value : 0;
 }
 
-/* Who asks for room would share some of what is packed: rather than that, what is not goes. */
+/* Who asks for room would share most of itself with what is packed: rather than that, what is not goes. */
 static bool is_shared(const struct sim *s, const struct world_model *m)
 {
     for (uint32_t n = 0; n < s->models.size && m->packed; n++) {
         const struct world_model *other = s->models.at[n];
         if (other && other->id && other != m && (other->wants > 0 || other->instances) &&
-            sim__would_share(s, other) > 0)
+            sim__would_share(s, other) > 0 && sim__would_share(s, other) >= sim__form_bytes(other, true) / 2)
             return true;
     }
     return false;

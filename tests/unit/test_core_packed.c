@@ -652,6 +652,52 @@ static void what_it_shares_does_not_go_for_it(void **state)
     }
 }
 
+/* The one that began to go later has gone first. */
+static void all_that_leave_are_waited_for(void **state)
+{
+    (void)state;
+    struct sim      *s = with_dram(true, 290);
+    struct sim_model small = { .bytes = MIB(60), .packed_bytes = MIB(40), .residence = SGI_RESIDENCE_PACKED };
+
+    sim_sees_shared(s);
+    sgi_model a = model(s, SGI_RESIDENCE_PACKED, 160), b = model(s, SGI_RESIDENCE_PACKED, 160);
+    sgi_model slow = sim_model(s, &small), quick = sim_model(s, &small);
+    assert_int_equal(prefetch(s, a).status, SGI_OK);
+    assert_int_equal(prefetch(s, slow).status, SGI_OK);
+    assert_int_equal(prefetch(s, quick).status, SGI_OK);
+    sim_hold_of(s, SGI__ACT_DROP, slow);
+    assert_int_equal(sim_evict(s, slow, SGI_TIER_DISK), SGI_OK);
+    sgi_ticket t = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sim_advance_ms(s, 1);
+    assert_int_equal(sim_evict(s, quick, SGI_TIER_DISK), SGI_OK);
+    sim_advance_ms(s, 10);
+    assert_int_equal(sim_model_dram(s, quick), 0);
+    assert_false(sim_outcome(s, t).ended);
+    sim_let_go_of(s, SGI__ACT_DROP, slow);
+    assert_int_equal(sim_wait(s, t).status, SGI_OK);
+    assert_int_equal(sim_actions(s, SGI__ACT_DROP), 2);
+    assert_int_equal(sim_dram_used(s), MIB(240));
+    sim_free(s);
+}
+
+/* Then nobody else goes for that. */
+static void little_in_common_keeps_nothing(void **state)
+{
+    (void)state;
+    struct sim *s = with_dram(true, 320);
+
+    sim_sees_shared(s);
+    sgi_model a = model(s, SGI_RESIDENCE_PACKED, 90), b = model(s, SGI_RESIDENCE_PACKED, 90);
+    sgi_model beside = sim_model(s, &(struct sim_model){ .bytes = MIB(110), .residence = SGI_RESIDENCE_UNPACKED });
+    assert_int_equal(prefetch(s, a).status, SGI_OK);
+    assert_int_equal(prefetch(s, beside).status, SGI_OK);
+    assert_int_equal(prefetch(s, b).status, SGI_OK);
+    assert_int_equal(sim_actions(s, SGI__ACT_DROP), 1);
+    assert_int_equal(sim_model_dram(s, a), 0);
+    assert_true(sim_in_dram(s, beside));
+    sim_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -676,6 +722,8 @@ int main(void)
         cmocka_unit_test(what_went_since_is_not_counted_on),
         cmocka_unit_test(what_is_going_is_not_counted_on),
         cmocka_unit_test(what_it_shares_does_not_go_for_it),
+        cmocka_unit_test(all_that_leave_are_waited_for),
+        cmocka_unit_test(little_in_common_keeps_nothing),
         cmocka_unit_test(room_is_made_until_there_is_enough_whatever_goes_shares),
         cmocka_unit_test(a_place_that_dies_takes_all_of_it),
         cmocka_unit_test(whichever_is_heard_first_no_more_is_charged_than_before),

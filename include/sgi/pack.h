@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 /**
- * Told every now and then how far it is, and once when all of it is done and not in its place yet. What has to be read
+ * Told every now and then how far it is, and last when all of it is done and not in its place yet. What has to be read
  * twice counts twice. Returns 0 to go on, anything else to stop: the call ends with SGI_E_CANCELED, and leaves what it
  * leaves on any failure. On the thread that called, under no lock.
  */

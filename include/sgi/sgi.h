@@ -199,13 +199,14 @@ typedef struct sgi_device_config {
 /**
  * What a runtime is opened with.
  *
- * Models that no device uses stay in host memory, up to dram_bytes_max, until others need the room: there is
- * no time limit on them. Who saves least goes first: the time that a start from there saves, by how often there is one
- * or a prefetch (of those of a day before half count), by the bytes. Memory of freed images is kept for the next load
- * up to spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second sleeping thread listens
- * to the kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited
- * for memory for so long, a quarter of what is there goes, pins aside, and spare memory all of it; in the next minute
- * and a half that may come back, an eighth of the budget every ten seconds.
+ * Models that no device uses stay in host memory, up to dram_bytes_max, until others need the room: there is no time
+ * limit on them. Who saves least goes first: the time that a start from there saves, by how often there is one or a
+ * prefetch (of those of a day before half count), by the bytes. Only what is packed stays for another one that
+ * shares half of its bytes or more, and then of the unpacked who saves least goes. Memory of freed images is kept
+ * for the next load up to spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second
+ * sleeping thread listens to the kernel (PSI: of this process's control group, or else of the machine). Each time it
+ * says that threads waited for memory for so long, a quarter of what is there goes, pins aside, and spare memory all
+ * of it; in the next minute and a half that may come back, an eighth of the budget every ten seconds.
  *
  * read_bytes_per_s_max leaves some of a disk to others. Every byte of a model's files counts, from the page cache too,
  * and again when it is read again. In any t seconds no more is read than the limit allows in t, 50 ms' worth for a
@@ -236,7 +237,7 @@ typedef struct sgi_runtime_config {
     uint32_t backoff_ms;        /**< 0: 100 ms, or backoff_max_ms where that is less */
     uint32_t backoff_max_ms;    /**< 0: 10 s, or backoff_ms where that is more. Less than that is refused */
     uint32_t hang_timeout_ms;   /**< 0: 60 s; SGI_IDLE_NEVER: no limit */
-    uint32_t read_block_bytes;  /**< size of one read; a chunk that has a check of its own is one, whatever its size.
+    uint32_t read_block_bytes;  /**< size of one read; of packed files, and of files with checks beside, it is a chunk.
                                      0: 2 MiB; a multiple of 4096 up to 64 MiB. Less at a low limit, for those too */
     uint32_t read_depth;        /**< reads in flight per load; at most 64. 0: 8, and up to 32 while that is faster */
     uint32_t allowed_roots_count; /**< at most 1024 */

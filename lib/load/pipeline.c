@@ -416,7 +416,8 @@ static sgi_status read_all(struct pipeline *p, sgi_error *err)
         if (sgi__load_canceled(p->load))
             return sgi__pipeline_canceled(p, err);
         sgi_status st = sgi__stored_land_pieces(p, is_idle(p), err);
-        sgi__stored_read_on(p);
+        if (st == SGI_OK)
+            sgi__stored_read_on(p);
         if (st == SGI_OK && !p->to_read)
             st = submit_some(p, err);
         bool         reads = reads_out(p) > 0;

@@ -99,7 +99,7 @@ void sgi__slot_reads(struct pipeline *p, const struct sgi__chunk *c, int more);
 /* Starts to read a chunk that is stored, or takes it from where it is kept; there is a free slot. `buffer` goes with
  * it. */
 void     sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer);
-uint64_t sgi__stored_first_read(const struct pipeline *p, const struct sgi__chunk *c); /* bytes that this reads */
+uint64_t sgi__stored_first_read(const struct pipeline *p, const struct sgi__chunk *c); /* bytes; its file is open */
 /* Its read is back, well: it is decoded, or read on. */
 void sgi__stored_has_read(struct pipeline *p, struct slot *s);
 void sgi__stored_read_on(struct pipeline *p); /* what is to be, as far as the reader has room and the limit allows it */

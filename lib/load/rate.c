@@ -54,17 +54,32 @@ static void pay(struct sgi__rate *rate, uint64_t now, uint64_t bytes)
     rate->paid_ns = ns > UINT64_MAX - rate->paid_ns ? UINT64_MAX : rate->paid_ns + ns;
 }
 
+static void pay_back(struct sgi__rate *rate, uint64_t bytes)
+{
+    uint64_t due = bytes * NS_PER_S, ns = due / rate->bytes_per_s, rest = due % rate->bytes_per_s;
+    if (rate->rest < rest) {
+        rate->rest += rate->bytes_per_s;
+        ns++;
+    }
+    rate->rest -= rest;
+    rate->paid_ns -= ns;
+}
+
 /* ---- the line ---- */
 
-static void line_up(struct sgi__rate *rate, struct sgi__rate_turn *turn, uint64_t bytes)
+static void line_up(struct sgi__rate_turn **at, struct sgi__rate_turn *turn)
+{
+    turn->waits = true;
+    turn->next = *at;
+    *at = turn;
+}
+
+static void line_up_last(struct sgi__rate *rate, struct sgi__rate_turn *turn)
 {
     struct sgi__rate_turn **at = &rate->first;
     while (*at)
         at = &(*at)->next;
-    turn->bytes = bytes;
-    turn->waits = true;
-    turn->next = NULL;
-    *at = turn;
+    line_up(at, turn);
 }
 
 static void step_out(struct sgi__rate *rate, struct sgi__rate_turn *turn)
@@ -109,10 +124,15 @@ bool sgi__rate_take(struct sgi__rate *rate, struct sgi__rate_turn *turn, uint64_
     if (!rate || rate->bytes_per_s == 0)
         return true;
     pthread_mutex_lock(&rate->mutex);
-    if (!turn->waits && !turn->given)
-        line_up(rate, turn, bytes);
-    if (turn->waits)
-        turn->bytes = bytes;
+    if (turn->given && turn->bytes != bytes) { /* it has thought better of it, and comes first */
+        pay_back(rate, turn->bytes);
+        rate->reads--;
+        turn->given = false;
+        line_up(&rate->first, turn);
+    } else if (!turn->waits && !turn->given) {
+        line_up_last(rate, turn);
+    }
+    turn->bytes = bytes;
     give(rate);
     while (wait && !turn->given && !turn->canceled) {
         /* With another clock than the real one, whoever moves it pokes. */
@@ -120,11 +140,8 @@ bool sgi__rate_take(struct sgi__rate *rate, struct sgi__rate_turn *turn, uint64_
         give(rate);
     }
     bool given = turn->given && !(wait && turn->canceled);
-    if (given) {
+    if (given)
         turn->given = false;
-        if (bytes > turn->bytes)
-            pay(rate, now_ns(rate), bytes - turn->bytes);
-    }
     pthread_mutex_unlock(&rate->mutex);
     return given;
 }

@@ -55,8 +55,8 @@ void sgi__rate_fini(struct sgi__rate *rate); /* nobody is in the line */
 /* All of these take NULL, which is no limit. */
 
 /* The turn's load may read so many bytes now. false: not yet, and it is in the line: what it is given meanwhile is kept
- * for it until it asks again; if it asks for more then, it owes the rest. With `wait` it is false only for a turn that
- * was canceled. */
+ * for it until it asks again; for another number of bytes it comes first in the line instead. With `wait` it is false
+ * only for a turn that was canceled. */
 bool sgi__rate_take(struct sgi__rate *rate, struct sgi__rate_turn *turn, uint64_t bytes, bool wait);
 /* Bytes that have been read without asking, as when a read failed and was tried again: others wait for them later. */
 void sgi__rate_charge(struct sgi__rate *rate, uint64_t bytes);

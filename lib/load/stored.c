@@ -20,11 +20,28 @@ static bool stays(const struct pipeline *p, const struct sgi__chunk *c)
            !p->load->spec.layout->parts[c->part].realigned;
 }
 
+/* With what fills its last page, but past the end of a plain file there is nothing. */
+static uint64_t bytes_to_read(const struct pipeline *p, const struct sgi__stored_chunk *c, bool direct)
+{
+    return direct || !p->load->spec.manifest->packed->plain ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN)
+                                                            : c->stored_bytes;
+}
+
 /* As much of it as one read may be: all of it, unless a low limit asks for less. */
+static uint64_t one_read(const struct pipeline *p, uint64_t left)
+{
+    uint64_t most = sgi__rate_read_max(p->load->spec.rate);
+    return left < most ? left : most;
+}
+
 static uint64_t next_read(const struct pipeline *p, const struct slot *s)
 {
-    uint64_t left = s->read_bytes - s->read_done, most = sgi__rate_read_max(p->load->spec.rate);
-    return left < most ? left : most;
+    return one_read(p, s->read_bytes - s->read_done);
+}
+
+uint64_t sgi__stored_first_read(const struct pipeline *p, const struct sgi__chunk *c)
+{
+    return one_read(p, bytes_to_read(p, c->stored, p->parts[c->file].direct));
 }
 
 static void submit_stored(struct pipeline *p, struct slot *s)
@@ -42,12 +59,6 @@ static void submit_stored(struct pipeline *p, struct slot *s)
     sgi__reader_submit(p->reader, &s->read);
 }
 
-uint64_t sgi__stored_first_read(const struct pipeline *p, const struct sgi__chunk *c)
-{
-    uint64_t most = sgi__rate_read_max(p->load->spec.rate);
-    return c->stored->stored_bytes < most ? c->stored->stored_bytes : most;
-}
-
 /* From its first byte. */
 static void begin_reading(struct pipeline *p, struct slot *s, bool direct)
 {
@@ -56,9 +67,7 @@ static void begin_reading(struct pipeline *p, struct slot *s, bool direct)
     s->direct = direct;
     s->read_to = stays(p, s->chunk) ? sgi__slot_home(p, s) : s->stored;
     s->read_done = 0;
-    s->read_bytes = direct || !p->load->spec.manifest->packed->plain
-                        ? sgi__align_up(c->stored_bytes, SGI__PACK_ALIGN)
-                        : c->stored_bytes; /* past the end of a plain file there is nothing */
+    s->read_bytes = bytes_to_read(p, c, direct);
 }
 
 void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer)

@@ -305,8 +305,8 @@ static void a_read_is_no_larger_than_the_burst(void **state)
     assert_int_equal(sgi__rate_block(1, block), 4096); /* nothing smaller goes past the page cache */
 }
 
-/* One that asks for something else when its turn has come pays for what it reads. */
-static void who_asks_for_more_than_it_was_given_owes_the_rest(void **state)
+/* It pays for what it reads, not for what it has waited for. */
+static void who_asks_for_something_else_pays_for_that(void **state)
 {
     (void)state;
     struct sgi__rate      rate;
@@ -331,7 +331,41 @@ static void who_asks_for_more_than_it_was_given_owes_the_rest(void **state)
     assert_false(sgi__rate_take(&rate, &turn, 10 * KIB, false));
     advance(1 * MS);
     assert_true(sgi__rate_take(&rate, &turn, 10 * KIB, false));
-    sgi__rate_leave(&rate, &turn);
+
+    assert_false(sgi__rate_take(&rate, &turn, 100 * KIB, false));
+    advance(10 * MS);
+    sgi__rate_poke(&rate);
+    assert_true(sgi__rate_take(&rate, &turn, 3 * KIB, false));
+    advance(3 * MS - 1);
+    assert_false(sgi__rate_take(&rate, &turn, 10 * KIB, false));
+    advance(1);
+    assert_true(sgi__rate_take(&rate, &turn, 10 * KIB, false));
+    sgi__rate_fini(&rate);
+}
+
+/* Or several that were given little would be over the limit by much, all at once. */
+static void who_asks_for_more_may_have_to_wait_for_it(void **state)
+{
+    (void)state;
+    struct sgi__rate      rate;
+    struct sgi__rate_turn a = { 0 }, b = { 0 }, c = { 0 };
+
+    set_up(&rate, 1000 * KIB);
+    take_all(&rate, &a, 10 * KIB);
+    assert_false(sgi__rate_take(&rate, &b, 10 * KIB, false));
+    assert_false(sgi__rate_take(&rate, &c, 10 * KIB, false));
+    advance(10 * MS);
+    sgi__rate_poke(&rate);
+    advance(10 * MS);
+    sgi__rate_poke(&rate); /* both have been given theirs */
+    assert_true(sgi__rate_take(&rate, &a, 40 * KIB, false));
+    assert_false(sgi__rate_take(&rate, &b, 40 * KIB, false));
+    advance(30 * MS - 1);
+    assert_false(sgi__rate_take(&rate, &b, 40 * KIB, false));
+    advance(1);
+    assert_true(sgi__rate_take(&rate, &b, 40 * KIB, false)); /* before c, which has waited */
+    advance(40 * MS);
+    assert_true(sgi__rate_take(&rate, &c, 10 * KIB, false));
     sgi__rate_fini(&rate);
 }
 
@@ -366,7 +400,8 @@ int main(void)
         cmocka_unit_test(a_wait_ends_when_its_time_has_come_or_it_is_canceled),
         cmocka_unit_test(a_wait_takes_real_time),
         cmocka_unit_test(a_read_of_any_size_is_no_larger_either),
-        cmocka_unit_test(who_asks_for_more_than_it_was_given_owes_the_rest),
+        cmocka_unit_test(who_asks_for_something_else_pays_for_that),
+        cmocka_unit_test(who_asks_for_more_may_have_to_wait_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,7 +103,6 @@ uint64_t sgi__stored_first_read(const struct pipeline *p, const struct sgi__chun
 /* Its read is back, well: it is decoded, or read on. */
 void sgi__stored_has_read(struct pipeline *p, struct slot *s);
 void sgi__stored_read_on(struct pipeline *p); /* what is to be, as far as the reader has room and the limit allows it */
-void sgi__stored_decode(struct pipeline *p, struct slot *s);
 /* One that has been decoded; NULL: none. Waits for one, while there is any, if asked to. */
 struct slot *sgi__stored_take(struct pipeline *p, bool wait);
 /* What came of it. The slot is free after this, or is to be read again. */

@@ -70,54 +70,6 @@ static void begin_reading(struct pipeline *p, struct slot *s, bool direct)
     s->read_bytes = bytes_to_read(p, c, direct);
 }
 
-void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer)
-{
-    struct slot *s = p->free_slots;
-
-    p->free_slots = s->next;
-    s->chunk = c;
-    s->buffer = buffer;
-    s->again = false;
-    sgi__slot_reads(p, c, 1);
-    if (!p->load->spec.from_kept) {
-        begin_reading(p, s, p->parts[c->file].direct);
-        submit_stored(p, s);
-        return;
-    }
-    sgi__stored_decode(p, s);
-}
-
-/* What comes first in the plan is to be there first. */
-static void to_read(struct pipeline *p, struct slot *s)
-{
-    struct slot **at = &p->to_read;
-
-    while (*at && (*at)->chunk < s->chunk)
-        at = &(*at)->next;
-    s->next = *at;
-    *at = s;
-}
-
-void sgi__stored_has_read(struct pipeline *p, struct slot *s)
-{
-    s->read_done += s->read.bytes;
-    if (s->read_done < s->read_bytes)
-        to_read(p, s);
-    else
-        sgi__stored_decode(p, s);
-}
-
-void sgi__stored_read_on(struct pipeline *p)
-{
-    while (p->to_read && !sgi__reader_full(p->reader) && sgi__pipeline_may_read(p, next_read(p, p->to_read))) {
-        struct slot *s = p->to_read;
-        p->to_read = s->next;
-        submit_stored(p, s);
-    }
-}
-
-/* ---- decoded ---- */
-
 /* On the thread that has decoded it: the loader goes on with it. */
 static void decoded(struct sgi__decode_job *job)
 {
@@ -141,7 +93,7 @@ static uint8_t *raw_of(const struct pipeline *p, const struct slot *s)
     return s->chunk->pieces > 1 || s->chunk->skip > 0 ? s->raw : sgi__slot_home(p, s);
 }
 
-void sgi__stored_decode(struct pipeline *p, struct slot *s)
+static void decode(struct pipeline *p, struct slot *s)
 {
     const struct sgi__load_spec    *spec = &p->load->spec;
     const struct sgi__stored_chunk *c = s->chunk->stored;
@@ -158,6 +110,54 @@ void sgi__stored_decode(struct pipeline *p, struct slot *s)
     p->decoding++;
     sgi__decode_submit(p->load->spec.decoding, &s->job);
 }
+
+void sgi__stored_start(struct pipeline *p, const struct sgi__chunk *c, struct sgi__buffer *buffer)
+{
+    struct slot *s = p->free_slots;
+
+    p->free_slots = s->next;
+    s->chunk = c;
+    s->buffer = buffer;
+    s->again = false;
+    sgi__slot_reads(p, c, 1);
+    if (!p->load->spec.from_kept) {
+        begin_reading(p, s, p->parts[c->file].direct);
+        submit_stored(p, s);
+        return;
+    }
+    decode(p, s);
+}
+
+/* What comes first in the plan is to be there first. */
+static void to_read(struct pipeline *p, struct slot *s)
+{
+    struct slot **at = &p->to_read;
+
+    while (*at && (*at)->chunk < s->chunk)
+        at = &(*at)->next;
+    s->next = *at;
+    *at = s;
+}
+
+void sgi__stored_has_read(struct pipeline *p, struct slot *s)
+{
+    s->read_done += s->read.bytes;
+    if (s->read_done < s->read_bytes)
+        to_read(p, s);
+    else
+        decode(p, s);
+}
+
+void sgi__stored_read_on(struct pipeline *p)
+{
+    while (p->to_read && !sgi__reader_full(p->reader) && sgi__pipeline_may_read(p, next_read(p, p->to_read))) {
+        struct slot *s = p->to_read;
+        p->to_read = s->next;
+        submit_stored(p, s);
+    }
+}
+
+/* ---- decoded ---- */
 
 /* NULL: none is done. Waits for one if asked to. */
 struct slot *sgi__stored_take(struct pipeline *p, bool wait)

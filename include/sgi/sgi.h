@@ -201,12 +201,12 @@ typedef struct sgi_device_config {
  *
  * Models that no device uses stay in host memory, up to dram_bytes_max, until others need the room: there is no time
  * limit on them. Who saves least goes first: the time that a start from there saves, by how often there is one or a
- * prefetch (of those of a day before half count), by the bytes. Only what is packed stays for another one that
- * shares half of its bytes or more, and then of the unpacked who saves least goes. Memory of freed images is kept
- * for the next load up to spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second
- * sleeping thread listens to the kernel (PSI: of this process's control group, or else of the machine). Each time it
- * says that threads waited for memory for so long, a quarter of what is there goes, pins aside, and spare memory all
- * of it; in the next minute and a half that may come back, an eighth of the budget every ten seconds.
+ * prefetch (of those of a day before half count), by the bytes. For one that shares half of its bytes or more with
+ * what is packed the unpacked go first, where that is enough. Memory of freed images is kept for the next load up to
+ * spare_bytes_max, which counts inside the DRAM budget. With pressure_stall_ms a second sleeping thread listens to
+ * the kernel (PSI: of this process's control group, or else of the machine). Each time it says that threads waited
+ * for memory for so long, a quarter of what is there goes, pins aside, and spare memory all of it; in the next
+ * minute and a half that may come back, an eighth of the budget every ten seconds.
  *
  * read_bytes_per_s_max leaves some of a disk to others. Every byte of a model's files counts, from the page cache too,
  * and again when it is read again. In any t seconds no more is read than the limit allows in t, 50 ms' worth for a

@@ -138,13 +138,11 @@ static void a_low_limit_holds_for_a_small_model_too(void **state)
 static void what_is_stored_in_chunks_takes_as_long(void **state)
 {
     (void)state;
-    sgi_files_options options;
-    struct fixture    f;
-    sgi_completion    c;
-    char              sums[PATH_MAX];
+    struct fixture f;
+    sgi_completion c;
+    char           sums[PATH_MAX];
 
-    sgi_files_options_init(&options, sizeof options);
-    assert_int_equal(sgi_digest(file.path, &options, NULL), SGI_OK);
+    assert_int_equal(sgi_digest(file.path, NULL, NULL), SGI_OK);
     open_limited(&f);
     sgi_model m = host_add(f.rt, "m", file.path, NULL);
     ask(&f, m, 0);
@@ -188,15 +186,13 @@ static void what_has_come_does_not_wait_for_the_limit(void **state)
 {
     (void)state;
     const struct test_tensor tensors[] = { { "first", MIB(1) }, { "second", MIB(2) } };
-    sgi_files_options        options;
     struct fixture           f;
     struct test_file         two;
     sgi_acquire_options      o;
     sgi_lease                lease;
 
     test_file_make(&two, &folder, "two.safetensors", 0, tensors, 2);
-    sgi_files_options_init(&options, sizeof options);
-    assert_int_equal(sgi_digest(two.path, &options, NULL), SGI_OK); /* a chunk of 2 MiB, and the rest */
+    assert_int_equal(sgi_digest(two.path, NULL, NULL), SGI_OK); /* a chunk of 2 MiB, and the rest */
     open_limited(&f);
     sgi_acquire_options_init(&o, sizeof o);
     o.flags = SGI_ACQUIRE_EARLY;

@@ -19,7 +19,7 @@ struct world_op *sim__op_out(struct sim *s, const struct sgi__core_action *actio
     return op;
 }
 
-void sim__op_in(struct sim *s, struct world_op *op)
+void sim__op_forget(struct sim *s, const struct world_op *op)
 {
     for (uint32_t n = 0; n < s->out_count; n++) {
         if (s->out[n] == op) {
@@ -27,6 +27,11 @@ void sim__op_in(struct sim *s, struct world_op *op)
             break;
         }
     }
+}
+
+void sim__op_in(struct sim *s, struct world_op *op)
+{
+    sim__op_forget(s, op);
     s->done[s->done_count++ % SIM_DONE_OPS] = *op;
     free(op);
 }

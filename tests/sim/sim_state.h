@@ -344,7 +344,8 @@ void       sim__call_back(struct sim *s, uint64_t lease, uint64_t instance);
 
 /* sim_ops.c */
 struct world_op *sim__op_out(struct sim *s, const struct sgi__core_action *action);
-void             sim__op_in(struct sim *s, struct world_op *op); /* it has ended; frees it */
+void             sim__op_in(struct sim *s, struct world_op *op);           /* it has ended; frees it */
+void             sim__op_forget(struct sim *s, const struct world_op *op); /* it is out no more */
 struct world_op *sim__op_find(struct sim *s, enum sgi__core_action_kind kind, uint64_t instance);
 void             sim__op_ends_at(struct sim *s, struct world_op *op, uint64_t at); /* or is held */
 void             sim__op_unschedule(struct sim *s, struct world_op *op);

@@ -643,12 +643,7 @@ static void orphan(struct sim *s, struct world_op *op)
 {
     sim__load_leaves(s, op);
     sim__op_unschedule(s, op);
-    for (uint32_t n = 0; n < s->out_count; n++) {
-        if (s->out[n] == op) {
-            s->out[n] = s->out[--s->out_count];
-            break;
-        }
-    }
+    sim__op_forget(s, op);
     sim__queue(s, &(struct queued){
                       .at = s->now + (s->habits.on ? sim__random(s, MS(500)) : MS(1)), .kind = Q_REPEAT, .op = op });
 }

@@ -31,9 +31,14 @@ static void use_up(struct sim *s, sgi_model m)
     sim_advance_ms(s, 100);
 }
 
+static sgi_ticket ask_ahead(struct sim *s, sgi_model m)
+{
+    return sim_ask(s, m, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+}
+
 static struct sim_outcome prefetch(struct sim *s, sgi_model m)
 {
-    return sim_wait(s, sim_ask(s, m, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM }));
+    return sim_wait(s, ask_ahead(s, m));
 }
 
 static uint64_t shared(struct sim *s)
@@ -373,15 +378,21 @@ static void one_that_was_pinned_while_it_ran_is_kept_as_its_image(void **state)
 
 /* ---- counted on ---- */
 
+/* Two that share most of themselves. The first is complete. */
+static void family(struct sim *s, sgi_model *first_out, sgi_model *second_out)
+{
+    sim_sees_shared(s);
+    *first_out = model(s, SGI_RESIDENCE_PACKED, 160);
+    *second_out = model(s, SGI_RESIDENCE_PACKED, 160);
+    assert_int_equal(prefetch(s, *first_out).status, SGI_OK);
+}
+
 /* Budget for one and what a second one has of its own. The first is complete. */
 static struct sim *tight(bool discrete, sgi_model *first_out, sgi_model *second_out)
 {
     struct sim *s = with_dram(discrete, 250);
 
-    sim_sees_shared(s);
-    *first_out = model(s, SGI_RESIDENCE_PACKED, 160);
-    *second_out = model(s, SGI_RESIDENCE_PACKED, 160);
-    assert_int_equal(prefetch(s, *first_out).status, SGI_OK);
+    family(s, first_out, second_out);
     return s;
 }
 
@@ -424,7 +435,7 @@ static void what_a_fill_counts_on_stays_until_it_has_ended(void **state)
             sim_trim(s, 0);
         else
             assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
-        sgi_ticket waits = sim_ask(s, other, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+        sgi_ticket waits = ask_ahead(s, other);
         sim_advance_ms(s, 1);
         assert_false(sim_outcome(s, waits).ended);
         sim_cancel(s, waits);
@@ -446,17 +457,14 @@ static void nobody_else_counts_on_what_is_to_go(void **state)
         struct sim *s = with_dram(true, 290);
         sgi_model   a, b, c;
 
-        sim_sees_shared(s);
-        a = model(s, SGI_RESIDENCE_PACKED, 160);
-        b = model(s, SGI_RESIDENCE_PACKED, 160);
+        family(s, &a, &b);
         c = model(s, SGI_RESIDENCE_PACKED, 160);
-        assert_int_equal(prefetch(s, a).status, SGI_OK);
         sim_hold_of(s, SGI__ACT_START_LOAD, b);
-        sgi_ticket t = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+        sgi_ticket t = ask_ahead(s, b);
         sim_advance_ms(s, 1);
         if (to_go)
             assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
-        sgi_ticket next = sim_ask(s, c, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+        sgi_ticket next = ask_ahead(s, c);
         sim_advance_ms(s, 1);
         assert_int_equal(sim_outcome(s, next).ended, !to_go);
         sim_let_go_of(s, SGI__ACT_START_LOAD, b);
@@ -476,18 +484,15 @@ static void what_is_wanted_back_goes_before_the_next_counts_on_it(void **state)
     struct sim *s = with_dram(true, 290);
     sgi_model   a, b, c;
 
-    sim_sees_shared(s);
-    a = model(s, SGI_RESIDENCE_PACKED, 160);
-    b = model(s, SGI_RESIDENCE_PACKED, 160);
+    family(s, &a, &b);
     c = model(s, SGI_RESIDENCE_PACKED, 160);
-    assert_int_equal(prefetch(s, a).status, SGI_OK);
     sim_fail(s, SGI__ACT_START_LOAD, SGI_E_IO, SGI_STEP_READ, 1);
     sim_hold_of(s, SGI__ACT_START_LOAD, b);
     sim_hold_of(s, SGI__ACT_START_LOAD, c);
-    sgi_ticket fails = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sgi_ticket fails = ask_ahead(s, b);
     sim_advance_ms(s, 1);
     sim_trim(s, 0);
-    sgi_ticket next = sim_ask(s, c, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sgi_ticket next = ask_ahead(s, c);
     sim_advance_ms(s, 1);
     assert_int_equal(sim_actions(s, SGI__ACT_DROP), 0); /* b counts on it, and c waits for b */
     sim_let_go_of(s, SGI__ACT_START_LOAD, b);
@@ -533,7 +538,7 @@ static void a_family_that_is_asked_for_at_once_fits(void **state)
     for (int n = 0; n < 3; n++)
         m[n] = model(s, SGI_RESIDENCE_PACKED, 160);
     for (int n = 0; n < 3; n++)
-        t[n] = sim_ask(s, m[n], &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+        t[n] = ask_ahead(s, m[n]);
     for (int n = 0; n < 3; n++)
         assert_int_equal(sim_wait(s, t[n]).status, SGI_OK);
     assert_int_equal(sim_dram_used(s), MIB(280));
@@ -549,8 +554,8 @@ static void what_never_fits_is_refused_all_the_same(void **state)
     sgi_model   a = model(s, SGI_RESIDENCE_PACKED, 0), b = model(s, SGI_RESIDENCE_PACKED, 0);
 
     sim_takes_ms(s, SGI__ACT_START_LOAD, 100);
-    sgi_ticket first = sim_ask(s, a, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
-    sgi_ticket second = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sgi_ticket first = ask_ahead(s, a);
+    sgi_ticket second = ask_ahead(s, b);
     assert_int_equal(sim_pin(s, a, SGI_TIER_DRAM), SGI_E_NO_ROOM); /* its image is larger than that */
     assert_int_equal(sim_wait(s, first).status, SGI_OK);
     assert_int_equal(sim_wait(s, second).status, SGI_OK); /* a may go for it */
@@ -571,7 +576,7 @@ static void after_a_place_has_died_it_is_counted_on_as_before(void **state)
     struct sim *s = tight(true, &a, &b);
 
     sim_hold_of(s, SGI__ACT_START_LOAD, b);
-    sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    ask_ahead(s, b);
     sim_advance_ms(s, 1);
     assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
     sim_kill_place(s);
@@ -592,7 +597,7 @@ static void what_went_since_is_not_counted_on(void **state)
 
     sim_takes_ms(s, SGI__ACT_CHECK_SOURCE, 10);
     sim_takes_ms(s, SGI__ACT_DROP, 30);
-    sgi_ticket t = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sgi_ticket t = ask_ahead(s, b);
     assert_int_equal(sim_evict(s, a, SGI_TIER_DISK), SGI_OK);
     assert_int_equal(sim_wait(s, t).status, SGI_OK);
     assert_int_equal(sim_dram_used(s), MIB(200));
@@ -628,10 +633,8 @@ static void what_it_shares_does_not_go_for_it(void **state)
 
         if (cases[n].packed)
             small = (struct sim_model){ .bytes = MIB(60), .packed_bytes = MIB(45), .residence = SGI_RESIDENCE_PACKED };
-        sim_sees_shared(s);
-        sgi_model a = model(s, SGI_RESIDENCE_PACKED, 160), b = model(s, SGI_RESIDENCE_PACKED, 160);
-        sgi_model beside = sim_model(s, &small);
-        assert_int_equal(prefetch(s, a).status, SGI_OK);
+        sgi_model a, b, beside = sim_model(s, &small);
+        family(s, &a, &b);
         assert_int_equal(prefetch(s, beside).status, SGI_OK);
         assert_int_equal(sim_dram_used(s), MIB(245));
         if (cases[n].read) { /* it could not go */
@@ -659,15 +662,14 @@ static void all_that_leave_are_waited_for(void **state)
     struct sim      *s = with_dram(true, 290);
     struct sim_model small = { .bytes = MIB(60), .packed_bytes = MIB(40), .residence = SGI_RESIDENCE_PACKED };
 
-    sim_sees_shared(s);
-    sgi_model a = model(s, SGI_RESIDENCE_PACKED, 160), b = model(s, SGI_RESIDENCE_PACKED, 160);
-    sgi_model slow = sim_model(s, &small), quick = sim_model(s, &small);
-    assert_int_equal(prefetch(s, a).status, SGI_OK);
+    sgi_model a, b, slow = sim_model(s, &small), quick = sim_model(s, &small);
+
+    family(s, &a, &b);
     assert_int_equal(prefetch(s, slow).status, SGI_OK);
     assert_int_equal(prefetch(s, quick).status, SGI_OK);
     sim_hold_of(s, SGI__ACT_DROP, slow);
     assert_int_equal(sim_evict(s, slow, SGI_TIER_DISK), SGI_OK);
-    sgi_ticket t = sim_ask(s, b, &(struct sim_ask){ .prefetch = true, .tier = SGI_TIER_DRAM });
+    sgi_ticket t = ask_ahead(s, b);
     sim_advance_ms(s, 1);
     assert_int_equal(sim_evict(s, quick, SGI_TIER_DISK), SGI_OK);
     sim_advance_ms(s, 10);
